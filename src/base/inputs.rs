@@ -1,0 +1,217 @@
+//! The one recorded door to files and the environment before a run: what a plan read is what a watcher must watch and a resume must verify.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+use super::hash::ContentHash;
+
+/// A file could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("could not read `{}`: {}", path.display(), reason(source))]
+pub struct ReadError {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// What the system answered.
+    pub source: io::Error,
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// One thing that was read, and what it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "input")]
+pub enum Input {
+    /// A file by its absolute path.
+    File {
+        /// Where it lies.
+        path: PathBuf,
+        /// Its content, `None` when it did not exist.
+        hash: Option<ContentHash>,
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// An environment variable.
+    Env {
+        /// Its name.
+        name: String,
+        /// Hash of its value, `None` when unset: the value may be a secret.
+        value: Option<ContentHash>,
+    },
+    /// A pattern and the files that matched it, sorted.
+    Glob {
+        /// The absolute pattern.
+        pattern: String,
+        /// Absolute paths.
+        matches: Vec<PathBuf>,
+    },
+}
+
+/// The door. Shared by reference between everything that reads before a run.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    seen: Mutex<BTreeMap<String, Input>>,
+}
+
+impl Inputs {
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// When it cannot be read; its absence is recorded too.
+    pub fn read(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
+        match std::fs::read(path) {
+            Ok(bytes) => {
+                self.record_file(path, Some(ContentHash::of(&bytes)), bytes.len() as u64);
+                Ok(bytes)
+            }
+            Err(source) => {
+                self.record_file(path, None, 0);
+                Err(ReadError {
+                    path: path.to_path_buf(),
+                    source,
+                })
+            }
+        }
+    }
+
+    /// Reads a text file; a byte order mark is dropped.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not UTF-8 ([`io::ErrorKind::InvalidData`]).
+    pub fn read_text(&self, path: &Path) -> Result<String, ReadError> {
+        let bytes = self.read(path)?;
+        let text = String::from_utf8(bytes).map_err(|error| ReadError {
+            path: path.to_path_buf(),
+            source: io::Error::new(io::ErrorKind::InvalidData, error),
+        })?;
+        Ok(text
+            .strip_prefix('\u{feff}')
+            .map(str::to_owned)
+            .unwrap_or(text))
+    }
+
+    /// Hashes a file without keeping its content.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn hash(&self, path: &Path) -> Result<(ContentHash, u64), ReadError> {
+        match ContentHash::of_file(path) {
+            Ok((hash, size)) => {
+                self.record_file(path, Some(hash), size);
+                Ok((hash, size))
+            }
+            Err(source) => {
+                self.record_file(path, None, 0);
+                Err(ReadError {
+                    path: path.to_path_buf(),
+                    source,
+                })
+            }
+        }
+    }
+
+    /// Whether a file or folder is there.
+    pub fn exists(&self, path: &Path) -> bool {
+        let there = path.exists();
+        if !there {
+            self.record_file(path, None, 0);
+        } else if path.is_file() {
+            // Its content matters to whoever asks for it; for the question alone its presence is enough.
+            self.note(path.display().to_string(), || Input::File {
+                path: path.to_path_buf(),
+                hash: None,
+                size: 0,
+            });
+        }
+        there
+    }
+
+    /// An environment variable, when it is set and valid Unicode.
+    pub fn env(&self, name: &str) -> Option<String> {
+        let value = std::env::var(name).ok();
+        let hash = value.as_ref().map(|v| ContentHash::of(v.as_bytes()));
+        self.insert(
+            format!("env:{name}"),
+            Input::Env {
+                name: name.to_owned(),
+                value: hash,
+            },
+        );
+        value
+    }
+
+    /// Records what a pattern matched.
+    pub fn record_glob(&self, pattern: &str, matches: &[PathBuf]) {
+        self.insert(
+            format!("glob:{pattern}"),
+            Input::Glob {
+                pattern: pattern.to_owned(),
+                matches: matches.to_vec(),
+            },
+        );
+    }
+
+    /// Everything read so far, in a stable order.
+    pub fn recorded(&self) -> Vec<Input> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn record_file(&self, path: &Path, hash: Option<ContentHash>, size: u64) {
+        self.insert(
+            path.display().to_string(),
+            Input::File {
+                path: path.to_path_buf(),
+                hash,
+                size,
+            },
+        );
+    }
+
+    fn insert(&self, key: String, input: Input) {
+        self.lock().insert(key, input);
+    }
+
+    fn note(&self, key: String, input: impl FnOnce() -> Input) {
+        self.lock().entry(key).or_insert_with(input);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Input>> {
+        // A panic while the map was held cannot leave it half-changed.
+        self.seen
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_is_remembered_with_its_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.txt");
+        std::fs::write(&file, "\u{feff}hi").unwrap();
+        let inputs = Inputs::default();
+        assert_eq!(inputs.read_text(&file).unwrap(), "hi");
+        assert!(inputs.read(&dir.path().join("none")).is_err());
+        let recorded = inputs.recorded();
+        assert_eq!(recorded.len(), 2);
+        assert!(
+            recorded
+                .iter()
+                .any(|i| matches!(i, Input::File { hash: None, .. }))
+        );
+    }
+}

@@ -1,0 +1,16 @@
+//! The ground floor: names and ids, the clock, safe paths, atomic files and the one recorded door to what is read before a run.
+//!
+//! Nothing here knows what a pipeline, a server or a workflow is. Every file that kiln leaves behind goes through [`AtomicFile`],
+//! every path that came from outside through [`safe_join`] or [`safe_name`], and everything a plan reads through [`Inputs`].
+
+mod atomic;
+mod hash;
+mod ids;
+mod inputs;
+mod path;
+
+pub use atomic::{AtomicFile, Finished, WriteError};
+pub use hash::{ContentHash, Hasher};
+pub use ids::{NodeId, RunId, ServerName, StepId, TaskName, valid_id};
+pub use inputs::{Input, Inputs, ReadError};
+pub use path::{UnsafePath, display_path, safe_join, safe_name};

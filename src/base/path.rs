@@ -1,0 +1,153 @@
+//! Paths that came from outside, made safe.
+
+use std::path::{Component, Path, PathBuf};
+
+/// A relative path that would leave its folder, or is no relative path at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{path}` {reason}")]
+pub struct UnsafePath {
+    /// The path as it was given.
+    pub path: String,
+    /// Why it is refused; reads after the path.
+    pub reason: &'static str,
+}
+
+/// Joins a relative path that a user, a server or a template wrote onto `root`, and proves that the result stays inside.
+///
+/// Both `/` and `\` separate components on every system, so that a name written on Windows cannot climb out elsewhere.
+/// The check is on the text alone; links below `root` are the owner's business.
+///
+/// # Errors
+/// When the path is absolute, empty, contains `..` or a NUL, or names a drive.
+pub fn safe_join(root: &Path, relative: &str) -> Result<PathBuf, UnsafePath> {
+    let refuse = |reason| {
+        Err(UnsafePath {
+            path: relative.to_owned(),
+            reason,
+        })
+    };
+    if relative.contains('\0') {
+        return refuse("contains a NUL character");
+    }
+    if relative.starts_with(['/', '\\']) {
+        return refuse("is absolute");
+    }
+    let mut path = root.to_path_buf();
+    let mut any = false;
+    for part in relative.split(['/', '\\']) {
+        match part {
+            "" | "." => {}
+            ".." => return refuse("leaves its folder"),
+            part if part.len() == 2 && part.ends_with(':') => return refuse("names a drive"),
+            part => {
+                path.push(part);
+                any = true;
+            }
+        }
+    }
+    if any {
+        Ok(path)
+    } else {
+        refuse("names no file")
+    }
+}
+
+/// Reduces a name from a server to one safe path component: separators, control characters and characters that some file system
+/// refuses become `_`, leading dots go, and at most 180 bytes stay (the extension survives). Never empty.
+pub fn safe_name(name: &str) -> String {
+    const LIMIT: usize = 180;
+    let mut safe: String = name
+        .chars()
+        .map(|c| {
+            if c.is_control() || matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|') {
+                '_'
+            } else {
+                c
+            }
+        })
+        .collect();
+    safe = safe
+        .trim_start_matches('.')
+        .trim_end_matches(['.', ' '])
+        .trim_start()
+        .to_owned();
+    if safe.len() > LIMIT {
+        let extension = Path::new(&safe)
+            .extension()
+            .and_then(|e| e.to_str())
+            .filter(|e| e.len() <= 16)
+            .map(|e| format!(".{e}"))
+            .unwrap_or_default();
+        let mut end = LIMIT - extension.len();
+        while !safe.is_char_boundary(end) {
+            end -= 1;
+        }
+        safe.truncate(end);
+        safe.push_str(&extension);
+    }
+    if safe.is_empty() {
+        safe.push('_');
+    }
+    safe
+}
+
+/// A path for people: relative to the current folder when it lies inside it, else as it is.
+pub fn display_path(path: &Path) -> String {
+    let relative = std::env::current_dir()
+        .ok()
+        .and_then(|cwd| path.strip_prefix(cwd).ok().map(Path::to_path_buf));
+    match relative {
+        Some(inside) if inside.components().next().is_some() => inside.display().to_string(),
+        _ => normalized(path).display().to_string(),
+    }
+}
+
+fn normalized(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_joined_path_cannot_leave_its_root() {
+        let root = Path::new("/out");
+        for bad in [
+            "../x",
+            "a/../../x",
+            "/etc/passwd",
+            "\\x",
+            "a\\..\\..\\x",
+            "",
+            ".",
+            "C:\\x",
+            "a\0b",
+        ] {
+            assert!(safe_join(root, bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(
+            safe_join(root, "a/./b.png").unwrap(),
+            Path::new("/out/a/b.png")
+        );
+        assert_eq!(safe_join(root, "..a/b").unwrap(), Path::new("/out/..a/b"));
+    }
+
+    #[test]
+    fn a_name_from_a_server_becomes_one_component() {
+        assert_eq!(safe_name("out_00001_.png"), "out_00001_.png");
+        assert_eq!(safe_name("../../etc/passwd"), "_.._etc_passwd");
+        assert_eq!(safe_name(".."), "_");
+        assert_eq!(safe_name("a\nb:c.png"), "a_b_c.png");
+        assert_eq!(safe_name("Ünïcode ok.webp"), "Ünïcode ok.webp");
+        let long = safe_name(&format!("{}.png", "é".repeat(300)));
+        assert!(long.len() <= 180 && long.ends_with(".png"));
+    }
+}

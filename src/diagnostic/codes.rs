@@ -1,0 +1,133 @@
+//! Every code, with the page that `kiln explain` prints. A test fails for a code without a snapshot of its text.
+//!
+//! K00xx files and the command line · K01xx the language · K02xx what the server would refuse · K03xx what kiln finds beyond the
+//! server · K04xx servers and connections · K05xx failures while running · K07xx state.
+
+/// A stable diagnostic code.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Code {
+    /// `K` and four digits.
+    pub id: &'static str,
+    /// The word for tools, e.g. `unknown_key`.
+    pub kind: &'static str,
+    /// The page, Markdown.
+    pub page: &'static str,
+}
+
+macro_rules! codes {
+    ($($name:ident = $id:literal $kind:literal;)*) => {
+        $(
+            #[doc = concat!("`", $kind, "`; see `docs/codes/", $id, ".md`.")]
+            pub static $name: Code = Code {
+                id: $id,
+                kind: $kind,
+                page: include_str!(concat!("../../docs/codes/", $id, ".md")),
+            };
+        )*
+        /// All codes in ascending order.
+        pub static ALL: &[&Code] = &[$(&$name),*];
+    };
+}
+
+codes! {
+    // K00xx: files and the command line
+    FILE_NOT_READABLE = "K0001" "file_not_readable";
+    NOT_YAML = "K0002" "invalid_yaml";
+    YAML_LIMIT = "K0003" "yaml_limit";
+    NOT_JSON = "K0004" "invalid_json";
+    BAD_ARGUMENT = "K0005" "bad_argument";
+    UNKNOWN_SERVER = "K0006" "unknown_server";
+    // K01xx: the language
+    UNKNOWN_KEY = "K0101" "unknown_key";
+    WRONG_TYPE = "K0102" "wrong_type";
+    MISSING_KEY = "K0103" "missing_key";
+    BAD_NAME = "K0104" "bad_name";
+    UNQUOTED_TEMPLATE = "K0105" "unquoted_template";
+    TEMPLATE_SYNTAX = "K0106" "template_syntax";
+    UNDEFINED_NAME = "K0107" "undefined_name";
+    TEMPLATE_FAILED = "K0108" "template_failed";
+    TEMPLATE_FUEL = "K0109" "template_fuel";
+    BAD_PARAM = "K0110" "bad_param";
+    MISSING_PARAM = "K0111" "missing_param";
+    CYCLE = "K0112" "cycle";
+    UNKNOWN_STEP = "K0113" "unknown_step";
+    SET_NO_SUCH_NODE = "K0114" "set_no_such_node";
+    SET_AMBIGUOUS_NODE = "K0115" "set_ambiguous_node";
+    SET_DOES_NOT_FIT = "K0116" "set_does_not_fit";
+    NOT_A_WORKFLOW = "K0117" "not_a_workflow";
+    UI_FORMAT = "K0118" "ui_format";
+    UNSAFE_OUTPUT_PATH = "K0119" "unsafe_output_path";
+    SAME_OUTPUT_PATH = "K0120" "same_output_path";
+    WRONG_PLACE_FOR_FILE = "K0121" "wrong_place_for_file";
+    ACCESSOR_COUNT = "K0122" "accessor_count";
+    DUPLICATE_KEY = "K0123" "duplicate_key";
+    BAD_VALUE = "K0124" "bad_value";
+    // K02xx: what the server would refuse; kinds are the server's own error types
+    MISSING_NODE_TYPE = "K0201" "missing_node_type";
+    REQUIRED_INPUT_MISSING = "K0202" "required_input_missing";
+    VALUE_NOT_IN_LIST = "K0203" "value_not_in_list";
+    INVALID_INPUT_TYPE = "K0204" "invalid_input_type";
+    VALUE_SMALLER_THAN_MIN = "K0205" "value_smaller_than_min";
+    VALUE_BIGGER_THAN_MAX = "K0206" "value_bigger_than_max";
+    RETURN_TYPE_MISMATCH = "K0207" "return_type_mismatch";
+    BAD_LINKED_INPUT = "K0208" "bad_linked_input";
+    CUSTOM_VALIDATION_FAILED = "K0209" "custom_validation_failed";
+    DEPENDENCY_CYCLE = "K0210" "dependency_cycle";
+    EXCEPTION_INNER = "K0211" "exception_during_inner_validation";
+    EXCEPTION = "K0212" "exception_during_validation";
+    NO_OUTPUTS = "K0213" "prompt_no_outputs";
+    // K03xx: beyond the server
+    UNDECLARED_INPUT = "K0301" "undeclared_input";
+    DANGLING_LINK = "K0302" "dangling_link";
+    // K04xx: servers and connections
+    SERVER_UNREACHABLE = "K0401" "server_unreachable";
+    NOT_COMFYUI = "K0402" "not_comfyui";
+    SERVER_REFUSED = "K0403" "server_refused";
+    // K05xx: failures while running
+    NODE_FAILED = "K0501" "node_failed";
+    JOB_REJECTED = "K0502" "job_rejected";
+    JOB_LOST = "K0503" "job_lost";
+    JOB_INTERRUPTED = "K0504" "job_interrupted";
+    TRANSFER_FAILED = "K0505" "transfer_failed";
+    CANNOT_WRITE = "K0506" "cannot_write";
+    NO_OUTPUT_FILES = "K0507" "no_output_files";
+    WORKER_STUCK = "K0508" "worker_stuck";
+    // K07xx: state
+    STATE_UNUSABLE = "K0701" "state_unusable";
+}
+
+/// The code of an id, whatever its case.
+pub fn find(id: &str) -> Option<&'static Code> {
+    ALL.iter()
+        .copied()
+        .find(|code| code.id.eq_ignore_ascii_case(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_ascending_and_explained() {
+        for pair in ALL.windows(2) {
+            assert!(
+                pair[0].id < pair[1].id,
+                "{} before {}",
+                pair[0].id,
+                pair[1].id
+            );
+        }
+        for code in ALL {
+            assert!(
+                code.page.starts_with(&format!("# {}: ", code.id)),
+                "{} has no title",
+                code.id
+            );
+            assert!(
+                code.page.lines().count() >= 5,
+                "{} says too little",
+                code.id
+            );
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The `kiln` program: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    kiln::cli::main()
+}
