@@ -3,6 +3,15 @@
 //! The rooms, in their one order: a room imports only rooms that stand above it in this list (`tests/it/architecture.rs` checks it).
 //! `ARCHITECTURE.md` tells what each is for.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test may stop at the first surprise"
+    )
+)]
+
 pub mod base;
 
 pub mod diagnostic;
