@@ -1,1 +1,21 @@
-//! (under construction)
+//! What users write: pipeline and project files, read into typed elements with spans.
+//!
+//! One reader (`yaml`) turns a file into a tree of [`Node`]s; every element of the language has a file of its own that reads itself
+//! from a node and describes itself in the schema, from the same table of keys. All errors of a file are reported at once; what could
+//! not be read is left out and named in `broken_*`, so that the planner can go on without complaining about its absence.
+//!
+//! This room never evaluates a template, opens a workflow or knows what a plan is.
+
+mod node;
+mod param;
+mod pipeline;
+mod project;
+mod set;
+mod step;
+
+pub use node::{Node, NodeKind, Spanned};
+pub use param::{Param, ParamKind};
+pub use pipeline::Pipeline;
+pub use project::{Project, ServerKind, ServerSpec};
+pub use set::{SetEntry, SetNode};
+pub use step::Step;
