@@ -450,24 +450,32 @@ mod tests {
 
     #[test]
     fn invalid_json_is_shown_where_it_breaks() {
-        insta::assert_snapshot!(told("{\n  \"1\": {\"class_type\": \"Ä\", \"inputs\": {\"x\": NaN}}\n}"), @"");
-        insta::assert_snapshot!(told("{\n  \"1\": {\"class_type\": \"A\",}\n}"), @"");
-        insta::assert_snapshot!(told("{\n  \"1\": {\"class_type\": \"A\""), @"");
-        insta::assert_snapshot!(told("<!DOCTYPE html>"), @"");
-        insta::assert_snapshot!(told(" \n"), @"");
+        insta::assert_snapshot!(told(
+            "{\n  \"1\": {\"class_type\": \"Ä\", \"inputs\": {\"x\": NaN}}\n}"
+        ));
+        insta::assert_snapshot!(told("{\n  \"1\": {\"class_type\": \"A\",}\n}"));
+        insta::assert_snapshot!(told("{\n  \"1\": {\"class_type\": \"A\""));
+        insta::assert_snapshot!(told("<!DOCTYPE html>"));
+        insta::assert_snapshot!(told(" \n"));
     }
 
     #[test]
     fn other_files_are_told_apart() {
-        insta::assert_snapshot!(told("{\n \"last_node_id\": 3,\n \"nodes\": [],\n \"links\": [] }"), @"");
-        insta::assert_snapshot!(told("{ \"prompt\": {\"1\": {\"class_type\": \"A\", \"inputs\": {}}}, \"client_id\": \"x\" }"), @"");
-        insta::assert_snapshot!(told("[1, 2]"), @"");
-        insta::assert_snapshot!(told("{\"name\": \"my package\"}"), @"");
-        insta::assert_snapshot!(told("{\n \"1\": {\"inputs\": {}},\n \"2\": 7\n}"), @"");
+        insta::assert_snapshot!(told(
+            "{\n \"last_node_id\": 3,\n \"nodes\": [],\n \"links\": [] }"
+        ));
+        insta::assert_snapshot!(told(
+            "{ \"prompt\": {\"1\": {\"class_type\": \"A\", \"inputs\": {}}}, \"client_id\": \"x\" }"
+        ));
+        insta::assert_snapshot!(told("[1, 2]"));
+        insta::assert_snapshot!(told("{\"name\": \"my package\"}"));
+        insta::assert_snapshot!(told("{\n \"1\": {\"inputs\": {}},\n \"2\": 7\n}"));
     }
 
     #[test]
     fn repeated_names_are_warned_about() {
-        insta::assert_snapshot!(told("{\n \"1\": {\"class_type\": \"A\", \"inputs\": {\"seed\": 1, \"s\\u0065ed\": 2}},\n \"1\": {\"class_type\": \"B\", \"inputs\": {}}\n}"), @"");
+        insta::assert_snapshot!(told(
+            "{\n \"1\": {\"class_type\": \"A\", \"inputs\": {\"seed\": 1, \"s\\u0065ed\": 2}},\n \"1\": {\"class_type\": \"B\", \"inputs\": {}}\n}"
+        ));
     }
 }
