@@ -1,1 +1,14 @@
-//! (under construction)
+//! What a server offers: node definitions, normalised from `object_info`.
+//!
+//! Old-style and new-style combos, unions, `*`, dynamic inputs and remote combos all become one [`NodeDef`]. A custom node can
+//! return anything, so one bad definition is a warning about that node, never a failure. This room must never know a network or a
+//! graph: it is data and its reading.
+
+mod read;
+mod types;
+
+pub use read::CatalogError;
+pub use types::{
+    Autogrow, AutogrowNames, Bounds, Catalog, Combo, DynamicOption, InputDef, InputType, NodeDef,
+    OpenInput, OutputDef, OutputType, Section,
+};

@@ -1,5 +1,17 @@
 //! A workflow: the graph that a server executes, in API format.
+//!
+//! This room reads graphs ([`parse`]), finds nodes in them the way people name them ([`address`]), finds the place in the file that
+//! a JSON pointer means ([`locate`]), fits values to declared inputs ([`fit`]) and knows what a server answers to a graph
+//! ([`verdict`]). It must never know pipelines, plans or connections: everything here is a function of texts, graphs and a catalog.
+//! Places are only looked for when a diagnostic is printed; a graph itself carries none.
 
+mod address;
+mod api;
 mod graph;
+mod locate;
+mod scan;
 
+pub use address::{AddressError, Tier, address};
+pub use api::{ParseProblem, from_request, is_link, parse, problem_diagnostic, read};
 pub use graph::{Graph, Node};
+pub use locate::{locate, locate_key, pointer, span_in_string, span_of};

@@ -1,0 +1,345 @@
+//! Reading `object_info`.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::types::{
+    Autogrow, AutogrowNames, Bounds, Catalog, Combo, DynamicOption, InputDef, InputType, NodeDef,
+    OutputDef, OutputType, Section,
+};
+
+/// Dynamic inputs nest; deeper than this is a mistake.
+const DEEPEST: usize = 16;
+/// A growing group with more inputs than this is a mistake.
+const MOST_GROWN: u64 = 10_000;
+
+/// Why a text is no catalog at all.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// It is not JSON.
+    #[error("the node list is not valid JSON: {0}")]
+    NotJson(#[from] serde_json::Error),
+    /// It is JSON, but no object of node classes.
+    #[error("the node list holds no node classes")]
+    NoClasses,
+}
+
+impl Catalog {
+    /// The catalog of a parsed `object_info`, with a warning for each node that cannot be used.
+    pub fn from_object_info(value: &Value) -> (Self, Vec<String>) {
+        let mut catalog = Self::default();
+        let mut warnings = Vec::new();
+        let Value::Object(classes) = value else {
+            return (catalog, vec!["the node list is not an object".to_owned()]);
+        };
+        for (class, definition) in classes {
+            catalog.add(class, definition, &mut warnings);
+        }
+        (catalog, warnings)
+    }
+
+    /// The catalog of an `object_info` text. Quicker than parsing it first, and only one node's JSON is in memory at a time.
+    ///
+    /// # Errors
+    /// When the text is not an object of classes.
+    pub fn from_json(text: &str) -> Result<(Self, Vec<String>), CatalogError> {
+        let classes: indexmap::IndexMap<String, &RawValue> = serde_json::from_str(text)?;
+        let mut catalog = Self::default();
+        let mut warnings = Vec::new();
+        for (class, raw) in classes {
+            match serde_json::from_str(raw.get()) {
+                Ok(definition) => catalog.add(&class, &definition, &mut warnings),
+                Err(error) => warnings.push(format!("node `{class}` is left out: {error}")),
+            }
+        }
+        if catalog.is_empty() && !warnings.is_empty() {
+            return Err(CatalogError::NoClasses);
+        }
+        Ok((catalog, warnings))
+    }
+
+    fn add(&mut self, class: &str, definition: &Value, warnings: &mut Vec<String>) {
+        match node(class, definition) {
+            Ok(node) => {
+                self.nodes.insert(class.to_owned(), node);
+            }
+            Err(reason) => warnings.push(format!("node `{class}` is left out: {reason}")),
+        }
+    }
+}
+
+fn node(class: &str, definition: &Value) -> Result<NodeDef, String> {
+    let Value::Object(members) = definition else {
+        return Err("its definition is not an object".to_owned());
+    };
+    let text = |name: &str| members.get(name).and_then(Value::as_str).map(str::to_owned);
+    let flag = |name: &str| members.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let empty = Map::new();
+    let declared = match members.get("input") {
+        None | Some(Value::Null) => &empty,
+        Some(Value::Object(declared)) => declared,
+        Some(_) => return Err("its `input` is not an object".to_owned()),
+    };
+    let hidden = match declared.get("hidden") {
+        Some(Value::Object(hidden)) => hidden.keys().cloned().collect(),
+        _ => Vec::new(),
+    };
+    Ok(NodeDef {
+        name: class.to_owned(),
+        display_name: text("display_name").filter(|name| !name.is_empty()),
+        category: text("category"),
+        python_module: text("python_module"),
+        output_node: flag("output_node"),
+        inputs: sections(declared, 0)?,
+        outputs: outputs(members)?,
+        hidden,
+        v3: members.contains_key("dev_only") || members.contains_key("output_matchtypes"),
+        deprecated: flag("deprecated"),
+        experimental: flag("experimental"),
+        api_node: flag("api_node"),
+    })
+}
+
+/// Required, then optional inputs.
+fn sections(declared: &Map<String, Value>, depth: usize) -> Result<Vec<InputDef>, String> {
+    if depth > DEEPEST {
+        return Err("its dynamic inputs nest too deep".to_owned());
+    }
+    let mut out = Vec::new();
+    for (key, section) in [
+        ("required", Section::Required),
+        ("optional", Section::Optional),
+    ] {
+        match declared.get(key) {
+            None | Some(Value::Null) => {}
+            Some(Value::Object(inputs)) => {
+                for (name, spec) in inputs {
+                    out.push(
+                        input(name, section, spec, depth)
+                            .map_err(|reason| format!("input `{name}`: {reason}"))?,
+                    );
+                }
+            }
+            Some(_) => return Err(format!("its `{key}` inputs are not an object")),
+        }
+    }
+    Ok(out)
+}
+
+fn input(name: &str, section: Section, spec: &Value, depth: usize) -> Result<InputDef, String> {
+    let empty = Map::new();
+    let (ty, options) = match spec {
+        Value::Array(parts) => match parts.as_slice() {
+            [] => return Err("its type is missing".to_owned()),
+            [ty] => (ty, &empty),
+            [ty, options, ..] => (ty, options.as_object().unwrap_or(&empty)),
+        },
+        // Some packs write only the type.
+        Value::String(_) => (spec, &empty),
+        _ => return Err("its type is neither a name nor a list".to_owned()),
+    };
+    let number = |name: &str| options.get(name).and_then(Value::as_number).cloned();
+    let flag = |name: &str| options.get(name).and_then(Value::as_bool).unwrap_or(false);
+    Ok(InputDef {
+        name: name.to_owned(),
+        section,
+        ty: input_type(ty, options, depth)?,
+        bounds: Bounds {
+            min: number("min"),
+            max: number("max"),
+            step: number("step"),
+        },
+        default: options.get("default").cloned(),
+        config: config(spec, ty),
+        upload: [
+            "image_upload",
+            "audio_upload",
+            "video_upload",
+            "file_upload",
+        ]
+        .into_iter()
+        .any(flag),
+        raw_link: flag("rawLink"),
+        multiline: flag("multiline"),
+    })
+}
+
+/// The spec as an answer repeats it: always a type and an object.
+fn config(spec: &Value, ty: &Value) -> Box<str> {
+    match spec {
+        Value::Array(parts) if parts.len() > 1 => spec.to_string().into(),
+        _ => format!("[{ty},{{}}]").into(),
+    }
+}
+
+fn input_type(ty: &Value, options: &Map<String, Value>, depth: usize) -> Result<InputType, String> {
+    let flag = |name: &str| options.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let name = match ty {
+        Value::Array(list) => {
+            return Ok(InputType::Combo(Combo {
+                options: list.clone(),
+                multiselect: flag("multiselect"),
+                remote: false,
+                old_style: true,
+            }));
+        }
+        Value::String(name) => name.as_str(),
+        _ => return Err("its type is neither a name nor a list".to_owned()),
+    };
+    Ok(match name {
+        "INT" => InputType::Int,
+        "FLOAT" => InputType::Float,
+        "STRING" => InputType::String,
+        "BOOLEAN" => InputType::Boolean,
+        "*" => InputType::Any,
+        "COMBO" => InputType::Combo(Combo {
+            options: match options.get("options") {
+                Some(Value::Array(list)) => list.clone(),
+                _ => Vec::new(),
+            },
+            multiselect: flag("multiselect"),
+            remote: options.contains_key("remote"),
+            old_style: false,
+        }),
+        "COMFY_AUTOGROW_V3" => InputType::Autogrow(Box::new(autogrow(options, depth)?)),
+        "COMFY_DYNAMICCOMBO_V3" => InputType::DynamicCombo(dynamic_options(options, depth)?),
+        "COMFY_DYNAMICSLOT_V3" => dynamic_slot(options, depth)?,
+        "COMFY_MATCHTYPE_V3" => {
+            let template = |name: &str| {
+                options
+                    .get("template")
+                    .and_then(|template| template.get(name))
+                    .and_then(Value::as_str)
+            };
+            InputType::MatchType {
+                template_id: template("template_id").unwrap_or_default().to_owned(),
+                allowed: template("allowed_types").unwrap_or("*").to_owned(),
+            }
+        }
+        union if union.contains(',') => InputType::Union {
+            types: union.split(',').map(|t| t.trim().to_owned()).collect(),
+            text: union.to_owned(),
+        },
+        other => InputType::Named(other.to_owned()),
+    })
+}
+
+fn autogrow(options: &Map<String, Value>, depth: usize) -> Result<Autogrow, String> {
+    let Some(Value::Object(template)) = options.get("template") else {
+        return Err("its `template` is missing".to_owned());
+    };
+    let Some(Value::Object(declared)) = template.get("input") else {
+        return Err("its template has no `input`".to_owned());
+    };
+    let Some(grown) = sections(declared, depth + 1)?.into_iter().next() else {
+        return Err("its template is empty".to_owned());
+    };
+    let count = |name: &str| template.get(name).and_then(Value::as_u64);
+    let names = match template.get("names") {
+        Some(Value::Array(names)) => AutogrowNames::List(
+            names
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+        ),
+        _ => AutogrowNames::Prefix {
+            prefix: template
+                .get("prefix")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
+            max: usize::try_from(count("max").unwrap_or(100).min(MOST_GROWN)).unwrap_or(100),
+        },
+    };
+    Ok(Autogrow {
+        template: grown,
+        names,
+        min: usize::try_from(count("min").unwrap_or(1).min(MOST_GROWN)).unwrap_or(1),
+    })
+}
+
+fn dynamic_options(
+    options: &Map<String, Value>,
+    depth: usize,
+) -> Result<Vec<DynamicOption>, String> {
+    let Some(Value::Array(list)) = options.get("options") else {
+        return Err("its `options` are missing".to_owned());
+    };
+    list.iter()
+        .map(|option| {
+            let empty = Map::new();
+            let declared = option
+                .get("inputs")
+                .and_then(Value::as_object)
+                .unwrap_or(&empty);
+            Ok(DynamicOption {
+                key: option.get("key").cloned().unwrap_or_default(),
+                inputs: sections(declared, depth + 1)?,
+            })
+        })
+        .collect()
+}
+
+fn dynamic_slot(options: &Map<String, Value>, depth: usize) -> Result<InputType, String> {
+    let slot = match options.get("slot").or_else(|| options.get("slotType")) {
+        Some(spec @ Value::Array(_)) => input("slot", Section::Optional, spec, depth + 1)?,
+        Some(spec @ Value::String(_)) => input("slot", Section::Optional, spec, depth + 1)?,
+        _ => input("slot", Section::Optional, &Value::from("*"), depth + 1)?,
+    };
+    let inputs = match options.get("inputs") {
+        Some(Value::Object(declared)) => sections(declared, depth + 1)?,
+        _ => Vec::new(),
+    };
+    Ok(InputType::DynamicSlot {
+        slot: Box::new(slot),
+        inputs,
+    })
+}
+
+fn outputs(members: &Map<String, Value>) -> Result<Vec<OutputDef>, String> {
+    let list = |name: &str| members.get(name).and_then(Value::as_array);
+    let types = match members.get("output") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(types)) => types,
+        Some(_) => return Err("its `output` is not a list".to_owned()),
+    };
+    let matched: BTreeMap<usize, &str> = list("output_matchtypes")
+        .map(|ids| {
+            ids.iter()
+                .enumerate()
+                .filter_map(|(i, id)| Some((i, id.as_str()?)))
+                .collect()
+        })
+        .unwrap_or_default();
+    types
+        .iter()
+        .enumerate()
+        .map(|(slot, ty)| {
+            let ty = match ty {
+                Value::String(name) => OutputType::Named(name.clone()),
+                Value::Array(list) => OutputType::List(list.clone()),
+                _ => return Err(format!("the type of output {slot} is not a name")),
+            };
+            let name = list("output_name")
+                .and_then(|names| names.get(slot))
+                .and_then(Value::as_str);
+            let name = match (name, &ty) {
+                (Some(name), _) => name.to_owned(),
+                (None, OutputType::Named(ty)) => ty.clone(),
+                (None, OutputType::List(_)) => "COMBO".to_owned(),
+            };
+            Ok(OutputDef {
+                name,
+                ty,
+                is_list: list("output_is_list")
+                    .and_then(|flags| flags.get(slot))
+                    .and_then(Value::as_bool)
+                    .unwrap_or(false),
+                match_type: matched.get(&slot).map(|id| (*id).to_owned()),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,360 @@
+//! Node definitions as data.
+
+use indexmap::IndexMap;
+use serde_json::{Map, Number, Value};
+
+/// Node definitions by class.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Catalog {
+    pub(super) nodes: IndexMap<String, NodeDef>,
+}
+
+impl Catalog {
+    /// The definition of a class.
+    pub fn node(&self, class: &str) -> Option<&NodeDef> {
+        self.nodes.get(class)
+    }
+
+    /// All classes, in the server's order.
+    pub fn classes(&self) -> impl Iterator<Item = &str> {
+        self.nodes.keys().map(String::as_str)
+    }
+
+    /// All definitions, in the server's order.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeDef> {
+        self.nodes.values()
+    }
+
+    /// How many classes there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Takes over the definitions of another catalog; those of the other win.
+    pub fn merge(&mut self, other: Self) {
+        self.nodes.extend(other.nodes);
+    }
+}
+
+/// A node class.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeDef {
+    /// The class, as in `class_type`.
+    pub name: String,
+    /// What the editor shows.
+    pub display_name: Option<String>,
+    /// The menu it stands in, e.g. `image/upscaling`.
+    pub category: Option<String>,
+    /// Where it comes from: `nodes`, `comfy_extras.…`, `comfy_api_nodes.…`, `custom_nodes.Pack`.
+    pub python_module: Option<String>,
+    /// Jobs run for the sake of such nodes.
+    pub output_node: bool,
+    /// Required, then optional inputs, in the server's order.
+    pub inputs: Vec<InputDef>,
+    /// Outputs by slot.
+    pub outputs: Vec<OutputDef>,
+    /// Names of inputs that the server fills in itself.
+    pub hidden: Vec<String>,
+    /// Declared with the newer node interface.
+    pub v3: bool,
+    /// The pack wants people to use another class.
+    pub deprecated: bool,
+    /// May change.
+    pub experimental: bool,
+    /// Costs credits.
+    pub api_node: bool,
+}
+
+impl NodeDef {
+    /// The input of this name, if it is declared under exactly this name (a dynamic input's own name, not its parts').
+    pub fn input(&self, name: &str) -> Option<&InputDef> {
+        self.inputs.iter().find(|input| input.name == name)
+    }
+
+    /// The inputs that a node with these values has: dynamic ones opened into their dotted parts. `selector` gives the value of an
+    /// input by its full name.
+    pub fn open_inputs<'a>(
+        &'a self,
+        selector: &dyn Fn(&str) -> Option<&'a Value>,
+    ) -> Vec<OpenInput<'a>> {
+        let mut out = Vec::new();
+        for input in &self.inputs {
+            open(input, "", selector, &mut out);
+        }
+        out
+    }
+
+    /// The definition behind an input's full (dotted) name in a node with these values.
+    pub fn open_input<'a>(
+        &'a self,
+        name: &str,
+        values: &'a Map<String, Value>,
+    ) -> Option<OpenInput<'a>> {
+        self.open_inputs(&|key| values.get(key))
+            .into_iter()
+            .find(|open| open.name == name)
+    }
+}
+
+/// One input of a particular node: a plain input, or a part of a dynamic one under its dotted name.
+#[derive(Clone, Debug)]
+pub struct OpenInput<'a> {
+    /// The full name, e.g. `resize_type.multiplier`.
+    pub name: String,
+    /// Whether the node cannot run without it.
+    pub section: Section,
+    /// What it takes.
+    pub def: &'a InputDef,
+}
+
+fn open<'a>(
+    def: &'a InputDef,
+    prefix: &str,
+    selector: &dyn Fn(&str) -> Option<&'a Value>,
+    out: &mut Vec<OpenInput<'a>>,
+) {
+    let name = join(prefix, &def.name);
+    let section = def.section;
+    match &def.ty {
+        InputType::DynamicCombo(options) => {
+            let Some(value) = selector(&name) else {
+                return;
+            };
+            if let Some(option) = options.iter().find(|o| o.key == *value) {
+                for input in &option.inputs {
+                    open(input, &name, selector, out);
+                }
+                out.push(OpenInput { name, section, def });
+            }
+        }
+        InputType::DynamicSlot { slot, inputs } => {
+            if selector(&name).is_none() {
+                return;
+            }
+            for input in inputs {
+                open(input, &name, selector, out);
+            }
+            out.push(OpenInput {
+                name,
+                section,
+                def: slot,
+            });
+        }
+        InputType::Autogrow(grow) => {
+            for (index, part) in grow.names.iter().enumerate() {
+                let section = if index < grow.min && grow.template.section == Section::Required {
+                    Section::Required
+                } else {
+                    Section::Optional
+                };
+                out.push(OpenInput {
+                    name: join(&name, &part),
+                    section,
+                    def: &grow.template,
+                });
+            }
+        }
+        _ => out.push(OpenInput { name, section, def }),
+    }
+}
+
+fn join(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{prefix}.{name}")
+    }
+}
+
+/// Whether a node can run without an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// It cannot.
+    Required,
+    /// It can.
+    Optional,
+}
+
+/// An input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InputDef {
+    /// Its name; without the dotted path of the dynamic input it may be part of.
+    pub name: String,
+    /// Required or optional.
+    pub section: Section,
+    /// What it takes.
+    pub ty: InputType,
+    /// The bounds that the server holds values to, whatever the type.
+    pub bounds: Bounds,
+    /// What the editor puts in; the server itself never applies it to a required input.
+    pub default: Option<Value>,
+    /// What the server says about it: `[type, options]` as JSON text, for answers in its own words.
+    pub config: Box<str>,
+    /// Options that only the editor looks at and that tell what the value means: a file to upload, a text with several lines.
+    pub upload: bool,
+    /// The node is given the link itself instead of a value.
+    pub raw_link: bool,
+    /// A text with several lines.
+    pub multiline: bool,
+}
+
+impl InputDef {
+    /// The declared type as the server names it; `COMBO` for every combo.
+    pub fn type_name(&self) -> &str {
+        match &self.ty {
+            InputType::Int => "INT",
+            InputType::Float => "FLOAT",
+            InputType::String => "STRING",
+            InputType::Boolean => "BOOLEAN",
+            InputType::Combo(_) => "COMBO",
+            InputType::Named(name) => name,
+            InputType::Union { text, .. } => text,
+            InputType::Any => "*",
+            InputType::Autogrow(_) => "COMFY_AUTOGROW_V3",
+            InputType::DynamicCombo(_) => "COMFY_DYNAMICCOMBO_V3",
+            InputType::DynamicSlot { .. } => "COMFY_DYNAMICSLOT_V3",
+            InputType::MatchType { .. } => "COMFY_MATCHTYPE_V3",
+        }
+    }
+}
+
+/// What values must lie between.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bounds {
+    /// Smallest value.
+    pub min: Option<Number>,
+    /// Biggest value; up to 2^64 − 1 for seeds.
+    pub max: Option<Number>,
+    /// The editor's step; the server ignores it.
+    pub step: Option<Number>,
+}
+
+/// What an input takes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InputType {
+    /// A whole number.
+    Int,
+    /// A number.
+    Float,
+    /// A text.
+    String,
+    /// True or false.
+    Boolean,
+    /// One of a list (or several of it).
+    Combo(Combo),
+    /// A link from an output of this type (or an editor's own value: `COLOR`, `CURVE`, …).
+    Named(String),
+    /// A link from an output of any of these types.
+    Union {
+        /// The types.
+        types: Vec<String>,
+        /// As the server writes them: `FLOAT,INT`.
+        text: String,
+    },
+    /// Anything.
+    Any,
+    /// As many inputs of one kind as are given.
+    Autogrow(Box<Autogrow>),
+    /// A choice that brings inputs of its own.
+    DynamicCombo(Vec<DynamicOption>),
+    /// A link that brings inputs of its own.
+    DynamicSlot {
+        /// The link.
+        slot: Box<InputDef>,
+        /// The inputs it brings.
+        inputs: Vec<InputDef>,
+    },
+    /// A link of any of some types, which all inputs and outputs with the same id share.
+    MatchType {
+        /// The id.
+        template_id: String,
+        /// The types, `IMAGE,MASK` or `*`.
+        allowed: String,
+    },
+}
+
+/// A choice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Combo {
+    /// What may be chosen; empty where the server does not tell (remote lists).
+    pub options: Vec<Value>,
+    /// Several may be chosen.
+    pub multiselect: bool,
+    /// The list comes from elsewhere, when the editor asks for it.
+    pub remote: bool,
+    /// The list itself stands where others have the word `COMBO`.
+    pub old_style: bool,
+}
+
+/// An option of a dynamic combo.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DynamicOption {
+    /// The value that chooses it.
+    pub key: Value,
+    /// What it brings.
+    pub inputs: Vec<InputDef>,
+}
+
+/// A growing group of inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Autogrow {
+    /// What each takes; its section tells whether the first ones are required at all.
+    pub template: InputDef,
+    /// How they are named.
+    pub names: AutogrowNames,
+    /// How many must be given.
+    pub min: usize,
+}
+
+/// Names of a growing group's inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AutogrowNames {
+    /// `image0`, `image1`, …
+    Prefix {
+        /// What stands before the number.
+        prefix: String,
+        /// How many there may be.
+        max: usize,
+    },
+    /// Exactly these.
+    List(Vec<String>),
+}
+
+impl AutogrowNames {
+    /// The names in order.
+    pub fn iter(&self) -> Box<dyn Iterator<Item = String> + '_> {
+        match self {
+            Self::Prefix { prefix, max } => {
+                Box::new((0..*max).map(move |i| format!("{prefix}{i}")))
+            }
+            Self::List(names) => Box::new(names.iter().cloned()),
+        }
+    }
+}
+
+/// An output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutputDef {
+    /// What the editor shows.
+    pub name: String,
+    /// What it gives.
+    pub ty: OutputType,
+    /// It gives a list, and what follows runs once for each item.
+    pub is_list: bool,
+    /// The id whose inputs decide its type.
+    pub match_type: Option<String>,
+}
+
+/// What an output gives.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OutputType {
+    /// A type by name.
+    Named(String),
+    /// One of a list, as old nodes write it.
+    List(Vec<Value>),
+}
