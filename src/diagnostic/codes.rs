@@ -57,7 +57,6 @@ codes! {
     NOT_A_WORKFLOW = "K0117" "not_a_workflow";
     UI_FORMAT = "K0118" "ui_format";
     UNSAFE_OUTPUT_PATH = "K0119" "unsafe_output_path";
-    SAME_OUTPUT_PATH = "K0120" "same_output_path";
     WRONG_PLACE_FOR_FILE = "K0121" "wrong_place_for_file";
     ACCESSOR_COUNT = "K0122" "accessor_count";
     DUPLICATE_KEY = "K0123" "duplicate_key";

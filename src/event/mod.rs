@@ -215,3 +215,12 @@ pub struct Counts {
     /// Were stopped.
     pub cancelled: usize,
 }
+
+/// The JSON Schema (draft-07) of one line of the event stream.
+pub fn schema() -> serde_json::Value {
+    let mut schema = schemars::generate::SchemaSettings::draft07()
+        .into_generator()
+        .into_root_schema_for::<Envelope>();
+    schema.insert("title".to_owned(), "kiln event".into());
+    schema.into()
+}

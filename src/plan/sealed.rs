@@ -156,6 +156,10 @@ pub enum EditValue {
     Ready(Datum),
     /// An expression or text that needs results; evaluated when the task starts.
     Later(TemplateText),
+    /// A list with at least one member that needs results.
+    List(Vec<EditValue>),
+    /// A map with at least one member that needs results.
+    Map(IndexMap<String, EditValue>),
     /// A link to another node's output slot.
     Link {
         /// The node it comes from.

@@ -1,1 +1,36 @@
-//! (under construction)
+//! A run told to people and to tools.
+//!
+//! Reporters consume [`crate::event::Envelope`]s and never ask the engine anything. [`View`] is the run as folded from its events, so
+//! that a live run and a stored one look the same.
+
+mod json;
+mod terminal;
+mod text;
+mod view;
+
+pub use json::JsonReporter;
+pub use terminal::{Terminal, TerminalReporter};
+pub use text::{duration, plural};
+pub use view::{TaskState, TaskView, View};
+
+use crate::event::Envelope;
+
+/// Where a broken pipe is success: the reader has seen enough.
+pub type ReportResult = std::io::Result<()>;
+
+/// Someone who tells of a run.
+pub trait Reporter: Send {
+    /// Takes the next event.
+    ///
+    /// # Errors
+    /// When its stream cannot be written.
+    fn event(&mut self, envelope: &Envelope) -> ReportResult;
+
+    /// Called about ten times a second while a run is under way.
+    ///
+    /// # Errors
+    /// When its stream cannot be written.
+    fn tick(&mut self) -> ReportResult {
+        Ok(())
+    }
+}

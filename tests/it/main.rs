@@ -1,1 +1,9 @@
-fn main() {}
+//! The integration tests: one binary, a module per topic, the real program and the real embedded server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod architecture;

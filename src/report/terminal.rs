@@ -1,0 +1,350 @@
+//! A run for people: one calm line per finished task, and on a terminal one live line for what is under way.
+//!
+//! People's text goes to `notes` (stderr), result paths to `results` (stdout), one per line, so that a pipe receives paths and nothing
+//! else. Where both are a terminal the paths are indented below their task.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anstyle::{AnsiColor, Style};
+
+use super::text::{cut, duration, plural};
+use super::view::{TaskState, TaskView, View};
+use super::{ReportResult, Reporter};
+use crate::artifact::Kind;
+use crate::base::{TaskName, display_path};
+use crate::diagnostic::JsonDiagnostic;
+use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskStatus};
+
+/// How often a log (not a terminal) hears that long work goes on.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const ODD: Style = AnsiColor::Yellow.on_default();
+const DIM: Style = Style::new().dimmed();
+const BOLD: Style = Style::new().bold();
+
+/// What the streams are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terminal {
+    /// `notes` is a terminal of this many columns: a live line may be drawn.
+    pub live: Option<usize>,
+    /// `results` is the same terminal: paths are shown for people.
+    pub shared: bool,
+}
+
+/// Tells of a run in text.
+#[derive(Debug)]
+pub struct TerminalReporter<N, R> {
+    notes: N,
+    results: R,
+    terminal: Terminal,
+    view: View,
+    width: usize,
+    live_drawn: bool,
+    spinner: usize,
+    last_note: Instant,
+}
+
+impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
+    /// A reporter on two streams.
+    pub fn new(notes: N, results: R, terminal: Terminal) -> Self {
+        Self {
+            notes,
+            results,
+            terminal,
+            view: View::default(),
+            width: 0,
+            live_drawn: false,
+            spinner: 0,
+            last_note: Instant::now(),
+        }
+    }
+
+    fn header(&mut self, run: &str, pipeline: &str) -> ReportResult {
+        let mut servers: Vec<&str> = self
+            .view
+            .tasks
+            .values()
+            .map(|t| t.server.as_str())
+            .collect();
+        servers.dedup();
+        servers.sort_unstable();
+        servers.dedup();
+        self.width = self
+            .view
+            .tasks
+            .keys()
+            .map(|t| t.as_str().chars().count())
+            .max()
+            .unwrap_or(0)
+            .min(40);
+        writeln!(
+            self.notes,
+            "{BOLD}{pipeline}{BOLD:#} {DIM}· {} on {} · run {run}{DIM:#}",
+            plural(self.view.tasks.len(), "task"),
+            servers.join(", "),
+        )
+    }
+
+    fn finished(
+        &mut self,
+        task: &TaskName,
+        status: TaskStatus,
+        outputs: &[Output],
+        seconds: f64,
+        diagnostic: Option<&JsonDiagnostic>,
+    ) -> ReportResult {
+        let (style, mark) = match status {
+            TaskStatus::Done => (GOOD, '✓'),
+            TaskStatus::Failed => (BAD, '✗'),
+            TaskStatus::Skipped => (DIM, '-'),
+            TaskStatus::Cancelled => (ODD, '■'),
+        };
+        let what = match status {
+            TaskStatus::Done => made(outputs),
+            TaskStatus::Failed => "failed".to_owned(),
+            TaskStatus::Skipped => diagnostic.map_or_else(
+                || "skipped".to_owned(),
+                |d| format!("skipped: {}", d.message),
+            ),
+            TaskStatus::Cancelled => "cancelled".to_owned(),
+        };
+        let time = if status == TaskStatus::Skipped {
+            String::new()
+        } else {
+            duration(Duration::from_secs_f64(seconds.max(0.0)))
+        };
+        writeln!(
+            self.notes,
+            "  {style}{mark}{style:#} {task:<width$}  {DIM}{time:>7}{DIM:#}  {what}",
+            width = self.width
+        )?;
+        for output in outputs {
+            self.result(output)?;
+        }
+        Ok(())
+    }
+
+    fn result(&mut self, output: &Output) -> ReportResult {
+        match (&output.path, &output.text) {
+            (Some(path), _) if self.terminal.shared => {
+                writeln!(self.notes, "      {}", display_path(path))
+            }
+            (Some(path), _) => {
+                writeln!(self.results, "{}", display_path(path))?;
+                self.results.flush()
+            }
+            (None, Some(text)) => {
+                let line = text.lines().next().unwrap_or_default();
+                writeln!(self.notes, "      {DIM}{}{DIM:#}", cut(line, 100))
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn diagnostic(&mut self, diagnostic: &JsonDiagnostic) -> ReportResult {
+        let (style, word) = match diagnostic.severity {
+            crate::diagnostic::Severity::Error => (BAD, "error"),
+            _ => (ODD, "warning"),
+        };
+        writeln!(
+            self.notes,
+            "    {style}{word}[{}]{style:#}: {}",
+            diagnostic.code, diagnostic.message
+        )?;
+        if let (Some(file), Some(line), Some(column)) =
+            (&diagnostic.file, diagnostic.line, diagnostic.column)
+        {
+            writeln!(self.notes, "      {DIM}at {file}:{line}:{column}{DIM:#}")?;
+        }
+        if !diagnostic.help.is_empty() {
+            writeln!(self.notes, "      help: {}", diagnostic.help)?;
+        }
+        Ok(())
+    }
+
+    fn summary(
+        &mut self,
+        status: RunStatus,
+        counts: Counts,
+        cause: Option<&TaskName>,
+        seconds: f64,
+    ) -> ReportResult {
+        let (style, word) = match status {
+            RunStatus::Done => (GOOD, "done"),
+            RunStatus::Failed => (BAD, "failed"),
+            RunStatus::Cancelled => (ODD, "cancelled"),
+        };
+        let mut parts = Vec::new();
+        for (count, word) in [
+            (counts.done, "done"),
+            (counts.failed, "failed"),
+            (counts.skipped, "skipped"),
+            (counts.cancelled, "cancelled"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{count} {word}"));
+            }
+        }
+        let cause = cause.map_or_else(String::new, |task| format!(", first by `{task}`"));
+        let time = duration(Duration::from_secs_f64(seconds.max(0.0)));
+        writeln!(
+            self.notes,
+            "{style}{word}{style:#} in {time}{cause} {DIM}· {}{DIM:#}",
+            parts.join(", ")
+        )
+    }
+
+    fn clear_live(&mut self) -> ReportResult {
+        if std::mem::take(&mut self.live_drawn) {
+            write!(self.notes, "\r\x1b[2K")?;
+        }
+        Ok(())
+    }
+
+    fn live_line(&self, width: usize) -> String {
+        const FRAMES: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
+        let tasks: Vec<String> = self
+            .view
+            .active()
+            .map(|(name, task)| under_way(name, task))
+            .collect();
+        let line = format!(
+            "  {} {}/{}  {}",
+            FRAMES[self.spinner % FRAMES.len()],
+            self.view.ended_tasks(),
+            self.view.tasks.len(),
+            tasks.join(" · ")
+        );
+        cut(&line, width.saturating_sub(1))
+    }
+}
+
+impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
+    fn event(&mut self, envelope: &Envelope) -> ReportResult {
+        self.view.apply(envelope);
+        match &envelope.event {
+            RunEvent::TaskProgress { .. }
+            | RunEvent::TaskQueued { .. }
+            | RunEvent::TaskExecuting { .. } => return Ok(()),
+            _ => self.clear_live()?,
+        }
+        self.last_note = Instant::now();
+        match &envelope.event {
+            RunEvent::RunStarted { pipeline, .. } => {
+                self.header(envelope.run.as_str(), pipeline)?
+            }
+            RunEvent::ServerReady {
+                server,
+                url,
+                version,
+            } => {
+                writeln!(
+                    self.notes,
+                    "  {DIM}{server}: ComfyUI {version} at {url}{DIM:#}"
+                )?;
+            }
+            RunEvent::ServerLost { server, reason } => {
+                writeln!(
+                    self.notes,
+                    "  {ODD}!{ODD:#} {server} does not answer ({reason}); waiting for it"
+                )?;
+            }
+            RunEvent::ServerBack { server } => writeln!(self.notes, "  {server} answers again")?,
+            RunEvent::TaskWarning { diagnostic, .. } => self.diagnostic(diagnostic)?,
+            RunEvent::TaskFinished {
+                task,
+                status,
+                outputs,
+                seconds,
+                diagnostic,
+            } => {
+                self.finished(task, *status, outputs, *seconds, diagnostic.as_ref())?;
+                if let (TaskStatus::Failed, Some(diagnostic)) = (status, diagnostic) {
+                    self.diagnostic(diagnostic)?;
+                }
+            }
+            RunEvent::RunFinished {
+                status,
+                counts,
+                cause,
+                seconds,
+                ..
+            } => {
+                self.summary(*status, *counts, cause.as_ref(), *seconds)?;
+            }
+            _ => {}
+        }
+        self.notes.flush()
+    }
+
+    fn tick(&mut self) -> ReportResult {
+        if self.view.active().next().is_none() || self.view.ended.is_some() {
+            return Ok(());
+        }
+        if let Some(width) = self.terminal.live {
+            self.spinner += 1;
+            let line = self.live_line(width);
+            write!(self.notes, "\r\x1b[2K{line}")?;
+            self.live_drawn = true;
+            return self.notes.flush();
+        }
+        if self.last_note.elapsed() >= HEARTBEAT {
+            self.last_note = Instant::now();
+            let tasks: Vec<String> = self
+                .view
+                .active()
+                .map(|(name, task)| under_way(name, task))
+                .collect();
+            writeln!(self.notes, "  … {}", tasks.join(" · "))?;
+            self.notes.flush()?;
+        }
+        Ok(())
+    }
+}
+
+fn under_way(name: &TaskName, task: &TaskView) -> String {
+    match task.state {
+        TaskState::Preparing => format!("{name} preparing"),
+        TaskState::Queued => format!("{name} queued on {}", task.server),
+        _ => {
+            let percent = (task.fraction * 100.0).clamp(0.0, 100.0);
+            match &task.node_title {
+                Some(node) => format!("{name} {percent:.0}% {node}"),
+                None => format!("{name} {percent:.0}%"),
+            }
+        }
+    }
+}
+
+/// `2 images, 1 text`.
+fn made(outputs: &[Output]) -> String {
+    let kinds = [
+        Kind::Image,
+        Kind::Video,
+        Kind::Audio,
+        Kind::Model3d,
+        Kind::Text,
+        Kind::Other,
+    ];
+    let parts: Vec<String> = kinds
+        .into_iter()
+        .filter_map(|kind| {
+            let count = outputs.iter().filter(|o| o.kind == kind).count();
+            let word = match kind {
+                Kind::Model3d => "3D model",
+                Kind::Other => "file",
+                Kind::Audio => "audio file",
+                other => other.name(),
+            };
+            (count > 0).then(|| plural(count, word))
+        })
+        .collect();
+    if parts.is_empty() {
+        "nothing to keep".to_owned()
+    } else {
+        parts.join(", ")
+    }
+}

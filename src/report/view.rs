@@ -1,0 +1,138 @@
+//! The state of a run as its events tell it.
+
+use indexmap::IndexMap;
+
+use crate::base::{ServerName, TaskName};
+use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskStatus};
+
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// Waiting for other tasks or a free slot.
+    Waiting,
+    /// Its inputs are being rendered and transferred.
+    Preparing,
+    /// The server has it in its queue.
+    Queued,
+    /// The server is at it.
+    Executing,
+    /// It ended.
+    Ended(TaskStatus),
+}
+
+/// A task as its events tell it.
+#[derive(Clone, Debug)]
+pub struct TaskView {
+    /// Where it stands.
+    pub state: TaskState,
+    /// The server it was given to, or is meant for.
+    pub server: ServerName,
+    /// Fraction done, 0 to 1.
+    pub fraction: f64,
+    /// The node at work.
+    pub node_title: Option<String>,
+    /// What it made.
+    pub outputs: Vec<Output>,
+    /// Seconds from start to end, once it ended.
+    pub seconds: f64,
+}
+
+/// A run as its events tell it.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Tasks in planned order.
+    pub tasks: IndexMap<TaskName, TaskView>,
+    /// How it ended, once it did.
+    pub ended: Option<(RunStatus, Counts)>,
+}
+
+impl View {
+    /// Takes the next event.
+    pub fn apply(&mut self, envelope: &Envelope) {
+        match &envelope.event {
+            RunEvent::RunStarted {
+                pipeline, tasks, ..
+            } => {
+                self.pipeline.clone_from(pipeline);
+                for info in tasks {
+                    self.tasks.insert(
+                        info.task.clone(),
+                        TaskView {
+                            state: TaskState::Waiting,
+                            server: info.server.clone(),
+                            fraction: 0.0,
+                            node_title: None,
+                            outputs: Vec::new(),
+                            seconds: 0.0,
+                        },
+                    );
+                }
+            }
+            RunEvent::TaskStarted { task, server, .. } => self.change(task, |t| {
+                t.state = TaskState::Preparing;
+                t.server = server.clone();
+                t.fraction = 0.0;
+                t.node_title = None;
+            }),
+            RunEvent::TaskQueued { task, .. } => self.change(task, |t| t.state = TaskState::Queued),
+            RunEvent::TaskExecuting { task } => {
+                self.change(task, |t| t.state = TaskState::Executing)
+            }
+            RunEvent::TaskProgress {
+                task,
+                fraction,
+                node_title,
+                ..
+            } => self.change(task, |t| {
+                t.state = TaskState::Executing;
+                t.fraction = *fraction;
+                if node_title.is_some() {
+                    t.node_title.clone_from(node_title);
+                }
+            }),
+            RunEvent::TaskFinished {
+                task,
+                status,
+                outputs,
+                seconds,
+                ..
+            } => self.change(task, |t| {
+                t.state = TaskState::Ended(*status);
+                t.outputs.clone_from(outputs);
+                t.seconds = *seconds;
+            }),
+            RunEvent::RunFinished { status, counts, .. } => self.ended = Some((*status, *counts)),
+            RunEvent::ServerReady { .. }
+            | RunEvent::ServerLost { .. }
+            | RunEvent::ServerBack { .. }
+            | RunEvent::TaskUploaded { .. }
+            | RunEvent::TaskWarning { .. } => {}
+        }
+    }
+
+    /// Tasks that are under way, in planned order.
+    pub fn active(&self) -> impl Iterator<Item = (&TaskName, &TaskView)> {
+        self.tasks.iter().filter(|(_, t)| {
+            matches!(
+                t.state,
+                TaskState::Preparing | TaskState::Queued | TaskState::Executing
+            )
+        })
+    }
+
+    /// How many tasks ended.
+    pub fn ended_tasks(&self) -> usize {
+        self.tasks
+            .values()
+            .filter(|t| matches!(t.state, TaskState::Ended(_)))
+            .count()
+    }
+
+    fn change(&mut self, task: &TaskName, how: impl FnOnce(&mut TaskView)) {
+        if let Some(view) = self.tasks.get_mut(task) {
+            how(view);
+        }
+    }
+}
