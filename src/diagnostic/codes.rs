@@ -93,6 +93,7 @@ codes! {
     WORKER_STUCK = "K0508" "worker_stuck";
     // K07xx: state
     STATE_UNUSABLE = "K0701" "state_unusable";
+    STATE_LOCKED = "K0702" "state_locked";
 }
 
 /// The code of an id, whatever its case.

@@ -1,1 +1,125 @@
-//! (under construction)
+//! Remembers: runs with their sealed plans, and the journal of facts that the machine was told or decided.
+//!
+//! The state of a project lies in `.kiln/` beside its files: `kiln.db` (`SQLite`, WAL, so that other processes can read while a run
+//! writes), `locks/`, and a `.gitignore` that keeps all of it out of git. One thread writes. It takes whatever has queued up into one
+//! durable transaction (`synchronous=FULL`) and then answers every caller: a dispatcher turn costs one sync however many facts it has,
+//! and turns that come while a sync is under way share the next one. The order of rows is the order in which they were handed over, so
+//! a durable row implies that all rows before it are.
+//!
+//! The room never decides anything and never prints. A database of a newer kiln is never written to; a damaged one is reported, not
+//! repaired. Locks are per output set and name their holder; the system releases them when the holder dies, however it dies.
+
+mod database;
+mod error;
+mod lock;
+mod writer;
+
+pub use error::{Holder, StoreError};
+pub use lock::Lock;
+pub use writer::{Ack, Journal};
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::RunId;
+use crate::event::RunStatus;
+use crate::machine::Fact;
+use crate::plan::Plan;
+
+/// The folder of kiln's state inside a project.
+pub const STATE_FOLDER: &str = ".kiln";
+
+/// The state of a project. Cheap to clone; the last one to be dropped waits until everything handed over is written.
+#[derive(Clone, Debug)]
+pub struct Store {
+    folder: PathBuf,
+    writer: Arc<writer::Writer>,
+}
+
+/// A run as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRun {
+    /// Its id.
+    pub run: RunId,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// When it started, milliseconds since 1970.
+    pub started: u64,
+    /// How it ended; `None` while it runs, or when its process died.
+    pub status: Option<RunStatus>,
+}
+
+/// Everything needed to go on with a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replay {
+    /// The plan as it was sealed.
+    pub plan: Plan,
+    /// Its facts in order, each with its time in milliseconds since 1970.
+    pub facts: Vec<(u64, Fact)>,
+}
+
+impl Store {
+    /// Opens the state of a project, making it when it is missing.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, or the database is damaged or of a newer kiln.
+    pub fn open(project: &Path) -> Result<Self, StoreError> {
+        let folder = project.join(STATE_FOLDER);
+        database::prepare_folder(&folder)?;
+        let path = folder.join("kiln.db");
+        let connection = database::open(&path)?;
+        Ok(Self {
+            folder,
+            writer: Arc::new(writer::Writer::start(connection, path)?),
+        })
+    }
+
+    /// Opens a run's journal. The row of the run and its plan become durable with the first facts at the latest.
+    ///
+    /// # Errors
+    /// When the plan cannot be written as JSON.
+    pub fn begin(&self, run: &RunId, plan: &Plan, started: u64) -> Result<Journal, StoreError> {
+        let json = serde_json::to_string(plan).map_err(|error| StoreError::Damaged {
+            path: self.database(),
+            cause: error.to_string(),
+        })?;
+        Ok(Journal::begin(
+            Arc::clone(&self.writer),
+            run.clone(),
+            plan.pipeline.clone(),
+            json,
+            started,
+        ))
+    }
+
+    /// All runs, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn runs(&self) -> Result<Vec<StoredRun>, StoreError> {
+        database::runs(&self.database())
+    }
+
+    /// The plan and the facts of a run; `None` when there is no such run.
+    ///
+    /// # Errors
+    /// When the database cannot be read or its rows cannot be understood.
+    pub fn replay(&self, run: &RunId) -> Result<Option<Replay>, StoreError> {
+        database::replay(&self.database(), run)
+    }
+
+    /// Takes the lock of an output set, the folder that holds the runs of one pipeline.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] with its holder when another kiln has it.
+    pub fn lock(&self, output_set: &Path, run: &RunId) -> Result<Lock, StoreError> {
+        lock::take(&self.folder.join("locks"), output_set, run)
+    }
+
+    fn database(&self) -> PathBuf {
+        self.folder.join("kiln.db")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+use super::*;
+use crate::machine::{CancelReason, ServerIx, Ticket};
+use crate::plan::{PIPELINE_FORMAT, TaskIx};
+
+fn plan() -> Plan {
+    Plan {
+        format: PIPELINE_FORMAT,
+        pipeline: "shots".to_owned(),
+        description: None,
+        pipeline_dir: PathBuf::from("/p"),
+        project_dir: PathBuf::from("/p"),
+        output_dir: PathBuf::from("/p/outputs"),
+        seed: 7,
+        started_at: "2026-11-22T14:15:30[UTC]".parse().unwrap(),
+        params: indexmap::IndexMap::new(),
+        max_parallel: None,
+        servers: indexmap::IndexMap::new(),
+        sources: crate::diagnostic::SourceMap::default(),
+        inputs: Vec::new(),
+        steps: indexmap::IndexMap::new(),
+        tasks: Vec::new(),
+    }
+}
+
+fn assigned(task: u32) -> Fact {
+    Fact::Assigned {
+        ticket: Ticket {
+            task: TaskIx(task),
+            attempt: 1,
+            try_: 1,
+        },
+        server: ServerIx(0),
+        fresh: false,
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_for_another_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let run = RunId::from("20261122-141530-k3f9");
+    let journal = store.begin(&run, &plan(), 5).unwrap();
+    let first = journal.append(6, vec![assigned(0), assigned(1)]);
+    let second = journal.append(
+        7,
+        vec![Fact::Stop {
+            reason: CancelReason::Requested,
+        }],
+    );
+    second.durable().await.unwrap();
+    first.durable().await.unwrap();
+
+    // The writer is still open: this reads as a second process would.
+    let other = Store::open(dir.path()).unwrap();
+    let replay = other.replay(&run).unwrap().unwrap();
+    assert_eq!(replay.plan, plan());
+    assert_eq!(
+        replay.facts,
+        [
+            (6, assigned(0)),
+            (6, assigned(1)),
+            (
+                7,
+                Fact::Stop {
+                    reason: CancelReason::Requested
+                }
+            )
+        ]
+    );
+    assert_eq!(other.runs().unwrap()[0].status, None);
+    let finish = journal.finish(9, RunStatus::Cancelled, 130);
+    finish.durable().await.unwrap();
+    assert_eq!(
+        other.runs().unwrap(),
+        [StoredRun {
+            run,
+            pipeline: "shots".to_owned(),
+            started: 5,
+            status: Some(RunStatus::Cancelled),
+        }]
+    );
+    assert!(other.replay(&RunId::from("none")).unwrap().is_none());
+}
+
+#[test]
+fn the_state_stays_out_of_git() {
+    let dir = tempfile::tempdir().unwrap();
+    Store::open(dir.path()).unwrap();
+    let ignore = std::fs::read_to_string(dir.path().join(".kiln/.gitignore")).unwrap();
+    assert_eq!(ignore, "*\n");
+}
+
+#[test]
+fn a_database_of_a_newer_kiln_is_never_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    let path = dir.path().join(".kiln/kiln.db");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    connection
+        .pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))
+        .unwrap();
+    drop(connection);
+    let before = std::fs::read(&path).unwrap();
+    let error = Store::open(dir.path()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StoreError::Newer {
+                found: 99,
+                known: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    let diagnostic = error.diagnostic();
+    assert_eq!(diagnostic.code.id, "K0701");
+    assert!(diagnostic.message.contains("newer kiln"));
+}
+
+#[test]
+fn a_damaged_database_is_named_with_the_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join(".kiln")).unwrap();
+    std::fs::write(
+        dir.path().join(".kiln/kiln.db"),
+        "not a database at all ".repeat(200),
+    )
+    .unwrap();
+    let error = Store::open(dir.path()).unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    assert!(error.diagnostic().help[0].contains("move `"));
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_made_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(".kiln"), "a file in the way").unwrap();
+    let error = Store::open(dir.path()).unwrap_err();
+    assert!(matches!(error, StoreError::Unwritable { .. }), "{error}");
+}
+
+#[test]
+fn a_second_kiln_on_the_same_outputs_is_told_who_holds_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let outputs = dir.path().join("outputs/shots");
+    let run = RunId::from("20261122-141530-k3f9");
+    let lock = store.lock(&outputs, &run).unwrap();
+    let error = store
+        .lock(&outputs, &RunId::from("20261122-141531-aaaa"))
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("run 20261122-141530-k3f9 (process "),
+        "{error}"
+    );
+    assert_eq!(error.diagnostic().code.id, "K0702");
+    store
+        .lock(&dir.path().join("outputs/other"), &run)
+        .expect("another output set is free");
+    drop(lock);
+    store.lock(&outputs, &run).expect("free again");
+}
+
+#[test]
+fn the_lock_of_a_dead_process_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let outputs = dir.path().join("outputs/shots");
+    let run = RunId::from("20261122-141530-k3f9");
+    let lock = store.lock(&outputs, &run).unwrap();
+    // What a killed process leaves behind: the lock's file and the note, but nobody who holds them.
+    let locks = dir.path().join(".kiln/locks");
+    let left: Vec<(PathBuf, Vec<u8>)> = std::fs::read_dir(&locks)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect();
+    assert_eq!(left.len(), 2);
+    drop(lock);
+    for (path, bytes) in left {
+        std::fs::write(path, bytes).unwrap();
+    }
+    store.lock(&outputs, &run).expect("taken over");
+}
+
+#[tokio::test]
+async fn two_kilns_may_write_to_one_project() {
+    let dir = tempfile::tempdir().unwrap();
+    let stores: Vec<Store> = (0..3).map(|_| Store::open(dir.path()).unwrap()).collect();
+    let mut acks = Vec::new();
+    for (n, store) in stores.iter().enumerate() {
+        let run = RunId(format!("run-{n}"));
+        let journal = store.begin(&run, &plan(), 1).unwrap();
+        for task in 0..20 {
+            acks.push(journal.append(2, vec![assigned(task)]));
+        }
+    }
+    for ack in acks {
+        ack.durable().await.unwrap();
+    }
+    for n in 0..3 {
+        let replay = stores[0]
+            .replay(&RunId(format!("run-{n}")))
+            .unwrap()
+            .unwrap();
+        assert_eq!(replay.facts.len(), 20);
+    }
+}
