@@ -1,1 +1,26 @@
-//! (under construction)
+//! One server, spoken to: HTTP, the socket, jobs, transfers.
+//!
+//! This room knows the server's dialects and nothing of pipelines: it takes a graph and gives outcomes and files. Its invariants: the
+//! server's records decide how a job ended, the socket only makes it known sooner, and no wait depends on one message; nothing is
+//! re-submitted here, an unanswered submission is reported as ambiguous; redirects are followed by hand and lose our headers on another
+//! origin; every answer is bounded in size; a download appears under its name only when it is whole.
+
+mod connection;
+mod diagnostic;
+mod download;
+mod error;
+mod follow;
+mod http;
+mod info;
+mod progress;
+mod socket;
+mod upload;
+
+pub use connection::{Accepted, Connection, JobRequest, Lookup, SubmitError};
+pub use diagnostic::{diagnostic, download_diagnostic};
+pub use download::{DownloadError, Downloaded};
+pub use error::ClientError;
+pub use follow::{JobUpdate, Outcome};
+pub use http::Client;
+pub use info::{Device, ServerInfo};
+pub use upload::Uploaded;

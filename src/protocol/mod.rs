@@ -1,1 +1,21 @@
-//! (under construction)
+//! `ComfyUI`'s wire types: events, frames, prompts, records of jobs, results.
+//!
+//! Data only, no I/O. A server may be older or newer than this code and may host custom nodes that send anything, so every reader here
+//! skips members it does not know, takes a missing member for its default, and never fails a whole message for one odd value. Python
+//! writes `NaN` and `Infinity` into JSON; [`tolerant_json`] and [`read`] accept them as `null`.
+
+mod event;
+mod frame;
+mod json;
+mod prompt;
+mod record;
+mod results;
+
+pub use event::{Event, NodeProgress, NodeState};
+pub use frame::{Frame, FrameError};
+pub use json::{read, tolerant_json};
+pub use prompt::{
+    NodeComplaint, NodeComplaints, PromptAnswer, PromptComplaint, PromptNode, PromptRequest,
+};
+pub use record::{HistoryEntry, Job, JobStatus, NodeFailure, Queue, Verdict, history_entry};
+pub use results::{FileRef, NodeResult, ResultValue, results};

@@ -1,0 +1,131 @@
+//! Errors of this room for people: codes and advice.
+
+use super::{ClientError, DownloadError};
+use crate::base::ServerName;
+use crate::diagnostic::{Code, Diagnostic, Span, codes};
+
+/// What to tell the user about an error of a server.
+pub fn diagnostic(server: &ServerName, error: &ClientError, span: Option<Span>) -> Diagnostic {
+    let message = format!("server `{server}`: {error}");
+    let built = advise(Diagnostic::error(code(error), message), error);
+    match span {
+        Some(span) => built.at(span),
+        None => built,
+    }
+}
+
+/// What to tell the user about a result that could not be fetched.
+pub fn download_diagnostic(server: &ServerName, error: &DownloadError) -> Diagnostic {
+    match error {
+        DownloadError::Server(error) => {
+            let message = format!("could not fetch a result from server `{server}`: {error}");
+            advise(Diagnostic::error(&codes::TRANSFER_FAILED, message), error)
+        }
+        DownloadError::Missing { file } => Diagnostic::error(
+            &codes::TRANSFER_FAILED,
+            format!("server `{server}` made `{file}` but does not have it any more"),
+        )
+        .help("the file was deleted on the server, perhaps after an earlier run whose result the server remembered; change `filename_prefix` or a seed to have it made again"),
+        DownloadError::Write(error) => {
+            let built = Diagnostic::error(&codes::CANNOT_WRITE, error.to_string());
+            if error.is_full() {
+                built.help("make room, or put the outputs elsewhere with `output_dir` or `--output-dir`")
+            } else {
+                built
+            }
+        }
+    }
+}
+
+fn code(error: &ClientError) -> &'static Code {
+    match error {
+        ClientError::BadUrl { .. }
+        | ClientError::Unreachable { .. }
+        | ClientError::Broken { .. }
+        | ClientError::Timeout { .. } => &codes::SERVER_UNREACHABLE,
+        ClientError::NotComfyUi { .. } => &codes::NOT_COMFYUI,
+        ClientError::Refused { .. }
+        | ClientError::BadAnswer { .. }
+        | ClientError::TooLarge { .. }
+        | ClientError::Redirect { .. } => &codes::SERVER_REFUSED,
+        ClientError::Unreadable { .. } => &codes::FILE_NOT_READABLE,
+    }
+}
+
+fn advise(diagnostic: Diagnostic, error: &ClientError) -> Diagnostic {
+    match error {
+        ClientError::BadUrl { .. } => {
+            diagnostic.help("an address looks like `http://127.0.0.1:8188`")
+        }
+        ClientError::Unreachable { .. } => diagnostic
+            .help("is ComfyUI running, and are its address and port right?")
+            .help("to run without ComfyUI, use `--server embedded`"),
+        ClientError::Broken { .. } | ClientError::Timeout { .. } => diagnostic
+            .help("is the server overloaded, or was it stopped? its own log tells"),
+        ClientError::NotComfyUi { .. } => diagnostic
+            .help("something else listens on that address: check the port, and the path when ComfyUI is behind a proxy")
+            .help("to run without ComfyUI, use `--server embedded`"),
+        ClientError::Refused { status, .. } => match refusal(*status) {
+            Some(help) => diagnostic.help(help),
+            None => diagnostic,
+        },
+        ClientError::Redirect { to, .. } => {
+            diagnostic.help(format!("put the address it redirects to into the server's `url`: {to}"))
+        }
+        ClientError::BadAnswer { .. }
+        | ClientError::TooLarge { .. }
+        | ClientError::Unreadable { .. } => diagnostic,
+    }
+}
+
+fn refusal(status: u16) -> Option<&'static str> {
+    Some(match status {
+        401 | 407 => "the server, or a proxy in front of it, wants a login",
+        403 => "the server, or a proxy in front of it, does not let this machine in",
+        404 => "is the path of the server's `url` right? kiln asks for addresses below `/api/`",
+        413 => {
+            "the request is larger than the server takes (100 MiB by default): start ComfyUI with a larger `--max-upload-size`, or raise the limit of the proxy in front of it"
+        }
+        429 => "the server asks to slow down: lower `max_jobs`",
+        502..=504 => "a proxy answers, but ComfyUI behind it does not: is it running?",
+        500.. => "the server failed; its own log tells why",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn help(error: &ClientError) -> String {
+        diagnostic(&ServerName::from("local"), error, None)
+            .help
+            .join("\n")
+    }
+
+    #[test]
+    fn a_server_that_is_not_running_leads_to_the_embedded_one() {
+        let error = ClientError::Unreachable {
+            url: "http://127.0.0.1:8188".to_owned(),
+            cause: "connection refused".to_owned(),
+        };
+        let built = diagnostic(&ServerName::from("local"), &error, None);
+        assert_eq!(built.code.id, "K0401");
+        assert_eq!(
+            built.message,
+            "server `local`: no connection to http://127.0.0.1:8188: connection refused"
+        );
+        assert!(help(&error).contains("--server embedded"));
+    }
+
+    #[test]
+    fn too_large_a_request_names_the_option_to_raise() {
+        let error = ClientError::Refused {
+            url: "http://x".to_owned(),
+            status: 413,
+            body: "Maximum request body size 104857600 exceeded.".to_owned(),
+        };
+        assert!(help(&error).contains("--max-upload-size"));
+        assert!(error.to_string().ends_with("104857600 exceeded."));
+    }
+}

@@ -1,0 +1,285 @@
+//! Files from the server: streamed, hashed, whole or absent.
+//!
+//! Reading from the socket and writing to disk overlap: a thread of its own hashes and writes what a short queue hands it. A connection that
+//! breaks is continued where it stopped when the server proves with its `ETag` that the file is still the same.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{
+    CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE,
+};
+use reqwest::{Response, StatusCode};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use super::error::ClientError;
+use super::http::{Call, Client, SILENCE, next_piece, show};
+use crate::base::{AtomicFile, Finished, WriteError};
+use crate::protocol::FileRef;
+
+/// Pieces between socket and disk; the transport makes them up to some 400 kB.
+const QUEUE: usize = 16;
+/// Breaks in a row, without a byte between them, after which a download is given up.
+const TRIES: u32 = 4;
+/// How much of an error's body is read.
+const ERROR_LIMIT: usize = 64 * 1024;
+
+/// A file that was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Downloaded {
+    /// Where it lies, its hash and size.
+    pub finished: Finished,
+    /// What the server calls this version of it.
+    pub etag: Option<String>,
+}
+
+/// A file was not fetched; nothing lies under its name.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// The server did not give it.
+    #[error(transparent)]
+    Server(#[from] ClientError),
+    /// The server does not have it.
+    #[error("the server does not have `{file}`")]
+    Missing {
+        /// Its name there.
+        file: String,
+    },
+    /// It could not be written here.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+enum Order {
+    Append(Bytes),
+    StartAgain,
+}
+
+struct Transfer<'a> {
+    client: &'a Client,
+    url: Url,
+    etag: Option<String>,
+    received: u64,
+    total: Option<u64>,
+    writer: Writer,
+}
+
+impl Client {
+    /// Fetches a file to `target`, which appears when it is whole. `progress` hears of bytes received and, where known, of all.
+    ///
+    /// # Errors
+    /// When the server does not give the file, or the disk does not take it.
+    pub async fn download(
+        &self,
+        file: &FileRef,
+        target: &Path,
+        mut progress: impl FnMut(u64, Option<u64>) + Send,
+    ) -> Result<Downloaded, DownloadError> {
+        let mut transfer = Transfer {
+            client: self,
+            url: self.view(file),
+            etag: None,
+            received: 0,
+            total: None,
+            writer: Writer::start(target),
+        };
+        let mut broken = 0;
+        loop {
+            let before = transfer.received;
+            match transfer.advance(file, &mut progress).await {
+                Ok(()) => break,
+                Err(DownloadError::Server(error)) if error.is_connection() => {
+                    broken = if transfer.received > before {
+                        1
+                    } else {
+                        broken + 1
+                    };
+                    if broken >= TRIES {
+                        return Err(error.into());
+                    }
+                    tokio::time::sleep(Duration::from_millis(100 << (2 * (broken - 1)))).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Downloaded {
+            finished: transfer.writer.finish().await?,
+            etag: transfer.etag,
+        })
+    }
+
+    /// Whether the server still has exactly the file whose download answered `etag`.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn unchanged(&self, file: &FileRef, etag: &str) -> Result<bool, ClientError> {
+        let mut call = Call::get(self.view(file));
+        let Ok(value) = HeaderValue::from_str(etag) else {
+            return Ok(false);
+        };
+        call.headers.insert(IF_NONE_MATCH, value);
+        Ok(self.send(call).await?.status() == StatusCode::NOT_MODIFIED)
+    }
+
+    fn view(&self, file: &FileRef) -> Url {
+        let mut url = self.at(&["view"]);
+        url.query_pairs_mut()
+            .append_pair("filename", &file.filename)
+            .append_pair("subfolder", &file.subfolder)
+            .append_pair("type", &file.folder);
+        url
+    }
+}
+
+impl Transfer<'_> {
+    /// Asks for what is missing and takes what comes, until the end or an error.
+    async fn advance(
+        &mut self,
+        file: &FileRef,
+        progress: &mut (impl FnMut(u64, Option<u64>) + Send),
+    ) -> Result<(), DownloadError> {
+        let mut call = Call::get(self.url.clone());
+        let resumable = self.etag.as_deref().filter(|tag| !tag.starts_with("W/"));
+        if self.received > 0
+            && let Some(tag) = resumable
+            && let Ok(tag) = HeaderValue::from_str(tag)
+        {
+            let from = HeaderValue::try_from(format!("bytes={}-", self.received));
+            if let Ok(from) = from {
+                call.headers.insert(RANGE, from);
+                call.headers.insert(IF_RANGE, tag);
+            }
+        }
+        let mut response = self.client.send(call).await?;
+        self.begin(&mut response, file).await?;
+        let url = response.url().clone();
+        while let Some(piece) = next_piece(&mut response, &url, SILENCE).await? {
+            self.received += piece.len() as u64;
+            self.writer.order(Order::Append(piece)).await?;
+            progress(self.received, self.total);
+        }
+        match self.total {
+            Some(total) if total != self.received => Err(ClientError::Broken {
+                url: show(&self.url),
+                cause: format!("{} of {total} bytes came", self.received),
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the head of an answer: the rest of the file, the whole file again, or no file.
+    async fn begin(
+        &mut self,
+        response: &mut Response,
+        file: &FileRef,
+    ) -> Result<(), DownloadError> {
+        let headers = response.headers();
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT if range_start(headers) == Some(self.received) => Ok(()),
+            StatusCode::OK => {
+                if self.received > 0 {
+                    self.received = 0;
+                    self.writer.order(Order::StartAgain).await?;
+                }
+                self.etag = headers
+                    .get(ETAG)
+                    .and_then(|tag| tag.to_str().ok())
+                    .map(str::to_owned);
+                self.total = response.content_length();
+                Ok(())
+            }
+            StatusCode::NOT_FOUND => Err(DownloadError::Missing {
+                file: file.annotated(),
+            }),
+            status if status.is_success() => Err(ClientError::BadAnswer {
+                url: show(&self.url),
+                reason: format!("status {} to a request for a file", status.as_u16()),
+            }
+            .into()),
+            _ => {
+                let url = self.url.clone();
+                Err(refusal(response, &url).await.into())
+            }
+        }
+    }
+}
+
+async fn refusal(response: &mut Response, url: &Url) -> ClientError {
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    while body.len() < ERROR_LIMIT {
+        match next_piece(response, url, SILENCE).await {
+            Ok(Some(piece)) => body.extend_from_slice(&piece),
+            _ => break,
+        }
+    }
+    ClientError::Refused {
+        url: show(url),
+        status,
+        body: super::error::first_line(&String::from_utf8_lossy(&body)).to_owned(),
+    }
+}
+
+/// The first byte of `Content-Range: bytes 5-9/10`.
+fn range_start(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+    range
+        .strip_prefix("bytes ")?
+        .split('-')
+        .next()?
+        .parse()
+        .ok()
+}
+
+/// The thread that hashes and writes. It ends when its queue closes; the file takes its name only when [`Writer::finish`] asks.
+struct Writer {
+    orders: mpsc::Sender<Order>,
+    thread: JoinHandle<Result<AtomicFile, WriteError>>,
+}
+
+impl Writer {
+    fn start(target: &Path) -> Self {
+        let (orders, mut queue) = mpsc::channel(QUEUE);
+        let target = target.to_path_buf();
+        let thread = tokio::task::spawn_blocking(move || {
+            let mut file = AtomicFile::create(&target)?;
+            while let Some(order) = queue.blocking_recv() {
+                match order {
+                    Order::Append(bytes) => file.write(&bytes)?,
+                    Order::StartAgain => file = AtomicFile::create(&target)?,
+                }
+            }
+            Ok(file)
+        });
+        Self { orders, thread }
+    }
+
+    /// Queues an order; when the thread has stopped, its error is the answer.
+    async fn order(&mut self, order: Order) -> Result<(), WriteError> {
+        if self.orders.send(order).await.is_ok() {
+            return Ok(());
+        }
+        joined((&mut self.thread).await).map(drop)
+    }
+
+    async fn finish(self) -> Result<Finished, WriteError> {
+        drop(self.orders);
+        let file = joined(self.thread.await)?;
+        joined(tokio::task::spawn_blocking(move || file.commit()).await)
+    }
+}
+
+fn joined<T>(
+    answer: Result<Result<T, WriteError>, tokio::task::JoinError>,
+) -> Result<T, WriteError> {
+    answer.unwrap_or_else(|error| {
+        Err(WriteError::new(
+            Path::new(""),
+            std::io::Error::other(error.to_string()),
+        ))
+    })
+}

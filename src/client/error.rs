@@ -1,0 +1,134 @@
+//! What can go wrong between kiln and a server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A request did not get the answer it asked for. Addresses are shown without user names, passwords or queries.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address is none.
+    #[error("`{url}` is no server address: {reason}")]
+    BadUrl {
+        /// The address as it was given.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// No connection could be made: nothing was sent.
+    #[error("no connection to {url}: {cause}")]
+    Unreachable {
+        /// The address.
+        url: String,
+        /// What the system answered.
+        cause: String,
+    },
+    /// The connection broke after something was sent: the server may have acted on it.
+    #[error("the connection to {url} broke: {cause}")]
+    Broken {
+        /// The address.
+        url: String,
+        /// What happened.
+        cause: String,
+    },
+    /// The server fell silent after something was sent: it may still act on it.
+    #[error("{url} did not answer within {} seconds", after.as_secs())]
+    Timeout {
+        /// The address.
+        url: String,
+        /// How long kiln waited.
+        after: Duration,
+    },
+    /// Something answers there, but not `ComfyUI`.
+    #[error("{url} answered, but it is not ComfyUI: got {got}")]
+    NotComfyUi {
+        /// The address.
+        url: String,
+        /// What came instead: media type and first line.
+        got: String,
+    },
+    /// The server answered with a status that means no.
+    #[error("{url} answered {status}{}", said(body))]
+    Refused {
+        /// The address.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// The beginning of what it said; may be empty.
+        body: String,
+    },
+    /// The answer is not what the protocol promises.
+    #[error("{url} gave an answer that kiln cannot read: {reason}")]
+    BadAnswer {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The answer is larger than any sensible one.
+    #[error("{url} gave an answer of more than {} MiB", limit >> 20)]
+    TooLarge {
+        /// The address.
+        url: String,
+        /// The bound, bytes.
+        limit: usize,
+    },
+    /// The server sends elsewhere, in a way kiln does not follow.
+    #[error("{url} redirects to {to}, {reason}")]
+    Redirect {
+        /// The address.
+        url: String,
+        /// Where it sends.
+        to: String,
+        /// Why kiln stays; reads after a comma.
+        reason: &'static str,
+    },
+    /// A file to be sent cannot be read.
+    #[error("could not read `{}`: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system answered.
+        cause: String,
+    },
+}
+
+impl ClientError {
+    /// Whether the server could not be talked to, as against having said something unwelcome.
+    pub fn is_connection(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Broken { .. } | Self::Timeout { .. } => true,
+            Self::Refused { status, .. } => matches!(status, 502..=504),
+            _ => false,
+        }
+    }
+
+    /// Whether the server may have acted on the request although no good answer came.
+    pub fn may_have_acted(&self) -> bool {
+        match self {
+            Self::Broken { .. } | Self::Timeout { .. } => true,
+            Self::Refused { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
+}
+
+fn said(body: &str) -> String {
+    match first_line(body) {
+        "" => String::new(),
+        line => format!(": {line}"),
+    }
+}
+
+/// The first line with something in it, cut at 200 bytes.
+pub(super) fn first_line(text: &str) -> &str {
+    let line = text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or_default();
+    let mut end = line.len().min(200);
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    &line[..end]
+}

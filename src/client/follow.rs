@@ -1,0 +1,379 @@
+//! From submitted to ended: the socket makes it quick, the server's records make it certain.
+//!
+//! The follower takes messages as they come and asks the records on a rising interval whenever it has not heard of its job for a while. What
+//! a message says is never the end: the record is. Time limits: a server that does not answer is given `lost_after`; a job that a
+//! reachable server knows is waited for without end, but a long silence is told.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::connection::{Connection, Record};
+use super::error::ClientError;
+use super::progress::Progress;
+use super::socket::{Registered, Signal};
+use crate::base::NodeId;
+use crate::protocol::{Event, HistoryEntry, NodeFailure, NodeResult, Verdict};
+
+/// News of a job on its way.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobUpdate {
+    /// The server began to execute it. Told once.
+    Executing,
+    /// It moved on.
+    Progress {
+        /// 0 to 1, never falling.
+        fraction: f64,
+        /// The node at work.
+        node: Option<NodeId>,
+    },
+    /// A node's own progress text.
+    Text {
+        /// The node.
+        node: NodeId,
+        /// The line.
+        text: String,
+    },
+    /// A node blocked what follows it, with a message; the job goes on.
+    Blocked(NodeFailure),
+    /// The server says that it runs, but nothing has been heard of it for long.
+    Stalled {
+        /// For how long.
+        quiet: Duration,
+    },
+    /// The server does not answer; kiln goes on trying.
+    Unreachable {
+        /// Why.
+        cause: String,
+    },
+    /// The server answers again.
+    Reachable,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Its record says so.
+    Succeeded {
+        /// Everything its nodes left behind.
+        results: Vec<NodeResult>,
+        /// Nodes that did not run because the server remembered their results; files of theirs may be gone.
+        cached: HashSet<NodeId>,
+    },
+    /// A node failed.
+    Failed(NodeFailure),
+    /// Somebody else stopped it.
+    Interrupted,
+    /// It was stopped as [`Connection::cancel`] asked.
+    Cancelled,
+    /// A server that answers does not know it any more.
+    Lost,
+    /// The server did not answer for too long; the job may still run.
+    Unreachable {
+        /// The last error.
+        cause: String,
+    },
+    /// It was asked to stop, and the server still says that it runs.
+    Stuck,
+}
+
+impl Outcome {
+    pub(super) fn of(entry: &HistoryEntry, cancelled: bool) -> Self {
+        match entry.verdict() {
+            Verdict::Succeeded => Self::Succeeded {
+                results: entry.results(),
+                cached: entry.cached(),
+            },
+            Verdict::Failed(failure) => Self::Failed(failure),
+            Verdict::Interrupted if cancelled => Self::Cancelled,
+            Verdict::Interrupted => Self::Interrupted,
+        }
+    }
+}
+
+/// How patient a follower is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timing {
+    /// The first and the longest pause between two questions to the records.
+    pub(super) poll: (Duration, Duration),
+    /// The longest pause when no messages can come.
+    pub(super) poll_deaf: Duration,
+    /// How far apart two absences must be seen to be believed.
+    pub(super) absent: Duration,
+    /// How long a server may be away.
+    pub(super) lost_after: Duration,
+    /// How long a running job may be silent before that is told.
+    pub(super) stall: Duration,
+    /// How long a job may still run after it was asked to stop.
+    pub(super) stop: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            poll: (Duration::from_millis(250), Duration::from_secs(5)),
+            poll_deaf: Duration::from_secs(1),
+            absent: Duration::from_millis(1050),
+            lost_after: Duration::from_secs(120),
+            stall: Duration::from_secs(300),
+            stop: Duration::from_secs(120),
+        }
+    }
+}
+
+/// A record is written right after the message that announces it; these are the pauses before it is looked for, milliseconds.
+const RECORD_SOON: [u64; 6] = [0, 2, 8, 30, 100, 300];
+
+pub(super) struct Follower<'a> {
+    connection: &'a Connection,
+    id: &'a str,
+    signals: mpsc::UnboundedReceiver<Signal>,
+    progress: Progress,
+    updates: mpsc::UnboundedSender<JobUpdate>,
+    cancels: watch::Receiver<()>,
+    timing: Timing,
+    deaf: bool,
+    executing: bool,
+    pause: Duration,
+    next_check: Instant,
+    absent_since: Option<Instant>,
+    away_since: Option<Instant>,
+    cancelled_since: Option<Instant>,
+    heard: Instant,
+    stall_told: bool,
+}
+
+/// What a message means for the wait.
+enum Turn {
+    Wait,
+    /// The record should be there.
+    Ended,
+}
+
+impl<'a> Follower<'a> {
+    pub(super) fn new(
+        connection: &'a Connection,
+        id: &'a str,
+        registered: Registered,
+        updates: mpsc::UnboundedSender<JobUpdate>,
+        timing: Timing,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            connection,
+            id,
+            signals: registered.signals,
+            progress: registered.progress,
+            updates,
+            cancels: connection.client().cancels(),
+            timing,
+            deaf: registered.deaf,
+            executing: false,
+            pause: timing.poll.0,
+            // A job that was not submitted through this socket may have ended long ago.
+            next_check: if registered.deaf {
+                now
+            } else {
+                now + timing.poll.0
+            },
+            absent_since: None,
+            away_since: None,
+            cancelled_since: None,
+            heard: now,
+            stall_told: false,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Outcome {
+        self.note_cancel();
+        loop {
+            let ended = tokio::select! {
+                biased;
+                signal = self.signals.recv() => match self.take(signal) {
+                    Turn::Wait => None,
+                    Turn::Ended => self.record_soon().await,
+                },
+                Ok(()) = self.cancels.changed() => {
+                    self.note_cancel();
+                    None
+                }
+                () = sleep_until(self.next_check) => self.reconcile().await,
+            };
+            if let Some(outcome) = ended {
+                return outcome;
+            }
+        }
+    }
+
+    fn tell(&self, update: JobUpdate) {
+        let _ = self.updates.send(update);
+    }
+
+    fn note_cancel(&mut self) {
+        if self.cancelled_since.is_none() && self.connection.client().is_cancelled(self.id) {
+            self.cancelled_since = Some(Instant::now());
+            self.pause = self.timing.poll.0;
+            self.next_check = Instant::now();
+        }
+    }
+
+    fn take(&mut self, signal: Option<Signal>) -> Turn {
+        let event = match signal {
+            Some(Signal::Event(event)) => event,
+            Some(Signal::Text { node, text }) => {
+                self.tell(JobUpdate::Text {
+                    node: NodeId(node),
+                    text,
+                });
+                return Turn::Wait;
+            }
+            Some(Signal::Deaf) | None => {
+                self.deaf = true;
+                self.pause = self.timing.poll.0;
+                self.next_check = Instant::now() + self.pause;
+                return Turn::Wait;
+            }
+        };
+        let now = Instant::now();
+        self.heard = now;
+        self.stall_told = false;
+        self.next_check = self
+            .next_check
+            .max(now + self.pause.max(self.timing.poll.0 * 4));
+        match &event {
+            Event::Executing { node: None, .. } => return Turn::Ended,
+            Event::ExecutionSuccess { .. } | Event::ExecutionInterrupted { .. } => {
+                // The message that follows may be lost, or held up by the server's clean-up.
+                self.next_check = now + self.timing.poll.0;
+            }
+            Event::ExecutionError { failure, .. } => {
+                if failure.is_block() {
+                    self.tell(JobUpdate::Blocked(failure.clone()));
+                }
+                self.next_check = now + self.timing.poll.0;
+            }
+            Event::ExecutionStart { .. } => self.began(),
+            event => {
+                if let Some(step) = self.progress.apply(event) {
+                    self.began();
+                    self.tell(JobUpdate::Progress {
+                        fraction: step.fraction,
+                        node: step.node,
+                    });
+                }
+            }
+        }
+        Turn::Wait
+    }
+
+    fn began(&mut self) {
+        if !self.executing {
+            self.executing = true;
+            self.tell(JobUpdate::Executing);
+        }
+    }
+
+    /// Fetches the record that a message has announced.
+    async fn record_soon(&mut self) -> Option<Outcome> {
+        for pause in RECORD_SOON {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            match self.connection.history(self.id).await {
+                Ok(Some(entry)) => return Some(self.judge(&entry)),
+                Ok(None) => {}
+                Err(error) => return self.away(&error),
+            }
+        }
+        self.next_check = Instant::now();
+        None
+    }
+
+    fn judge(&self, entry: &HistoryEntry) -> Outcome {
+        Outcome::of(entry, self.connection.client().is_cancelled(self.id))
+    }
+
+    /// Asks the server's records, and decides when to ask again.
+    async fn reconcile(&mut self) -> Option<Outcome> {
+        let longest = if self.deaf || self.cancelled_since.is_some() {
+            self.timing.poll_deaf
+        } else {
+            self.timing.poll.1
+        };
+        self.pause = (self.pause * 2).min(longest);
+        let record = self.connection.record(self.id).await;
+        self.next_check = Instant::now() + self.pause;
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => return self.away(&error),
+        };
+        if self.away_since.take().is_some() {
+            self.tell(JobUpdate::Reachable);
+        }
+        if !matches!(record, Record::Absent) {
+            self.absent_since = None;
+        }
+        match record {
+            Record::Ended(entry) => Some(self.judge(&entry)),
+            Record::Absent => self.absent(),
+            Record::Pending => {
+                self.heard = Instant::now();
+                None
+            }
+            Record::Running => {
+                self.began();
+                self.running()
+            }
+        }
+    }
+
+    fn absent(&mut self) -> Option<Outcome> {
+        let now = Instant::now();
+        let since = *self.absent_since.get_or_insert(now);
+        if now.duration_since(since) < self.timing.absent {
+            self.next_check = since + self.timing.absent;
+            return None;
+        }
+        // A waiting job that is taken out of the queue leaves no record.
+        Some(if self.cancelled_since.is_some() {
+            Outcome::Cancelled
+        } else {
+            Outcome::Lost
+        })
+    }
+
+    fn running(&mut self) -> Option<Outcome> {
+        if self
+            .cancelled_since
+            .is_some_and(|since| since.elapsed() > self.timing.stop)
+        {
+            return Some(Outcome::Stuck);
+        }
+        let quiet = self.heard.elapsed();
+        if !self.deaf && !self.stall_told && quiet > self.timing.stall {
+            self.stall_told = true;
+            self.tell(JobUpdate::Stalled { quiet });
+        }
+        None
+    }
+
+    fn away(&mut self, error: &ClientError) -> Option<Outcome> {
+        let now = Instant::now();
+        let cause = error.to_string();
+        let since = match self.away_since {
+            Some(since) => since,
+            None => {
+                self.away_since = Some(now);
+                self.tell(JobUpdate::Unreachable {
+                    cause: cause.clone(),
+                });
+                now
+            }
+        };
+        if now.duration_since(since) >= self.timing.lost_after {
+            return Some(Outcome::Unreachable { cause });
+        }
+        self.next_check = now + self.pause.min(self.timing.poll_deaf * 2);
+        None
+    }
+}

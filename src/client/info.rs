@@ -1,0 +1,196 @@
+//! What a server is, and what it offers: version, devices, nodes, models, queue.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::ClientError;
+use super::http::{Call, Client, JSON_LIMIT, read_text};
+use crate::protocol::{Queue, tolerant_json};
+
+/// The largest `object_info`; installations with hundreds of packs reach tens of megabytes.
+const OBJECT_INFO_LIMIT: usize = 256 << 20;
+
+/// What a server told of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerInfo {
+    /// Its version, e.g. `0.33.0`; `unknown` when it does not tell.
+    pub version: String,
+    /// Its devices.
+    pub devices: Vec<Device>,
+    /// Whether it has `/api/jobs`.
+    pub jobs_api: bool,
+    /// Whether it has `/api/jobs/{id}/cancel`.
+    pub cancel_api: bool,
+    /// The largest request it takes, bytes, where it tells.
+    pub max_upload_size: Option<u64>,
+    /// Its feature flags.
+    pub features: Value,
+}
+
+/// A device that computes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its name, e.g. `cuda:0 NVIDIA …`.
+    #[serde(default)]
+    pub name: String,
+    /// `cuda`, `cpu`, `mps`, …
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    /// Bytes of memory.
+    #[serde(default)]
+    pub vram_total: Option<u64>,
+    /// Bytes of memory not in use.
+    #[serde(default)]
+    pub vram_free: Option<u64>,
+}
+
+/// Which of the younger routes a server has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Dialect {
+    pub(super) jobs: bool,
+    pub(super) cancel: bool,
+    pub(super) max_upload: Option<u64>,
+}
+
+impl Client {
+    /// Asks a server what it is.
+    ///
+    /// # Errors
+    /// When it does not answer, or is not `ComfyUI`.
+    pub async fn probe(&self) -> Result<ServerInfo, ClientError> {
+        let stats = async {
+            let call = Call::get(self.at(&["system_stats"]));
+            let silence = call.silence;
+            let response = self.send(call).await?;
+            read_text(response, JSON_LIMIT, silence).await
+        };
+        let features = self.json(Call::get(self.at(&["features"])), JSON_LIMIT);
+        let (stats, features, jobs) = tokio::join!(stats, features, self.has_jobs());
+        let stats = stats?;
+        let parsed = tolerant_json(&stats.body).ok();
+        let Some(system) = parsed.as_ref().and_then(|v| v.get("system")) else {
+            // A login or a dead upstream says so by its status; anything else is another program.
+            return Err(match stats.status.as_u16() {
+                401 | 403 | 407 | 429 | 500.. => stats.refused(),
+                _ => stats.foreign(),
+            });
+        };
+        let features = features.unwrap_or_default();
+        let version = system
+            .get("comfyui_version")
+            .and_then(Value::as_str)
+            .unwrap_or("unknown")
+            .to_owned();
+        let jobs_api = jobs?;
+        let info = ServerInfo {
+            cancel_api: jobs_api && numbers(&version).is_none_or(|v| v >= (0, 26)),
+            jobs_api,
+            devices: parsed
+                .as_ref()
+                .and_then(|v| v.get("devices"))
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(|device| Device::deserialize(device).ok())
+                .collect(),
+            max_upload_size: features.get("max_upload_size").and_then(bytes),
+            features,
+            version,
+        };
+        self.learn(Dialect {
+            jobs: info.jobs_api,
+            cancel: info.cancel_api,
+            max_upload: info.max_upload_size,
+        });
+        Ok(info)
+    }
+
+    async fn has_jobs(&self) -> Result<bool, ClientError> {
+        let mut url = self.at(&["jobs"]);
+        url.set_query(Some("limit=1"));
+        match self.json(Call::get(url), JSON_LIMIT).await {
+            Ok(value) => Ok(value.get("jobs").is_some()),
+            Err(error) if error.is_connection() => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// All node classes. Megabytes, and half a second of the server's time.
+    ///
+    /// # Errors
+    /// When the server does not answer with an object.
+    pub async fn object_info(&self) -> Result<Value, ClientError> {
+        let url = self.at(&["object_info"]);
+        self.json(Call::get(url), OBJECT_INFO_LIMIT).await
+    }
+
+    /// One node class, as `{class: definition}`; `{}` when the server does not have it.
+    ///
+    /// # Errors
+    /// When the server does not answer with an object.
+    pub async fn object_info_class(&self, class: &str) -> Result<Value, ClientError> {
+        let url = self.at(&["object_info", class]);
+        self.json(Call::get(url), JSON_LIMIT).await
+    }
+
+    /// The folders of models, e.g. `checkpoints`.
+    ///
+    /// # Errors
+    /// When the server does not answer with a list.
+    pub async fn models(&self) -> Result<Vec<String>, ClientError> {
+        self.names(&["models"]).await
+    }
+
+    /// The model files of a folder, with `/` between their own folders; none for an unknown folder.
+    ///
+    /// # Errors
+    /// When the server does not answer with a list.
+    pub async fn models_in(&self, folder: &str) -> Result<Vec<String>, ClientError> {
+        match self.names(&["models", folder]).await {
+            Err(ClientError::Refused { status: 404, .. }) => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    async fn names(&self, path: &[&str]) -> Result<Vec<String>, ClientError> {
+        let url = self.at(path);
+        let value = self.json(Call::get(url.clone()), JSON_LIMIT).await?;
+        Vec::deserialize(&value).map_err(|error| ClientError::BadAnswer {
+            url: super::http::show(&url),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The jobs that run and wait.
+    ///
+    /// # Errors
+    /// When the server does not answer with a queue.
+    pub async fn queue(&self) -> Result<Queue, ClientError> {
+        let url = self.at(&["queue"]);
+        let value = self.json(Call::get(url.clone()), JSON_LIMIT).await?;
+        Queue::from_value(&value).ok_or_else(|| ClientError::BadAnswer {
+            url: super::http::show(&url),
+            reason: "it holds no queue".to_owned(),
+        })
+    }
+}
+
+/// Major and minor of a version.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.trim_start_matches('v').split('.');
+    let mut next = || parts.next()?.parse().ok();
+    Some((next()?, next()?))
+}
+
+/// A size that odd command lines make a float.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the value is checked to be finite and positive; a saturated bound is still a bound"
+)]
+fn bytes(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let size = value.as_f64()?;
+        (size.is_finite() && size > 0.0).then_some(size as u64)
+    })
+}

@@ -1,0 +1,306 @@
+//! The socket of a connection: one task that drains, decodes and hands on, and does nothing else.
+//!
+//! A slow reader stalls a server for everybody, so nothing here waits for a job's follower. A lost socket is replaced under a new client id,
+//! since servers confuse two sockets of one id; jobs of the old id are told that they will hear no more.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::error::ClientError;
+use super::http::{Client, causes, install_tls, show};
+use super::progress::Progress;
+use crate::protocol::{Event, Frame};
+
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long the greeting of a fresh socket may take; it proves that the server knows the socket.
+const GREETING: Duration = Duration::from_secs(2);
+const PING: Duration = Duration::from_secs(15);
+/// A socket without a sign of life for this long is dead. Servers stop answering while they load models.
+const DEAD: Duration = Duration::from_secs(60);
+/// A picture of 4K is one frame of tens of megabytes.
+const LARGEST: usize = 256 << 20;
+const BACKOFF: [u64; 5] = [250, 500, 1000, 2000, 5000];
+const FLAGS: &str = r#"{"type":"feature_flags","data":{"supports_preview_metadata":true}}"#;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// What a follower hears of its job.
+#[derive(Debug)]
+pub(super) enum Signal {
+    /// A message about the job.
+    Event(Event),
+    /// A line of a node's progress text.
+    Text { node: String, text: String },
+    /// The socket is gone: nothing more will come about this job.
+    Deaf,
+}
+
+/// A job that was announced to the socket.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) signals: mpsc::UnboundedReceiver<Signal>,
+    pub(super) progress: Progress,
+    /// Whether the socket was open when the job was announced.
+    pub(super) deaf: bool,
+}
+
+/// Who is to hear of what.
+#[derive(Debug, Default)]
+pub(super) struct Hub {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    client_id: Option<String>,
+    listeners: HashMap<String, mpsc::UnboundedSender<Signal>>,
+    waiting: HashMap<String, Registered>,
+    /// The job that the server said it works on: whose are messages without a name.
+    current: Option<String>,
+}
+
+impl Hub {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The client id of the open socket.
+    pub(super) fn client_id(&self) -> Option<String> {
+        self.lock().client_id.clone()
+    }
+
+    /// Keeps what comes about a job until [`Hub::claim`] asks for it.
+    pub(super) fn announce(&self, prompt_id: &str, progress: Progress) {
+        let (sender, signals) = mpsc::unbounded_channel();
+        let mut state = self.lock();
+        let deaf = state.client_id.is_none();
+        state.listeners.insert(prompt_id.to_owned(), sender);
+        state.waiting.insert(
+            prompt_id.to_owned(),
+            Registered {
+                signals,
+                progress,
+                deaf,
+            },
+        );
+    }
+
+    /// What came about an announced job so far, and what will come. A job that was not announced belongs to an earlier socket.
+    pub(super) fn claim(&self, prompt_id: &str) -> Registered {
+        if let Some(registered) = self.lock().waiting.remove(prompt_id) {
+            return registered;
+        }
+        self.announce(prompt_id, Progress::default());
+        let mut registered = self.lock().waiting.remove(prompt_id);
+        if let Some(registered) = &mut registered {
+            registered.deaf = true;
+        }
+        registered.unwrap_or_else(|| unreachable!("the job was announced two lines above"))
+    }
+
+    pub(super) fn forget(&self, prompt_id: &str) {
+        let mut state = self.lock();
+        state.listeners.remove(prompt_id);
+        state.waiting.remove(prompt_id);
+    }
+
+    fn up(&self, client_id: String) {
+        self.lock().client_id = Some(client_id);
+    }
+
+    fn down(&self) {
+        let mut state = self.lock();
+        state.client_id = None;
+        state.current = None;
+        for listener in state.listeners.values() {
+            let _ = listener.send(Signal::Deaf);
+        }
+    }
+
+    fn text(&self, text: &str) {
+        let Ok(event) = Event::parse(text) else {
+            return;
+        };
+        let mut state = self.lock();
+        let id = match event.prompt_id() {
+            Some(id) => {
+                if matches!(
+                    event,
+                    Event::ExecutionStart { .. } | Event::Executing { .. }
+                ) {
+                    state.current = Some(id.to_owned());
+                }
+                id.to_owned()
+            }
+            None => match (&event, &state.current) {
+                (Event::Progress { .. }, Some(current)) => current.clone(),
+                _ => return,
+            },
+        };
+        if let Some(listener) = state.listeners.get(&id) {
+            let _ = listener.send(Signal::Event(event));
+        }
+    }
+
+    fn binary(&self, bytes: &[u8]) {
+        // Pictures are not wanted here, and decoding them would cost a copy.
+        if bytes.first_chunk() != Some(&[0, 0, 0, 3]) {
+            return;
+        }
+        let Ok(Frame::Text { node, text }) = Frame::parse(bytes) else {
+            return;
+        };
+        let state = self.lock();
+        let listener = state
+            .current
+            .as_ref()
+            .and_then(|current| state.listeners.get(current));
+        if let Some(listener) = listener {
+            let _ = listener.send(Signal::Text { node, text });
+        }
+    }
+}
+
+/// Opens the socket and keeps it open until `stop`. The first attempt's result goes to `first`.
+pub(super) async fn keep_open(
+    client: Client,
+    hub: Arc<Hub>,
+    first: oneshot::Sender<Result<(), ClientError>>,
+    stop: CancellationToken,
+) {
+    let mut first = Some(first);
+    let mut failures = 0;
+    while !stop.is_cancelled() {
+        let client_id = Uuid::new_v4().simple().to_string();
+        let opened = tokio::select! {
+            opened = open(&client, &client_id) => opened,
+            () = stop.cancelled() => return,
+        };
+        match opened {
+            Ok(socket) => {
+                failures = 0;
+                hub.up(client_id);
+                if let Some(first) = first.take() {
+                    let _ = first.send(Ok(()));
+                }
+                drain(socket, &hub, &stop).await;
+                hub.down();
+            }
+            Err(error) => {
+                if let Some(first) = first.take() {
+                    let _ = first.send(Err(error));
+                }
+                failures += 1;
+            }
+        }
+        let pause = BACKOFF[failures.min(BACKOFF.len() - 1)];
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(pause)) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Connects, introduces itself and waits for the greeting, which the server sends once it knows the socket.
+async fn open(client: &Client, client_id: &str) -> Result<Socket, ClientError> {
+    install_tls();
+    let mut url = client.at(&["ws"]);
+    let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
+    let _ = url.set_scheme(scheme);
+    url.query_pairs_mut().append_pair("clientId", client_id);
+    let bad = |error: &Error| refused(client, error);
+    let mut request = url
+        .as_str()
+        .into_client_request()
+        .map_err(|error| bad(&error))?;
+    for (name, value) in client.headers() {
+        request.headers_mut().append(name, value.clone());
+    }
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(LARGEST))
+        .max_frame_size(Some(LARGEST));
+    let timed_out = || ClientError::Timeout {
+        url: client.url(),
+        after: CONNECT,
+    };
+    let (mut socket, _) = timeout(
+        CONNECT,
+        connect_async_with_config(request, Some(config), true),
+    )
+    .await
+    .map_err(|_| timed_out())?
+    .map_err(|error| bad(&error))?;
+    socket
+        .send(Message::text(FLAGS))
+        .await
+        .map_err(|error| bad(&error))?;
+    match timeout(GREETING, socket.next()).await {
+        Ok(Some(Err(error))) => Err(bad(&error)),
+        Ok(None) => Err(bad(&Error::ConnectionClosed)),
+        // The greeting tells only the length of the queue; a server without one is good too.
+        Ok(Some(Ok(_))) | Err(_) => Ok(socket),
+    }
+}
+
+fn refused(client: &Client, error: &Error) -> ClientError {
+    let url = show(client.base());
+    match error {
+        Error::Http(response) => ClientError::Refused {
+            url,
+            status: response.status().as_u16(),
+            body: "the WebSocket was not accepted".to_owned(),
+        },
+        Error::Io(io) => ClientError::Unreachable {
+            url,
+            cause: causes(io),
+        },
+        error => ClientError::Broken {
+            url,
+            cause: causes(error),
+        },
+    }
+}
+
+/// Reads until the socket ends, dies or is not wanted any more.
+async fn drain(mut socket: Socket, hub: &Hub, stop: &CancellationToken) {
+    let mut ping = interval(PING);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ping.tick().await;
+    let mut seen = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {
+                let _ = timeout(Duration::from_secs(1), socket.close(None)).await;
+                return;
+            }
+            message = socket.next() => {
+                seen = Instant::now();
+                match message {
+                    Some(Ok(Message::Text(text))) => hub.text(&text),
+                    Some(Ok(Message::Binary(bytes))) => hub.binary(&bytes),
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                    Some(Ok(_)) => {}
+                }
+            }
+            _ = ping.tick() => {
+                let sent = timeout(PING, socket.send(Message::Ping(bytes::Bytes::new()))).await;
+                if seen.elapsed() > DEAD || !matches!(sent, Ok(Ok(()))) {
+                    return;
+                }
+            }
+        }
+    }
+}

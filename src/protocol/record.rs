@@ -1,0 +1,282 @@
+//! What a server remembers of jobs: history, queue, the jobs API.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::results::{NodeResult, results};
+use crate::base::NodeId;
+
+/// How a node failed, in the server's words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFailure {
+    /// The node, as the graph names it; empty when the server names none.
+    pub node_id: String,
+    /// Its class.
+    pub node_type: String,
+    /// The exception's class, e.g. `ZeroDivisionError`.
+    pub exception_type: String,
+    /// The exception's text, without trailing white space.
+    pub message: String,
+    /// The traceback, one frame per item; holds paths of the server.
+    pub traceback: Vec<String>,
+}
+
+impl NodeFailure {
+    /// Reads the `data` of an `execution_error` or `execution_interrupted`.
+    pub fn from_value(data: &Value) -> Self {
+        let text = |name: &str| match data.get(name) {
+            Some(Value::String(text)) => text.trim_end().to_owned(),
+            None | Some(Value::Null) => String::new(),
+            Some(other) => other.to_string(),
+        };
+        Self {
+            node_id: text("node_id"),
+            node_type: text("node_type"),
+            exception_type: text("exception_type"),
+            message: text("exception_message"),
+            traceback: match data.get("traceback") {
+                Some(Value::Array(lines)) => lines
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned)
+                    .collect(),
+                Some(Value::String(text)) => vec![text.clone()],
+                _ => Vec::new(),
+            },
+        }
+    }
+
+    /// Whether the message only says that a node blocked what follows it; the job goes on.
+    pub fn is_block(&self) -> bool {
+        self.exception_type == "ExecutionBlocked"
+    }
+}
+
+/// How a job ended, judged by its record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// All its nodes ran or were cached.
+    Succeeded,
+    /// A node failed.
+    Failed(NodeFailure),
+    /// It was stopped from outside.
+    Interrupted,
+}
+
+/// A finished job in `/history`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct HistoryEntry {
+    /// Results by node, expanded ones too.
+    #[serde(default)]
+    pub outputs: Value,
+    #[serde(default)]
+    status: Value,
+    #[serde(default)]
+    meta: Value,
+}
+
+impl HistoryEntry {
+    /// How the job ended. A record may say `success` although its messages hold an error: then it failed.
+    pub fn verdict(&self) -> Verdict {
+        if self.message("execution_interrupted").is_some() {
+            return Verdict::Interrupted;
+        }
+        if let Some(data) = self.message("execution_error") {
+            return Verdict::Failed(NodeFailure::from_value(data));
+        }
+        if self.status.get("status_str").and_then(Value::as_str) == Some("error") {
+            return Verdict::Failed(NodeFailure {
+                message: "the server recorded an error without saying which".to_owned(),
+                ..NodeFailure::default()
+            });
+        }
+        Verdict::Succeeded
+    }
+
+    /// Nodes whose results were known before the job ran.
+    pub fn cached(&self) -> HashSet<NodeId> {
+        self.message("execution_cached")
+            .and_then(|data| data.get("nodes"))
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(NodeId::from)
+            .collect()
+    }
+
+    /// Every file and text; those of expanded nodes under the node of the graph that they stand for.
+    pub fn results(&self) -> Vec<NodeResult> {
+        let mut found = results(&self.outputs);
+        for result in &mut found {
+            let shown = self
+                .meta
+                .get(result.node.as_str())
+                .and_then(|meta| meta.get("display_node"))
+                .and_then(Value::as_str);
+            if let Some(shown) = shown {
+                result.node = NodeId::from(shown);
+            }
+        }
+        found
+    }
+
+    fn message(&self, kind: &str) -> Option<&Value> {
+        self.status
+            .get("messages")?
+            .as_array()?
+            .iter()
+            .find(|message| message.get(0).and_then(Value::as_str) == Some(kind))?
+            .get(1)
+    }
+}
+
+/// The entry of a job in the answer of `/history/{id}`; `None` while it waits, runs or is unknown.
+///
+/// # Errors
+/// When the text is no JSON object of entries.
+pub fn history_entry(
+    text: &str,
+    prompt_id: &str,
+) -> Result<Option<HistoryEntry>, serde_json::Error> {
+    let mut entries: std::collections::HashMap<String, HistoryEntry> = super::read(text)?;
+    Ok(entries.remove(prompt_id))
+}
+
+/// A job in `/api/jobs/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Job {
+    /// Where it stands.
+    #[serde(default)]
+    pub status: JobStatus,
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobStatus {
+    /// Waits in the queue.
+    Pending,
+    /// Done.
+    Completed,
+    /// A node failed.
+    Failed,
+    /// Stopped from outside.
+    Cancelled,
+    /// Runs, or a word that this code does not know.
+    #[default]
+    #[serde(other)]
+    Running,
+}
+
+/// The ids in `/queue`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// Running jobs.
+    pub running: Vec<String>,
+    /// Waiting jobs, in the order they will run.
+    pub pending: Vec<String>,
+}
+
+impl Queue {
+    /// Reads the answer of `/queue`; `None` when it has neither list.
+    pub fn from_value(value: &Value) -> Option<Self> {
+        let list = |name: &str| value.get(name).and_then(Value::as_array);
+        let (running, pending) = (list("queue_running"), list("queue_pending"));
+        if running.is_none() && pending.is_none() {
+            return None;
+        }
+        Some(Self {
+            running: ids(running),
+            pending: ids(pending),
+        })
+    }
+}
+
+fn ids(items: Option<&Vec<Value>>) -> Vec<String> {
+    let mut items: Vec<(f64, &str)> = items
+        .into_iter()
+        .flatten()
+        .filter_map(|item| {
+            let number = item.get(0).and_then(Value::as_f64).unwrap_or(f64::MAX);
+            Some((number, item.get(1)?.as_str()?))
+        })
+        .collect();
+    items.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
+    items.into_iter().map(|(_, id)| id.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn entry(value: Value) -> HistoryEntry {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_success_with_an_error_among_its_messages_is_a_failure() {
+        let entry = entry(
+            json!({"outputs": {}, "status": {"status_str": "success", "completed": true, "messages": [
+            ["execution_start", {}],
+            ["execution_error", {"node_id": "3", "node_type": "X", "exception_message": "cycle", "exception_type": "E", "current_inputs": []}]]}}),
+        );
+        let Verdict::Failed(failure) = entry.verdict() else {
+            panic!("not a failure");
+        };
+        assert_eq!(failure.node_id, "3");
+    }
+
+    #[test]
+    fn an_error_status_is_read_before_completed() {
+        let failed =
+            entry(json!({"status": {"status_str": "error", "completed": true, "messages": []}}));
+        assert!(matches!(failed.verdict(), Verdict::Failed(_)));
+        let stopped = entry(
+            json!({"status": {"status_str": "error", "completed": false, "messages": [["execution_interrupted", {"node_id": "2"}]]}}),
+        );
+        assert_eq!(stopped.verdict(), Verdict::Interrupted);
+        assert_eq!(entry(json!({"outputs": {}})).verdict(), Verdict::Succeeded);
+    }
+
+    #[test]
+    fn results_of_expanded_nodes_belong_to_the_node_of_the_graph() {
+        let entry = entry(json!({
+            "outputs": {"5.0.0.2": {"images": [{"filename": "a.png"}]}},
+            "meta": {"5.0.0.2": {"node_id": "5.0.0.2", "display_node": "5"}}
+        }));
+        assert_eq!(entry.results()[0].node, NodeId::from("5"));
+    }
+
+    #[test]
+    fn the_record_of_a_running_job_is_absent() {
+        assert!(history_entry("{}", "p").unwrap().is_none());
+        let text = r#"{"p":{"outputs":{"1":{"values":[NaN]}},"status":{"status_str":"success"}}}"#;
+        assert!(history_entry(text, "p").unwrap().is_some());
+    }
+
+    #[test]
+    fn the_queue_is_told_in_running_order() {
+        let queue = Queue::from_value(&json!({
+            "queue_running": [[7, "r", {}, {}, []]],
+            "queue_pending": [[11, "c"], [-3.0, "a"], [1.5, "b"], "odd"]
+        }));
+        assert_eq!(
+            queue.unwrap(),
+            Queue {
+                running: vec!["r".to_owned()],
+                pending: vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]
+            }
+        );
+        assert_eq!(Queue::from_value(&json!({"error": 1})), None);
+    }
+
+    #[test]
+    fn an_unknown_status_means_running() {
+        let job: Job = serde_json::from_value(json!({"status": "dispatching", "id": "x"})).unwrap();
+        assert_eq!(job.status, JobStatus::Running);
+    }
+}
