@@ -1,0 +1,205 @@
+//! Evaluation.
+
+use std::fmt;
+use std::sync::Arc;
+
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior};
+
+use super::error::{TemplateError, TemplateErrorKind};
+use super::explain::Explain;
+use super::filters::{self, Answer, RESULT};
+use super::functions::{self, SALT};
+use super::objects::{FILE_MARK, file_in_text};
+use super::parse::{Body, Template};
+use super::results::StepsObject;
+use super::scope::Scope;
+use super::text::text;
+use super::value::from_datum;
+use super::world::World;
+use crate::artifact::Datum;
+
+/// How many instructions one template may execute.
+pub const FUEL: u64 = 1_000_000;
+/// How much text one template may write, in bytes.
+pub(super) const LONGEST: usize = 16 << 20;
+
+/// Evaluates templates. One per run; cheap to share.
+pub struct Engine {
+    with_comments: Environment<'static>,
+    without_comments: Environment<'static>,
+    world: Arc<dyn World>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+/// The environment without anything from outside, enough to parse.
+pub(super) fn environment(comments: bool) -> Environment<'static> {
+    let mut env = Environment::new();
+    env.set_undefined_behavior(UndefinedBehavior::Strict);
+    env.set_auto_escape_callback(|_| AutoEscape::None);
+    // Ranges and the names of undefined expressions come with it. Its dumps of values are never printed.
+    env.set_debug(true);
+    env.set_fuel(Some(FUEL));
+    let mut syntax = minijinja::syntax::SyntaxConfig::builder();
+    syntax.keep_trailing_newline(true);
+    if !comments {
+        // Delimiters that no text contains; there is no other way to turn comments off.
+        syntax.comment_delimiters("\u{f8fe}{#", "#}\u{f8fe}");
+    }
+    if let Ok(syntax) = syntax.build() {
+        env.set_syntax(syntax);
+    }
+    env.set_formatter(|out, _, value| {
+        out.write_str(&text(value)?)
+            .map_err(|_| Error::from(minijinja::ErrorKind::WriteFailure))
+    });
+    filters::add(&mut env);
+    env
+}
+
+impl Engine {
+    /// An engine whose functions reach `world`.
+    pub fn new(world: Arc<dyn World>) -> Self {
+        let make = |comments| {
+            let mut env = environment(comments);
+            functions::add(&mut env, &world);
+            env
+        };
+        Self {
+            with_comments: make(true),
+            without_comments: make(false),
+            world,
+        }
+    }
+
+    /// Evaluates a template.
+    ///
+    /// # Errors
+    /// When anything in it or in its result is undefined, a function fails, or it runs or writes for too long.
+    pub fn eval(&self, template: &Template, scope: &Scope) -> Result<Datum, TemplateError> {
+        let context = self.context(scope, template);
+        let explain = Explain {
+            template,
+            context: &context,
+        };
+        if let Some(error) = explain.unknown_callables().into_iter().next() {
+            return Err(error);
+        }
+        match &template.body {
+            Body::Expression(inside) => {
+                let code = format!("({})|{RESULT}", &template.text[inside.clone()]);
+                self.expression(code, &context).map_err(|error| {
+                    explain.error(&error, |at| (at + inside.start).saturating_sub(1))
+                })
+            }
+            Body::Text => self
+                .text(template, &context)
+                .map(Datum::String)
+                .map_err(|error| explain.error(&error, |at| at)),
+        }
+    }
+
+    /// What can be said against a template before its names have values: unknown functions, filters and tests, names that are not in
+    /// `scope` (whose values do not matter; `steps` counts as known), params that are not declared, and unknown accessors of a step.
+    pub fn check(&self, template: &Template, scope: &Scope) -> Vec<TemplateError> {
+        let context = self.context(scope, template);
+        let explain = Explain {
+            template,
+            context: &context,
+        };
+        let mut errors = explain.unknown_callables();
+        errors.extend(explain.unknown_names());
+        errors.sort_by_key(|error| error.range.start);
+        errors
+    }
+
+    fn context(&self, scope: &Scope, template: &Template) -> Value {
+        let values = scope
+            .values
+            .iter()
+            .map(|(name, datum)| (name.as_str(), from_datum(datum)));
+        let steps = scope.steps.as_ref().map(|steps| {
+            let object = StepsObject {
+                steps: steps.clone(),
+                world: Arc::clone(&self.world),
+            };
+            ("steps", Value::from_object(object))
+        });
+        let salt = if scope.salt.is_empty() {
+            template.text.clone()
+        } else {
+            format!("{}\n{}", scope.salt, template.text)
+        };
+        Value::from_pairs(
+            values
+                .chain(steps)
+                .chain([(SALT, Value::from(salt))])
+                .map(|(name, value)| (Value::from(name), value)),
+        )
+    }
+
+    fn expression(&self, code: String, context: &Value) -> Result<Datum, Error> {
+        let value = self
+            .with_comments
+            .compile_expression_owned(code)?
+            .eval(context.clone())?;
+        match value.downcast_object::<Answer>() {
+            Some(answer) => Ok(answer.0.clone()),
+            None => super::value::to_datum(&value),
+        }
+    }
+
+    fn text(&self, template: &Template, context: &Value) -> Result<String, Error> {
+        let env = if template.comments {
+            &self.with_comments
+        } else {
+            &self.without_comments
+        };
+        let mut out = Limited::default();
+        let outcome = env
+            .template_from_str(&template.text)?
+            .render_captured_to(context.clone(), &mut out)
+            .map(|_| ());
+        if out.full {
+            return Err(super::error::raise(
+                TemplateErrorKind::Fuel,
+                format!("the template wrote more than {} MiB of text", LONGEST >> 20),
+                None,
+            ));
+        }
+        outcome?;
+        let written = String::from_utf8(out.bytes)
+            .map_err(|_| super::error::failed("the result is no valid text"))?;
+        if written.contains(FILE_MARK) {
+            return Err(file_in_text(&written));
+        }
+        Ok(written)
+    }
+}
+
+/// Text that may not grow without end.
+#[derive(Default)]
+struct Limited {
+    bytes: Vec<u8>,
+    full: bool,
+}
+
+impl std::io::Write for Limited {
+    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + piece.len() > LONGEST {
+            self.full = true;
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,276 @@
+//! A template that was understood.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use minijinja::Environment;
+
+use super::engine::environment;
+use super::error::{TemplateError, TemplateErrorKind, from_syntax};
+use super::names::{Mentions, mentions};
+use super::scan::{self, Placed};
+
+/// A scalar that contains `{{` or `{%`. One whole `{{ expression }}` (white space around it aside) keeps its value's type, anything
+/// else becomes a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    pub(super) text: String,
+    pub(super) body: Body,
+    pub(super) comments: bool,
+    uses: Uses,
+}
+
+/// How a template is evaluated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    /// As the expression in these bytes.
+    Expression(Range<usize>),
+    /// As text with holes.
+    Text,
+}
+
+/// The names that a template uses, over-approximated: branches not taken count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// Steps, as `steps.X` or `steps['X']`.
+    pub steps: BTreeSet<String>,
+    /// Where each of them is first mentioned, in bytes of the text.
+    pub step_ranges: BTreeMap<String, Range<usize>>,
+    /// Params, as `params.X` or `params['X']`.
+    pub params: BTreeSet<String>,
+    /// All names that the template takes from outside, functions included.
+    pub names: BTreeSet<String>,
+    /// `steps` is used in a way that does not tell which step; the first such place.
+    pub bare_steps: Option<Range<usize>>,
+}
+
+static WITH_COMMENTS: LazyLock<Environment<'static>> = LazyLock::new(|| environment(true));
+static WITHOUT_COMMENTS: LazyLock<Environment<'static>> = LazyLock::new(|| environment(false));
+
+impl Template {
+    /// Understands a scalar; `None` when there is no template in it.
+    ///
+    /// # Errors
+    /// When its syntax is wrong.
+    pub fn parse(text: &str) -> Result<Option<Self>, TemplateError> {
+        Self::parse_scalar(text, true)
+    }
+
+    /// Like [`Template::parse`], but `{#` is no comment: prompts in workflow files contain it.
+    ///
+    /// # Errors
+    /// When its syntax is wrong.
+    pub fn parse_in_workflow(text: &str) -> Result<Option<Self>, TemplateError> {
+        Self::parse_scalar(text, false)
+    }
+
+    fn parse_scalar(text: &str, comments: bool) -> Result<Option<Self>, TemplateError> {
+        if !text.contains("{{") && !text.contains("{%") {
+            return Ok(None);
+        }
+        if let Some(inside) = whole_expression(text) {
+            return Ok(Some(Self::expression(text, inside)));
+        }
+        let env = if comments {
+            &*WITH_COMMENTS
+        } else {
+            &*WITHOUT_COMMENTS
+        };
+        let parsed = env
+            .template_from_str(text)
+            .map_err(|error| from_syntax(text, &error))?;
+        let undeclared = parsed.undeclared_variables(false).into_iter().collect();
+        let tokens = scan::template(text, comments);
+        Ok(Some(Self {
+            text: text.to_owned(),
+            body: Body::Text,
+            comments,
+            uses: uses(&mentions(&tokens), undeclared),
+        }))
+    }
+
+    /// Understands a bare expression, or one with `{{ … }}` around it.
+    ///
+    /// # Errors
+    /// When its syntax is wrong, or it is empty.
+    pub fn parse_expression(text: &str) -> Result<Self, TemplateError> {
+        if let Some(inside) = whole_expression(text) {
+            return Ok(Self::expression(text, inside));
+        }
+        let inside = trimmed(text, 0..text.len());
+        if inside.is_empty() {
+            return Err(TemplateError {
+                range: 0..text.len(),
+                kind: TemplateErrorKind::Syntax,
+                message: "there is no expression".to_owned(),
+                help: None,
+            });
+        }
+        WITH_COMMENTS
+            .compile_expression(&text[inside.clone()])
+            .map_err(|error| {
+                let mut error = from_syntax(&text[inside.clone()], &error);
+                error.range = error.range.start + inside.start..error.range.end + inside.start;
+                error
+            })?;
+        Ok(Self::expression(text, inside))
+    }
+
+    fn expression(text: &str, inside: Range<usize>) -> Self {
+        let tokens = scan::bare(text, inside.clone());
+        let undeclared = WITH_COMMENTS
+            .compile_expression(&text[inside.clone()])
+            .map(|e| e.undeclared_variables(false).into_iter().collect())
+            .unwrap_or_default();
+        Self {
+            text: text.to_owned(),
+            body: Body::Expression(inside),
+            comments: true,
+            uses: uses(&mentions(&tokens), undeclared),
+        }
+    }
+
+    /// The text it was parsed from.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The names it uses.
+    pub fn uses(&self) -> &Uses {
+        &self.uses
+    }
+
+    /// Whether it waits for results: it uses `steps`.
+    pub fn needs_results(&self) -> bool {
+        self.uses.names.contains("steps")
+    }
+
+    pub(super) fn tokens(&self) -> Vec<Placed> {
+        match &self.body {
+            Body::Expression(inside) => scan::bare(&self.text, inside.clone()),
+            Body::Text => scan::template(&self.text, self.comments),
+        }
+    }
+}
+
+fn trimmed(text: &str, range: Range<usize>) -> Range<usize> {
+    let part = &text[range.clone()];
+    let start = range.start + (part.len() - part.trim_start().len());
+    let end = range.start + part.trim_end().len();
+    start..end.max(start)
+}
+
+/// The bytes of the expression when the whole scalar is one `{{ expression }}`.
+fn whole_expression(text: &str) -> Option<Range<usize>> {
+    let outer = trimmed(text, 0..text.len());
+    let part = &text[outer.clone()];
+    let inner = part.strip_prefix("{{")?.strip_suffix("}}")?;
+    let dashed = |c: char| matches!(c, '-' | '+');
+    let from = outer.start + 2 + usize::from(inner.starts_with(dashed));
+    let to = (outer.end - 2 - usize::from(inner.len() > 1 && inner.ends_with(dashed))).max(from);
+    // `{{ -1 }}` and `{{-1}}` differ: the second's dash belongs to the braces, as minijinja has it.
+    let inside = trimmed(text, from..to);
+    let code = &text[inside.clone()];
+    (!code.is_empty() && WITH_COMMENTS.compile_expression(code).is_ok()).then_some(inside)
+}
+
+fn uses(mentions: &Mentions, names: BTreeSet<String>) -> Uses {
+    let mut uses = Uses {
+        names,
+        ..Uses::default()
+    };
+    for chain in &mentions.chains {
+        let (Some(root), next) = (chain.parts.first(), chain.parts.get(1)) else {
+            continue;
+        };
+        match (root.name.as_str(), next) {
+            ("steps", Some(step)) if uses.names.contains("steps") => {
+                uses.steps.insert(step.name.clone());
+                uses.step_ranges
+                    .entry(step.name.clone())
+                    .or_insert_with(|| step.range.clone());
+            }
+            ("steps", None) if uses.names.contains("steps") && uses.bare_steps.is_none() => {
+                uses.bare_steps = Some(root.range.clone());
+            }
+            ("params", Some(param)) if uses.names.contains("params") => {
+                uses.params.insert(param.name.clone());
+            }
+            _ => {}
+        }
+    }
+    uses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expression(text: &str) -> Option<String> {
+        match Template::parse(text).unwrap().unwrap().body {
+            Body::Expression(inside) => Some(text[inside].to_owned()),
+            Body::Text => None,
+        }
+    }
+
+    #[test]
+    fn one_whole_expression_is_told_from_text() {
+        assert_eq!(expression("{{ a }}").as_deref(), Some("a"));
+        assert_eq!(expression(" {{- a -}}\n").as_deref(), Some("a"));
+        assert_eq!(expression("{{ '}} {{' }}").as_deref(), Some("'}} {{'"));
+        assert_eq!(
+            expression("{{ {'a':{'b':1}}}}").as_deref(),
+            Some("{'a':{'b':1}}")
+        );
+        assert_eq!(expression("{{ a }} and {{ b }}"), None);
+        assert_eq!(expression("{{a}}{{b}}"), None);
+        assert_eq!(expression("{% if a %}{{ b }}{% endif %}"), None);
+        assert_eq!(Template::parse("plain {# text").unwrap(), None);
+    }
+
+    #[test]
+    fn used_steps_and_params_are_known_before_anything_runs() {
+        let template =
+            Template::parse("{{ params.p ~ steps.a.image }} {{ steps['b'].text }} {{ now() }}")
+                .unwrap()
+                .unwrap();
+        let uses = template.uses();
+        assert_eq!(uses.steps, ["a", "b"].map(str::to_owned).into());
+        assert_eq!(&template.text()[uses.step_ranges["a"].clone()], "a");
+        assert_eq!(uses.params, ["p".to_owned()].into());
+        assert_eq!(uses.bare_steps, None);
+        assert!(uses.names.contains("now"));
+        assert!(template.needs_results());
+
+        let loose = Template::parse("{{ steps[params.which].image }}")
+            .unwrap()
+            .unwrap();
+        assert!(loose.uses().bare_steps.is_some());
+
+        let local = Template::parse("{% set steps = {'a': 1} %}{{ steps.a }}")
+            .unwrap()
+            .unwrap();
+        assert!(!local.needs_results());
+    }
+
+    #[test]
+    fn comments_exist_in_pipelines_but_not_in_workflow_files() {
+        let text = "{# note #}{{ a }}!";
+        let mine = Template::parse(text).unwrap().unwrap();
+        let theirs = Template::parse_in_workflow(text).unwrap().unwrap();
+        assert!(mine.comments);
+        assert!(!theirs.comments);
+    }
+
+    #[test]
+    fn a_bare_expression_may_wear_braces() {
+        for text in ["params.a == 1", "{{ params.a == 1 }}"] {
+            let template = Template::parse_expression(text).unwrap();
+            assert!(matches!(template.body, Body::Expression(_)));
+        }
+        assert!(Template::parse_expression("  ").is_err());
+        let error = Template::parse_expression("a ==").unwrap_err();
+        assert_eq!(error.kind, TemplateErrorKind::Syntax);
+    }
+}
