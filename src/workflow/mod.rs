@@ -10,6 +10,7 @@ mod api;
 mod graph;
 mod locate;
 mod scan;
+pub mod verdict;
 
 pub use address::{AddressError, Tier, address};
 pub use api::{ParseProblem, from_request, is_link, parse, problem_diagnostic, read};
