@@ -10,8 +10,9 @@ use kiln::workflow::{self, verdict};
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 
-/// Cases whose answer hangs on files that no catalog lists (a folder only the server can look into); see `Verdict::assumed`.
-const UNKNOWABLE: usize = 2;
+/// Of a hundred verdicts, how many must be exact. Not all can be: the server walks unordered sets, so that which of two nodes an
+/// inner exception is noted under is chance; and some folders only the server can look into (`Verdict::assumed`).
+const LEAST_PERCENT: usize = 99;
 
 /// Errors that are compared by node alone, as their input is not the server's to tell.
 const BY_NODE: [&str; 3] = [
@@ -80,7 +81,7 @@ fn compare(folder: &Path) -> Result<(), Failed> {
         }
     }
     eprintln!("{}", summary.lines().next().unwrap_or_default());
-    if count - exact > UNKNOWABLE {
+    if exact * 100 < count * LEAST_PERCENT {
         return Err(summary.into());
     }
     Ok(())

@@ -358,14 +358,14 @@ impl<'a> Walk<'a> {
         } else {
             values::check(name, def, &coerced)
         };
-        let upload_of_pack = def.upload && is_foreign(self.catalog, &node.class_type);
         if let Some(node) = self.graph.nodes.get_mut(&frame.id) {
             node.inputs.insert(name.to_owned(), coerced);
         }
         match checked {
             Err(exception) => return Step::Raise(exception),
             Ok(None) => {}
-            Ok(Some(_)) if upload_of_pack => {
+            // Such lists are only what the editor offers; the class decides by itself.
+            Ok(Some(error)) if def.upload && error.kind == "value_not_in_list" => {
                 self.assumed.push(Assumed {
                     node: frame.id.clone(),
                     input: name.to_owned(),
@@ -466,14 +466,6 @@ fn resume(stack: &mut [Frame<'_>], valid: bool) {
         frame.valid &= valid;
         frame.next += 1;
     }
-}
-
-/// Whether a class comes from a pack, whose own checks are not known here.
-fn is_foreign(catalog: &Catalog, class: &str) -> bool {
-    catalog
-        .node(class)
-        .and_then(|definition| definition.python_module.as_deref())
-        .is_some_and(|module| module.starts_with("custom_nodes"))
 }
 
 /// The type of an output; negative slots count from the end.

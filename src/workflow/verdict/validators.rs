@@ -21,6 +21,10 @@ pub(super) struct Validator {
 
 #[derive(Debug)]
 enum Rule {
+    /// Says yes to everything.
+    Always,
+    /// The one input is a ratio such as `16:9`, from 1:4 to 4:1.
+    AspectRatio,
     /// The one input names a file on the server; the word is what the server calls it.
     File {
         what: &'static str,
@@ -44,6 +48,19 @@ static VALIDATORS: &[Validator] = &[
             what: "3D model",
             listed: false,
         },
+    },
+    // Its options are the user's own, made in the editor.
+    Validator {
+        class: "CustomCombo",
+        inputs: &[],
+        takes_all: true,
+        rule: Rule::Always,
+    },
+    Validator {
+        class: "FluxProUltraImageNode",
+        inputs: &["aspect_ratio"],
+        takes_all: false,
+        rule: Rule::AspectRatio,
     },
 ];
 
@@ -108,7 +125,28 @@ impl Validator {
             }
         }
         match &self.rule {
+            Rule::Always => Ok(Checked::default()),
+            Rule::AspectRatio => Ok(self.aspect_ratio(inputs)),
             Rule::File { what, listed } => self.file(def, inputs, files, what, *listed),
+        }
+    }
+
+    fn aspect_ratio(&self, inputs: &Map<String, Value>) -> Checked {
+        let name = self.inputs.first().copied().unwrap_or_default();
+        let text = inputs.get(name).and_then(Value::as_str).unwrap_or_default();
+        let parts: Option<Vec<f64>> = text
+            .split(':')
+            .map(|part| part.trim().parse().ok())
+            .collect();
+        let reason = match parts.as_deref() {
+            Some([width, height]) if *width > 0.0 && *height > 0.0 => (!(0.25..=4.0)
+                .contains(&(width / height)))
+            .then(|| format!("Aspect ratio {text} must be between 1:4 and 4:1")),
+            _ => Some(format!("Aspect ratio {text} must be of the form 16:9")),
+        };
+        Checked {
+            errors: reason.iter().map(|reason| custom(name, reason)).collect(),
+            assumed: None,
         }
     }
 
