@@ -40,6 +40,16 @@ static VALIDATORS: &[Validator] = &[
     file("LoadLatent", "latent", "latent"),
     file("LoadAudio", "audio", "audio"),
     file("LoadVideo", "file", "video"),
+    // Its options are what the editor recorded just now.
+    Validator {
+        class: "WebcamCapture",
+        inputs: &["image"],
+        takes_all: false,
+        rule: Rule::File {
+            what: "image",
+            listed: false,
+        },
+    },
     Validator {
         class: "Load3D",
         inputs: &["model_file"],
@@ -226,11 +236,11 @@ fn known(def: &NodeDef, input: &str, path: &str, listed: bool) -> Option<bool> {
     if is_option(path) || folder == "[input]" && is_option(bare) {
         return Some(true);
     }
-    if folder != "[input]" || leaves_its_folder(bare) {
+    if leaves_its_folder(bare) {
         return Some(false);
     }
-    let plain = !bare.contains(['/', '\\']);
-    (listed && plain).then_some(false)
+    let in_list_if_anywhere = folder != "[input]" || !bare.contains(['/', '\\']);
+    (listed && in_list_if_anywhere).then_some(false)
 }
 
 fn leaves_its_folder(path: &str) -> bool {
