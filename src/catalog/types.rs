@@ -76,26 +76,21 @@ impl NodeDef {
         self.inputs.iter().find(|input| input.name == name)
     }
 
-    /// The inputs that a node with these values has: dynamic ones opened into their dotted parts. `selector` gives the value of an
-    /// input by its full name.
-    pub fn open_inputs<'a>(
-        &'a self,
-        selector: &dyn Fn(&str) -> Option<&'a Value>,
-    ) -> Vec<OpenInput<'a>> {
-        let mut out = Vec::new();
+    /// The inputs that a node with these values has: dynamic ones opened into their dotted parts.
+    ///
+    /// A dynamic choice whose value is none of its options declares nothing at all, not even itself: the server does not look at
+    /// it before the node runs.
+    pub fn open_inputs(&self, values: &Map<String, Value>) -> Vec<OpenInput<'_>> {
+        let mut out = Vec::with_capacity(self.inputs.len());
         for input in &self.inputs {
-            open(input, "", selector, &mut out);
+            open(input, "", values, &mut out);
         }
         out
     }
 
     /// The definition behind an input's full (dotted) name in a node with these values.
-    pub fn open_input<'a>(
-        &'a self,
-        name: &str,
-        values: &'a Map<String, Value>,
-    ) -> Option<OpenInput<'a>> {
-        self.open_inputs(&|key| values.get(key))
+    pub fn open_input(&self, name: &str, values: &Map<String, Value>) -> Option<OpenInput<'_>> {
+        self.open_inputs(values)
             .into_iter()
             .find(|open| open.name == name)
     }
@@ -115,29 +110,29 @@ pub struct OpenInput<'a> {
 fn open<'a>(
     def: &'a InputDef,
     prefix: &str,
-    selector: &dyn Fn(&str) -> Option<&'a Value>,
+    values: &Map<String, Value>,
     out: &mut Vec<OpenInput<'a>>,
 ) {
     let name = join(prefix, &def.name);
     let section = def.section;
     match &def.ty {
         InputType::DynamicCombo(options) => {
-            let Some(value) = selector(&name) else {
+            let Some(value) = values.get(&name) else {
                 return;
             };
             if let Some(option) = options.iter().find(|o| o.key == *value) {
                 for input in &option.inputs {
-                    open(input, &name, selector, out);
+                    open(input, &name, values, out);
                 }
                 out.push(OpenInput { name, section, def });
             }
         }
         InputType::DynamicSlot { slot, inputs } => {
-            if selector(&name).is_none() {
+            if !values.contains_key(&name) {
                 return;
             }
             for input in inputs {
-                open(input, &name, selector, out);
+                open(input, &name, values, out);
             }
             out.push(OpenInput {
                 name,

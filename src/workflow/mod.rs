@@ -7,11 +7,14 @@
 
 mod address;
 mod api;
+mod fit;
 mod graph;
 mod locate;
 mod scan;
+pub mod verdict;
 
 pub use address::{AddressError, Tier, address};
 pub use api::{ParseProblem, from_request, is_link, parse, problem_diagnostic, read};
+pub use fit::fit;
 pub use graph::{Graph, Node};
 pub use locate::{locate, locate_key, pointer, span_in_string, span_of};

@@ -36,7 +36,9 @@ struct Mentions(BTreeSet<String>);
 impl Mentions {
     fn tree(&mut self, tree: &syn::UseTree, depth: usize) {
         match tree {
-            syn::UseTree::Path(path) if depth == 0 && path.ident == "crate" => self.tree(&path.tree, 1),
+            syn::UseTree::Path(path) if depth == 0 && path.ident == "crate" => {
+                self.tree(&path.tree, 1)
+            }
             syn::UseTree::Path(path) if depth == 1 => {
                 self.0.insert(path.ident.to_string());
             }
@@ -46,7 +48,9 @@ impl Mentions {
             syn::UseTree::Rename(name) if depth == 1 => {
                 self.0.insert(name.ident.to_string());
             }
-            syn::UseTree::Group(group) => group.items.iter().for_each(|item| self.tree(item, depth)),
+            syn::UseTree::Group(group) => {
+                group.items.iter().for_each(|item| self.tree(item, depth))
+            }
             _ => {}
         }
     }
@@ -93,8 +97,14 @@ fn a_room_imports_only_rooms_above_it() {
             for other in mentions.0 {
                 match ROOMS.iter().position(|r| *r == other) {
                     Some(position) if position <= at => {}
-                    Some(_) => wrong.push(format!("{} imports `{other}`, which stands below `{room}`", file.display())),
-                    None => wrong.push(format!("{} imports `{other}`, which is no room", file.display())),
+                    Some(_) => wrong.push(format!(
+                        "{} imports `{other}`, which stands below `{room}`",
+                        file.display()
+                    )),
+                    None => wrong.push(format!(
+                        "{} imports `{other}`, which is no room",
+                        file.display()
+                    )),
                 }
             }
         }
@@ -128,6 +138,10 @@ fn mod_files_only_declare_and_export() {
 fn files_stay_readable() {
     for file in rust_files(&source()) {
         let lines = std::fs::read_to_string(&file).unwrap().lines().count();
-        assert!(lines <= 650, "{} has grown to {lines} lines", file.display());
+        assert!(
+            lines <= 650,
+            "{} has grown to {lines} lines",
+            file.display()
+        );
     }
 }

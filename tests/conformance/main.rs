@@ -1,0 +1,30 @@
+//! kiln against what real `ComfyUI` said: recorded answers that do not belong to the project.
+//!
+//! They are looked for at `$KILN_FIXTURES`, else `../shared/fixtures` beside the workspace; where they are absent every trial shows
+//! as ignored. One module per judge; each gives its trials.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod verdicts;
+
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let folder = std::env::var_os("KILN_FIXTURES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures"),
+        PathBuf::from,
+    );
+    let fixtures = folder.is_dir().then_some(folder);
+    let trials: Vec<Trial> = [verdicts::trials(fixtures.as_deref())]
+        .into_iter()
+        .flatten()
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}

@@ -1,0 +1,152 @@
+//! `workflow::verdict` against `ComfyUI`'s own validation of some two thousand workflows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use kiln::catalog::Catalog;
+use kiln::workflow::{self, verdict};
+use libtest_mimic::{Failed, Trial};
+use serde_json::Value;
+
+/// Of a hundred verdicts, how many must be exact. Not all can be: the server walks unordered sets, so that which of two nodes an
+/// inner exception is noted under is chance; and some folders only the server can look into (`Verdict::assumed`).
+const LEAST_PERCENT: usize = 99;
+
+/// Errors that are compared by node alone, as their input is not the server's to tell.
+const BY_NODE: [&str; 3] = [
+    "dependency_cycle",
+    "exception_during_validation",
+    "missing_node_type",
+];
+
+pub(crate) fn trials(fixtures: Option<&Path>) -> Vec<Trial> {
+    let folder = fixtures.map(Path::to_path_buf);
+    let absent = folder.is_none();
+    vec![
+        Trial::test("verdicts_are_the_servers_own", move || match &folder {
+            Some(folder) => compare(folder),
+            None => Ok(()),
+        })
+        .with_ignored_flag(absent),
+    ]
+}
+
+type Told = BTreeSet<(String, String, Option<String>)>;
+
+fn compare(folder: &Path) -> Result<(), Failed> {
+    let catalog = std::fs::read_to_string(folder.join("object_info.json"))?;
+    let started = Instant::now();
+    let (catalog, warnings) = Catalog::from_json(&catalog)?;
+    let reading = started.elapsed();
+    let cases = std::fs::read_to_string(folder.join("verdicts.jsonl"))?;
+    let mut wrong: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let (mut exact, mut right, mut count) = (0, 0, 0);
+    let mut judging = std::time::Duration::ZERO;
+    for line in cases.lines() {
+        let case: Value = serde_json::from_str(line)?;
+        count += 1;
+        let text = case["workflow"].to_string();
+        let started = Instant::now();
+        let answer = answer(&text, &catalog);
+        judging += started.elapsed();
+        let wanted = wanted(&case["verdict"]);
+        if answer.0 == wanted.0 {
+            right += 1;
+        }
+        if answer.0 == wanted.0
+            && answer.1 == wanted.1
+            && wanted.2.is_subset(&answer.2)
+            && (case["verdict"]["error"] == "missing_node_type" || wanted.2 == answer.2)
+        {
+            exact += 1;
+        } else {
+            let kind = case["mutation"].as_str().unwrap_or("as is").to_owned();
+            wrong.entry(kind).or_default().push(format!(
+                "{} at {}: wanted {wanted:?}, said {answer:?}",
+                case["id"], case["at"]
+            ));
+        }
+    }
+    let mut summary = format!(
+        "{exact} of {count} verdicts exact, {right} accepted or refused rightly; {} classes ({} left out) read in {reading:?}, judged in {judging:?}\n",
+        catalog.len(),
+        warnings.len(),
+    );
+    for (mutation, cases) in &wrong {
+        let _ = writeln!(summary, "{mutation}: {}", cases.len());
+        for case in cases {
+            let _ = writeln!(summary, "    {case}");
+        }
+    }
+    eprintln!("{}", summary.lines().next().unwrap_or_default());
+    if exact * 100 < count * LEAST_PERCENT {
+        return Err(summary.into());
+    }
+    Ok(())
+}
+
+/// Accepted, output nodes that run, and what is said about nodes.
+type Answer = (bool, BTreeSet<String>, Told);
+
+fn answer(text: &str, catalog: &Catalog) -> Answer {
+    let graph = match workflow::parse(text) {
+        Ok(graph) => graph,
+        Err(problems) => {
+            let told = problems.into_iter().filter_map(|problem| match problem {
+                workflow::ParseProblem::MissingClass { node, .. } => {
+                    Some((node.0, "missing_node_type".to_owned(), None))
+                }
+                _ => None,
+            });
+            return (false, BTreeSet::new(), told.collect());
+        }
+    };
+    let verdict = verdict::judge(&graph, catalog, &verdict::JudgeOptions::default());
+    let mut told = Told::new();
+    for (id, node) in &verdict.node_errors {
+        for error in &node.errors {
+            told.insert(key(id.as_str(), error.kind, error.input.as_deref()));
+        }
+    }
+    if let Some(error) = &verdict.error
+        && error.kind == "missing_node_type"
+    {
+        let node = error.extra_info["node_id"].as_str().unwrap_or_default();
+        told.insert(key(node, error.kind, None));
+    }
+    (
+        verdict.accepted == Some(true),
+        verdict.runs.into_iter().map(|id| id.0).collect(),
+        told,
+    )
+}
+
+fn wanted(verdict: &Value) -> Answer {
+    let mut told = Told::new();
+    for (id, errors) in verdict["node_errors"].as_object().into_iter().flatten() {
+        for error in errors.as_array().into_iter().flatten() {
+            told.insert(key(
+                id,
+                error[0].as_str().unwrap_or_default(),
+                error[1].as_str(),
+            ));
+        }
+    }
+    if verdict["error"] == "missing_node_type" {
+        let node = verdict["node"].as_str().unwrap_or_default();
+        told.insert(key(node, "missing_node_type", None));
+    }
+    let runs = verdict["good_outputs"].as_array().into_iter().flatten();
+    (
+        verdict["ok"] == true,
+        runs.filter_map(Value::as_str).map(str::to_owned).collect(),
+        told,
+    )
+}
+
+fn key(node: &str, kind: &str, input: Option<&str>) -> (String, String, Option<String>) {
+    let input = input.filter(|_| !BY_NODE.contains(&kind));
+    (node.to_owned(), kind.to_owned(), input.map(str::to_owned))
+}
