@@ -92,7 +92,7 @@ pub(super) enum Record {
     Absent,
     Pending,
     Running,
-    Ended(HistoryEntry),
+    Ended(Box<HistoryEntry>),
 }
 
 impl Connection {
@@ -115,13 +115,12 @@ impl Connection {
         let (first, opened) = oneshot::channel();
         tokio::spawn(keep_open(client.clone(), hub.clone(), first, stop.clone()));
         let socket_error = match opened.await {
-            Ok(Ok(())) => None,
             Ok(Err(error @ ClientError::Unreachable { .. })) => {
                 stop.cancel();
                 return Err(error);
             }
             Ok(Err(error)) => Some(error),
-            Err(_) => None,
+            Ok(Ok(())) | Err(_) => None,
         };
         Ok(Arc::new(Self {
             client,
@@ -311,7 +310,7 @@ impl Connection {
     /// is only believed when it is seen again later.
     pub(super) async fn record(&self, id: &str) -> Result<Record, ClientError> {
         if let Some(entry) = self.history(id).await? {
-            return Ok(Record::Ended(entry));
+            return Ok(Record::Ended(Box::new(entry)));
         }
         if self.client.dialect().is_some_and(|d| d.jobs) {
             let call = Call::get(self.client.at(&["jobs", id])).within(LOOKUP);
@@ -320,7 +319,7 @@ impl Connection {
                     Ok(job) if job.status == JobStatus::Pending => Record::Pending,
                     Ok(job) if job.status == JobStatus::Running => Record::Running,
                     _ => match self.history(id).await? {
-                        Some(entry) => Record::Ended(entry),
+                        Some(entry) => Record::Ended(Box::new(entry)),
                         None => Record::Running,
                     },
                 }),
@@ -337,7 +336,7 @@ impl Connection {
             return Ok(Record::Pending);
         }
         Ok(match self.history(id).await? {
-            Some(entry) => Record::Ended(entry),
+            Some(entry) => Record::Ended(Box::new(entry)),
             None => Record::Absent,
         })
     }

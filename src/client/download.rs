@@ -86,29 +86,16 @@ impl Client {
             total: None,
             writer: Writer::start(target),
         };
-        let mut broken = 0;
-        loop {
-            let before = transfer.received;
-            match transfer.advance(file, &mut progress).await {
-                Ok(()) => break,
-                Err(DownloadError::Server(error)) if error.is_connection() => {
-                    broken = if transfer.received > before {
-                        1
-                    } else {
-                        broken + 1
-                    };
-                    if broken >= TRIES {
-                        return Err(error.into());
-                    }
-                    tokio::time::sleep(Duration::from_millis(100 << (2 * (broken - 1)))).await;
-                }
-                Err(error) => return Err(error),
+        match transfer.complete(file, &mut progress).await {
+            Ok(()) => Ok(Downloaded {
+                finished: transfer.writer.finish().await?,
+                etag: transfer.etag,
+            }),
+            Err(error) => {
+                transfer.writer.abandon().await;
+                Err(error)
             }
         }
-        Ok(Downloaded {
-            finished: transfer.writer.finish().await?,
-            etag: transfer.etag,
-        })
     }
 
     /// Whether the server still has exactly the file whose download answered `etag`.
@@ -135,6 +122,32 @@ impl Client {
 }
 
 impl Transfer<'_> {
+    /// Tries again where a connection broke.
+    async fn complete(
+        &mut self,
+        file: &FileRef,
+        progress: &mut (impl FnMut(u64, Option<u64>) + Send),
+    ) -> Result<(), DownloadError> {
+        let mut broken = 0;
+        loop {
+            let before = self.received;
+            match self.advance(file, progress).await {
+                Err(DownloadError::Server(error)) if error.is_connection() => {
+                    broken = if self.received > before {
+                        1
+                    } else {
+                        broken + 1
+                    };
+                    if broken >= TRIES {
+                        return Err(error.into());
+                    }
+                    tokio::time::sleep(Duration::from_millis(100 << (2 * (broken - 1)))).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// Asks for what is missing and takes what comes, until the end or an error.
     async fn advance(
         &mut self,
@@ -238,7 +251,8 @@ fn range_start(headers: &HeaderMap) -> Option<u64> {
 /// The thread that hashes and writes. It ends when its queue closes; the file takes its name only when [`Writer::finish`] asks.
 struct Writer {
     orders: mpsc::Sender<Order>,
-    thread: JoinHandle<Result<AtomicFile, WriteError>>,
+    /// Taken when its answer was heard.
+    thread: Option<JoinHandle<Result<AtomicFile, WriteError>>>,
 }
 
 impl Writer {
@@ -255,7 +269,10 @@ impl Writer {
             }
             Ok(file)
         });
-        Self { orders, thread }
+        Self {
+            orders,
+            thread: Some(thread),
+        }
     }
 
     /// Queues an order; when the thread has stopped, its error is the answer.
@@ -263,12 +280,29 @@ impl Writer {
         if self.orders.send(order).await.is_ok() {
             return Ok(());
         }
-        joined((&mut self.thread).await).map(drop)
+        self.answer().await.map(drop)
     }
 
-    async fn finish(self) -> Result<Finished, WriteError> {
+    /// What the thread made of its orders.
+    async fn answer(&mut self) -> Result<AtomicFile, WriteError> {
+        match self.thread.take() {
+            Some(thread) => joined(thread.await),
+            None => unreachable!("nobody asks again after an error"),
+        }
+    }
+
+    /// Gives the file up and waits until its traces are gone.
+    async fn abandon(self) {
         drop(self.orders);
-        let file = joined(self.thread.await)?;
+        if let Some(thread) = self.thread {
+            let _ = thread.await;
+        }
+    }
+
+    async fn finish(mut self) -> Result<Finished, WriteError> {
+        let (closed, _) = mpsc::channel(1);
+        self.orders = closed;
+        let file = self.answer().await?;
         joined(tokio::task::spawn_blocking(move || file.commit()).await)
     }
 }

@@ -116,9 +116,9 @@ impl Default for Timing {
             poll: (Duration::from_millis(250), Duration::from_secs(5)),
             poll_deaf: Duration::from_secs(1),
             absent: Duration::from_millis(1050),
-            lost_after: Duration::from_secs(120),
-            stall: Duration::from_secs(300),
-            stop: Duration::from_secs(120),
+            lost_after: Duration::from_mins(2),
+            stall: Duration::from_mins(5),
+            stop: Duration::from_mins(2),
         }
     }
 }
@@ -360,16 +360,12 @@ impl<'a> Follower<'a> {
     fn away(&mut self, error: &ClientError) -> Option<Outcome> {
         let now = Instant::now();
         let cause = error.to_string();
-        let since = match self.away_since {
-            Some(since) => since,
-            None => {
-                self.away_since = Some(now);
-                self.tell(JobUpdate::Unreachable {
-                    cause: cause.clone(),
-                });
-                now
-            }
-        };
+        if self.away_since.is_none() {
+            self.tell(JobUpdate::Unreachable {
+                cause: cause.clone(),
+            });
+        }
+        let since = *self.away_since.get_or_insert(now);
         if now.duration_since(since) >= self.timing.lost_after {
             return Some(Outcome::Unreachable { cause });
         }

@@ -23,7 +23,7 @@ use crate::protocol::tolerant_json;
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a server may be silent in the middle of a request. Servers hold their only event loop while they validate or load.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
+pub(super) const SILENCE: Duration = Duration::from_mins(1);
 /// Redirects in a row.
 const HOPS: usize = 5;
 /// The largest JSON answer but `object_info`.
@@ -269,19 +269,17 @@ impl Client {
         tokio::pin!(sending);
         let mut before = 0;
         loop {
-            match tokio::time::timeout(call.silence, &mut sending).await {
-                Ok(answer) => return answer.map_err(|error| failed(&call.url, &error)),
-                Err(_) => {
-                    let now = moved.as_ref().map_or(0, super::upload::Counter::get);
-                    if now == before {
-                        return Err(ClientError::Timeout {
-                            url: show(&call.url),
-                            after: call.silence,
-                        });
-                    }
-                    before = now;
-                }
+            if let Ok(answer) = tokio::time::timeout(call.silence, &mut sending).await {
+                return answer.map_err(|error| failed(&call.url, &error));
             }
+            let now = moved.as_ref().map_or(0, super::upload::Counter::get);
+            if now == before {
+                return Err(ClientError::Timeout {
+                    url: show(&call.url),
+                    after: call.silence,
+                });
+            }
+            before = now;
         }
     }
 

@@ -24,3 +24,6 @@ pub use follow::{JobUpdate, Outcome};
 pub use http::Client;
 pub use info::{Device, ServerInfo};
 pub use upload::Uploaded;
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 const GREETING: Duration = Duration::from_secs(2);
 const PING: Duration = Duration::from_secs(15);
 /// A socket without a sign of life for this long is dead. Servers stop answering while they load models.
-const DEAD: Duration = Duration::from_secs(60);
+const DEAD: Duration = Duration::from_mins(1);
 /// A picture of 4K is one frame of tens of megabytes.
 const LARGEST: usize = 256 << 20;
 const BACKOFF: [u64; 5] = [250, 500, 1000, 2000, 5000];
