@@ -12,3 +12,6 @@ pub use types::{
     Autogrow, AutogrowNames, Bounds, Catalog, Combo, DynamicOption, InputDef, InputType, NodeDef,
     OpenInput, OutputDef, OutputType, Section,
 };
+
+#[cfg(test)]
+mod tests;

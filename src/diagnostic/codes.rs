@@ -78,6 +78,8 @@ codes! {
     // K03xx: beyond the server
     UNDECLARED_INPUT = "K0301" "undeclared_input";
     DANGLING_LINK = "K0302" "dangling_link";
+    BAD_DYNAMIC_CHOICE = "K0303" "bad_dynamic_choice";
+    UNVERIFIED_FILE = "K0304" "unverified_file";
     // K04xx: servers and connections
     SERVER_UNREACHABLE = "K0401" "server_unreachable";
     NOT_COMFYUI = "K0402" "not_comfyui";

@@ -111,6 +111,35 @@ pub fn read(file: FileId, sources: &SourceMap, report: &mut Report) -> Option<Gr
     }
 }
 
+/// Reads a workflow that is only to be judged, not run: as [`read`], but a node without a class is kept with an empty one, since
+/// that is for the verdict to refuse.
+pub fn read_for_verdict(file: FileId, sources: &SourceMap, report: &mut Report) -> Option<Graph> {
+    let text = &sources.file(file).text;
+    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let parsed = serde_json::from_str(body)
+        .map_err(|e| not_json(text, &e))
+        .map(from_value);
+    let (graph, problems) = match parsed {
+        Ok((graph, problems)) => (graph, problems),
+        Err(problem) => (None, vec![problem]),
+    };
+    let fatal = |problem: &&ParseProblem| !matches!(problem, ParseProblem::MissingClass { .. });
+    match graph.filter(|_| !problems.iter().any(|p| fatal(&p))) {
+        Some(graph) => {
+            report.extend(repeated_names(text, file));
+            Some(graph)
+        }
+        None => {
+            report.extend(
+                problems
+                    .iter()
+                    .map(|problem| problem_diagnostic(problem, file, sources)),
+            );
+            None
+        }
+    }
+}
+
 fn not_a_graph(pointer: String, reason: &str, node: Option<&NodeId>) -> ParseProblem {
     ParseProblem::NotAGraph {
         pointer,

@@ -125,7 +125,7 @@ fn unit(rest: &str) -> (usize, usize) {
     }
 }
 
-/// The span of any origin. A value that covers several lines is pointed at by its name; a pointer that leads nowhere is pointed at
+/// The span of any origin. An object, or a value that covers several lines, is pointed at by its name; a pointer that leads nowhere is pointed at
 /// by the nearest part of it that exists.
 pub fn span_of(origin: &Origin, sources: &SourceMap) -> Span {
     match origin {
@@ -141,11 +141,11 @@ fn nearest(text: &str, pointer: &str) -> Range<usize> {
     let mut rest = pointer;
     loop {
         if let Some(found) = find(text, rest) {
-            let many_lines = text
+            let big = text
                 .get(found.value.clone())
-                .is_some_and(|value| value.contains('\n'));
+                .is_some_and(|value| value.starts_with('{') || value.contains('\n'));
             return match found.key {
-                Some(key) if many_lines || rest.len() < pointer.len() => key,
+                Some(key) if big || rest.len() < pointer.len() => key,
                 _ if rest.is_empty() => found.value.start..found.value.start + 1,
                 _ => found.value,
             };

@@ -14,7 +14,9 @@ mod scan;
 pub mod verdict;
 
 pub use address::{AddressError, Tier, address};
-pub use api::{ParseProblem, from_request, is_link, parse, problem_diagnostic, read};
+pub use api::{
+    ParseProblem, from_request, is_link, parse, problem_diagnostic, read, read_for_verdict,
+};
 pub use fit::fit;
 pub use graph::{Graph, Node};
 pub use locate::{locate, locate_key, pointer, span_in_string, span_of};

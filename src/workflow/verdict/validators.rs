@@ -89,6 +89,11 @@ const fn file(class: &'static str, input: &'static str, what: &'static str) -> V
     }
 }
 
+/// Whether a class takes inputs that it does not declare.
+pub fn takes_any_input(class: &str) -> bool {
+    Validator::of(class).is_some_and(|validator| validator.takes_all)
+}
+
 /// What a class's own check says.
 #[derive(Debug, Default)]
 pub(super) struct Checked {

@@ -1,0 +1,384 @@
+//! The server's verdict in plain words.
+
+use serde_json::Value;
+
+use super::words::{Scene, are_files, either, is_file, nearest_option, shown, takes};
+use crate::base::NodeId;
+use crate::catalog::{InputDef, InputType, OpenInput, OutputType};
+use crate::diagnostic::{Code, Diagnostic, codes, did_you_mean, list_of};
+use crate::workflow::verdict::{NodeError, Verdict};
+
+/// Options are all named when there are no more than these.
+const FEW: usize = 8;
+
+pub(super) fn refusals(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> {
+    let mut out = Vec::new();
+    if let Some(error) = &verdict.error {
+        match error.kind {
+            "missing_node_type" => out.extend(missing_classes(scene)),
+            "prompt_no_outputs" => out.push(no_outputs(scene)),
+            _ => {}
+        }
+    }
+    for (id, node) in &verdict.node_errors {
+        for error in &node.errors {
+            out.push(refusal(scene, id, error));
+        }
+    }
+    out
+}
+
+/// The server names only the first; people want all.
+fn missing_classes(scene: &Scene<'_>) -> Vec<Diagnostic> {
+    let unknown = scene
+        .graph
+        .nodes
+        .iter()
+        .filter(|(_, node)| scene.catalog.node(&node.class_type).is_none());
+    unknown
+        .map(|(id, node)| {
+            let class = node.class_type.as_str();
+            let diagnostic = if class.is_empty() {
+                Diagnostic::error(
+                    &codes::MISSING_NODE_TYPE,
+                    format!("node `{id}` has no `class_type`"),
+                )
+                .help("every node needs a `class_type`, such as `\"class_type\": \"SaveImage\"`")
+            } else {
+                let message = format!("the server has no node class `{class}`");
+                let diagnostic = Diagnostic::error(&codes::MISSING_NODE_TYPE, message);
+                match did_you_mean(class, scene.catalog.classes()) {
+                    Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                    None => diagnostic
+                        .help("install the custom node pack that brings it, or update the server"),
+                }
+            };
+            scene.about(diagnostic, id, None)
+        })
+        .collect()
+}
+
+fn no_outputs(scene: &Scene<'_>) -> Diagnostic {
+    let diagnostic = Diagnostic::error(
+        &codes::NO_OUTPUTS,
+        "no node of this workflow saves or shows a result, so there is nothing to run",
+    )
+    .help("add an output node, such as SaveImage or PreviewImage");
+    match scene.start() {
+        Some(span) => diagnostic.at(span),
+        None => diagnostic,
+    }
+}
+
+fn code_of(kind: &str) -> &'static Code {
+    codes::ALL
+        .iter()
+        .copied()
+        .find(|code| code.kind == kind)
+        .unwrap_or(&codes::EXCEPTION)
+}
+
+fn refusal(scene: &Scene<'_>, id: &NodeId, error: &NodeError) -> Diagnostic {
+    let input = error.input.as_deref();
+    let opened = scene
+        .node(id)
+        .map(|(node, def)| def.open_inputs(&node.inputs))
+        .unwrap_or_default();
+    let open = opened.iter().find(|open| Some(open.name.as_str()) == input);
+    let value = scene
+        .graph
+        .nodes
+        .get(id)
+        .zip(input)
+        .and_then(|(node, input)| node.inputs.get(input));
+    let complaint = Complaint {
+        scene,
+        id,
+        error,
+        name: input
+            .map(|input| scene.input_name(id, input))
+            .unwrap_or_default(),
+        def: open.map(|open| open.def),
+        value,
+    };
+    match error.kind {
+        "required_input_missing" => complaint.missing(&opened),
+        "value_not_in_list" => complaint.not_in_list(),
+        "invalid_input_type" => complaint.invalid_type(),
+        "value_smaller_than_min" => complaint.out_of_bounds("at least", |def| &def.bounds.min),
+        "value_bigger_than_max" => complaint.out_of_bounds("at most", |def| &def.bounds.max),
+        "return_type_mismatch" => complaint.mismatch(),
+        "bad_linked_input" => complaint.bad_link(),
+        "custom_validation_failed" => complaint.custom(),
+        "dependency_cycle" => complaint.cycle(),
+        _ => complaint.exception(&opened),
+    }
+}
+
+/// One error of the server with all that helps to explain it.
+struct Complaint<'a> {
+    scene: &'a Scene<'a>,
+    id: &'a NodeId,
+    error: &'a NodeError,
+    /// `` `Class.input` ``.
+    name: String,
+    def: Option<&'a InputDef>,
+    value: Option<&'a Value>,
+}
+
+impl Complaint<'_> {
+    fn diagnostic(&self, message: String) -> Diagnostic {
+        let diagnostic = Diagnostic::error(code_of(self.error.kind), message);
+        self.scene
+            .about(diagnostic, self.id, self.error.input.as_deref())
+    }
+
+    fn value(&self) -> String {
+        self.value.map(shown).unwrap_or_default()
+    }
+
+    fn missing(&self, opened: &[OpenInput<'_>]) -> Diagnostic {
+        let input = self.error.input.as_deref().unwrap_or_default();
+        let node = self.scene.node_name(self.id);
+        let diagnostic = Diagnostic::error(
+            code_of(self.error.kind),
+            format!("{node} needs the input `{input}`"),
+        );
+        let span = self.scene.span(self.id, None);
+        let diagnostic = self.scene.about_at(diagnostic, self.id, Some(input), span);
+        let undeclared = self
+            .scene
+            .graph
+            .nodes
+            .get(self.id)
+            .into_iter()
+            .flat_map(|node| node.inputs.keys())
+            .map(String::as_str)
+            .filter(|name| !opened.iter().any(|open| open.name == *name));
+        if let Some(written) = did_you_mean(input, undeclared) {
+            return diagnostic.help(format!("it has `{written}`: did you mean `{input}`?"));
+        }
+        match self.def {
+            Some(def) => diagnostic.help(how_to_give(input, def)),
+            None => diagnostic,
+        }
+    }
+
+    fn not_in_list(&self) -> Diagnostic {
+        let options: &[Value] = match self.def.map(|def| &def.ty) {
+            Some(InputType::Combo(combo)) => &combo.options,
+            _ => &[],
+        };
+        let text = self.value.and_then(Value::as_str);
+        let files = are_files(options) || options.is_empty() && text.is_some_and(is_file);
+        let (name, value) = (&self.name, self.value());
+        let message = match (files, options.len()) {
+            (true, _) => format!("{name}: the server has no {value}"),
+            (false, 0) => format!("{name}: {value} cannot be chosen, since there are no choices"),
+            (false, 1) => format!("{name}: {value} is not its one choice"),
+            (false, count) => format!("{name}: {value} is not one of its {count} choices"),
+        };
+        let diagnostic = self.diagnostic(message);
+        if let Some(near) = text.and_then(|text| nearest_option(text, options)) {
+            return diagnostic.help(format!("did you mean `{near}`?"));
+        }
+        match options.len() {
+            0 if files => {
+                diagnostic.help("it has no such files at all; put the file on the server")
+            }
+            0 => diagnostic,
+            1..=FEW => {
+                let names: Vec<String> = options.iter().map(plain).collect();
+                let names = names.iter().map(String::as_str);
+                diagnostic.help(if files {
+                    format!("it has {}", list_of(names, FEW))
+                } else {
+                    format!("choose {}", either(names))
+                })
+            }
+            _ if files => diagnostic.help("put the file on the server, or name one that it has"),
+            _ => diagnostic,
+        }
+    }
+
+    fn invalid_type(&self) -> Diagnostic {
+        let takes = self.def.map(takes).unwrap_or_default();
+        let what = match self.value {
+            Some(Value::Object(_)) => "an object".to_owned(),
+            _ => self.value(),
+        };
+        self.diagnostic(format!("{} takes {takes}, not {what}", self.name))
+    }
+
+    fn out_of_bounds(
+        &self,
+        words: &str,
+        bound: fn(&InputDef) -> &Option<serde_json::Number>,
+    ) -> Diagnostic {
+        let bound = self
+            .def
+            .and_then(|def| bound(def).as_ref())
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let value = self.value();
+        self.diagnostic(format!(
+            "{} is {value}, but must be {words} {bound}",
+            self.name
+        ))
+    }
+
+    fn mismatch(&self) -> Diagnostic {
+        let takes = self.def.map(takes).unwrap_or_default();
+        let received = match self.error.extra_info.get("received_type") {
+            Some(Value::String(name)) => name.clone(),
+            _ => "a choice".to_owned(),
+        };
+        let linked = self.value.and_then(|v| v.get(0)).and_then(Value::as_str);
+        let Some(linked) = linked.map(NodeId::from) else {
+            return self.diagnostic(format!("{} takes {takes}, not {received}", self.name));
+        };
+        let slot = self.value.and_then(|v| v.get(1)).map(ToString::to_string);
+        let message = format!(
+            "{} takes {takes}, but output {} of {} gives {received}",
+            self.name,
+            slot.unwrap_or_default(),
+            self.scene.node_name(&linked),
+        );
+        let diagnostic = self.diagnostic(message);
+        let wanted = self.def.map(InputDef::type_name).unwrap_or_default();
+        let other = self.scene.node(&linked).and_then(|(_, def)| {
+            def.outputs
+                .iter()
+                .position(|o| matches!(&o.ty, OutputType::Named(ty) if ty == wanted))
+        });
+        match other {
+            Some(slot) => diagnostic.help(format!("output {slot} of that node gives {wanted}")),
+            None if linked == *self.id => diagnostic.help("the node is linked to itself"),
+            None => diagnostic,
+        }
+    }
+
+    fn bad_link(&self) -> Diagnostic {
+        self.diagnostic(format!(
+            "{}: a list is taken for a link, and must be a node id and an output number",
+            self.name
+        ))
+        .help(
+            "a link looks like [\"4\", 0]; a list that is a value is written {\"__value__\": […]}",
+        )
+    }
+
+    fn custom(&self) -> Diagnostic {
+        let details = &self.error.details;
+        let reason = details
+            .split_once(" - ")
+            .map_or(details.as_str(), |(_, r)| r);
+        match (self.value, reason.strip_prefix("Invalid ")) {
+            (Some(value @ Value::String(file)), Some(rest)) if rest.ends_with(file.as_str()) => {
+                let diagnostic = self.diagnostic(format!(
+                    "{}: the server has no input file {}",
+                    self.name,
+                    shown(value)
+                ));
+                let near = match self.def.map(|def| &def.ty) {
+                    Some(InputType::Combo(combo)) => nearest_option(file, &combo.options),
+                    _ => None,
+                };
+                match near {
+                    Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                    None => diagnostic.help(
+                        "upload it to the server; in a pipeline, give the file itself with `set`, and kiln uploads it",
+                    ),
+                }
+            }
+            _ => self.diagnostic(format!("{}: the node refuses it: {reason}", self.name)),
+        }
+    }
+
+    fn cycle(&self) -> Diagnostic {
+        let ids = self
+            .error
+            .extra_info
+            .get("cycle_nodes")
+            .and_then(Value::as_array);
+        let mut path: Vec<&str> = ids
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        path.extend(path.first().copied());
+        let path: Vec<String> = path
+            .into_iter()
+            .map(|id| self.scene.node_name(&NodeId::from(id)))
+            .collect();
+        let message = match path.as_slice() {
+            [only, _] => format!("{only} is linked to itself"),
+            _ => format!("nodes wait for each other: {}", path.join(" → ")),
+        };
+        self.diagnostic(message)
+    }
+
+    /// The server stumbles over something in the node: the first link or value that it must stumble over is shown.
+    fn exception(&self, opened: &[OpenInput<'_>]) -> Diagnostic {
+        let found = self.scene.node(self.id).and_then(|(node, _)| {
+            opened.iter().find_map(|open| {
+                let value = node.inputs.get(&open.name);
+                let why = broken(self.scene, open, value)?;
+                Some((open.name.clone(), why))
+            })
+        });
+        match found {
+            Some((input, why)) => {
+                let name = self.scene.input_name(self.id, &input);
+                let diagnostic =
+                    Diagnostic::error(code_of(self.error.kind), format!("{name} {why}"));
+                let span = self.scene.span(self.id, Some(&input));
+                let reported = self.error.input.as_deref();
+                self.scene.about_at(diagnostic, self.id, reported, span)
+            }
+            None => {
+                let node = self.scene.node_name(self.id);
+                let details = &self.error.details;
+                let message = format!("the server fails to check {node}: {details}");
+                let span = self.scene.span(self.id, None);
+                let diagnostic = Diagnostic::error(code_of(self.error.kind), message);
+                let reported = self.error.input.as_deref();
+                self.scene.about_at(diagnostic, self.id, reported, span)
+            }
+        }
+    }
+}
+
+/// Why the server cannot even look at this value.
+fn broken(scene: &Scene<'_>, open: &OpenInput<'_>, value: Option<&Value>) -> Option<String> {
+    let must_be_written = open.def.upload;
+    let Some(value) = value else {
+        return must_be_written.then(|| "is missing".to_owned());
+    };
+    match value {
+        Value::Array(items) if items.len() == 2 => super::beyond::broken_link(scene, items)
+            .or_else(|| must_be_written.then(|| "must be a value, not a link".to_owned())),
+        Value::String(_) => None,
+        other => must_be_written.then(|| format!("takes the name of a file, not {}", shown(other))),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn how_to_give(input: &str, def: &InputDef) -> String {
+    let last = input.rsplit('.').next().unwrap_or(input);
+    match (&def.ty, &def.default) {
+        (InputType::Named(ty), _) => format!("link it to an output of type {ty}"),
+        (InputType::Union { types, .. }, _) => {
+            format!("link it to an output of type {}", types.join(" or "))
+        }
+        (_, Some(default)) if !default.is_null() && *default != Value::from("") => {
+            format!("the editor starts with `{default}`")
+        }
+        _ => format!("`{last}` takes {}", takes(def)),
+    }
+}

@@ -1,0 +1,181 @@
+//! Where things stand, and how values and names are put into sentences.
+
+use serde_json::Value;
+
+use crate::base::NodeId;
+use crate::catalog::{Catalog, InputDef, InputType, NodeDef};
+use crate::diagnostic::{Diagnostic, Origin, SourceMap, Span, did_you_mean, list_of};
+use crate::workflow::{self, Graph, Node};
+
+/// What diagnostics are made from.
+pub(super) struct Scene<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) catalog: &'a Catalog,
+    pub(super) origin_of: &'a dyn Fn(&NodeId, Option<&str>) -> Option<Origin>,
+    pub(super) sources: &'a SourceMap,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn node(&self, id: &NodeId) -> Option<(&'a Node, &'a NodeDef)> {
+        let graph: &'a Graph = self.graph;
+        let catalog: &'a Catalog = self.catalog;
+        let node = graph.nodes.get(id)?;
+        Some((node, catalog.node(&node.class_type)?))
+    }
+
+    /// Where an input's value stands, else where its node does.
+    pub(super) fn span(&self, id: &NodeId, input: Option<&str>) -> Option<Span> {
+        let origin = input
+            .and_then(|input| (self.origin_of)(id, Some(input)))
+            .or_else(|| (self.origin_of)(id, None))?;
+        Some(workflow::span_of(&origin, self.sources))
+    }
+
+    /// Where an input's name stands, else its value.
+    pub(super) fn key_span(&self, id: &NodeId, input: &str) -> Option<Span> {
+        if let Some(Origin::Json { file, pointer }) = (self.origin_of)(id, Some(input))
+            && let Some(key) = workflow::locate_key(&self.sources.file(file).text, &pointer)
+        {
+            return Some(Span::new(file, key.start, key.end));
+        }
+        self.span(id, Some(input))
+    }
+
+    /// Where the graph begins: for what concerns no node.
+    pub(super) fn start(&self) -> Option<Span> {
+        let (first, _) = self.graph.nodes.first()?;
+        match (self.origin_of)(first, None)? {
+            Origin::Json { file, .. } => {
+                let pointer = String::new();
+                Some(workflow::span_of(
+                    &Origin::Json { file, pointer },
+                    self.sources,
+                ))
+            }
+            Origin::Written(span) => Some(span),
+        }
+    }
+
+    /// Sets node, class, input and place of a diagnostic.
+    pub(super) fn about(
+        &self,
+        diagnostic: Diagnostic,
+        id: &NodeId,
+        input: Option<&str>,
+    ) -> Diagnostic {
+        self.about_at(diagnostic, id, input, self.span(id, input))
+    }
+
+    /// The same with a place of its own.
+    pub(super) fn about_at(
+        &self,
+        diagnostic: Diagnostic,
+        id: &NodeId,
+        input: Option<&str>,
+        span: Option<Span>,
+    ) -> Diagnostic {
+        let class = self.graph.nodes.get(id).map(|n| n.class_type.as_str());
+        let diagnostic = diagnostic.node(id.as_str(), class.unwrap_or_default(), input);
+        match span {
+            Some(span) => diagnostic.at(span),
+            None => diagnostic,
+        }
+    }
+
+    /// `` `KSampler.seed` ``.
+    pub(super) fn input_name(&self, id: &NodeId, input: &str) -> String {
+        let class = self.graph.nodes.get(id).map(|n| n.class_type.as_str());
+        format!("`{}.{input}`", class.unwrap_or_default())
+    }
+
+    /// `` `Positive Prompt` (node 6) ``, or the class where there is no title.
+    pub(super) fn node_name(&self, id: &NodeId) -> String {
+        let label = self.graph.nodes.get(id).map_or("", Node::label);
+        format!("`{label}` (node {id})")
+    }
+}
+
+/// A value in a sentence, cut when it is long.
+pub(super) fn shown(value: &Value) -> String {
+    const LONGEST: usize = 60;
+    let text = match value {
+        Value::String(text) if text.is_empty() => return "an empty text".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Object(members) if members.contains_key("__value__") => {
+            return members.get("__value__").map(shown).unwrap_or_default();
+        }
+        other => other.to_string(),
+    };
+    if text.chars().count() > LONGEST || text.contains('\n') {
+        let line = text.lines().next().unwrap_or_default();
+        let cut: String = line.chars().take(LONGEST).collect();
+        format!("`{cut}…`")
+    } else {
+        format!("`{text}`")
+    }
+}
+
+/// What an input takes, in words: `a whole number`, `MODEL`, `one of its 44 choices`.
+pub(super) fn takes(def: &InputDef) -> String {
+    match &def.ty {
+        InputType::Int => "a whole number".to_owned(),
+        InputType::Float => "a number".to_owned(),
+        InputType::String => "a text".to_owned(),
+        InputType::Boolean => "true or false".to_owned(),
+        InputType::Combo(combo) => format!("one of its {} choices", combo.options.len()),
+        InputType::DynamicCombo(options) => format!("one of its {} choices", options.len()),
+        InputType::Union { types, .. } => types.join(" or "),
+        InputType::Any | InputType::MatchType { .. } => "any type".to_owned(),
+        _ => def.type_name().to_owned(),
+    }
+}
+
+/// Choices for a sentence: `` `a`, `b` or `c` ``.
+pub(super) fn either<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const MOST: usize = 8;
+    let names: Vec<&str> = names.into_iter().collect();
+    let list = list_of(names.iter().copied(), MOST);
+    match list.rsplit_once(" and ") {
+        Some((first, last)) if names.len() <= MOST => format!("{first} or {last}"),
+        _ => list,
+    }
+}
+
+/// The option that was probably meant. Names of model files are the same with `/` and `\`, and a file is found in another folder.
+pub(super) fn nearest_option<'a>(wrong: &str, options: &'a [Value]) -> Option<&'a str> {
+    let names = || options.iter().filter_map(Value::as_str);
+    let plain = |text: &str| text.replace('\\', "/").to_lowercase();
+    let base = |text: &str| {
+        plain(text)
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let wanted = plain(wrong);
+    names()
+        .find(|name| plain(name) == wanted)
+        .or_else(|| {
+            let mut same = names().filter(|name| base(name) == base(&wanted));
+            same.next().filter(|_| same.next().is_none())
+        })
+        .or_else(|| did_you_mean(wrong, names()))
+}
+
+/// Whether options are names of files.
+pub(super) fn are_files(options: &[Value]) -> bool {
+    !options.is_empty()
+        && options
+            .iter()
+            .filter_map(Value::as_str)
+            .all(|name| is_file(name))
+}
+
+/// Whether a value looks like the name of a file.
+pub(super) fn is_file(name: &str) -> bool {
+    let extension = name.rsplit('.').next().unwrap_or_default();
+    name.contains('.')
+        && (2..=11).contains(&extension.len())
+        && extension.bytes().all(|b| b.is_ascii_alphanumeric())
+        && extension.bytes().any(|b| b.is_ascii_alphabetic())
+}
