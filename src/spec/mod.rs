@@ -6,16 +6,32 @@
 //!
 //! This room never evaluates a template, opens a workflow or knows what a plan is.
 
+mod load;
+mod needs;
 mod node;
 mod param;
 mod pipeline;
 mod project;
+mod reading;
+mod schema;
+mod server;
 mod set;
 mod step;
+mod template;
+mod within;
+mod yaml;
+mod yaml_error;
 
+pub use load::{load_pipeline, load_project, pipeline_from_text};
 pub use node::{Node, NodeKind, Spanned};
-pub use param::{Param, ParamKind};
+pub use param::{Param, ParamKind, bad_param, missing_param};
 pub use pipeline::Pipeline;
-pub use project::{Project, ServerKind, ServerSpec};
+pub use project::Project;
+pub use schema::{pipeline_schema, project_schema};
+pub use server::{ServerKind, ServerSpec};
 pub use set::{SetEntry, SetNode};
 pub use step::Step;
+pub use template::{template_code, template_diagnostic, template_diagnostic_at};
+
+#[cfg(test)]
+mod tests;

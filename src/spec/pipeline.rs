@@ -1,10 +1,15 @@
 //! The pipeline file.
 
-use indexmap::IndexMap;
+use std::path::Path;
 
-use super::{Node, Param, Spanned, Step};
-use crate::base::StepId;
-use crate::diagnostic::FileId;
+use indexmap::IndexMap;
+use serde_json::{Value, json};
+
+use super::reading::{Fields, Key, Reading};
+use super::schema::ID;
+use super::{Node, NodeKind, Param, Spanned, Step, param, schema, step};
+use crate::base::{StepId, safe_name};
+use crate::diagnostic::{Diagnostic, FileId, codes};
 
 /// A pipeline as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,4 +32,199 @@ pub struct Pipeline {
     pub steps: IndexMap<StepId, Step>,
     /// Steps that are declared, but not well enough to be planned (an error says so).
     pub broken_steps: Vec<String>,
+}
+
+const KEYS: &[Key] = &[
+    Key::new(
+        "version",
+        "The version of the pipeline format: 1. May be left out.",
+        || json!({ "const": 1 }),
+    ),
+    Key::new(
+        "name",
+        "The pipeline's name, and the name of its folder among the outputs. Default: the file's name without its extension.",
+        || json!({ "type": "string", "minLength": 1 }),
+    ),
+    Key::new(
+        "description",
+        "What the pipeline is for.",
+        || json!({ "type": "string" }),
+    ),
+    Key::new(
+        "params",
+        "What can be chosen for a run with `-p name=value`; `params.<name>` in templates.",
+        params_schema,
+    ),
+    Key::new(
+        "server",
+        "The server for steps that name none: a name from `kiln.yaml`, or an address.",
+        schema::text,
+    ),
+    Key::new(
+        "max_parallel",
+        "The most steps at work at a time, over all servers. Default: no limit but the servers' own.",
+        || json!({ "type": "integer", "minimum": 1 }),
+    ),
+    Key::new(
+        "steps",
+        "The steps by id. A step waits for those whose results its templates use.",
+        steps_schema,
+    )
+    .required(),
+];
+
+const A_STEP: &str = "add at least one step: `steps: { draw: { workflow: workflows/draw.json } }`";
+
+/// Reads a pipeline from its file's tree; `path` gives it a name.
+pub(super) fn read(
+    file: FileId,
+    path: &Path,
+    root: &Node,
+    reading: &mut Reading<'_>,
+) -> Option<Pipeline> {
+    if root.is_null() {
+        reading.push(
+            Diagnostic::error(&codes::MISSING_KEY, "the pipeline is empty")
+                .at(root.span)
+                .help(A_STEP),
+        );
+        return None;
+    }
+    let fields = reading.fields(root, "the pipeline", KEYS, true)?;
+    version(&fields, reading);
+    let name = name(&fields, path, reading);
+    let description = fields
+        .get("description")
+        .and_then(|n| reading.prose(n, "`description`"));
+    let server = fields
+        .get("server")
+        .and_then(|n| reading.text(n, "`server`"));
+    let max_parallel = fields
+        .get("max_parallel")
+        .and_then(|n| reading.count(n, "`max_parallel`"));
+    let mut pipeline = Pipeline {
+        file,
+        name,
+        description,
+        params: IndexMap::new(),
+        broken_params: Vec::new(),
+        server,
+        max_parallel,
+        steps: IndexMap::new(),
+        broken_steps: Vec::new(),
+    };
+    params(&fields, &mut pipeline, reading);
+    steps(&fields, root, &mut pipeline, reading);
+    Some(pipeline)
+}
+
+fn version(fields: &Fields<'_>, reading: &mut Reading<'_>) {
+    let Some(node) = fields.get("version") else {
+        return;
+    };
+    match &node.kind {
+        NodeKind::Number(number) if number.as_u64() == Some(1) => {}
+        NodeKind::Number(_) => reading.push(
+            Diagnostic::error(&codes::BAD_VALUE, "this kiln reads pipelines of version 1")
+                .at(node.span)
+                .help("write `version: 1`, or use the kiln that the pipeline was written for"),
+        ),
+        _ => reading.wrong_type(node, "`version`", "an integer"),
+    }
+}
+
+fn name(fields: &Fields<'_>, path: &Path, reading: &mut Reading<'_>) -> String {
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
+    let fallback = safe_name(&stem.unwrap_or_else(|| "pipeline".to_owned()));
+    let Some(node) = fields.get("name") else {
+        return fallback;
+    };
+    let Some(name) = reading.string(node, "`name`") else {
+        return fallback;
+    };
+    let safe = safe_name(&name.value);
+    if safe != name.value {
+        reading.push(
+            Diagnostic::error(
+                &codes::BAD_NAME,
+                format!("`{}` cannot be the name of a pipeline", name.value),
+            )
+            .at(name.span)
+            .help(format!("it also names a folder; `{safe}` would do")),
+        );
+    }
+    safe
+}
+
+fn params(fields: &Fields<'_>, pipeline: &mut Pipeline, reading: &mut Reading<'_>) {
+    let Some(node) = fields.get("params") else {
+        return;
+    };
+    for (name, value) in reading.map(node, "`params`").unwrap_or_default() {
+        reading.id(name, "the name of a param");
+        match param::read(name, value, reading) {
+            Some(param) => {
+                pipeline.params.insert(name.value.clone(), param);
+            }
+            None => pipeline.broken_params.push(name.value.clone()),
+        }
+    }
+}
+
+fn steps(fields: &Fields<'_>, root: &Node, pipeline: &mut Pipeline, reading: &mut Reading<'_>) {
+    let Some((key, node)) = fields.entry("steps") else {
+        reading.push(
+            Diagnostic::error(&codes::MISSING_KEY, "the pipeline has no `steps`")
+                .at(root.span)
+                .help(
+                    "add at least one step: `steps: { draw: { workflow: workflows/draw.json } }`",
+                ),
+        );
+        return;
+    };
+    let entries = reading.map(node, "`steps`").unwrap_or_default();
+    let own = |name: &str| name.starts_with("x-");
+    if matches!(node.kind, NodeKind::Map(_)) && entries.iter().all(|(id, _)| own(&id.value)) {
+        reading.push(
+            Diagnostic::error(&codes::MISSING_KEY, "the pipeline has no steps")
+                .at(key.span)
+                .help("add at least one: `draw: { workflow: workflows/draw.json }`"),
+        );
+    }
+    for (id, value) in entries.iter().filter(|(id, _)| !own(&id.value)) {
+        reading.id(id, "the id of a step");
+        match step::read(id, value, reading) {
+            Some(step) => {
+                pipeline.steps.insert(StepId(id.value.clone()), step);
+            }
+            None => pipeline.broken_steps.push(id.value.clone()),
+        }
+    }
+}
+
+fn params_schema() -> Value {
+    json!({
+        "type": "object",
+        "propertyNames": { "pattern": ID },
+        "additionalProperties": param::schema(),
+    })
+}
+
+fn steps_schema() -> Value {
+    let id = ID.trim_start_matches('^').trim_end_matches('$');
+    json!({
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": { "pattern": format!("^(x-.*|{id})$") },
+        "patternProperties": { "^x-": schema::free() },
+        "additionalProperties": step::schema(),
+    })
+}
+
+pub(super) fn schema() -> Value {
+    schema::object(
+        "A kiln pipeline: steps that run ComfyUI workflows.",
+        KEYS,
+        true,
+    )
 }

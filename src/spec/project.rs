@@ -1,8 +1,10 @@
 //! The project file, `kiln.yaml`.
 
 use indexmap::IndexMap;
+use serde_json::Value;
 
-use super::{Node, Spanned};
+use super::reading::{Key, Reading};
+use super::{Node, ServerSpec, Spanned, schema, server};
 use crate::diagnostic::FileId;
 
 /// A project as written.
@@ -20,23 +22,57 @@ pub struct Project {
     pub output_dir: Option<Node>,
 }
 
-/// A server as written.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ServerSpec {
-    /// What it is.
-    pub kind: ServerKind,
-    /// Jobs kept queued or running at a time; an integer of at least 1, or a template.
-    pub max_jobs: Option<Node>,
+const KEYS: &[Key] = &[
+    Key::new(
+        "servers",
+        "Servers by name. `local` (127.0.0.1:8188) and `embedded` exist without being declared.",
+        server::schema,
+    ),
+    Key::new(
+        "default_server",
+        "The server for steps that name none. Default: `embedded`.",
+        schema::text,
+    ),
+    Key::new(
+        "output_dir",
+        "Where results go, relative to this file. Default: `outputs`.",
+        schema::text,
+    ),
+];
+
+/// Reads a project from its file's tree. An empty file is a project with nothing in it.
+pub(super) fn read(file: FileId, root: &Node, reading: &mut Reading<'_>) -> Option<Project> {
+    let mut project = Project {
+        file,
+        servers: IndexMap::new(),
+        broken_servers: Vec::new(),
+        default_server: None,
+        output_dir: None,
+    };
+    if root.is_null() {
+        return Some(project);
+    }
+    let fields = reading.fields(root, "the project file", KEYS, true)?;
+    if let Some(servers) = fields.get("servers") {
+        for (name, node) in reading.map(servers, "`servers`").unwrap_or_default() {
+            match server::read(name, node, reading) {
+                Some(spec) => {
+                    let spec = Spanned::new(spec, name.span);
+                    project.servers.insert(name.value.clone(), spec);
+                }
+                None => project.broken_servers.push(name.value.clone()),
+            }
+        }
+    }
+    project.default_server = fields
+        .get("default_server")
+        .and_then(|n| reading.text(n, "`default_server`"));
+    project.output_dir = fields
+        .get("output_dir")
+        .and_then(|n| reading.text(n, "`output_dir`"));
+    Some(project)
 }
 
-/// What a server is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ServerKind {
-    /// `ComfyUI` at an address.
-    Comfy {
-        /// Its address; a string, maybe a template.
-        url: Node,
-    },
-    /// kiln's own server.
-    Embedded,
+pub(super) fn schema() -> Value {
+    schema::object("A kiln project: servers and where results go.", KEYS, true)
 }

@@ -264,7 +264,12 @@ fn unknown<'a>(
 ) -> TemplateError {
     let help = match did_you_mean(&mention.name, known.clone()) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("{what}s are {}", list_of(known, 60)),
+        None if what == "function" => format!("functions are {}", list_of(known, 60)),
+        None if what == "filter" => {
+            "there are minijinja's filters, and `basename`, `fromjson`, `slug` and `stem`"
+                .to_owned()
+        }
+        None => "there are minijinja's tests, such as `defined`, `none` and `string`".to_owned(),
     };
     TemplateError {
         range: mention.range.clone(),

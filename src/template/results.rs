@@ -225,11 +225,11 @@ impl ResultsObject {
                     .iter()
                     .map(|a| a.name.as_str())
                     .filter(|n| !n.is_empty());
-                let named = list_of(with_name, 4);
-                let names = if named == "none" {
+                let list = list_of(with_name, 4);
+                let names = if list == "none" {
                     String::new()
                 } else {
-                    format!(": {named}")
+                    format!(": {list}")
                 };
                 Err(raise(
                     TemplateErrorKind::Count,
