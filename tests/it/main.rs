@@ -7,3 +7,9 @@
 )]
 
 mod architecture;
+mod codes;
+mod mistakes;
+mod quickstart;
+mod readme;
+mod schemas;
+mod support;
