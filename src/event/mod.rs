@@ -34,6 +34,11 @@ pub struct Envelope {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum RunEvent {
+    /// Something to say about the user's files or servers, before anything runs.
+    Diagnostic {
+        /// What.
+        diagnostic: JsonDiagnostic,
+    },
     /// The plan is sealed and checked; work begins.
     RunStarted {
         /// The pipeline's name.

@@ -3,16 +3,21 @@
 //! Reporters consume [`crate::event::Envelope`]s and never ask the engine anything. [`View`] is the run as folded from its events, so
 //! that a live run and a stored one look the same.
 
+mod complaints;
+mod exit;
 mod json;
 mod terminal;
 mod text;
 mod view;
 
+pub use complaints::write_report;
+pub use exit::exit_code;
 pub use json::JsonReporter;
 pub use terminal::{Terminal, TerminalReporter};
 pub use text::{duration, plural};
 pub use view::{TaskState, TaskView, View};
 
+use crate::diagnostic::{Report, SourceMap};
 use crate::event::Envelope;
 
 /// Where a broken pipe is success: the reader has seen enough.
@@ -25,6 +30,14 @@ pub trait Reporter: Send {
     /// # Errors
     /// When its stream cannot be written.
     fn event(&mut self, envelope: &Envelope) -> ReportResult;
+
+    /// Takes complaints with the texts they point into, for reporters that show the user's own lines. Programs get them as events.
+    ///
+    /// # Errors
+    /// When its stream cannot be written.
+    fn complaints(&mut self, _report: &Report, _sources: &SourceMap) -> ReportResult {
+        Ok(())
+    }
 
     /// Called about ten times a second while a run is under way.
     ///

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 
+use super::complaints::write_report;
 use super::text::{cut, duration, plural};
 use super::view::{TaskState, TaskView, View};
 use super::{ReportResult, Reporter};
 use crate::artifact::Kind;
 use crate::base::{TaskName, display_path};
-use crate::diagnostic::JsonDiagnostic;
+use crate::diagnostic::{JsonDiagnostic, Report, SourceMap};
 use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskStatus};
 
 /// How often a log (not a terminal) hears that long work goes on.
@@ -104,7 +105,9 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         };
         let what = match status {
             TaskStatus::Done => made(outputs),
-            TaskStatus::Failed => "failed".to_owned(),
+            TaskStatus::Failed => {
+                diagnostic.map_or_else(|| "failed".to_owned(), |d| d.message.clone())
+            }
             TaskStatus::Skipped => diagnostic.map_or_else(
                 || "skipped".to_owned(),
                 |d| format!("skipped: {}", d.message),
@@ -262,9 +265,6 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
                 diagnostic,
             } => {
                 self.finished(task, *status, outputs, *seconds, diagnostic.as_ref())?;
-                if let (TaskStatus::Failed, Some(diagnostic)) = (status, diagnostic) {
-                    self.diagnostic(diagnostic)?;
-                }
             }
             RunEvent::RunFinished {
                 status,
@@ -277,6 +277,12 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
             }
             _ => {}
         }
+        self.notes.flush()
+    }
+
+    fn complaints(&mut self, report: &Report, sources: &SourceMap) -> ReportResult {
+        self.clear_live()?;
+        write_report(&mut self.notes, report, sources)?;
         self.notes.flush()
     }
 

@@ -104,7 +104,8 @@ impl View {
                 t.seconds = *seconds;
             }),
             RunEvent::RunFinished { status, counts, .. } => self.ended = Some((*status, *counts)),
-            RunEvent::ServerReady { .. }
+            RunEvent::Diagnostic { .. }
+            | RunEvent::ServerReady { .. }
             | RunEvent::ServerLost { .. }
             | RunEvent::ServerBack { .. }
             | RunEvent::TaskUploaded { .. }

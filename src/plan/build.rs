@@ -1,0 +1,230 @@
+//! From files and flags to a sealed plan. Every error is reported; a plan comes only when there is none.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::eval::{Evaluator, Names};
+use super::params::{self, Context, Params};
+use super::sealed::{PIPELINE_FORMAT, Plan, StepPlan};
+use super::servers::Chosen;
+use super::settings::{SetFlag, Settings};
+use super::steps::{self, StepContext};
+use super::world::PlanWorld;
+use super::{order, scope};
+use crate::base::{Inputs, StepId};
+use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes, list_of};
+use crate::spec::{Pipeline, Project};
+use crate::template::{Engine, Scope};
+
+/// What a plan is made from.
+#[derive(Debug)]
+pub struct Materials<'a> {
+    /// The pipeline, or a bare workflow in a pipeline of one step.
+    pub pipeline: &'a Pipeline,
+    /// The folder of the pipeline file, absolute.
+    pub pipeline_dir: &'a Path,
+    /// A bare workflow's file.
+    pub bare: Option<FileId>,
+    /// The project file.
+    pub project: Option<&'a Project>,
+    /// The project's folder, absolute.
+    pub project_dir: &'a Path,
+    /// Flags.
+    pub settings: &'a Settings,
+    /// The door to files and the environment.
+    pub inputs: &'a Arc<Inputs>,
+}
+
+/// Builds the plan; `None` when `report` holds errors.
+pub fn build(
+    materials: &Materials<'_>,
+    sources: &mut SourceMap,
+    report: &mut Report,
+) -> Option<Plan> {
+    let started_at = jiff::Zoned::now();
+    let seed = materials
+        .settings
+        .seed
+        .unwrap_or_else(|| u64::from(fastrand::u32(..)));
+    let world = PlanWorld::new(
+        Arc::clone(materials.inputs),
+        materials.pipeline_dir,
+        seed,
+        started_at.clone(),
+    );
+    let engine = Engine::new(Arc::new(world));
+    let params = params::resolve(
+        materials.pipeline,
+        &Context {
+            settings: materials.settings,
+            engine: &engine,
+            inputs: materials.inputs,
+            folder: materials.pipeline_dir,
+            run_seed: seed,
+            sources,
+        },
+        report,
+    );
+    let step_names: BTreeSet<String> = materials
+        .pipeline
+        .steps
+        .keys()
+        .map(|id| id.0.clone())
+        .chain(materials.pipeline.broken_steps.iter().cloned())
+        .collect();
+    let mut evaluator = Evaluator {
+        engine: &engine,
+        names: Names {
+            params: &params.values,
+            undecided: &params.undecided,
+            steps: &step_names,
+        },
+        scope: plan_scope(materials, &params),
+        report,
+        used: std::collections::BTreeMap::new(),
+    };
+    let output_dir = output_dir(materials, &mut evaluator, sources);
+    let (steps, chosen) = plan_steps(materials, &mut evaluator, sources);
+    let report = evaluator.report;
+    let tasks = match order::tasks(&steps) {
+        Ok(tasks) => tasks,
+        Err(cycles) => {
+            report.extend(cycles);
+            Vec::new()
+        }
+    };
+    if report.has_errors() {
+        return None;
+    }
+    let written = materials.pipeline.max_parallel.as_ref().map(|m| m.value);
+    Some(Plan {
+        format: PIPELINE_FORMAT,
+        pipeline: materials.pipeline.name.clone(),
+        description: materials.pipeline.description.clone(),
+        pipeline_dir: materials.pipeline_dir.to_path_buf(),
+        project_dir: materials.project_dir.to_path_buf(),
+        output_dir: output_dir?,
+        seed,
+        started_at,
+        params: params.values,
+        max_parallel: materials.settings.max_parallel.or(written),
+        servers: chosen.servers,
+        sources: sources.clone(),
+        inputs: materials.inputs.recorded(),
+        steps,
+        tasks,
+    })
+}
+
+fn plan_scope(materials: &Materials<'_>, params: &Params) -> Scope {
+    scope::fixed(
+        &materials.pipeline.name,
+        materials.pipeline_dir,
+        &params.values,
+    )
+}
+
+fn plan_steps(
+    materials: &Materials<'_>,
+    evaluator: &mut Evaluator<'_>,
+    sources: &mut SourceMap,
+) -> (IndexMap<StepId, StepPlan>, Chosen) {
+    let mut chosen = Chosen::default();
+    let mut steps = IndexMap::new();
+    let mut flags = flags_by_step(materials, evaluator);
+    let default = materials.project.and_then(|p| p.default_server.as_ref());
+    for (id, step) in &materials.pipeline.steps {
+        let server = chosen.choose(
+            materials.settings.server.as_deref(),
+            [
+                step.server.as_ref(),
+                materials.pipeline.server.as_ref(),
+                default,
+            ],
+            materials.project,
+            evaluator,
+            sources,
+        );
+        let context = StepContext {
+            inputs: materials.inputs,
+            folder: materials.pipeline_dir,
+            flags: flags.swap_remove(id).unwrap_or_default(),
+            bare: materials.bare,
+        };
+        // A step is planned even when its server is refused, so that all its errors show at once.
+        let name = server.clone().unwrap_or_else(|| "embedded".into());
+        if let Some(planned) = steps::build(step, name, &context, evaluator, sources)
+            && server.is_some()
+        {
+            steps.insert(id.clone(), planned);
+        }
+    }
+    (steps, chosen)
+}
+
+/// `--set step.Node.input=value` for a pipeline; a bare workflow has one step and takes them all.
+fn flags_by_step(
+    materials: &Materials<'_>,
+    evaluator: &mut Evaluator<'_>,
+) -> IndexMap<StepId, Vec<SetFlag>> {
+    let mut flags: IndexMap<StepId, Vec<SetFlag>> = IndexMap::new();
+    for flag in &materials.settings.sets {
+        if materials.bare.is_some() {
+            if let Some(id) = materials.pipeline.steps.keys().next() {
+                flags.entry(id.clone()).or_default().push(flag.clone());
+            }
+            continue;
+        }
+        let step = flag.target.split_once('.');
+        match step {
+            Some((step, rest)) if materials.pipeline.steps.contains_key(step) => {
+                let mut flag = flag.clone();
+                flag.target_span.start += step.len() + 1;
+                rest.clone_into(&mut flag.target);
+                flags.entry(StepId::from(step)).or_default().push(flag);
+            }
+            _ => {
+                let name = step.map_or(flag.target.as_str(), |(name, _)| name);
+                let span = Span::new(
+                    flag.target_span.file,
+                    flag.target_span.start,
+                    flag.target_span.start + name.len(),
+                );
+                let known = || materials.pipeline.steps.keys().map(StepId::as_str);
+                evaluator.report.push(
+                    Diagnostic::error(
+                        &codes::BAD_ARGUMENT,
+                        format!("the pipeline has no step `{name}`"),
+                    )
+                    .at(span)
+                    .suggest(name, known())
+                    .help(format!(
+                        "for a pipeline write --set STEP.NODE.INPUT=VALUE; steps: {}",
+                        list_of(known(), 8)
+                    )),
+                );
+            }
+        }
+    }
+    flags
+}
+
+fn output_dir(
+    materials: &Materials<'_>,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Option<PathBuf> {
+    if let Some(dir) = &materials.settings.output_dir {
+        return Some(dir.clone());
+    }
+    match materials.project.and_then(|p| p.output_dir.as_ref()) {
+        None => Some(materials.project_dir.join("outputs")),
+        Some(node) => {
+            let text = evaluator.text_now(node, "`output_dir`", sources)?;
+            Some(materials.project_dir.join(text))
+        }
+    }
+}

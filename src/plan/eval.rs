@@ -1,0 +1,406 @@
+//! Templates at plan time: what can be decided now is, what needs results is kept with the steps it needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::sealed::{EditValue, ParamValue, TemplateText};
+use crate::artifact::Datum;
+use crate::base::StepId;
+use crate::diagnostic::{Diagnostic, FileId, Origin, Report, SourceMap, Span, codes};
+use crate::spec::{self, Node, NodeKind};
+use crate::template::{Engine, Scope, Template, TemplateError};
+use crate::workflow;
+
+/// Names that only a running task has.
+const RUN_TIME_NAMES: &[&str] = &["steps", "task", "run", "file"];
+
+/// Where a template stands: in a YAML node or in a string of a workflow file.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'a> {
+    /// A YAML scalar.
+    Yaml(&'a Node),
+    /// A JSON string.
+    Json {
+        /// The workflow file.
+        file: FileId,
+        /// The pointer to the string.
+        pointer: &'a str,
+    },
+}
+
+impl Place<'_> {
+    pub(super) fn origin(&self) -> Origin {
+        match self {
+            Self::Yaml(node) => Origin::Written(node.span),
+            Self::Json { file, pointer } => Origin::Json {
+                file: *file,
+                pointer: (*pointer).to_owned(),
+            },
+        }
+    }
+}
+
+/// The place in the user's file that a range of a decoded template text means.
+pub(super) fn span_of_range(
+    origin: &Origin,
+    text: &str,
+    range: Range<usize>,
+    sources: &SourceMap,
+) -> Span {
+    match origin {
+        Origin::Written(span) => string_node(*span, text).span_within(sources, range),
+        Origin::Json { file, .. } => {
+            let whole = workflow::span_of(origin, sources);
+            let source = &sources.file(*file).text;
+            let inside = workflow::span_in_string(source, whole.start..whole.end, range);
+            Span::new(*file, inside.start, inside.end)
+        }
+    }
+}
+
+/// A template's complaint at its own place.
+pub(super) fn complaint(
+    error: &TemplateError,
+    text: &str,
+    origin: &Origin,
+    sources: &SourceMap,
+) -> Diagnostic {
+    match origin {
+        Origin::Written(span) => {
+            spec::template_diagnostic(error, &string_node(*span, text), sources)
+        }
+        Origin::Json { .. } => {
+            let span = span_of_range(origin, text, error.range.clone(), sources);
+            spec::template_diagnostic_at(error, Some(span))
+                .help("texts in a workflow file are templates too; where `{{` is part of a prompt, set `template: false` on the step")
+        }
+    }
+}
+
+fn string_node(span: Span, text: &str) -> Node {
+    Node {
+        span,
+        kind: NodeKind::String(text.to_owned()),
+    }
+}
+
+/// What planning knows of the names that expressions use.
+#[derive(Debug)]
+pub(super) struct Names<'a> {
+    /// Params with values.
+    pub(super) params: &'a IndexMap<String, ParamValue>,
+    /// Params that are declared but have no usable value (an error says so, or checking goes on without).
+    pub(super) undecided: &'a BTreeSet<String>,
+    /// All declared steps, usable or not.
+    pub(super) steps: &'a BTreeSet<String>,
+}
+
+/// Evaluates what can be evaluated before a run.
+pub(super) struct Evaluator<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) names: Names<'a>,
+    pub(super) scope: Scope,
+    pub(super) report: &'a mut Report,
+    /// Steps used by the step being planned, and where.
+    pub(super) used: BTreeMap<String, Span>,
+}
+
+/// What one place adds to the names of a plan.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Extra {
+    /// `value` in `set`: what the workflow file says.
+    pub(super) value: Option<Datum>,
+    /// `file` in `save_as`.
+    pub(super) file: bool,
+    /// The place itself, so that `random()` differs between places.
+    pub(super) salt: String,
+}
+
+impl Extra {
+    /// The scope with what the place adds.
+    pub(super) fn onto(&self, scope: Scope) -> Scope {
+        let scope = scope.with_salt(&self.salt);
+        match &self.value {
+            Some(value) => scope.with("value", value.clone()),
+            None => scope,
+        }
+    }
+}
+
+/// When a template can be evaluated.
+enum Timing {
+    Now,
+    Later(Vec<StepId>),
+    /// It has an error that is reported.
+    Never,
+}
+
+impl Evaluator<'_> {
+    /// The value of a YAML node, templates evaluated where they can be. `None` when an error was reported.
+    pub(super) fn value(
+        &mut self,
+        node: &Node,
+        extra: &Extra,
+        sources: &SourceMap,
+    ) -> Option<EditValue> {
+        match &node.kind {
+            NodeKind::String(text) => self.text(text, Place::Yaml(node), extra, sources),
+            NodeKind::List(items) => {
+                let values: Vec<Option<EditValue>> = items
+                    .iter()
+                    .map(|item| self.value(item, extra, sources))
+                    .collect();
+                Some(join_list(values.into_iter().collect::<Option<Vec<_>>>()?))
+            }
+            NodeKind::Map(entries) => {
+                let values: Vec<Option<(String, EditValue)>> = entries
+                    .iter()
+                    .map(|(key, value)| {
+                        Some((key.value.clone(), self.value(value, extra, sources)?))
+                    })
+                    .collect();
+                Some(join_map(
+                    values.into_iter().collect::<Option<IndexMap<_, _>>>()?,
+                ))
+            }
+            _ => Some(EditValue::Ready(node.to_datum())),
+        }
+    }
+
+    /// The value of a text that may be a template.
+    pub(super) fn text(
+        &mut self,
+        text: &str,
+        place: Place<'_>,
+        extra: &Extra,
+        sources: &SourceMap,
+    ) -> Option<EditValue> {
+        let template = match parse_at(&place.origin(), text) {
+            Ok(Some(template)) => template,
+            Ok(None) => return Some(EditValue::Ready(Datum::String(text.to_owned()))),
+            Err(error) => {
+                self.report
+                    .push(complaint(&error, text, &place.origin(), sources));
+                return None;
+            }
+        };
+        match self.timing(&template, text, place, extra, sources) {
+            Timing::Never => None,
+            Timing::Later(steps) => Some(EditValue::Later(TemplateText {
+                text: text.to_owned(),
+                origin: place.origin(),
+                steps,
+            })),
+            Timing::Now => {
+                let scope = extra.onto(self.scope.clone());
+                match self.engine.eval(&template, &scope) {
+                    Ok(datum) => Some(EditValue::Ready(datum)),
+                    Err(error) => {
+                        self.report
+                            .push(complaint(&error, text, &place.origin(), sources));
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    /// A string that must be known before the run (`workflow`, `server`).
+    pub(super) fn text_now(
+        &mut self,
+        node: &Node,
+        what: &str,
+        sources: &SourceMap,
+    ) -> Option<String> {
+        match self.value(node, &Extra::default(), sources)? {
+            EditValue::Ready(Datum::String(text)) => Some(text),
+            EditValue::Ready(other) => {
+                self.report.push(
+                    Diagnostic::error(
+                        &codes::WRONG_TYPE,
+                        format!("{what} must be a string, not {}", other.describe()),
+                    )
+                    .at(node.span),
+                );
+                None
+            }
+            _ => {
+                self.report.push(
+                    Diagnostic::error(
+                        &codes::TEMPLATE_FAILED,
+                        format!("{what} is decided before anything runs, so it cannot use results or names of a task"),
+                    )
+                    .at(node.span)
+                    .help("use `params` or `env()` here"),
+                );
+                None
+            }
+        }
+    }
+
+    fn timing(
+        &mut self,
+        template: &Template,
+        text: &str,
+        place: Place<'_>,
+        extra: &Extra,
+        sources: &SourceMap,
+    ) -> Timing {
+        let uses = template.uses();
+        let origin = place.origin();
+        let before = self.report.items.len();
+        for error in self.engine.check(template, &self.known_names(extra)) {
+            self.report.push(complaint(&error, text, &origin, sources));
+        }
+        for (step, range) in &uses.step_ranges {
+            let span = span_of_range(&origin, text, range.clone(), sources);
+            if self.names.steps.contains(step) {
+                self.used.entry(step.clone()).or_insert(span);
+            } else {
+                self.report.push(unknown_step(step, span, self.names.steps));
+            }
+        }
+        if let Some(range) = &uses.bare_steps {
+            let span = span_of_range(&origin, text, range.clone(), sources);
+            self.report.push(
+                Diagnostic::error(
+                    &codes::UNDEFINED_NAME,
+                    "`steps` must be followed by a step's name, so that kiln knows what to wait for",
+                )
+                .at(span)
+                .help("write `steps.NAME`"),
+            );
+        }
+        let wrong = self.report.items.len() > before;
+        if wrong {
+            return Timing::Never;
+        }
+        if uses
+            .params
+            .iter()
+            .any(|param| self.names.undecided.contains(param))
+            || uses
+                .names
+                .iter()
+                .any(|name| RUN_TIME_NAMES.contains(&name.as_str()))
+        {
+            return Timing::Later(
+                uses.steps
+                    .iter()
+                    .map(|s| StepId::from(s.as_str()))
+                    .collect(),
+            );
+        }
+        Timing::Now
+    }
+
+    /// Every name that the place may use, whatever its value will be.
+    fn known_names(&self, extra: &Extra) -> Scope {
+        let mut params: IndexMap<String, Datum> = self
+            .names
+            .params
+            .iter()
+            .map(|(name, param)| (name.clone(), param.value.clone()))
+            .collect();
+        for name in self.names.undecided {
+            params.entry(name.clone()).or_insert(Datum::Null);
+        }
+        let mut scope = extra
+            .onto(self.scope.clone())
+            .with("params", Datum::Map(params))
+            .with_steps();
+        for name in ["task", "run"] {
+            scope = scope.with(name, Datum::Null);
+        }
+        if extra.file {
+            scope = scope.with("file", Datum::Null);
+        }
+        scope
+    }
+
+    /// A value of a workflow file, with the templates in its texts: `None` when it holds none.
+    pub(super) fn json(
+        &mut self,
+        value: &Value,
+        file: FileId,
+        pointer: &str,
+        sources: &SourceMap,
+        found: &mut Vec<(String, Option<EditValue>)>,
+    ) {
+        match value {
+            Value::String(text) if text.contains("{{") || text.contains("{%") => {
+                let place = Place::Json { file, pointer };
+                found.push((
+                    pointer.to_owned(),
+                    self.text(
+                        text,
+                        place,
+                        &Extra {
+                            salt: pointer.to_owned(),
+                            ..Extra::default()
+                        },
+                        sources,
+                    ),
+                ));
+            }
+            Value::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    self.json(item, file, &format!("{pointer}/{at}"), sources, found);
+                }
+            }
+            Value::Object(entries) => {
+                for (key, item) in entries {
+                    let key = key.replace('~', "~0").replace('/', "~1");
+                    self.json(item, file, &format!("{pointer}/{key}"), sources, found);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Understands a scalar where it stands: in a workflow file `{#` is no comment.
+pub(super) fn parse_at(origin: &Origin, text: &str) -> Result<Option<Template>, TemplateError> {
+    match origin {
+        Origin::Written(_) => Template::parse(text),
+        Origin::Json { .. } => Template::parse_in_workflow(text),
+    }
+}
+
+/// A complaint about a step that does not exist.
+pub(super) fn unknown_step(step: &str, span: Span, steps: &BTreeSet<String>) -> Diagnostic {
+    Diagnostic::error(&codes::UNKNOWN_STEP, format!("there is no step `{step}`"))
+        .at(span)
+        .suggest(step, steps.iter().map(String::as_str))
+}
+
+fn join_list(values: Vec<EditValue>) -> EditValue {
+    if values.iter().all(|v| matches!(v, EditValue::Ready(_))) {
+        EditValue::Ready(Datum::List(values.into_iter().filter_map(ready).collect()))
+    } else {
+        EditValue::List(values)
+    }
+}
+
+fn join_map(values: IndexMap<String, EditValue>) -> EditValue {
+    if values.values().all(|v| matches!(v, EditValue::Ready(_))) {
+        EditValue::Ready(Datum::Map(
+            values
+                .into_iter()
+                .filter_map(|(key, value)| Some((key, ready(value)?)))
+                .collect(),
+        ))
+    } else {
+        EditValue::Map(values)
+    }
+}
+
+fn ready(value: EditValue) -> Option<Datum> {
+    match value {
+        EditValue::Ready(datum) => Some(datum),
+        _ => None,
+    }
+}

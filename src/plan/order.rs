@@ -1,0 +1,117 @@
+//! The order of steps: a petgraph DAG over file order, cycles shown as a path.
+
+use indexmap::IndexMap;
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use super::sealed::{StepPlan, TaskIx, TaskPlan};
+use crate::base::{StepId, TaskName};
+use crate::diagnostic::{Diagnostic, codes};
+
+/// Tasks in file order, each with the tasks it waits for.
+///
+/// # Errors
+/// One diagnostic per knot of steps that wait for each other.
+pub(super) fn tasks(steps: &IndexMap<StepId, StepPlan>) -> Result<Vec<TaskPlan>, Vec<Diagnostic>> {
+    let mut graph: DiGraph<usize, ()> = DiGraph::with_capacity(steps.len(), steps.len());
+    let nodes: Vec<NodeIndex> = (0..steps.len()).map(|at| graph.add_node(at)).collect();
+    for (at, step) in steps.values().enumerate() {
+        for need in &step.needs {
+            if let Some(from) = steps.get_index_of(need) {
+                graph.add_edge(nodes[from], nodes[at], ());
+            }
+        }
+    }
+    let knots: Vec<Diagnostic> = petgraph::algo::tarjan_scc(&graph)
+        .into_iter()
+        .filter(|knot| knot.len() > 1 || graph.contains_edge(knot[0], knot[0]))
+        .map(|knot| cycle(steps, &graph, &knot))
+        .collect();
+    if !knots.is_empty() {
+        return Err(knots);
+    }
+    Ok(steps
+        .values()
+        .map(|step| TaskPlan {
+            name: TaskName(step.id.0.clone()),
+            step: step.id.clone(),
+            needs: step
+                .needs
+                .iter()
+                .filter_map(|need| steps.get_index_of(need))
+                .map(|at| TaskIx(u32::try_from(at).unwrap_or(u32::MAX)))
+                .collect(),
+        })
+        .collect())
+}
+
+/// The shortest way round a knot, starting from its first step in the file.
+fn cycle(
+    steps: &IndexMap<StepId, StepPlan>,
+    graph: &DiGraph<usize, ()>,
+    knot: &[NodeIndex],
+) -> Diagnostic {
+    let start = knot
+        .iter()
+        .copied()
+        .min_by_key(|node| graph[*node])
+        .unwrap_or(knot[0]);
+    let path = shortest_loop(graph, start, knot);
+    let names: Vec<&str> = path
+        .iter()
+        .map(|node| steps[graph[*node]].id.as_str())
+        .collect();
+    let mut diagnostic = Diagnostic::error(
+        &codes::CYCLE,
+        if path.len() == 1 {
+            format!("the step `{}` waits for itself", names[0])
+        } else {
+            format!(
+                "steps wait for each other: {} → {}",
+                names.join(" → "),
+                names[0]
+            )
+        },
+    );
+    for (at, node) in path.iter().enumerate() {
+        let step = &steps[graph[*node]];
+        let next = names[(at + 1) % names.len()];
+        if let Some(span) = step.span {
+            let says = format!("`{next}` waits for `{}`", step.id);
+            diagnostic = if at == 0 {
+                diagnostic.label(span, says)
+            } else {
+                diagnostic.also(span, says)
+            };
+        }
+    }
+    diagnostic
+        .help("take one of them out of `needs:`, or out of an expression that uses its results")
+}
+
+fn shortest_loop(
+    graph: &DiGraph<usize, ()>,
+    start: NodeIndex,
+    knot: &[NodeIndex],
+) -> Vec<NodeIndex> {
+    let mut came_from = std::collections::HashMap::new();
+    let mut queue = std::collections::VecDeque::from([start]);
+    while let Some(node) = queue.pop_front() {
+        let mut next: Vec<NodeIndex> = graph.neighbors(node).filter(|n| knot.contains(n)).collect();
+        next.sort_by_key(|n| graph[*n]);
+        for neighbour in next {
+            if neighbour == start {
+                let mut path = vec![node];
+                while let Some(previous) = came_from.get(&path[path.len() - 1]) {
+                    path.push(*previous);
+                }
+                path.reverse();
+                return path;
+            }
+            if neighbour != start && !came_from.contains_key(&neighbour) {
+                came_from.insert(neighbour, node);
+                queue.push_back(neighbour);
+            }
+        }
+    }
+    vec![start]
+}

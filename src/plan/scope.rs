@@ -1,0 +1,123 @@
+//! The names that expressions see.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::sealed::{ParamValue, Plan, TaskIx};
+use crate::artifact::{Artifact, Datum};
+use crate::base::{RunId, StepId};
+use crate::template::{Scope, StepResult};
+
+/// What ended steps made, as expressions of later tasks see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// The run.
+    pub run: RunId,
+    /// Steps that ended.
+    pub steps: IndexMap<StepId, StepOutcome>,
+}
+
+/// What one step made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepOutcome {
+    /// `done`, `failed`, `skipped` or `cancelled`.
+    pub status: String,
+    /// Its artifacts: by task, node id, then the server's order.
+    pub artifacts: Vec<Arc<Artifact>>,
+}
+
+impl Results {
+    /// Nothing has ended yet.
+    pub fn new(run: RunId) -> Self {
+        Self {
+            run,
+            steps: IndexMap::new(),
+        }
+    }
+}
+
+/// Names that are the same for all tasks of a plan: `params` and `pipeline`.
+pub(super) fn fixed(pipeline: &str, dir: &Path, params: &IndexMap<String, ParamValue>) -> Scope {
+    let params = params
+        .iter()
+        .map(|(name, param)| (name.clone(), param.value.clone()))
+        .collect();
+    let about = IndexMap::from([
+        ("name".to_owned(), Datum::String(pipeline.to_owned())),
+        ("dir".to_owned(), Datum::String(dir.display().to_string())),
+    ]);
+    Scope::default()
+        .with("params", Datum::Map(params))
+        .with("pipeline", Datum::Map(about))
+}
+
+/// Names of one attempt of a task.
+pub(super) fn of_task(plan: &Plan, task: TaskIx, results: &Results, attempt: u32) -> Scope {
+    let planned = &plan.tasks[task.0 as usize];
+    let index = plan
+        .tasks
+        .iter()
+        .filter(|t| t.step == planned.step)
+        .position(|t| t.name == planned.name)
+        .unwrap_or(0);
+    let about = IndexMap::from([
+        ("name".to_owned(), Datum::String(planned.name.0.clone())),
+        ("index".to_owned(), Datum::Number(index.into())),
+        ("attempt".to_owned(), Datum::Number(attempt.into())),
+        (
+            "seed".to_owned(),
+            Datum::Number(task_seed(plan.seed, planned.name.as_str(), attempt).into()),
+        ),
+    ]);
+    let run = IndexMap::from([
+        ("id".to_owned(), Datum::String(results.run.0.clone())),
+        ("seed".to_owned(), Datum::Number(plan.seed.into())),
+        (
+            "started_at".to_owned(),
+            Datum::String(plan.started_at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()),
+        ),
+    ]);
+    let mut scope = fixed(&plan.pipeline, &plan.pipeline_dir, &plan.params)
+        .with("task", Datum::Map(about))
+        .with("run", Datum::Map(run))
+        .with_steps();
+    let step = &plan.steps[&planned.step];
+    for (id, outcome) in &results.steps {
+        // Only what the step waits for may be seen: anything else would depend on timing.
+        if step.needs.contains(id) {
+            let outputs = plan
+                .steps
+                .get(id)
+                .map(|s| s.outputs.keys().cloned().collect())
+                .unwrap_or_default();
+            let result = StepResult {
+                tasks: plan
+                    .tasks
+                    .iter()
+                    .filter(|t| t.step == *id)
+                    .map(|t| t.name.0.clone())
+                    .collect(),
+                status: outcome.status.clone(),
+                artifacts: outcome.artifacts.clone(),
+                outputs,
+            };
+            scope = scope.with_step(id.as_str(), result);
+        }
+    }
+    scope
+}
+
+/// A seed below 2^32 from the run's seed, the task's name and the attempt.
+fn task_seed(run_seed: u64, task: &str, attempt: u32) -> u64 {
+    let hash = blake3::Hasher::new()
+        .update(b"kiln task seed\0")
+        .update(&run_seed.to_le_bytes())
+        .update(&attempt.to_le_bytes())
+        .update(task.as_bytes())
+        .finalize();
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    u64::from(u32::from_le_bytes([a, b, c, d]))
+}

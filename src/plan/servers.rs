@@ -1,0 +1,183 @@
+//! Which server a step runs on: `--server`, the step's, the pipeline's, the project's default, else `embedded`.
+
+use indexmap::IndexMap;
+
+use super::eval::{Evaluator, Extra};
+use super::sealed::{EditValue, ServerKind, ServerPlan};
+use crate::artifact::Datum;
+use crate::base::ServerName;
+use crate::diagnostic::{Diagnostic, SourceMap, Span, codes, list_of};
+use crate::spec::{self, Node, Project};
+
+/// Where a `ComfyUI` listens unless told otherwise.
+const LOCAL_URL: &str = "http://127.0.0.1:8188";
+/// Jobs kept on a `ComfyUI` at a time, so that its GPU never waits.
+const COMFY_JOBS: u32 = 2;
+
+/// The servers that steps asked for so far.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    pub(super) servers: IndexMap<ServerName, ServerPlan>,
+}
+
+impl Chosen {
+    /// The server of a step; `None` when its name was refused.
+    pub(super) fn choose(
+        &mut self,
+        flag: Option<&str>,
+        written: [Option<&Node>; 3],
+        project: Option<&Project>,
+        evaluator: &mut Evaluator<'_>,
+        sources: &SourceMap,
+    ) -> Option<ServerName> {
+        let (name, span) = match (flag, written.into_iter().flatten().next()) {
+            (Some(flag), _) => (flag.to_owned(), None),
+            (None, Some(node)) => (
+                evaluator.text_now(node, "`server`", sources)?,
+                Some(node.span),
+            ),
+            (None, None) => ("embedded".to_owned(), None),
+        };
+        self.named(&name, span, project, evaluator, sources)
+    }
+
+    fn named(
+        &mut self,
+        name: &str,
+        span: Option<Span>,
+        project: Option<&Project>,
+        evaluator: &mut Evaluator<'_>,
+        sources: &SourceMap,
+    ) -> Option<ServerName> {
+        if name.starts_with("http://") || name.starts_with("https://") {
+            let url = name.trim_end_matches('/').to_owned();
+            let key = ServerName(
+                url.split_once("://")
+                    .map_or(url.as_str(), |(_, rest)| rest)
+                    .to_owned(),
+            );
+            let plan = ServerPlan {
+                kind: ServerKind::Comfy { url },
+                max_jobs: COMFY_JOBS,
+                span,
+            };
+            self.servers.entry(key.clone()).or_insert(plan);
+            return Some(key);
+        }
+        let key = ServerName::from(name);
+        if self.servers.contains_key(&key) {
+            return Some(key);
+        }
+        let plan = match project.and_then(|p| p.servers.get(name)) {
+            Some(declared) => from_spec(&declared.value, declared.span, evaluator, sources)?,
+            None => match name {
+                "embedded" => ServerPlan {
+                    kind: ServerKind::Embedded,
+                    max_jobs: cpus(),
+                    span: None,
+                },
+                "local" => ServerPlan {
+                    kind: ServerKind::Comfy {
+                        url: LOCAL_URL.to_owned(),
+                    },
+                    max_jobs: COMFY_JOBS,
+                    span: None,
+                },
+                // Its own error is reported where it is declared.
+                _ if project.is_some_and(|p| p.broken_servers.iter().any(|b| b == name)) => {
+                    return None;
+                }
+                _ => {
+                    evaluator.report.push(unknown(name, span, project));
+                    return None;
+                }
+            },
+        };
+        self.servers.insert(key.clone(), plan);
+        Some(key)
+    }
+}
+
+fn unknown(name: &str, span: Option<Span>, project: Option<&Project>) -> Diagnostic {
+    let declared = || {
+        project
+            .into_iter()
+            .flat_map(|p| p.servers.keys().map(String::as_str))
+    };
+    let known = || declared().chain(["local", "embedded"]);
+    let mut diagnostic = Diagnostic::error(
+        &codes::UNKNOWN_SERVER,
+        format!("there is no server `{name}`"),
+    )
+    .suggest(name, known())
+    .help(format!(
+        "known servers: {}; a URL such as {LOCAL_URL} works too",
+        list_of(known(), 12)
+    ));
+    if let Some(span) = span {
+        diagnostic = diagnostic.at(span);
+    }
+    diagnostic
+}
+
+fn from_spec(
+    server: &spec::ServerSpec,
+    span: Span,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Option<ServerPlan> {
+    let kind = match &server.kind {
+        spec::ServerKind::Embedded => ServerKind::Embedded,
+        spec::ServerKind::Comfy { url: node } => {
+            let text = evaluator.text_now(node, "`url`", sources)?;
+            match url::Url::parse(&text) {
+                Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => {
+                    ServerKind::Comfy {
+                        url: text.trim_end_matches('/').to_owned(),
+                    }
+                }
+                _ => {
+                    evaluator.report.push(
+                        Diagnostic::error(
+                            &codes::BAD_VALUE,
+                            format!("`{text}` is no server address"),
+                        )
+                        .at(node.span)
+                        .help(format!("write it with its scheme, e.g. {LOCAL_URL}")),
+                    );
+                    return None;
+                }
+            }
+        }
+    };
+    let max_jobs = match &server.max_jobs {
+        None if kind == ServerKind::Embedded => cpus(),
+        None => COMFY_JOBS,
+        Some(node) => match evaluator.value(node, &Extra::default(), sources)? {
+            EditValue::Ready(Datum::Number(n))
+                if n.as_u64().is_some_and(|n| (1..=10_000).contains(&n)) =>
+            {
+                n.as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(1)
+            }
+            _ => {
+                evaluator.report.push(
+                    Diagnostic::error(
+                        &codes::BAD_VALUE,
+                        "`max_jobs` must be a whole number from 1 to 10000",
+                    )
+                    .at(node.span),
+                );
+                return None;
+            }
+        },
+    };
+    Some(ServerPlan {
+        kind,
+        max_jobs,
+        span: Some(span),
+    })
+}
+
+fn cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
+}

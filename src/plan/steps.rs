@@ -1,0 +1,415 @@
+//! A step as written becomes a step as planned: its workflow read, its nodes addressed, its values evaluated as far as they can be.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::eval::{Evaluator, Extra, Place, unknown_step};
+use super::sealed::{Edit, EditValue, InFile, StepPlan, TemplateText, WorkflowStep};
+use super::settings::SetFlag;
+use crate::artifact::Datum;
+use crate::base::{Inputs, NodeId, ServerName, StepId};
+use crate::diagnostic::{Diagnostic, FileId, Origin, SourceMap, Span, codes, list_of};
+use crate::spec::{Node, NodeKind, SetEntry, SetNode, Step};
+use crate::workflow::{self, AddressError, Graph};
+use indexmap::IndexMap;
+
+/// What building steps needs beside the evaluator.
+pub(super) struct StepContext<'a> {
+    pub(super) inputs: &'a Arc<Inputs>,
+    /// Relative workflow paths start here.
+    pub(super) folder: &'a Path,
+    /// `--set` entries for this step, their step's name cut off.
+    pub(super) flags: Vec<SetFlag>,
+    /// The file of a bare workflow, already read.
+    pub(super) bare: Option<FileId>,
+}
+
+/// Plans one step; `None` when it has an error (all of them are reported).
+pub(super) fn build(
+    step: &Step,
+    server: ServerName,
+    context: &StepContext<'_>,
+    evaluator: &mut Evaluator<'_>,
+    sources: &mut SourceMap,
+) -> Option<StepPlan> {
+    evaluator.used.clear();
+    let before = evaluator.report.items.len();
+    let (file, mut graph) = read(step, context, evaluator, sources)?;
+    let sources: &SourceMap = sources;
+    let in_file = in_file(step, file, &mut graph, evaluator, sources);
+    let edits = edits(step, context, &mut graph, evaluator, sources);
+    let outputs = outputs(step, &graph, evaluator);
+    let save_as = step
+        .save_as
+        .as_ref()
+        .and_then(|node| save_as(node, evaluator, sources));
+    let needs = needs(step, evaluator);
+    let failed = evaluator.report.items[before..]
+        .iter()
+        .any(|d| d.severity == crate::diagnostic::Severity::Error);
+    (!failed).then(|| StepPlan {
+        id: StepId::from(step.id.value.as_str()),
+        span: Some(step.id.span),
+        server,
+        workflow: WorkflowStep {
+            file,
+            graph,
+            in_file,
+            edits,
+        },
+        outputs,
+        save_as,
+        needs,
+    })
+}
+
+fn read(
+    step: &Step,
+    context: &StepContext<'_>,
+    evaluator: &mut Evaluator<'_>,
+    sources: &mut SourceMap,
+) -> Option<(FileId, Graph)> {
+    let file = match context.bare {
+        Some(file) => file,
+        None => {
+            let path = evaluator.text_now(&step.workflow, "`workflow`", sources)?;
+            let path = context.folder.join(path);
+            match context.inputs.read_text(&path) {
+                Ok(text) => sources.add_file(&path, &text),
+                Err(error) => {
+                    let near = neighbour(&path);
+                    let mut diagnostic =
+                        Diagnostic::error(&codes::FILE_NOT_READABLE, error.to_string())
+                            .at(step.workflow.span);
+                    if let Some(near) = near {
+                        diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+                    }
+                    evaluator.report.push(
+                        diagnostic.help("paths in a pipeline are relative to the pipeline file"),
+                    );
+                    return None;
+                }
+            }
+        }
+    };
+    workflow::read(file, sources, evaluator.report).map(|graph| (file, graph))
+}
+
+/// The file in the same folder whose name is nearest to the missing one.
+pub fn neighbour(path: &Path) -> Option<String> {
+    let wrong = path.file_name()?.to_str()?;
+    let names: Vec<String> = std::fs::read_dir(path.parent()?)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    crate::diagnostic::did_you_mean(wrong, names.iter().map(String::as_str)).map(str::to_owned)
+}
+
+/// Templates in the workflow file itself. Bare workflows are never templated unless asked.
+fn in_file(
+    step: &Step,
+    file: FileId,
+    graph: &mut Graph,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Vec<InFile> {
+    let mut all = Vec::new();
+    if step.template == Some(false) {
+        return all;
+    }
+    for (id, node) in &mut graph.nodes {
+        for (input, value) in &mut node.inputs {
+            let base = workflow::pointer([id.as_str(), "inputs", input.as_str()]);
+            let mut found = Vec::new();
+            evaluator.json(value, file, &base, sources, &mut found);
+            for (pointer, evaluated) in found {
+                let Some(evaluated) = evaluated else { continue };
+                let inside = pointer[base.len()..].to_owned();
+                if let (EditValue::Ready(datum), Some(place)) =
+                    (&evaluated, value.pointer_mut(&inside))
+                    && !matches!(datum, Datum::File(_) | Datum::Artifact(_))
+                {
+                    *place = datum.to_json();
+                }
+                all.push(InFile {
+                    node: id.clone(),
+                    input: input.clone(),
+                    pointer: inside,
+                    value: evaluated,
+                    origin: Origin::Json { file, pointer },
+                });
+            }
+        }
+    }
+    all
+}
+
+fn edits(
+    step: &Step,
+    context: &StepContext<'_>,
+    graph: &mut Graph,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    let mut removed = Vec::new();
+    for SetNode { node: key, entry } in &step.set {
+        let Some(id) = find(graph, key.value.as_str(), key.span, evaluator) else {
+            continue;
+        };
+        match entry {
+            SetEntry::Remove => removed.push(id),
+            SetEntry::Inputs(inputs) => {
+                for (name, value) in inputs {
+                    let extra = value_scope(&step.id.value, graph, &id, &name.value);
+                    let Some(evaluated) = edit_value(value, graph, &extra, evaluator, sources)
+                    else {
+                        continue;
+                    };
+                    edits.push(Edit {
+                        node: id.clone(),
+                        input: name.value.clone(),
+                        value: evaluated,
+                        origin: Origin::Written(value.span),
+                        key: Some(name.span),
+                    });
+                }
+            }
+        }
+    }
+    for flag in &context.flags {
+        if let Some(edit) = flag_edit(&step.id.value, flag, graph, evaluator, sources) {
+            edits.retain(|e| !(e.node == edit.node && e.input == edit.input));
+            edits.push(edit);
+        }
+    }
+    remove(graph, &removed);
+    edits.retain(|edit| !removed.contains(&edit.node));
+    edits
+}
+
+/// The node that a key of `set`, `outputs` or a link means; complains at `span`.
+fn find(graph: &Graph, key: &str, span: Span, evaluator: &mut Evaluator<'_>) -> Option<NodeId> {
+    match workflow::address(graph, key) {
+        Ok(id) => Some(id),
+        Err(error) => {
+            let diagnostic = match &error {
+                AddressError::NotFound { near, .. } => {
+                    let mut d =
+                        Diagnostic::error(&codes::SET_NO_SUCH_NODE, error.to_string()).at(span);
+                    d = match near.first() {
+                        Some(near) => d.help(format!("did you mean `{near}`?")),
+                        None => d.help(format!(
+                            "nodes of this workflow: {}",
+                            list_of(graph.nodes.values().map(workflow::Node::label), 12)
+                        )),
+                    };
+                    d
+                }
+                AddressError::Ambiguous { matches, .. } => {
+                    Diagnostic::error(&codes::SET_AMBIGUOUS_NODE, error.to_string())
+                        .at(span)
+                        .help(format!(
+                            "use an id instead: {}",
+                            list_of(matches.iter().map(NodeId::as_str), 12)
+                        ))
+                }
+            };
+            evaluator.report.push(diagnostic);
+            None
+        }
+    }
+}
+
+/// `value` in a `set` expression: what the workflow file says.
+fn value_scope(step: &str, graph: &Graph, id: &NodeId, input: &str) -> Extra {
+    let current = graph.nodes.get(id).and_then(|node| node.inputs.get(input));
+    Extra {
+        value: current
+            .filter(|value| workflow::is_link(value).is_none())
+            .map(|value| Datum::from(value.clone())),
+        salt: format!("{step}/{id}/{input}"),
+        file: false,
+    }
+}
+
+fn edit_value(
+    node: &Node,
+    graph: &Graph,
+    extra: &Extra,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Option<EditValue> {
+    if let NodeKind::List(items) = &node.kind
+        && let [from, slot] = items.as_slice()
+        && let (NodeKind::String(key), NodeKind::Number(number)) = (&from.kind, &slot.kind)
+        && !number.is_f64()
+    {
+        let id = find(graph, key, from.span, evaluator)?;
+        let Some(slot) = number.as_u64().and_then(|n| u32::try_from(n).ok()) else {
+            evaluator.report.push(
+                Diagnostic::error(
+                    &codes::BAD_VALUE,
+                    format!("{number} is no output slot of a node"),
+                )
+                .at(slot.span)
+                .help("`[node, slot]` is a link; slots count from 0"),
+            );
+            return None;
+        };
+        return Some(EditValue::Link { node: id, slot });
+    }
+    evaluator.value(node, extra, sources)
+}
+
+/// `--set Node.input=value`: the longest node name wins.
+fn flag_edit(
+    step: &str,
+    flag: &SetFlag,
+    graph: &Graph,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Option<Edit> {
+    let mut best: Option<(NodeId, &str)> = None;
+    let mut ambiguous = None;
+    for (at, _) in flag
+        .target
+        .match_indices('.')
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+    {
+        let (key, input) = (&flag.target[..at], &flag.target[at + 1..]);
+        match workflow::address(graph, key) {
+            Ok(id) if !input.is_empty() => {
+                best = Some((id, input));
+                break;
+            }
+            Err(AddressError::Ambiguous { .. }) if ambiguous.is_none() => ambiguous = Some(key),
+            _ => {}
+        }
+    }
+    let Some((id, input)) = best else {
+        let key = ambiguous
+            .or_else(|| flag.target.rsplit_once('.').map(|(key, _)| key))
+            .unwrap_or(&flag.target);
+        let span = Span::new(
+            flag.target_span.file,
+            flag.target_span.start,
+            flag.target_span.start + key.len(),
+        );
+        find(graph, key, span, evaluator);
+        return None;
+    };
+    let extra = value_scope(step, graph, &id, input);
+    let node = Node {
+        span: flag.value_span,
+        kind: NodeKind::String(flag.value.clone()),
+    };
+    let value = if flag.value == "null" {
+        EditValue::Ready(Datum::Null)
+    } else {
+        evaluator.text(&flag.value, Place::Yaml(&node), &extra, sources)?
+    };
+    Some(Edit {
+        node: id,
+        input: input.to_owned(),
+        value,
+        origin: Origin::Written(flag.value_span),
+        key: Some(flag.target_span),
+    })
+}
+
+/// Takes nodes out, and the links that led to them.
+fn remove(graph: &mut Graph, removed: &[NodeId]) {
+    graph.nodes.retain(|id, _| !removed.contains(id));
+    for node in graph.nodes.values_mut() {
+        node.inputs.retain(|_, value| {
+            workflow::is_link(value)
+                .is_none_or(|(from, _)| removed.iter().all(|id| id.as_str() != from))
+        });
+    }
+}
+
+fn outputs(step: &Step, graph: &Graph, evaluator: &mut Evaluator<'_>) -> IndexMap<String, NodeId> {
+    step.outputs
+        .iter()
+        .filter_map(|(name, (_, key))| {
+            Some((name.clone(), find(graph, &key.value, key.span, evaluator)?))
+        })
+        .collect()
+}
+
+/// `save_as` is evaluated per file, so it is kept as a template even when it is plain text.
+fn save_as(
+    node: &Node,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Option<TemplateText> {
+    let text = node.as_str()?;
+    let origin = Origin::Written(node.span);
+    match evaluator.text(
+        text,
+        Place::Yaml(node),
+        &Extra {
+            file: true,
+            ..Extra::default()
+        },
+        sources,
+    )? {
+        EditValue::Later(later) => Some(later),
+        EditValue::Ready(Datum::String(fixed)) => {
+            if let Err(error) = crate::base::safe_join(Path::new(""), &fixed) {
+                evaluator.report.push(unsafe_path(&error).at(node.span));
+                return None;
+            }
+            Some(TemplateText {
+                text: text.to_owned(),
+                origin,
+                steps: Vec::new(),
+            })
+        }
+        EditValue::Ready(Datum::Number(_)) => Some(TemplateText {
+            text: text.to_owned(),
+            origin,
+            steps: Vec::new(),
+        }),
+        EditValue::Ready(other) => {
+            evaluator.report.push(
+                Diagnostic::error(
+                    &codes::WRONG_TYPE,
+                    format!("`save_as` must give a string, not {}", other.describe()),
+                )
+                .at(node.span),
+            );
+            None
+        }
+        _ => None,
+    }
+}
+
+/// A path for results that would leave its folder.
+pub(super) fn unsafe_path(error: &crate::base::UnsafePath) -> Diagnostic {
+    Diagnostic::error(
+        &codes::UNSAFE_OUTPUT_PATH,
+        format!("the output path {error}"),
+    )
+    .help("`save_as` names a file inside the step's own folder, e.g. `final/picture`")
+}
+
+/// Written needs first, then the steps that expressions use.
+fn needs(step: &Step, evaluator: &mut Evaluator<'_>) -> Vec<StepId> {
+    let mut needs: Vec<StepId> = Vec::new();
+    for need in &step.needs {
+        if evaluator.names.steps.contains(&need.value) {
+            needs.push(StepId::from(need.value.as_str()));
+        } else {
+            let diagnostic = unknown_step(&need.value, need.span, evaluator.names.steps);
+            evaluator.report.push(diagnostic);
+        }
+    }
+    needs.extend(evaluator.used.keys().map(|s| StepId::from(s.as_str())));
+    needs.sort();
+    needs.dedup();
+    needs
+}
