@@ -435,3 +435,31 @@ fn what_is_broken_is_named_so_that_nobody_misses_it() {
     assert_eq!(pipeline.broken_steps, ["b"]);
     assert_eq!(pipeline.steps.len(), 1);
 }
+
+#[test]
+fn the_examples_of_the_pages_do_what_the_pages_say() {
+    for id in [
+        "K0002", "K0003", "K0101", "K0102", "K0103", "K0104", "K0105", "K0110", "K0123", "K0124",
+    ] {
+        let page = crate::diagnostic::codes::find(id).unwrap().page;
+        let (_, rest) = page.split_once("```yaml\n").expect(id);
+        let (example, _) = rest.split_once("```").expect(id);
+        let (_, _, report) = load(example);
+        assert!(
+            report.items.iter().any(|d| d.code.id == id),
+            "{id}: {:?}",
+            report.items
+        );
+    }
+}
+
+#[test]
+fn the_example_pipeline_in_the_repository_is_right() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart.yaml");
+    let mut sources = SourceMap::default();
+    let mut report = Report::default();
+    let inputs = crate::base::Inputs::default();
+    let pipeline = load_pipeline(&path, &inputs, &mut sources, &mut report).unwrap();
+    assert!(report.items.is_empty(), "{report:?}");
+    assert!(pipeline.steps.len() >= 3);
+}
