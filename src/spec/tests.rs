@@ -1,5 +1,6 @@
 //! What users see when a file is wrong, and what the planner gets when it is right.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use super::*;
@@ -181,7 +182,7 @@ fn a_yaml_bomb_is_refused_with_the_limit_named() {
     for pair in ["ab", "bc", "cd", "de", "ef", "fg", "gh"] {
         let (from, to) = pair.split_at(1);
         let list = vec![format!("*{from}"); 10].join(",");
-        bomb.push_str(&format!("{to}: &{to} [{list}]\n"));
+        writeln!(bomb, "{to}: &{to} [{list}]").unwrap();
     }
     let deep = format!("a: {}1{}\n", "[".repeat(70), "]".repeat(70));
     let deeper = format!("a: {}\n", "[".repeat(5000));

@@ -1,5 +1,6 @@
 //! `Node::span_within` against random texts in every style.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -176,7 +177,7 @@ fn single(value: &str, pad: &str) -> Option<String> {
 /// Every other lone space becomes a line break.
 fn broken(line: &str, pad: &str) -> String {
     let chars: Vec<char> = line.chars().collect();
-    let lone = |at: usize| {
+    let single_space = |at: usize| {
         let solid = |at: Option<usize>| {
             at.and_then(|n| chars.get(n))
                 .is_some_and(|c| !c.is_whitespace())
@@ -186,10 +187,10 @@ fn broken(line: &str, pad: &str) -> String {
     let mut spaces = 0;
     let mut out = String::new();
     for (at, c) in chars.iter().enumerate() {
-        if *c == ' ' && lone(at) {
+        if *c == ' ' && single_space(at) {
             spaces += 1;
             if spaces % 2 == 1 {
-                out.push_str(&format!("\n{pad}"));
+                write!(out, "\n{pad}").unwrap();
                 continue;
             }
         }
@@ -222,12 +223,12 @@ fn double(value: &str, pad: &str) -> String {
             '\\' => out.push_str("\\\\"),
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
-            c if c.is_control() || at % 7 == 3 => out.push_str(&format!("\\U{:08x}", c as u32)),
+            c if c.is_control() || at % 7 == 3 => write!(out, "\\U{:08x}", c as u32).unwrap(),
             c => out.push(c),
         }
         // A continuation, now and then; a blank after it must be escaped.
         if at % 11 == 5 {
-            out.push_str(&format!("\\\n{pad}"));
+            write!(out, "\\\n{pad}").unwrap();
             if value.chars().nth(at + 1) == Some(' ') && (at + 1) % 7 != 3 {
                 out.push('\\');
             }
@@ -259,9 +260,9 @@ proptest! {
         let Some(body) = write(&value, style, indent) else { return Ok(()) };
         let mut yaml = String::new();
         for level in 0..depth - 1 {
-            yaml.push_str(&format!("{}n{level}:\n", "  ".repeat(level)));
+            writeln!(yaml, "{}n{level}:", "  ".repeat(level)).unwrap();
         }
-        yaml.push_str(&format!("{}k: {body}\n", "  ".repeat(depth - 1)));
+        writeln!(yaml, "{}k: {body}", "  ".repeat(depth - 1)).unwrap();
         let (sources, node) = load(&yaml);
         // What this test writes wrongly is no business of the mapping.
         let Some(node) = node.filter(|n| n.as_str() == Some(&value)) else { return Ok(()) };
