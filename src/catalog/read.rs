@@ -285,8 +285,9 @@ fn dynamic_options(
 
 fn dynamic_slot(options: &Map<String, Value>, depth: usize) -> Result<InputType, String> {
     let slot = match options.get("slot").or_else(|| options.get("slotType")) {
-        Some(spec @ Value::Array(_)) => input("slot", Section::Optional, spec, depth + 1)?,
-        Some(spec @ Value::String(_)) => input("slot", Section::Optional, spec, depth + 1)?,
+        Some(spec @ (Value::Array(_) | Value::String(_))) => {
+            input("slot", Section::Optional, spec, depth + 1)?
+        }
         _ => input("slot", Section::Optional, &Value::from("*"), depth + 1)?,
     };
     let inputs = match options.get("inputs") {

@@ -1,3 +1,10 @@
+//! Reading definitions of every shape.
+
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "values made by `json!` are handed over"
+)]
+
 use serde_json::{Map, Value, json};
 
 use super::{AutogrowNames, Catalog, InputType, OutputType, Section};
@@ -190,7 +197,7 @@ fn a_growing_group_requires_its_first_inputs() {
     );
     assert_eq!(
         AutogrowNames::List(vec!["a".into()])
-            .iter()
+            .all()
             .collect::<Vec<_>>(),
         ["a"]
     );

@@ -43,6 +43,10 @@ impl Catalog {
 
 /// A node class.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are the server's own independent flags"
+)]
 pub struct NodeDef {
     /// The class, as in `class_type`.
     pub name: String,
@@ -141,7 +145,7 @@ fn open<'a>(
             });
         }
         InputType::Autogrow(grow) => {
-            for (index, part) in grow.names.iter().enumerate() {
+            for (index, part) in grow.names.all().enumerate() {
                 let section = if index < grow.min && grow.template.section == Section::Required {
                     Section::Required
                 } else {
@@ -322,7 +326,7 @@ pub enum AutogrowNames {
 
 impl AutogrowNames {
     /// The names in order.
-    pub fn iter(&self) -> Box<dyn Iterator<Item = String> + '_> {
+    pub fn all(&self) -> Box<dyn Iterator<Item = String> + '_> {
         match self {
             Self::Prefix { prefix, max } => {
                 Box::new((0..*max).map(move |i| format!("{prefix}{i}")))

@@ -6,7 +6,7 @@ use super::words::{Scene, are_files, either, is_file, nearest_option, shown, tak
 use crate::base::NodeId;
 use crate::catalog::{InputDef, InputType, OpenInput, OutputType};
 use crate::diagnostic::{Code, Diagnostic, codes, did_you_mean, list_of};
-use crate::workflow::verdict::{NodeError, Verdict};
+use crate::workflow::verdict::{NodeError, Verdict, must_be_written};
 
 /// Options are all named when there are no more than these.
 const FEW: usize = 8;
@@ -323,35 +323,31 @@ impl Complaint<'_> {
         let found = self.scene.node(self.id).and_then(|(node, _)| {
             opened.iter().find_map(|open| {
                 let value = node.inputs.get(&open.name);
-                let why = broken(self.scene, open, value)?;
-                Some((open.name.clone(), why))
+                let why = broken(self.scene, &node.class_type, open, value)?;
+                Some((open.name.as_str(), why))
             })
         });
-        match found {
-            Some((input, why)) => {
-                let name = self.scene.input_name(self.id, &input);
-                let diagnostic =
-                    Diagnostic::error(code_of(self.error.kind), format!("{name} {why}"));
-                let span = self.scene.span(self.id, Some(&input));
-                let reported = self.error.input.as_deref();
-                self.scene.about_at(diagnostic, self.id, reported, span)
-            }
-            None => {
-                let node = self.scene.node_name(self.id);
-                let details = &self.error.details;
-                let message = format!("the server fails to check {node}: {details}");
-                let span = self.scene.span(self.id, None);
-                let diagnostic = Diagnostic::error(code_of(self.error.kind), message);
-                let reported = self.error.input.as_deref();
-                self.scene.about_at(diagnostic, self.id, reported, span)
-            }
-        }
+        let message = if let Some((input, why)) = &found {
+            format!("{} {why}", self.scene.input_name(self.id, input))
+        } else {
+            let node = self.scene.node_name(self.id);
+            format!("the server fails to check {node}: {}", self.error.details)
+        };
+        let diagnostic = Diagnostic::error(code_of(self.error.kind), message);
+        let span = self.scene.span(self.id, found.map(|(input, _)| input));
+        let reported = self.error.input.as_deref();
+        self.scene.about_at(diagnostic, self.id, reported, span)
     }
 }
 
 /// Why the server cannot even look at this value.
-fn broken(scene: &Scene<'_>, open: &OpenInput<'_>, value: Option<&Value>) -> Option<String> {
-    let must_be_written = open.def.upload;
+fn broken(
+    scene: &Scene<'_>,
+    class: &str,
+    open: &OpenInput<'_>,
+    value: Option<&Value>,
+) -> Option<String> {
+    let must_be_written = must_be_written(class, &open.name);
     let Some(value) = value else {
         return must_be_written.then(|| "is missing".to_owned());
     };
@@ -359,7 +355,8 @@ fn broken(scene: &Scene<'_>, open: &OpenInput<'_>, value: Option<&Value>) -> Opt
         Value::Array(items) if items.len() == 2 => super::beyond::broken_link(scene, items)
             .or_else(|| must_be_written.then(|| "must be a value, not a link".to_owned())),
         Value::String(_) => None,
-        other => must_be_written.then(|| format!("takes the name of a file, not {}", shown(other))),
+        other if open.def.upload => Some(format!("takes the name of a file, not {}", shown(other))),
+        _ => None,
     }
 }
 
@@ -376,7 +373,7 @@ fn how_to_give(input: &str, def: &InputDef) -> String {
         (InputType::Union { types, .. }, _) => {
             format!("link it to an output of type {}", types.join(" or "))
         }
-        (_, Some(default)) if !default.is_null() && *default != Value::from("") => {
+        (_, Some(default)) if !default.is_null() && default.as_str() != Some("") => {
             format!("the editor starts with `{default}`")
         }
         _ => format!("`{last}` takes {}", takes(def)),

@@ -136,7 +136,7 @@ pub(super) fn either<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
     let list = list_of(names.iter().copied(), MOST);
     match list.rsplit_once(" and ") {
-        Some((first, last)) if names.len() <= MOST => format!("{first} or {last}"),
+        Some((before, end)) if names.len() <= MOST => format!("{before} or {end}"),
         _ => list,
     }
 }
@@ -144,19 +144,19 @@ pub(super) fn either<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 /// The option that was probably meant. Names of model files are the same with `/` and `\`, and a file is found in another folder.
 pub(super) fn nearest_option<'a>(wrong: &str, options: &'a [Value]) -> Option<&'a str> {
     let names = || options.iter().filter_map(Value::as_str);
-    let plain = |text: &str| text.replace('\\', "/").to_lowercase();
-    let base = |text: &str| {
-        plain(text)
+    let folded = |text: &str| text.replace('\\', "/").to_lowercase();
+    let last_part = |text: &str| {
+        folded(text)
             .rsplit('/')
             .next()
             .unwrap_or_default()
             .to_owned()
     };
-    let wanted = plain(wrong);
+    let wanted = folded(wrong);
     names()
-        .find(|name| plain(name) == wanted)
+        .find(|name| folded(name) == wanted)
         .or_else(|| {
-            let mut same = names().filter(|name| base(name) == base(&wanted));
+            let mut same = names().filter(|name| last_part(name) == last_part(&wanted));
             same.next().filter(|_| same.next().is_none())
         })
         .or_else(|| did_you_mean(wrong, names()))
@@ -164,11 +164,7 @@ pub(super) fn nearest_option<'a>(wrong: &str, options: &'a [Value]) -> Option<&'
 
 /// Whether options are names of files.
 pub(super) fn are_files(options: &[Value]) -> bool {
-    !options.is_empty()
-        && options
-            .iter()
-            .filter_map(Value::as_str)
-            .all(|name| is_file(name))
+    !options.is_empty() && options.iter().filter_map(Value::as_str).all(is_file)
 }
 
 /// Whether a value looks like the name of a file.

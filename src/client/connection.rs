@@ -115,7 +115,8 @@ impl Connection {
         let (first, opened) = oneshot::channel();
         tokio::spawn(keep_open(client.clone(), hub.clone(), first, stop.clone()));
         let socket_error = match opened.await {
-            Ok(Err(error @ ClientError::Unreachable { .. })) => {
+            // Sockets do not go through proxies: the server may be there all the same.
+            Ok(Err(error @ ClientError::Unreachable { .. })) if !client.answers().await => {
                 stop.cancel();
                 return Err(error);
             }
@@ -216,10 +217,7 @@ impl Connection {
             (200..=299, Some(answer))
                 if answer.error.is_none() && answer.node_errors.is_empty() =>
             {
-                Ok(Accepted {
-                    prompt_id: answer.prompt_id.unwrap_or_else(|| id.to_owned()),
-                    number: answer.number,
-                })
+                self.accepted(answer, id).await
             }
             (200..=299, Some(answer)) => {
                 // The server would run the part that it finds valid: half a result is none.
@@ -235,6 +233,23 @@ impl Connection {
                 Ok(_) => text.foreign(),
             })),
             _ => Err(SubmitError::Refused(text.refused())),
+        }
+    }
+
+    async fn accepted(&self, answer: PromptAnswer, id: &str) -> Result<Accepted, SubmitError> {
+        match answer.prompt_id {
+            Some(other) if other != id => {
+                let _ = self.client.cancel(&other).await;
+                self.client.forget_cancelled(&other);
+                Err(SubmitError::Refused(ClientError::BadAnswer {
+                    url: self.client.url(),
+                    reason: "it took the job under an id of its own; kiln needs ComfyUI 0.3.64 or younger".to_owned(),
+                }))
+            }
+            _ => Ok(Accepted {
+                prompt_id: id.to_owned(),
+                number: answer.number,
+            }),
         }
     }
 
@@ -365,6 +380,12 @@ impl Client {
         let answer = self.ask_to_stop(prompt_id).await;
         self.mark_cancelled(prompt_id);
         answer
+    }
+
+    /// Whether the server answers the cheapest of questions.
+    async fn answers(&self) -> bool {
+        let call = Call::get(self.at(&["prompt"])).within(LOOKUP);
+        self.text(call, JSON_LIMIT).await.is_ok()
     }
 
     async fn ask_to_stop(&self, id: &str) -> Result<bool, ClientError> {

@@ -443,11 +443,17 @@ fn failed(url: &Url, error: &reqwest::Error) -> ClientError {
             cause: unreadable.cause.clone(),
         };
     }
-    let (url, cause) = (show(url), causes(error));
+    let cause = causes(error);
     if error.is_connect() {
-        ClientError::Unreachable { url, cause }
+        ClientError::Unreachable {
+            url: url.origin().ascii_serialization(),
+            cause,
+        }
     } else {
-        ClientError::Broken { url, cause }
+        ClientError::Broken {
+            url: show(url),
+            cause,
+        }
     }
 }
 
@@ -488,7 +494,7 @@ pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
         }
     }
     let text = at.to_string();
-    if text.contains("deadline has elapsed") {
+    if text.contains("deadline has elapsed") || text.contains("timed out") {
         return format!("no connection within {} seconds", CONNECT.as_secs());
     }
     text

@@ -140,9 +140,8 @@ impl PromptAnswer {
             Some(format!("node {node} ({class}): {said}"))
         });
         match (&self.error, first) {
-            (Some(error), _) if !error.details.is_empty() => join(&error.message, &error.details),
             (_, Some(first)) => first,
-            (Some(error), None) => error.message.clone(),
+            (Some(error), None) => join(&error.message, &error.details),
             (None, None) => "no reason given".to_owned(),
         }
     }
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn complaints_about_nodes_are_summed_up_when_the_top_says_nothing() {
+    fn a_complaint_about_a_node_says_more_than_the_one_about_all() {
         let answer = PromptAnswer::from_value(&json!({
             "error": {"type": "prompt_outputs_failed_validation", "message": "Prompt outputs failed validation", "details": "", "extra_info": {}},
             "node_errors": {"3": {"class_type": "KSampler", "dependent_outputs": ["9"], "errors": [

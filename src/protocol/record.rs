@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::results::{NodeResult, results};
+use super::results::{NodeResult, node_order, results};
 use crate::base::NodeId;
 
 /// How a node failed, in the server's words.
@@ -120,6 +120,7 @@ impl HistoryEntry {
                 result.node = NodeId::from(shown);
             }
         }
+        found.sort_by(|a, b| node_order(a.node.as_str(), b.node.as_str()));
         found
     }
 
@@ -245,10 +246,11 @@ mod tests {
     #[test]
     fn results_of_expanded_nodes_belong_to_the_node_of_the_graph() {
         let entry = entry(json!({
-            "outputs": {"5.0.0.2": {"images": [{"filename": "a.png"}]}},
+            "outputs": {"7": {"text": ["t"]}, "5.0.0.2": {"images": [{"filename": "a.png"}]}},
             "meta": {"5.0.0.2": {"node_id": "5.0.0.2", "display_node": "5"}}
         }));
-        assert_eq!(entry.results()[0].node, NodeId::from("5"));
+        let nodes: Vec<_> = entry.results().into_iter().map(|r| r.node).collect();
+        assert_eq!(nodes, [NodeId::from("5"), NodeId::from("7")]);
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn file(members: &Map<String, Value>) -> Option<(FileRef, Map<String, Value>)> {
     Some((file, meta))
 }
 
-fn node_order(a: &str, b: &str) -> Ordering {
+pub(super) fn node_order(a: &str, b: &str) -> Ordering {
     match (a.parse::<u64>(), b.parse::<u64>()) {
         (Ok(x), Ok(y)) => x.cmp(&y).then_with(|| a.cmp(b)),
         (Ok(_), Err(_)) => Ordering::Less,

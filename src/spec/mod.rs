@@ -19,6 +19,8 @@ mod set;
 mod step;
 mod template;
 mod within;
+#[cfg(test)]
+mod within_tests;
 mod yaml;
 mod yaml_error;
 

@@ -10,24 +10,18 @@ pub(super) const ID: &str = "^[a-z][a-z0-9_]*$";
 
 /// The schema of pipeline files.
 pub fn pipeline_schema() -> Value {
-    root("pipeline", "kiln pipeline", pipeline::schema())
+    root("kiln pipeline", pipeline::schema())
 }
 
 /// The schema of `kiln.yaml`.
 pub fn project_schema() -> Value {
-    root("project", "kiln project", project::schema())
+    root("kiln project", project::schema())
 }
 
-fn root(name: &str, title: &str, mut schema: Value) -> Value {
+fn root(title: &str, mut schema: Value) -> Value {
     let meta = schemars::generate::SchemaSettings::draft07().meta_schema;
     let mut root = Map::new();
     root.insert("$schema".to_owned(), json!(meta));
-    root.insert(
-        "$id".to_owned(),
-        json!(format!(
-            "https://kiln-run.github.io/kiln/schemas/{name}.schema.json"
-        )),
-    );
     root.insert("title".to_owned(), json!(title));
     if let Some(members) = schema.as_object_mut() {
         root.append(members);
@@ -84,4 +78,116 @@ fn described(schema: Value, about: &str) -> Value {
         members.append(&mut rest);
     }
     Value::Object(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn path(name: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("schemas")
+            .join(format!("{name}.schema.json"))
+    }
+
+    /// The checked-in schemas are what the types say; `KILN_UPDATE=1 cargo test schemas` writes them anew.
+    #[test]
+    fn the_schemas_in_the_repository_are_fresh() {
+        for (name, schema) in [
+            ("pipeline", pipeline_schema()),
+            ("project", project_schema()),
+        ] {
+            let fresh = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
+            if std::env::var_os("KILN_UPDATE").is_some() {
+                std::fs::write(path(name), &fresh).unwrap();
+            }
+            let written = std::fs::read_to_string(path(name)).unwrap();
+            assert!(written == fresh, "schemas/{name}.schema.json is not fresh");
+        }
+    }
+
+    fn valid(schema: &Value, yaml: &str) -> bool {
+        let mut value: serde_yaml::Value = serde_yaml::from_str(yaml).unwrap();
+        value.apply_merge().unwrap();
+        let value: Value = serde_yaml::from_value(value).unwrap();
+        jsonschema::draft7::new(schema).unwrap().is_valid(&value)
+    }
+
+    #[test]
+    fn editors_accept_what_kiln_accepts_and_refuse_what_it_refuses() {
+        let schema = pipeline_schema();
+        for good in [
+            "steps: { a: { workflow: a.json } }",
+            "version: 1
+x-a: [anything]
+params: { a: { type: seed, default: random, minimum: 1 }, b: { type: file, default: null }, c: { type: boolean, default: '{{ env(\"A\") }}' } }
+steps:
+  x-b: 3
+  a:
+    workflow: '{{ params.a }}.json'
+    set: { '3': { seed: 1, text: null, link: [Loader, 0], more: '{{ 1 }}' }, Node: null }
+    needs: b
+    outputs: { final: 9, other: Save }
+    template: false
+  b: { workflow: b.json, needs: [a], save_as: x, server: y }",
+        ] {
+            assert!(valid(&schema, good), "{good}");
+        }
+        for bad in [
+            "steps: {}",
+            "name: x",
+            "steps: { a: {} }",
+            "steps: { A: { workflow: a.json } }",
+            "steps: { a: { workflow: a.json, matrix: {} } }",
+            "version: 2\nsteps: { a: { workflow: a.json } }",
+            "steps: { a: { workflow: a.json, template: yes please } }",
+            "steps: { a: { workflow: a.json, set: { N: bypass } } }",
+            "params: { a: { type: list } }\nsteps: { a: { workflow: a.json } }",
+            "max_parallel: 0\nsteps: { a: { workflow: a.json } }",
+        ] {
+            assert!(!valid(&schema, bad), "{bad}");
+        }
+        let schema = project_schema();
+        assert!(valid(
+            &schema,
+            "servers: { a: { url: 'http://x', max_jobs: '{{ env(\"N\") }}' }, b: { kind: embedded, max_jobs: 2 } }\nx-y: 1"
+        ));
+        for bad in [
+            "servers: { a: {} }",
+            "servers: { a: { kind: cloud, url: x } }",
+            "servers: { a: { url: x, max_jobs: 0 } }",
+            "plugins: {}",
+        ] {
+            assert!(!valid(&schema, bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_described_for_editors() {
+        fn walk(schema: &Value, path: &str) {
+            let Some(members) = schema.as_object() else {
+                return;
+            };
+            if let Some(properties) = members.get("properties").and_then(Value::as_object) {
+                for (name, property) in properties {
+                    let about = property.get("description").and_then(Value::as_str);
+                    let narrowing = property.get("const").is_some() && path.contains("anyOf");
+                    assert!(
+                        about.is_some() || narrowing,
+                        "{path}.{name} has no description"
+                    );
+                }
+            }
+            for (name, member) in members {
+                walk(member, &format!("{path}.{name}"));
+                for item in member.as_array().into_iter().flatten() {
+                    walk(item, &format!("{path}.{name}"));
+                }
+            }
+        }
+        walk(&pipeline_schema(), "pipeline");
+        walk(&project_schema(), "project");
+    }
 }

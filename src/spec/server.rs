@@ -57,7 +57,9 @@ pub(super) fn read(
     let owner = format!("the server `{}`", name.value);
     let fields = reading.fields(node, &owner, KEYS, false)?;
     let max_jobs = fields.get("max_jobs").and_then(|n| {
-        let template = n.as_str().is_some_and(|t| t.contains("{{"));
+        let template = n
+            .as_str()
+            .is_some_and(|t| t.contains("{{") || t.contains("{%"));
         (template || reading.count(n, "`max_jobs`").is_some()).then(|| n.clone())
     });
     let url = fields.get("url").map(|n| reading.text(n, "`url`"));

@@ -1,5 +1,6 @@
 //! What users see when a file is wrong, and what the planner gets when it is right.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use super::*;
@@ -181,7 +182,7 @@ fn a_yaml_bomb_is_refused_with_the_limit_named() {
     for pair in ["ab", "bc", "cd", "de", "ef", "fg", "gh"] {
         let (from, to) = pair.split_at(1);
         let list = vec![format!("*{from}"); 10].join(",");
-        bomb.push_str(&format!("{to}: &{to} [{list}]\n"));
+        writeln!(bomb, "{to}: &{to} [{list}]").unwrap();
     }
     let deep = format!("a: {}1{}\n", "[".repeat(70), "]".repeat(70));
     let deeper = format!("a: {}\n", "[".repeat(5000));
@@ -434,4 +435,32 @@ fn what_is_broken_is_named_so_that_nobody_misses_it() {
     assert_eq!(pipeline.broken_params, ["a"]);
     assert_eq!(pipeline.broken_steps, ["b"]);
     assert_eq!(pipeline.steps.len(), 1);
+}
+
+#[test]
+fn the_examples_of_the_pages_do_what_the_pages_say() {
+    for id in [
+        "K0002", "K0003", "K0101", "K0102", "K0103", "K0104", "K0105", "K0110", "K0123", "K0124",
+    ] {
+        let page = crate::diagnostic::codes::find(id).unwrap().page;
+        let (_, rest) = page.split_once("```yaml\n").expect(id);
+        let (example, _) = rest.split_once("```").expect(id);
+        let (_, _, report) = load(example);
+        assert!(
+            report.items.iter().any(|d| d.code.id == id),
+            "{id}: {:?}",
+            report.items
+        );
+    }
+}
+
+#[test]
+fn the_example_pipeline_in_the_repository_is_right() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart.yaml");
+    let mut sources = SourceMap::default();
+    let mut report = Report::default();
+    let inputs = crate::base::Inputs::default();
+    let pipeline = load_pipeline(&path, &inputs, &mut sources, &mut report).unwrap();
+    assert!(report.items.is_empty(), "{report:?}");
+    assert!(pipeline.steps.len() >= 3);
 }

@@ -53,7 +53,11 @@ fn pieces(text: &str, span: Range<usize>, value: &str) -> Option<Pieces> {
     {
         return Some(pieces);
     }
-    flow(text, span.clone(), value, Style::Plain)
+    // The span of a plain scalar never has white space at its ends.
+    let plain = source.trim_matches([' ', '\t', '\n', '\r']) == source;
+    plain
+        .then(|| flow(text, span.clone(), value, Style::Plain))
+        .flatten()
         .or_else(|| block(text, span.clone(), value, false))
         .or_else(|| block(text, span, value, true))
 }

@@ -58,11 +58,19 @@ pub enum ParseProblem {
 /// # Errors
 /// All problems of the text, in the order they stand in it.
 pub fn parse(text: &str) -> Result<Graph, Vec<ParseProblem>> {
+    parse_allowing(text, |_| false)
+}
+
+/// The graph, where every problem is an allowed one.
+fn parse_allowing(
+    text: &str,
+    allowed: impl Fn(&ParseProblem) -> bool,
+) -> Result<Graph, Vec<ParseProblem>> {
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let value: Value = serde_json::from_str(body).map_err(|e| vec![not_json(text, &e)])?;
     let (graph, problems) = from_value(value);
     match graph {
-        Some(graph) if problems.is_empty() => Ok(graph),
+        Some(graph) if problems.iter().all(allowed) => Ok(graph),
         _ => Err(problems),
     }
 }
@@ -94,47 +102,32 @@ pub fn is_link(value: &Value) -> Option<(&str, i64)> {
 
 /// Reads a workflow that is one of the sources, reporting everything that is wrong with it, repeated names included.
 pub fn read(file: FileId, sources: &SourceMap, report: &mut Report) -> Option<Graph> {
-    let text = &sources.file(file).text;
-    match parse(text) {
-        Ok(graph) => {
-            report.extend(repeated_names(text, file));
-            Some(graph)
-        }
-        Err(problems) => {
-            report.extend(
-                problems
-                    .iter()
-                    .map(|problem| problem_diagnostic(problem, file, sources)),
-            );
-            None
-        }
-    }
+    tell(parse(&sources.file(file).text), file, sources, report)
 }
 
 /// Reads a workflow that is only to be judged, not run: as [`read`], but a node without a class is kept with an empty one, since
 /// that is for the verdict to refuse.
 pub fn read_for_verdict(file: FileId, sources: &SourceMap, report: &mut Report) -> Option<Graph> {
-    let text = &sources.file(file).text;
-    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let parsed = serde_json::from_str(body)
-        .map_err(|e| not_json(text, &e))
-        .map(from_value);
-    let (graph, problems) = match parsed {
-        Ok((graph, problems)) => (graph, problems),
-        Err(problem) => (None, vec![problem]),
-    };
-    let fatal = |problem: &&ParseProblem| !matches!(problem, ParseProblem::MissingClass { .. });
-    match graph.filter(|_| !problems.iter().any(|p| fatal(&p))) {
-        Some(graph) => {
-            report.extend(repeated_names(text, file));
+    let parsed = parse_allowing(&sources.file(file).text, |problem| {
+        matches!(problem, ParseProblem::MissingClass { .. })
+    });
+    tell(parsed, file, sources, report)
+}
+
+fn tell(
+    parsed: Result<Graph, Vec<ParseProblem>>,
+    file: FileId,
+    sources: &SourceMap,
+    report: &mut Report,
+) -> Option<Graph> {
+    match parsed {
+        Ok(graph) => {
+            report.extend(repeated_names(&sources.file(file).text, file));
             Some(graph)
         }
-        None => {
-            report.extend(
-                problems
-                    .iter()
-                    .map(|problem| problem_diagnostic(problem, file, sources)),
-            );
+        Err(problems) => {
+            let told = problems.iter();
+            report.extend(told.map(|problem| problem_diagnostic(problem, file, sources)));
             None
         }
     }

@@ -123,15 +123,19 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
 
-    fn def(spec: Value) -> InputDef {
+    fn def(spec: &Value) -> InputDef {
         let info = json!({"N": {"input": {"required": {"x": spec}}, "output": []}});
         let (catalog, warnings) = Catalog::from_object_info(&info);
         assert!(warnings.is_empty(), "{warnings:?}");
         catalog.node("N").unwrap().inputs[0].clone()
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "values made by `json!` are handed over"
+    )]
     fn fitted(spec: Value, value: Value) -> Result<Value, String> {
-        fit(&Datum::from(value), &def(spec))
+        fit(&Datum::from(value), &def(&spec))
     }
 
     #[test]

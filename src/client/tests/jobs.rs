@@ -326,6 +326,16 @@ async fn a_job_accepted_in_part_is_rejected_and_stopped() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_take_our_id_is_refused_and_its_job_stopped() {
+    let fake = Fake::new();
+    let connection = connect(&fake).await;
+    *fake.answer.lock().unwrap() = (200, json!({"prompt_id": "theirs", "number": 2}).to_string());
+    let refused = submit(&connection).await;
+    assert!(matches!(refused, Err(SubmitError::Refused(_))));
+    assert_eq!(fake.posted("cancel"), [json!("theirs")]);
+}
+
+#[tokio::test]
 async fn answers_to_a_submission_are_told_apart() {
     let fake = Fake::new();
     let connection = connect(&fake).await;

@@ -37,7 +37,7 @@ async fn a_port_where_nothing_listens_is_unreachable() {
     let error = client(&url).probe().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("no connection to {url}/api/system_stats: connection refused")
+        format!("no connection to {url}: connection refused")
     );
     let error = Connection::open(client(&url)).await.unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");

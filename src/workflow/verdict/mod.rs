@@ -16,7 +16,7 @@ pub use judge::judge;
 pub use types::{
     Assumed, FileOracle, JudgeOptions, ListedFiles, NodeError, NodeErrors, TopError, Verdict,
 };
-pub use validators::takes_any_input;
+pub use validators::{must_be_written, takes_any_input};
 
 #[cfg(test)]
 mod tests;

@@ -349,7 +349,7 @@ mod tests {
         assert!(Num::Int(1) < Num::Float(1.5));
         assert!(Num::Int(-1) > Num::Float(-1.5));
         assert!(Num::Int(2) < Num::Float(f64::INFINITY));
-        assert!(!(Num::Int(2) < Num::Float(f64::NAN)));
+        assert_eq!(Num::Int(2).partial_cmp(&Num::Float(f64::NAN)), None);
     }
 
     #[test]

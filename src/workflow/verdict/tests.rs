@@ -1,5 +1,10 @@
 //! The walk and the answer's shape, over a small catalog of our own.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "values made by `json!` are handed over"
+)]
+
 use serde_json::{Value, json};
 
 use super::{FileOracle, JudgeOptions, Verdict, judge};

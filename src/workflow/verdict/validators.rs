@@ -94,6 +94,11 @@ pub fn takes_any_input(class: &str) -> bool {
     Validator::of(class).is_some_and(|validator| validator.takes_all)
 }
 
+/// Whether an input must hold a value that is written there, since the class's own check is handed it before anything runs.
+pub fn must_be_written(class: &str, input: &str) -> bool {
+    Validator::of(class).is_some_and(|validator| validator.inputs.contains(&input))
+}
+
 /// What a class's own check says.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
@@ -121,10 +126,7 @@ impl Validator {
         files: &dyn FileOracle,
     ) -> Result<Checked, Exception> {
         for name in self.inputs {
-            if inputs
-                .get(*name)
-                .is_none_or(|v| super::judge::is_link_shaped(v))
-            {
+            if inputs.get(*name).is_none_or(super::judge::is_link_shaped) {
                 return Err(Exception {
                     kind: "TypeError",
                     text: format!(
