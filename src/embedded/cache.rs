@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use super::nodes::{self, Value};
 use super::walk;
 use crate::base::{ContentHash, Hasher, NodeId};
-use crate::workflow::{Graph, Node};
+use crate::workflow::{self, Graph, Node};
 
 /// What a node made.
 #[derive(Clone, Debug)]
@@ -133,7 +133,7 @@ fn key(
     inputs.sort_unstable_by_key(|(name, _)| *name);
     for (name, value) in inputs {
         part(name.as_bytes());
-        if let Some((from, slot)) = walk::link(value) {
+        if let Some((from, slot)) = workflow::is_link(value) {
             part(b"link");
             part(known.get(from)?.to_hex().as_bytes());
             part(&slot.to_le_bytes());

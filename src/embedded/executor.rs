@@ -15,14 +15,14 @@ use serde_json::{Map, Value as Json, json};
 
 use super::cache::{self, Made};
 use super::history::Ended;
-use super::lock;
+use super::state::lock;
 use super::nodes::{self, Call, Context, NodeError, Value};
 use super::queue::{Job, Next};
 use super::sockets::To;
 use super::state::{Server, now_ms};
-use super::walk::{self, Agenda};
+use super::walk::Agenda;
 use crate::base::{ContentHash, NodeId};
-use crate::workflow::Node;
+use crate::workflow::{self, Node};
 
 /// Works until the board stops.
 pub(super) fn work(server: &Server) {
@@ -226,7 +226,7 @@ impl<'a> Run<'a> {
     fn resolve<'n>(&self, node: &'n Node) -> Result<Vec<(&'n str, Value)>, NodeError> {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for (name, value) in &node.inputs {
-            let value = match walk::link(value) {
+            let value = match workflow::is_link(value) {
                 None => Value::Plain(value.clone()),
                 Some((from, slot)) => {
                     let outputs = self.made.get(from).map(|made| &*made.outputs);

@@ -67,6 +67,11 @@ impl Folders {
         })
     }
 
+    /// The folder that holds all three.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The folder as a path.
     pub(super) fn path(&self, folder: Folder) -> PathBuf {
         self.root.join(folder.name())

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::files::inside;
+use super::state::lock;
 
 /// What goes into a name beside the prefix itself.
 #[derive(Clone, Debug)]
@@ -173,7 +174,7 @@ pub(super) fn create(
     let stem = place.stem.replace("%batch_num%", &batch_index.to_string());
     let mut made_folder = false;
     loop {
-        let counter = super::lock(counters).next(place);
+        let counter = lock(counters).next(place);
         let name = format!("{stem}_{counter:05}_.png");
         let path = place.folder.join(&name);
         match OpenOptions::new().write(true).create_new(true).open(&path) {
@@ -181,7 +182,7 @@ pub(super) fn create(
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound && !made_folder => {
                 std::fs::create_dir_all(&place.folder).map_err(refuse(&place.folder))?;
-                super::lock(counters).forget(&place.folder);
+                lock(counters).forget(&place.folder);
                 made_folder = true;
             }
             Err(error) => return Err(refuse(&path)(error)),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use serde_json::{Map, Number, Value, json};
 
 use super::history::{Ended, History};
-use super::lock;
+use super::state::lock;
 use super::sockets::{self, Sockets, To};
 use crate::base::NodeId;
 use crate::workflow::Graph;

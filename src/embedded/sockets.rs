@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::lock;
+use super::state::lock;
 
 /// How many messages may wait for one client.
 const QUEUE: usize = 1 << 16;

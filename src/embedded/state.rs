@@ -1,6 +1,6 @@
 //! What all parts of one server share.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cache::Cache;
 use super::files::Folders;
@@ -56,4 +56,9 @@ impl Server {
 /// Milliseconds since 1970.
 pub(super) fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
+}
+
+/// Locks. A panic elsewhere does not matter: no lock is held while a node runs.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::answers::{empty, json, too_large, trouble};
 use super::files::{Folder, inside};
-use super::lock;
+use super::state::lock;
 use super::state::Server;
 use crate::base::{ContentHash, Hasher};
 

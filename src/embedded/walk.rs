@@ -2,22 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
-use serde_json::Value;
-
 use crate::base::NodeId;
-use crate::workflow::{Graph, Node};
-
-/// The node and the slot behind a link, `["4", 0]`. A value is a link when it looks like one, declared or not.
-pub(super) fn link(value: &Value) -> Option<(&str, i64)> {
-    match value.as_array()?.as_slice() {
-        [Value::String(node), Value::Number(slot)] => Some((node, slot.as_i64()?)),
-        _ => None,
-    }
-}
+use crate::workflow::{Graph, Node, is_link};
 
 /// The nodes that a node's links name, existing or not.
 pub(super) fn sources(node: &Node) -> impl Iterator<Item = &str> {
-    node.inputs.values().filter_map(link).map(|(from, _)| from)
+    node.inputs.values().filter_map(is_link).map(|(from, _)| from)
 }
 
 /// All nodes that are neither in nor behind a cycle, each after the nodes that it links to.
