@@ -71,6 +71,9 @@ impl Cache {
     /// Keeps a result. One larger than the limit is not kept.
     pub(super) fn put(&mut self, key: ContentHash, made: Made) {
         self.remove(key);
+        if made.weight() > self.limit {
+            return;
+        }
         self.clock += 1;
         self.bytes += made.weight();
         self.by_use.insert(self.clock, key);
@@ -160,9 +163,11 @@ mod tests {
     }
 
     fn key_of(value: Json, id: &str) -> Option<ContentHash> {
-        keys(&graph(value), &|name| Some(ContentHash::of(name.as_bytes())))
-            .get(id)
-            .copied()
+        keys(&graph(value), &|name| {
+            Some(ContentHash::of(name.as_bytes()))
+        })
+        .get(id)
+        .copied()
     }
 
     fn made(bytes: usize) -> Made {
@@ -232,6 +237,7 @@ mod tests {
         assert!(cache.get(a).is_some() && cache.get(c).is_some());
         cache.put(b, made(20_000));
         assert!(cache.get(b).is_none(), "too large to keep");
+        assert!(cache.get(a).is_some(), "and nothing makes room for it");
         cache.put(a, made(1));
         cache.clear();
         assert!(cache.get(a).is_none());

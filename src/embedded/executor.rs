@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,10 +16,10 @@ use serde_json::{Map, Value as Json, json};
 
 use super::cache::{self, Made};
 use super::history::Ended;
-use super::state::lock;
 use super::nodes::{self, Call, Context, NodeError, Value};
 use super::queue::{Job, Next};
 use super::sockets::To;
+use super::state::lock;
 use super::state::{Server, now_ms};
 use super::walk::Agenda;
 use crate::base::{ContentHash, NodeId};
@@ -128,7 +129,12 @@ impl<'a> Run<'a> {
             self.node(&id, &context, keys.get(&id).copied())?;
             agenda.finished(&id);
         }
-        match self.job.targets.iter().find(|id| !self.made.contains_key(*id)) {
+        match self
+            .job
+            .targets
+            .iter()
+            .find(|id| !self.made.contains_key(*id))
+        {
             Some(id) => Err(Stop::Failed(
                 id.clone(),
                 NodeError::new("DependencyCycleError", "the node depends on itself"),
@@ -169,6 +175,8 @@ impl<'a> Run<'a> {
         key: Option<ContentHash>,
     ) -> Result<(), Stop> {
         let job = self.job;
+        // Looked at before anybody hears of the node: who interrupts because it heard of this one stops the next.
+        let interrupted = job.interrupt.load(Ordering::Relaxed);
         *lock(&job.node) = Some(id.clone());
         self.progress(id, "running", &json!(0.0), &json!(1.0));
         self.send(
@@ -176,7 +184,7 @@ impl<'a> Run<'a> {
             "executing",
             json!({ "node": id, "display_node": id }),
         );
-        if job.interrupt.load(Ordering::Relaxed) {
+        if interrupted {
             return Err(Stop::Interrupted(id.clone()));
         }
         let made = self
@@ -196,12 +204,10 @@ impl<'a> Run<'a> {
 
     fn call(&mut self, id: &NodeId, context: &Context<'_>) -> Result<Made, NodeError> {
         self.current_inputs.clear();
-        let node = self
-            .job
-            .graph
-            .nodes
-            .get(id)
-            .ok_or_else(|| NodeError::new("NodeNotFoundError", format!("node {id} not found")))?;
+        let node =
+            self.job.graph.nodes.get(id).ok_or_else(|| {
+                NodeError::new("NodeNotFoundError", format!("node {id} not found"))
+            })?;
         let class = nodes::class(&node.class_type).ok_or_else(|| {
             let text = format!("node class `{}` is not known", node.class_type);
             NodeError::new("KeyError", text)
@@ -352,7 +358,10 @@ fn panicked(panic: &(dyn Any + Send)) -> NodeError {
 /// `prompt` and the members of `extra_pnginfo`, as saved pictures carry them.
 fn text_chunks(job: &Job) -> Vec<(String, String)> {
     let mut chunks = vec![("prompt".to_owned(), ascii_json(&json!(job.graph)))];
-    let extra = job.extra_data.get("extra_pnginfo").and_then(Json::as_object);
+    let extra = job
+        .extra_data
+        .get("extra_pnginfo")
+        .and_then(Json::as_object);
     for (name, value) in extra.into_iter().flatten() {
         chunks.push((name.clone(), ascii_json(value)));
     }
@@ -372,7 +381,8 @@ fn ascii_json(value: &Json) -> String {
         } else {
             let mut units = [0; 2];
             for unit in c.encode_utf16(&mut units) {
-                ascii.push_str(&format!("\\u{unit:04x}"));
+                // Writing to a string cannot fail.
+                let _ = write!(ascii, "\\u{unit:04x}");
             }
         }
     }

@@ -55,7 +55,9 @@ impl Folders {
             std::fs::create_dir_all(dir)?;
             (std::path::absolute(dir)?, None)
         } else {
-            let made = tempfile::Builder::new().prefix("kiln-embedded-").tempdir()?;
+            let made = tempfile::Builder::new()
+                .prefix("kiln-embedded-")
+                .tempdir()?;
             (made.path().to_path_buf(), Some(made))
         };
         for folder in [Folder::Input, Folder::Output, Folder::Temp] {
@@ -200,7 +202,10 @@ mod tests {
             split_annotation("sub/a.png [output]"),
             ("sub/a.png", Some(Folder::Output))
         );
-        assert_eq!(split_annotation("a.png [temp]"), ("a.png", Some(Folder::Temp)));
+        assert_eq!(
+            split_annotation("a.png [temp]"),
+            ("a.png", Some(Folder::Temp))
+        );
         assert_eq!(split_annotation("a.png [other]"), ("a.png [other]", None));
         assert_eq!(split_annotation("a.png"), ("a.png", None));
     }

@@ -78,8 +78,18 @@ impl Filter {
     /// The jobs of a moment that are asked for.
     pub(super) fn list(&self, snapshot: &Snapshot) -> Value {
         let mut jobs: Vec<Entry<'_>> = Vec::new();
-        jobs.extend(snapshot.pending.iter().map(|job| Entry::Waiting(job, "pending")));
-        jobs.extend(snapshot.running.iter().map(|job| Entry::Waiting(job, "in_progress")));
+        jobs.extend(
+            snapshot
+                .pending
+                .iter()
+                .map(|job| Entry::Waiting(job, "pending")),
+        );
+        jobs.extend(
+            snapshot
+                .running
+                .iter()
+                .map(|job| Entry::Waiting(job, "in_progress")),
+        );
         jobs.extend(snapshot.ended.iter().map(|ended| Entry::Ended(ended)));
         jobs.retain(|entry| self.wants(entry));
         let duration = |entry: &Entry<'_>| match entry {
@@ -251,7 +261,10 @@ fn excerpt(text: &str) -> Map<String, Value> {
 /// When a job started and ended.
 fn span(ended: &Ended) -> Option<(i64, i64)> {
     let time = |(_, data): &(&str, Value)| data.get("timestamp").and_then(Value::as_i64);
-    Some((time(ended.messages.first()?)?, time(ended.messages.last()?)?))
+    Some((
+        time(ended.messages.first()?)?,
+        time(ended.messages.last()?)?,
+    ))
 }
 
 fn workflow_id(job: &Job) -> Option<&str> {
@@ -293,7 +306,8 @@ mod tests {
 
     #[test]
     fn a_saved_file_stands_for_the_job_before_a_preview() {
-        let file = |kind: &str| json!({"images": [{"filename": "a", "subfolder": "", "type": kind}]});
+        let file =
+            |kind: &str| json!({"images": [{"filename": "a", "subfolder": "", "type": kind}]});
         let detail = detail(&Found::Ended(ended(
             "a",
             "execution_success",

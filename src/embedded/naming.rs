@@ -228,13 +228,20 @@ mod tests {
         assert_eq!(save(&counters, dir.path(), "a"), "a_00001_.png");
         std::fs::write(dir.path().join("a_00002_.png"), b"mine").unwrap();
         assert_eq!(save(&counters, dir.path(), "a"), "a_00003_.png");
-        assert_eq!(std::fs::read(dir.path().join("a_00002_.png")).unwrap(), b"mine");
+        assert_eq!(
+            std::fs::read(dir.path().join("a_00002_.png")).unwrap(),
+            b"mine"
+        );
     }
 
     #[test]
     fn a_prefix_may_hold_folders_and_variables() {
         let root = Path::new("/out");
-        let place = Place::of(root, "tok/%year%-%month%-%day%_%width%x%height%_%date:yyyy%", &picture());
+        let place = Place::of(
+            root,
+            "tok/%year%-%month%-%day%_%width%x%height%_%date:yyyy%",
+            &picture(),
+        );
         assert_eq!(
             place.unwrap(),
             Place {

@@ -33,7 +33,7 @@ pub(super) async fn submit(State(server): State<Arc<Server>>, request: Request) 
         Ok(Value::Array(_) | Value::String(_)) => Map::new(),
         Ok(_) | Err(_) => return trouble(),
     };
-    accept(&server, submitted).unwrap_or_else(|refusal| refusal.into_response())
+    accept(&server, submitted).unwrap_or_else(Refusal::into_response)
 }
 
 /// Why a prompt is not taken.
@@ -67,9 +67,9 @@ impl Refusal {
 
 fn accept(server: &Server, mut submitted: Map<String, Value>) -> Result<Response, Refusal> {
     let number = number(server, &submitted)?;
-    let prompt = submitted.remove("prompt").ok_or_else(|| {
-        Refusal::because("no_prompt", "No prompt provided", "No prompt provided")
-    })?;
+    let prompt = submitted
+        .remove("prompt")
+        .ok_or_else(|| Refusal::because("no_prompt", "No prompt provided", "No prompt provided"))?;
     let id = id(submitted.get("prompt_id"))?;
     let graph = workflow::from_request(prompt).map_err(|_| Refusal::Trouble)?;
     let targets = targets(submitted.get("partial_execution_targets"), &graph);

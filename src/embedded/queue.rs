@@ -9,8 +9,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use serde_json::{Map, Number, Value, json};
 
 use super::history::{Ended, History};
-use super::state::lock;
 use super::sockets::{self, Sockets, To};
+use super::state::lock;
 use crate::base::NodeId;
 use crate::workflow::Graph;
 
@@ -43,7 +43,13 @@ impl Job {
 
     /// The five members that `/queue` and `/history` show.
     pub(super) fn tuple(&self) -> Value {
-        json!([self.number, self.id, self.graph, self.extra_data, self.targets])
+        json!([
+            self.number,
+            self.id,
+            self.graph,
+            self.extra_data,
+            self.targets
+        ])
     }
 
     fn key(&self, arrival: u64) -> Key {
@@ -169,7 +175,11 @@ impl Board {
     /// Moves a job from the running ones to the history.
     pub(super) fn done(&self, ended: Ended) {
         let mut inner = lock(&self.inner);
-        if let Some(at) = inner.running.iter().position(|job| Arc::ptr_eq(job, &ended.job)) {
+        if let Some(at) = inner
+            .running
+            .iter()
+            .position(|job| Arc::ptr_eq(job, &ended.job))
+        {
             inner.running.remove(at);
         }
         inner.history.insert(ended);
@@ -241,7 +251,10 @@ impl Board {
     /// The running and the waiting jobs.
     pub(super) fn queued(&self) -> (Vec<Arc<Job>>, Vec<Arc<Job>>) {
         let inner = lock(&self.inner);
-        (inner.running.clone(), inner.pending.values().cloned().collect())
+        (
+            inner.running.clone(),
+            inner.pending.values().cloned().collect(),
+        )
     }
 
     /// All jobs.
@@ -365,7 +378,10 @@ pub(super) mod tests {
         assert!(!board.cancel("runs"), "it is already being interrupted");
         assert!(running.interrupt.load(Ordering::Relaxed));
         assert!(board.cancel("waits"));
-        assert!(board.find("waits").is_none(), "a removed job leaves no trace");
+        assert!(
+            board.find("waits").is_none(),
+            "a removed job leaves no trace"
+        );
         assert!(!board.cancel("unknown"));
     }
 

@@ -174,7 +174,12 @@ async fn all_history(
     State(server): Shared,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
-    let number = |name: &str| query.get(name).map(|text| text.trim().parse::<i64>()).transpose();
+    let number = |name: &str| {
+        query
+            .get(name)
+            .map(|text| text.trim().parse::<i64>())
+            .transpose()
+    };
     let (Ok(max_items), Ok(offset)) = (number("max_items"), number("offset")) else {
         return trouble();
     };
@@ -227,10 +232,7 @@ async fn list_jobs(
 async fn one_job(State(server): Shared, Path(id): Path<String>) -> Response {
     match server.board.find(&id) {
         Some(found) => answers::json(&jobs::detail(&found)),
-        None => json_with(
-            StatusCode::NOT_FOUND,
-            &json!({ "error": "Job not found" }),
-        ),
+        None => json_with(StatusCode::NOT_FOUND, &json!({ "error": "Job not found" })),
     }
 }
 
@@ -240,9 +242,8 @@ async fn cancel_job(State(server): Shared, Path(id): Path<String>) -> Response {
 
 async fn cancel_jobs(State(server): Shared, request: Request) -> Response {
     let refuse = |error: Value| json_with(StatusCode::BAD_REQUEST, &error);
-    let request = match object(request).await {
-        Ok(request) => request,
-        Err(_) => return refuse(json!({ "error": "Invalid JSON body" })),
+    let Ok(request) = object(request).await else {
+        return refuse(json!({ "error": "Invalid JSON body" }));
     };
     let Some(ids) = request.get("job_ids").and_then(Value::as_array) else {
         return refuse(json!({ "error": "job_ids must be a list" }));

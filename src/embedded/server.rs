@@ -15,10 +15,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::empty;
+use super::executor;
 use super::files::Folders;
 use super::routes;
 use super::state::Server;
-use super::executor;
 
 /// How long requests that are still being answered may take once the server stops.
 const GRACE: Duration = Duration::from_secs(2);

@@ -88,7 +88,11 @@ impl Sockets {
     }
 
     /// Takes a client in; `first` messages are queued before any other.
-    pub(super) fn register(&self, sid: String, first: impl IntoIterator<Item = Message>) -> Registered {
+    pub(super) fn register(
+        &self,
+        sid: String,
+        first: impl IntoIterator<Item = Message>,
+    ) -> Registered {
         let connection = self.connections.fetch_add(1, Ordering::Relaxed);
         let (sender, queue) = mpsc::channel(QUEUE);
         for message in first {
@@ -111,7 +115,10 @@ impl Sockets {
 
     fn leave(&self, sid: &str, connection: u64) {
         let mut clients = lock(&self.clients);
-        if clients.get(sid).is_some_and(|client| client.connection == connection) {
+        if clients
+            .get(sid)
+            .is_some_and(|client| client.connection == connection)
+        {
             clients.remove(sid);
         }
     }
@@ -133,14 +140,16 @@ impl Sockets {
                     let _ = out.send(Message::Close(None)).await;
                     break;
                 }
-                message = client.queue.recv(), if !replaced => match message {
-                    Some(message) => send_all(&mut out, message, &mut client.queue).await,
-                    None => {
+                message = client.queue.recv(), if !replaced => {
+                    if let Some(message) = message {
+                        send_all(&mut out, message, &mut client.queue).await
+                    } else if self.overflowed(&client) {
+                        break;
+                    } else {
                         replaced = true;
-                        if self.overflowed(&client) { break; }
                         Ok(())
                     }
-                },
+                }
                 message = inbound.next() => match message {
                     Some(Ok(Message::Text(message))) => match reply(&message, &mut greeted) {
                         Some(reply) => out.send(reply).await,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest, Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use serde_json::json;
 use tempfile::NamedTempFile;
@@ -15,8 +15,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::answers::{empty, json, too_large, trouble};
 use super::files::{Folder, inside};
-use super::state::lock;
 use super::state::Server;
+use super::state::lock;
 use crate::base::{ContentHash, Hasher};
 
 /// A form as far as the server understands it.
@@ -100,10 +100,11 @@ async fn read(server: &Server, mut multipart: Multipart) -> Result<Form, Refusal
 }
 
 async fn receive(server: &Server, mut field: Field<'_>) -> Result<Sent, Refusal> {
-    let name = match field.file_name() {
-        None | Some("") => return Err(trouble().into()),
-        Some(name) => name.to_owned(),
-    };
+    let disposition = field.headers().get(header::CONTENT_DISPOSITION);
+    let name = disposition
+        .and_then(|value| file_name(value.as_bytes()))
+        .filter(|name| !name.is_empty())
+        .ok_or_else(trouble)?;
     let content = server.folders.scratch()?;
     let mut file = tokio::fs::File::from_std(content.reopen()?);
     let mut hasher = Hasher::default();
@@ -119,6 +120,63 @@ async fn receive(server: &Server, mut field: Field<'_>) -> Result<Sent, Refusal>
         hash,
         size,
     })
+}
+
+/// The name in a `Content-Disposition`: `filename*=utf-8''…` before `filename="…"`, whose percent signs stay and whose `\"` is a quote.
+fn file_name(disposition: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(disposition);
+    let mut plain = None;
+    let mut rest = &*text;
+    while let Some((_, parameters)) = rest.split_once(';') {
+        let (name, value) = parameters.split_once('=')?;
+        let (value, after) = parameter(value);
+        match name.trim().to_ascii_lowercase().as_str() {
+            "filename*" => {
+                let (charset, encoded) = value.split_once("''")?;
+                if charset.eq_ignore_ascii_case("utf-8") {
+                    return Some(percent_decoded(encoded));
+                }
+            }
+            "filename" => plain = Some(value),
+            _ => {}
+        }
+        rest = after;
+    }
+    plain
+}
+
+/// The value of a parameter, quoted or not, and what comes after it.
+fn parameter(text: &str) -> (String, &str) {
+    let text = text.trim_start();
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(';').unwrap_or(text.len());
+        return (text[..end].trim_end().to_owned(), &text[end..]);
+    };
+    let mut value = String::new();
+    let mut chars = quoted.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return (value, &quoted[at + 1..]),
+            '\\' => value.extend(chars.next().map(|(_, escaped)| escaped)),
+            c => value.push(c),
+        }
+    }
+    (value, "")
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = after
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = &after[if escaped.is_some() { 2 } else { 0 }..];
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Finds the file its place and tells it.
@@ -168,8 +226,7 @@ fn free_name(folder: &Path, name: &mut String, hash: ContentHash, size: u64) -> 
         let Ok(about) = std::fs::metadata(&path) else {
             return (path, false);
         };
-        if about.len() == size
-            && ContentHash::of_file(&path).is_ok_and(|(known, _)| known == hash)
+        if about.len() == size && ContentHash::of_file(&path).is_ok_and(|(known, _)| known == hash)
         {
             return (path, true);
         }
@@ -187,4 +244,35 @@ fn publish(content: NamedTempFile, target: &Path) -> std::io::Result<()> {
     }
     content.persist(target).map_err(|error| error.error)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_aiohttp_reads_them() {
+        for (parameters, name) in [
+            (r#"filename="Ünïcode 图.png""#, Some("Ünïcode 图.png")),
+            ("filename*=utf-8''%C3%9Cn%202.png", Some("Ün 2.png")),
+            (
+                r#"filename="plain.png"; filename*=utf-8''%C3%9Cboth.png"#,
+                Some("Üboth.png"),
+            ),
+            (r#"filename="we\"ird;.png"; x=y"#, Some("we\"ird;.png")),
+            (r#"filename="a%20b.png""#, Some("a%20b.png")),
+            (r#"filename="x\\y.png""#, Some("x\\y.png")),
+            ("filename=bare.png", Some("bare.png")),
+            (r#"filename="""#, Some("")),
+            (r#"foo="x""#, None),
+            ("filename*=utf-8''%C3%", Some("\u{fffd}%")),
+        ] {
+            let disposition = format!("form-data; name=\"image\"; {parameters}");
+            assert_eq!(
+                file_name(disposition.as_bytes()).as_deref(),
+                name,
+                "{parameters}"
+            );
+        }
+    }
 }

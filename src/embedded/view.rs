@@ -135,7 +135,10 @@ async fn file(path: &Path, headers: &HeaderMap) -> std::io::Result<Response> {
     let kind = content_type(name);
     if ACTIVE.contains(&kind) {
         set(header::CONTENT_TYPE, "application/octet-stream");
-        set(header::CONTENT_DISPOSITION, &disposition("attachment; ", name));
+        set(
+            header::CONTENT_DISPOSITION,
+            &disposition("attachment; ", name),
+        );
     } else {
         set(header::CONTENT_TYPE, kind);
         set(header::CONTENT_DISPOSITION, &disposition("", name));
@@ -146,7 +149,13 @@ async fn file(path: &Path, headers: &HeaderMap) -> std::io::Result<Response> {
 fn disposition(kind: &str, name: &str) -> String {
     let quoted: String = name
         .chars()
-        .map(|c| if c == '"' || c == '\\' || c.is_control() { '_' } else { c })
+        .map(|c| {
+            if c == '"' || c == '\\' || c.is_control() {
+                '_'
+            } else {
+                c
+            }
+        })
         .collect();
     format!("{kind}filename=\"{quoted}\"")
 }
@@ -236,8 +245,7 @@ fn picture(path: &Path, preview: Option<&str>, channel: Option<&str>) -> Option<
         let (format, quality) = preview.rsplit_once(';').unwrap_or((preview, "90"));
         if format.starts_with("jpeg") && channel != Some("a") {
             let quality = quality.parse::<u8>().unwrap_or(90).clamp(1, 100);
-            let encoder =
-                image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, quality);
+            let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, quality);
             picture.to_rgb8().write_with_encoder(encoder).ok()?;
             "image/jpeg"
         } else {
@@ -319,7 +327,10 @@ mod tests {
         let now = validators();
         let unchanged = |name, value: &str| now.unchanged(&headers(&[(name, value)]));
         assert!(unchanged(header::IF_NONE_MATCH, &now.etag));
-        assert!(unchanged(header::IF_NONE_MATCH, "\"a\", *".trim_start_matches("\"a\", ")));
+        assert!(unchanged(
+            header::IF_NONE_MATCH,
+            "\"a\", *".trim_start_matches("\"a\", ")
+        ));
         assert!(!unchanged(header::IF_NONE_MATCH, "\"other\""));
         assert!(unchanged(header::IF_MODIFIED_SINCE, &now.modified));
         assert!(!unchanged(

@@ -7,7 +7,10 @@ use crate::workflow::{Graph, Node, is_link};
 
 /// The nodes that a node's links name, existing or not.
 pub(super) fn sources(node: &Node) -> impl Iterator<Item = &str> {
-    node.inputs.values().filter_map(is_link).map(|(from, _)| from)
+    node.inputs
+        .values()
+        .filter_map(is_link)
+        .map(|(from, _)| from)
 }
 
 /// All nodes that are neither in nor behind a cycle, each after the nodes that it links to.
@@ -198,7 +201,12 @@ mod tests {
         graph
     }
 
-    fn order(links: &[(&str, &[&str])], targets: &[&str], done: &[&str], outputs: &[&str]) -> Vec<String> {
+    fn order(
+        links: &[(&str, &[&str])],
+        targets: &[&str],
+        done: &[&str],
+        outputs: &[&str],
+    ) -> Vec<String> {
         let targets: Vec<NodeId> = targets.iter().map(|id| (*id).into()).collect();
         let mut agenda = Agenda::new(&graph(links), &targets, &|id| done.contains(&id), &|id| {
             outputs.contains(&id)
@@ -214,12 +222,7 @@ mod tests {
 
     #[test]
     fn an_output_runs_as_soon_as_it_is_ready() {
-        let links: &[(&str, &[&str])] = &[
-            ("1", &[]),
-            ("2", &["1"]),
-            ("3", &[]),
-            ("4", &["3"]),
-        ];
+        let links: &[(&str, &[&str])] = &[("1", &[]), ("2", &["1"]), ("3", &[]), ("4", &["3"])];
         assert_eq!(
             order(links, &["4", "2"], &[], &["2", "4"]),
             ["3", "4", "1", "2"]
@@ -228,12 +231,7 @@ mod tests {
 
     #[test]
     fn only_what_the_targets_need_runs_and_nothing_that_is_done() {
-        let links: &[(&str, &[&str])] = &[
-            ("1", &[]),
-            ("2", &["1"]),
-            ("3", &["2"]),
-            ("9", &[]),
-        ];
+        let links: &[(&str, &[&str])] = &[("1", &[]), ("2", &["1"]), ("3", &["2"]), ("9", &[])];
         assert_eq!(order(links, &["3"], &[], &["3"]), ["1", "2", "3"]);
         assert_eq!(order(links, &["3"], &["2"], &["3"]), ["3"]);
         assert_eq!(order(links, &["3"], &["1", "2", "3"], &["3"]), [""; 0]);
@@ -276,8 +274,7 @@ mod tests {
             },
         );
         assert_eq!(sources_first(&graph).len(), ids.len());
-        let mut agenda =
-            Agenda::new(&graph, &["0".into()], &|_| false, &|id| id == "0").unwrap();
+        let mut agenda = Agenda::new(&graph, &["0".into()], &|_| false, &|id| id == "0").unwrap();
         let mut count = 0;
         while let Some(id) = agenda.next() {
             agenda.finished(&id);

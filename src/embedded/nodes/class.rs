@@ -119,9 +119,8 @@ impl Call<'_> {
     /// # Errors
     /// When it is absent, which only an input that the server's validation did not see can be.
     pub(crate) fn value(&self, name: &str) -> Result<&Value, NodeError> {
-        self.optional(name).ok_or_else(|| {
-            NodeError::new("TypeError", format!("the input `{name}` is missing"))
-        })
+        self.optional(name)
+            .ok_or_else(|| NodeError::new("TypeError", format!("the input `{name}` is missing")))
     }
 
     /// An input that may be absent.
@@ -234,7 +233,8 @@ impl Class {
             .into_iter()
             .flatten()
             .map(|(section, inputs)| {
-                let names: Vec<&String> = inputs.as_object().into_iter().flat_map(Map::keys).collect();
+                let names: Vec<&String> =
+                    inputs.as_object().into_iter().flat_map(Map::keys).collect();
                 (section.clone(), json!(names))
             })
             .collect();

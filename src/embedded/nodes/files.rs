@@ -68,11 +68,16 @@ pub(super) const CLASSES: &[Class] = &[
 
 fn load(call: &Call<'_>) -> Result<Made, NodeError> {
     let name = call.text("image")?;
-    let path = call.context.folders.annotated(name).ok_or_else(|| {
-        NodeError::new("ValueError", format!("`{name}` leaves its folder"))
-    })?;
+    let path = call
+        .context
+        .folders
+        .annotated(name)
+        .ok_or_else(|| NodeError::new("ValueError", format!("`{name}` leaves its folder")))?;
     let bytes = std::fs::read(&path).map_err(|error| {
-        NodeError::new("FileNotFoundError", format!("cannot read `{name}`: {error}"))
+        NodeError::new(
+            "FileNotFoundError",
+            format!("cannot read `{name}`: {error}"),
+        )
     })?;
     let loaded = pixels::decode(&bytes).map_err(|error| {
         let kind = NodeError::from(error);
@@ -95,7 +100,8 @@ fn save(call: &Call<'_>, folder: Folder, prefix: &str) -> Result<Made, NodeError
         height: images.height(),
         now: jiff::Zoned::now(),
     };
-    let place = Place::of(&context.folders.path(folder), prefix, &picture).map_err(naming_error)?;
+    let place = Place::of(&context.folders.path(folder), prefix, &picture)
+        .map_err(|error| naming_error(&error))?;
     let chunks: Vec<(&str, &str)> = context
         .chunks
         .iter()
@@ -104,12 +110,15 @@ fn save(call: &Call<'_>, folder: Folder, prefix: &str) -> Result<Made, NodeError
     let mut files = Vec::with_capacity(images.batch());
     for index in 0..images.batch() {
         let png = pixels::encode_png(images, index, &chunks)?;
-        let (filename, mut file) =
-            naming::create(context.counters, &place, index).map_err(naming_error)?;
+        let (filename, mut file) = naming::create(context.counters, &place, index)
+            .map_err(|error| naming_error(&error))?;
         file.write_all(&png).map_err(|error| {
             // A file that is not whole must not be taken for one.
             let _ = std::fs::remove_file(place.folder.join(&filename));
-            NodeError::new("OSError", format!("`{filename}` cannot be written: {error}"))
+            NodeError::new(
+                "OSError",
+                format!("`{filename}` cannot be written: {error}"),
+            )
         })?;
         files.push(json!({
             "filename": filename,
@@ -123,7 +132,7 @@ fn save(call: &Call<'_>, folder: Folder, prefix: &str) -> Result<Made, NodeError
     })
 }
 
-fn naming_error(error: NamingError) -> NodeError {
+fn naming_error(error: &NamingError) -> NodeError {
     let exception = match error {
         NamingError::Outside { .. } => "Exception",
         NamingError::Io { .. } => "OSError",
