@@ -1,5 +1,7 @@
 //! What `/object_info` and `/models` say, and the same as a [`Catalog`] for validation.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use super::nodes;
@@ -44,8 +46,25 @@ pub(super) fn object_info(pictures: &[String]) -> Value {
     Value::Object(classes)
 }
 
+/// The classes as validation reads them. Which input files there are, it asks the folders.
+pub(super) static CATALOG: LazyLock<Catalog> =
+    LazyLock::new(|| Catalog::from_object_info(&object_info(&[])).0);
+
 /// The classes of the embedded server, without starting one. No input files are known.
 pub fn catalog() -> Catalog {
-    let (catalog, _) = Catalog::from_object_info(&object_info(&[]));
-    catalog
+    CATALOG.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_can_be_validated() {
+        let (catalog, warnings) = Catalog::from_object_info(&object_info(&["a.png".into()]));
+        assert_eq!(warnings, [""; 0]);
+        for class in nodes::classes() {
+            assert!(catalog.node(class.name).is_some(), "{}", class.name);
+        }
+    }
 }

@@ -9,12 +9,11 @@ use axum::response::Response;
 use serde_json::{Map, Number, Value, json};
 
 use super::answers::{json_with, trouble};
-use super::catalog::object_info;
+use super::catalog::CATALOG;
 use super::queue::Job;
 use super::routes::{body, truthy};
 use super::state::{Server, now_ms};
 use crate::base::NodeId;
-use crate::catalog::Catalog;
 use crate::workflow::verdict::{self, FileOracle, JudgeOptions};
 use crate::workflow::{self, Graph};
 
@@ -75,10 +74,9 @@ fn accept(server: &Server, mut submitted: Map<String, Value>) -> Result<Response
     let targets = targets(submitted.get("partial_execution_targets"), &graph);
     let created = now_ms();
     let extra_data = extra_data(&mut submitted, created)?;
-    let (catalog, _) = Catalog::from_object_info(&object_info(&[]));
     let verdict = verdict::judge(
         &graph,
-        &catalog,
+        &CATALOG,
         &JudgeOptions {
             targets: targets.as_deref(),
             files: &Files(server),
