@@ -42,7 +42,7 @@ impl Folder {
 pub(super) struct Folders {
     root: PathBuf,
     /// Removes everything when the server is gone; absent when the user named the folder.
-    _temporary: Option<tempfile::TempDir>,
+    temporary: Option<tempfile::TempDir>,
 }
 
 impl Folders {
@@ -65,7 +65,7 @@ impl Folders {
         }
         Ok(Self {
             root,
-            _temporary: temporary,
+            temporary,
         })
     }
 
@@ -77,6 +77,14 @@ impl Folders {
     /// The folder as a path.
     pub(super) fn path(&self, folder: Folder) -> PathBuf {
         self.root.join(folder.name())
+    }
+
+    /// Removes everything, if the folder was made for this server alone.
+    pub(super) fn discard(&self) {
+        if self.temporary.is_some() {
+            // What cannot be removed now is tried again when this is dropped.
+            let _ = std::fs::remove_dir_all(&self.root);
+        }
     }
 
     /// A nameless place for a file that is still arriving, on the same file system as the folders.
@@ -222,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_temporary_folder_goes_with_the_server() {
+    fn atemporary_folder_goes_with_the_server() {
         let folders = Folders::open(None).unwrap();
         let input = folders.path(Folder::Input);
         assert!(input.is_dir());

@@ -68,7 +68,7 @@ pub enum StartError {
     Worker(std::io::Error),
 }
 
-/// A running server. Dropping it stops it too, without waiting.
+/// A running server. Dropping it stops it too: what executes is waited for, what is being answered is not.
 #[derive(Debug)]
 pub struct Embedded {
     address: SocketAddr,
@@ -146,14 +146,8 @@ impl Embedded {
         {
             task.abort();
         }
-        let workers = std::mem::take(&mut self.workers);
-        // A node that is being computed is waited for; nothing can fail here but the waiting itself.
-        let _ = tokio::task::spawn_blocking(move || {
-            for worker in workers {
-                let _ = worker.join();
-            }
-        })
-        .await;
+        // Dropping waits for a node that is being computed, which must not hold up the runtime.
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
     }
 
     fn stop(&self) {
@@ -166,6 +160,11 @@ impl Embedded {
 impl Drop for Embedded {
     fn drop(&mut self) {
         self.stop();
+        for worker in self.workers.drain(..) {
+            // A worker has nothing to say, not even of a panic.
+            let _ = worker.join();
+        }
+        self.server.folders.discard();
     }
 }
 

@@ -5,8 +5,8 @@
 //! from it.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use futures_util::{SinkExt, StreamExt};
@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::state::lock;
 
-/// How many messages may wait for one client.
-const QUEUE: usize = 1 << 16;
+/// How many bytes may wait for one client.
+const QUEUE: usize = 64 * 1024 * 1024;
 
 /// The largest message taken from a client, in bytes.
 pub(super) const INBOUND_LIMIT: usize = 4 * 1024 * 1024;
@@ -44,7 +44,17 @@ pub(super) struct Sockets {
 #[derive(Debug)]
 struct Client {
     connection: u64,
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::UnboundedSender<Message>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Client {
+    /// Queues a message. Not when too much waits already, or nobody listens any more.
+    fn push(&self, message: Message) -> bool {
+        let length = length(&message);
+        self.waiting.fetch_add(length, Ordering::Relaxed) + length <= QUEUE
+            && self.queue.send(message).is_ok()
+    }
 }
 
 /// A registered connection's end of the queue.
@@ -52,7 +62,14 @@ struct Client {
 pub(super) struct Registered {
     sid: String,
     connection: u64,
-    queue: mpsc::Receiver<Message>,
+    queue: mpsc::UnboundedReceiver<Message>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Registered {
+    fn taken(&self, message: &Message) {
+        self.waiting.fetch_sub(length(message), Ordering::Relaxed);
+    }
 }
 
 impl Sockets {
@@ -76,13 +93,13 @@ impl Sockets {
         match target {
             Some(sid) => {
                 if let Some(client) = clients.get(sid)
-                    && client.queue.try_send(message).is_err()
+                    && !client.push(message)
                 {
                     clients.remove(sid);
                 }
             }
             None => {
-                clients.retain(|_, client| client.queue.try_send(message.clone()).is_ok());
+                clients.retain(|_, client| client.push(message.clone()));
             }
         }
     }
@@ -94,22 +111,22 @@ impl Sockets {
         first: impl IntoIterator<Item = Message>,
     ) -> Registered {
         let connection = self.connections.fetch_add(1, Ordering::Relaxed);
-        let (sender, queue) = mpsc::channel(QUEUE);
+        let (sender, queue) = mpsc::unbounded_channel();
+        let waiting = Arc::<AtomicUsize>::default();
+        let client = Client {
+            connection,
+            queue: sender,
+            waiting: Arc::clone(&waiting),
+        };
         for message in first {
-            // The queue is new and far longer than what is put in here.
-            let _ = sender.try_send(message);
+            client.push(message);
         }
-        lock(&self.clients).insert(
-            sid.clone(),
-            Client {
-                connection,
-                queue: sender,
-            },
-        );
+        lock(&self.clients).insert(sid.clone(), client);
         Registered {
             sid,
             connection,
             queue,
+            waiting,
         }
     }
 
@@ -142,7 +159,7 @@ impl Sockets {
                 }
                 message = client.queue.recv(), if !replaced => {
                     if let Some(message) = message {
-                        send_all(&mut out, message, &mut client.queue).await
+                        send_all(&mut out, message, &mut client).await
                     } else if self.overflowed(&client) {
                         break;
                     } else {
@@ -177,10 +194,12 @@ impl Sockets {
 async fn send_all(
     out: &mut (impl SinkExt<Message, Error = axum::Error> + Unpin),
     first: Message,
-    queue: &mut mpsc::Receiver<Message>,
+    client: &mut Registered,
 ) -> Result<(), axum::Error> {
+    client.taken(&first);
     out.feed(first).await?;
-    while let Ok(next) = queue.try_recv() {
+    while let Ok(next) = client.queue.try_recv() {
+        client.taken(&next);
         out.feed(next).await?;
     }
     out.flush().await
@@ -206,6 +225,14 @@ pub(super) fn features() -> Value {
         "node_replacements": false,
         "assets": false,
     })
+}
+
+fn length(message: &Message) -> usize {
+    match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+        Message::Close(_) => 0,
+    }
 }
 
 /// A text frame.
@@ -261,6 +288,23 @@ mod tests {
         sockets.send(To::Everyone, "two", &json!({}));
         assert!(kinds(&mut old).is_empty());
         assert_eq!(kinds(&mut new), ["one", "two"]);
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_let_go_and_delays_nobody() {
+        let sockets = Sockets::default();
+        let mut stuck = sockets.register("stuck".into(), []);
+        let mut fine = sockets.register("fine".into(), []);
+        let large = json!("x".repeat(QUEUE / 4));
+        for _ in 0..6 {
+            sockets.send(To::Everyone, "large", &large);
+            while let Ok(message) = fine.queue.try_recv() {
+                fine.taken(&message);
+            }
+        }
+        assert!(sockets.overflowed(&stuck));
+        assert!(!sockets.overflowed(&fine));
+        assert_eq!(kinds(&mut stuck).len(), 3);
     }
 
     #[test]

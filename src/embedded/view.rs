@@ -85,7 +85,11 @@ async fn file(path: &Path, headers: &HeaderMap) -> std::io::Result<Response> {
     let mut file = tokio::fs::File::open(path).await?;
     let about = file.metadata().await?;
     let size = about.len();
-    let validators = Validators::of(about.modified().unwrap_or(UNIX_EPOCH), size);
+    let validators = Validators::of(
+        about.modified().unwrap_or(UNIX_EPOCH),
+        size,
+        file_number(&about),
+    );
     let name = path
         .file_name()
         .and_then(|n| n.to_str())
@@ -160,6 +164,14 @@ fn disposition(kind: &str, name: &str) -> String {
     format!("{kind}filename=\"{quoted}\"")
 }
 
+/// Tells a file from one that took its name within the same tick of the clock.
+fn file_number(about: &std::fs::Metadata) -> u64 {
+    #[cfg(unix)]
+    return std::os::unix::fs::MetadataExt::ino(about);
+    #[cfg(not(unix))]
+    0
+}
+
 /// What tells one state of a file from another.
 struct Validators {
     etag: String,
@@ -177,12 +189,12 @@ enum Range {
 }
 
 impl Validators {
-    fn of(modified: SystemTime, size: u64) -> Self {
+    fn of(modified: SystemTime, size: u64, number: u64) -> Self {
         let since = modified
             .duration_since(UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);
         Self {
-            etag: format!("\"{:x}-{size:x}\"", since.as_nanos()),
+            etag: format!("\"{:x}-{size:x}-{number:x}\"", since.as_nanos()),
             modified: httpdate::fmt_http_date(modified),
             time: UNIX_EPOCH + Duration::from_secs(since.as_secs()),
         }
@@ -287,7 +299,7 @@ mod tests {
     use super::*;
 
     fn validators() -> Validators {
-        Validators::of(UNIX_EPOCH + Duration::from_millis(1_795_311_785_093), 93)
+        Validators::of(UNIX_EPOCH + Duration::from_millis(1_795_311_785_093), 93, 7)
     }
 
     fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
