@@ -102,7 +102,12 @@ pub(super) struct CheckArgs {
     pub(super) files: Vec<PathBuf>,
 
     /// Check against this server: a name from kiln.yaml, `local`, `embedded`, or a URL
-    #[arg(long, value_name = "NAME|URL", env = "KILN_SERVER", conflicts_with = "catalog")]
+    #[arg(
+        long,
+        value_name = "NAME|URL",
+        env = "KILN_SERVER",
+        conflicts_with = "catalog"
+    )]
     pub(super) server: Option<String>,
 
     /// Check against a saved GET /object_info answer, offline

@@ -51,7 +51,11 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
         }
     }
     if args.output == TextOrJson::Text && args.files.len() > 1 {
-        let _ = writeln!(anstream::stderr(), "{good} of {} files are fine", args.files.len());
+        let _ = writeln!(
+            anstream::stderr(),
+            "{good} of {} files are fine",
+            args.files.len()
+        );
     }
     worst
 }
@@ -84,7 +88,9 @@ fn load_catalog(path: &Path) -> Result<Arc<Catalog>, Exit> {
             Ok(Arc::new(catalog))
         }
         Err(diagnostic) => {
-            let report = Report { items: vec![*diagnostic] };
+            let report = Report {
+                items: vec![*diagnostic],
+            };
             tell(&report, &crate::diagnostic::SourceMap::default());
             Err(Exit::of_report(&report))
         }
@@ -100,7 +106,12 @@ fn tell_file(file: &Path, found: &FileReport) {
 }
 
 fn print_json(file: &Path, found: &FileReport) -> std::io::Result<()> {
-    let diagnostics: Vec<_> = found.report.items.iter().map(|d| to_json(d, &found.sources)).collect();
+    let diagnostics: Vec<_> = found
+        .report
+        .items
+        .iter()
+        .map(|d| to_json(d, &found.sources))
+        .collect();
     let line = json!({
         "file": file.display().to_string(),
         "accepted": found.accepted,

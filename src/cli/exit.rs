@@ -24,7 +24,9 @@ pub(super) enum Exit {
 impl Exit {
     pub(super) fn from_clap(error: &clap::Error) -> Self {
         match error.kind() {
-            clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion => Self::Done,
+            clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion => {
+                Self::Done
+            }
             _ => Self::Usage,
         }
     }

@@ -22,6 +22,8 @@ pub(super) fn explain(args: &ExplainArgs) -> Exit {
     }
     let near = did_you_mean(wanted, codes::ALL.iter().map(|c| c.id));
     let hint = near.map_or_else(String::new, |code| format!(", did you mean `{code}`?"));
-    complain(&format!("there is no code `{wanted}`{hint}; `kiln explain` alone lists them all"));
+    complain(&format!(
+        "there is no code `{wanted}`{hint}; `kiln explain` alone lists them all"
+    ));
     Exit::Usage
 }

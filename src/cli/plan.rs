@@ -25,7 +25,12 @@ impl PlanFlags {
 }
 
 pub(super) fn plan(args: &PlanArgs) -> Exit {
-    let Loaded { plan, sources, report, .. } = session::load(&args.plan.request(&args.file));
+    let Loaded {
+        plan,
+        sources,
+        report,
+        ..
+    } = session::load(&args.plan.request(&args.file));
     tell(&report, &sources);
     let Some(plan) = plan else {
         return Exit::of_report(&report);

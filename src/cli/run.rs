@@ -23,14 +23,19 @@ fn reporter(output: TextOrJson) -> Box<dyn Reporter> {
         TextOrJson::Json => Box::new(JsonReporter::new(std::io::stdout())),
         TextOrJson::Text => {
             let stderr = std::io::stderr();
-            let width = stderr
-                .is_terminal()
-                .then(|| terminal_size::terminal_size_of(&stderr).map_or(80, |(width, _)| usize::from(width.0)));
+            let width = stderr.is_terminal().then(|| {
+                terminal_size::terminal_size_of(&stderr)
+                    .map_or(80, |(width, _)| usize::from(width.0))
+            });
             let terminal = Terminal {
                 live: width.filter(|_| std::env::var_os("CI").is_none()),
                 shared: stderr.is_terminal() && std::io::stdout().is_terminal(),
             };
-            Box::new(TerminalReporter::new(anstream::stderr(), std::io::stdout(), terminal))
+            Box::new(TerminalReporter::new(
+                anstream::stderr(),
+                std::io::stdout(),
+                terminal,
+            ))
         }
     }
 }

@@ -7,7 +7,10 @@ use super::exit::{Exit, complain};
 use crate::embedded;
 
 pub(super) fn serve(args: &ServeArgs) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("could not start: {error}"));
@@ -27,7 +30,11 @@ pub(super) fn serve(args: &ServeArgs) -> Exit {
                 return Exit::Report(5);
             }
         };
-        let _ = writeln!(anstream::stderr(), "kiln's embedded server is at {}; Ctrl-C ends it", server.url());
+        let _ = writeln!(
+            anstream::stderr(),
+            "kiln's embedded server is at {}; Ctrl-C ends it",
+            server.url()
+        );
         stopped().await;
         server.shutdown().await;
         Exit::Done

@@ -10,8 +10,8 @@ use crate::catalog::Catalog;
 use crate::check;
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes};
 use crate::plan::{self, Plan, TaskIx};
-use crate::workflow::{self, Graph};
 use crate::workflow::verdict::{self, JudgeOptions};
+use crate::workflow::{self, Graph};
 
 /// Catalogs by server; a server without one is checked by structure alone.
 pub trait Catalogs {
@@ -63,9 +63,19 @@ pub fn check_plan(plan: &Plan, catalogs: &dyn Catalogs) -> Report {
         };
         let verdict = verdict::judge(&rendered.graph, &catalog, &options);
         let origin_of = |node: &NodeId, input: Option<&str>| rendered.origins.of(node, input);
-        let found = check::verdict_diagnostics(&verdict, &rendered.graph, &catalog, &origin_of, &plan.sources);
+        let found = check::verdict_diagnostics(
+            &verdict,
+            &rendered.graph,
+            &catalog,
+            &origin_of,
+            &plan.sources,
+        );
         // What an input will be is not known yet, so nothing can be said against it.
-        report.extend(found.into_iter().filter(|d| !concerns_unknown(d, &rendered)));
+        report.extend(
+            found
+                .into_iter()
+                .filter(|d| !concerns_unknown(d, &rendered)),
+        );
     }
     report
 }
@@ -74,7 +84,9 @@ fn concerns_unknown(diagnostic: &Diagnostic, rendered: &plan::Rendered) -> bool 
     let (Some(node), Some(input)) = (&diagnostic.node, &diagnostic.input) else {
         return false;
     };
-    rendered.unknown.contains(&(NodeId::from(node.as_str()), input.clone()))
+    rendered
+        .unknown
+        .contains(&(NodeId::from(node.as_str()), input.clone()))
 }
 
 /// Checks one file after another.
@@ -100,18 +112,30 @@ impl Checker {
     /// # Errors
     /// When the system refuses what asynchronous work needs.
     pub fn new(offline: Option<Arc<Catalog>>) -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         Ok(Self { offline, runtime })
     }
 
     /// Loads a file and checks it.
     pub fn check(&self, request: &Request) -> FileReport {
-        let Loaded { plan, target, mut sources, mut report } = load(request);
+        let Loaded {
+            plan,
+            target,
+            mut sources,
+            mut report,
+        } = load(request);
         if let (Target::Workflow(file), Some(catalog)) = (target, &self.offline) {
             return check_workflow(file, catalog, sources);
         }
         let Some(plan) = plan else {
-            return FileReport { accepted: Some(false), runs: Vec::new(), report, sources };
+            return FileReport {
+                accepted: Some(false),
+                runs: Vec::new(),
+                report,
+                sources,
+            };
         };
         sources = plan.sources.clone();
         let catalogs: Box<dyn Catalogs> = match &self.offline {
@@ -125,15 +149,27 @@ impl Checker {
                 Box::new(catalogs)
             }
         };
-        let known = plan.servers.keys().all(|server| catalogs.of(server).is_some());
+        let known = plan
+            .servers
+            .keys()
+            .all(|server| catalogs.of(server).is_some());
         if let (Target::Workflow(file), Some(server)) = (target, plan.servers.keys().next())
             && let Some(catalog) = catalogs.of(server)
         {
             return check_workflow(file, &catalog, sources);
         }
         report.extend(check_plan(&plan, &*catalogs).items);
-        let accepted = if report.has_errors() { Some(false) } else { known.then_some(true) };
-        FileReport { accepted, runs: Vec::new(), report, sources }
+        let accepted = if report.has_errors() {
+            Some(false)
+        } else {
+            known.then_some(true)
+        };
+        FileReport {
+            accepted,
+            runs: Vec::new(),
+            report,
+            sources,
+        }
     }
 }
 
@@ -150,7 +186,12 @@ pub fn deny_warnings(found: &mut FileReport) {
 fn check_workflow(file: FileId, catalog: &Catalog, sources: SourceMap) -> FileReport {
     let mut report = Report::default();
     let Some(graph) = read_as_server(file, &sources, &mut report) else {
-        return FileReport { accepted: Some(false), runs: Vec::new(), report, sources };
+        return FileReport {
+            accepted: Some(false),
+            runs: Vec::new(),
+            report,
+            sources,
+        };
     };
     let verdict = verdict::judge(&graph, catalog, &JudgeOptions::default());
     let origin_of = |node: &NodeId, input: Option<&str>| {
@@ -160,15 +201,24 @@ fn check_workflow(file: FileId, catalog: &Catalog, sources: SourceMap) -> FileRe
         };
         Some(Origin::Json { file, pointer })
     };
-    report.extend(check::verdict_diagnostics(&verdict, &graph, catalog, &origin_of, &sources));
+    report.extend(check::verdict_diagnostics(
+        &verdict, &graph, catalog, &origin_of, &sources,
+    ));
     let mut runs: Vec<String> = verdict.runs.iter().map(|id| id.0.clone()).collect();
     runs.sort();
-    FileReport { accepted: verdict.accepted, runs, report, sources }
+    FileReport {
+        accepted: verdict.accepted,
+        runs,
+        report,
+        sources,
+    }
 }
 
 /// The graph as a server reads it: what it refuses by verdict is left for the verdict.
 fn read_as_server(file: FileId, sources: &SourceMap, report: &mut Report) -> Option<Graph> {
-    let lenient = serde_json::from_str(&sources.file(file).text).ok().and_then(|value| workflow::from_request(value).ok());
+    let lenient = serde_json::from_str(&sources.file(file).text)
+        .ok()
+        .and_then(|value| workflow::from_request(value).ok());
     lenient.or_else(|| workflow::read(file, sources, report))
 }
 

@@ -64,21 +64,40 @@ pub fn load(request: &Request) -> Loaded {
     let current_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let stdin = request.file.as_os_str() == "-";
     let path = current_dir.join(&request.file);
-    let folder = if stdin { current_dir.clone() } else { path.parent().unwrap_or(&current_dir).to_path_buf() };
+    let folder = if stdin {
+        current_dir.clone()
+    } else {
+        path.parent().unwrap_or(&current_dir).to_path_buf()
+    };
 
     let text = match read(&path, stdin, &inputs) {
         Ok(text) => text,
         Err(diagnostic) => {
             report.push(diagnostic);
-            return Loaded { plan: None, target: Target::Pipeline, sources, report };
+            return Loaded {
+                plan: None,
+                target: Target::Pipeline,
+                sources,
+                report,
+            };
         }
     };
-    let file = if stdin { sources.add_text("<stdin>", &text) } else { sources.add_file(&path, &text) };
+    let file = if stdin {
+        sources.add_text("<stdin>", &text)
+    } else {
+        sources.add_file(&path, &text)
+    };
     let (target, pipeline) = if is_workflow(&path, &text) {
         (Target::Workflow(file), Some(bare(file, &path, stdin)))
     } else {
         let pipeline = if stdin {
-            spec::pipeline_from_text(&folder.join("stdin.yaml"), "<stdin>", &text, &mut sources, &mut report)
+            spec::pipeline_from_text(
+                &folder.join("stdin.yaml"),
+                "<stdin>",
+                &text,
+                &mut sources,
+                &mut report,
+            )
         } else {
             spec::load_pipeline(&path, &inputs, &mut sources, &mut report)
         };
@@ -102,7 +121,12 @@ pub fn load(request: &Request) -> Loaded {
         plan::build(&materials, &mut sources, &mut report)
     });
     let plan = plan.filter(|_| !report.has_errors());
-    Loaded { plan, target, sources, report }
+    Loaded {
+        plan,
+        target,
+        sources,
+        report,
+    }
 }
 
 fn read(path: &Path, stdin: bool, inputs: &Inputs) -> Result<String, Diagnostic> {
@@ -111,12 +135,20 @@ fn read(path: &Path, stdin: bool, inputs: &Inputs) -> Result<String, Diagnostic>
         return std::io::stdin()
             .read_to_string(&mut text)
             .map(|_| text)
-            .map_err(|error| Diagnostic::error(&codes::FILE_NOT_READABLE, format!("could not read stdin: {error}")));
+            .map_err(|error| {
+                Diagnostic::error(
+                    &codes::FILE_NOT_READABLE,
+                    format!("could not read stdin: {error}"),
+                )
+            });
     }
     inputs.read_text(path).map_err(|error| {
         let diagnostic = Diagnostic::error(
             &codes::FILE_NOT_READABLE,
-            error.to_string().replace(&path.display().to_string(), &crate::base::display_path(path)),
+            error.to_string().replace(
+                &path.display().to_string(),
+                &crate::base::display_path(path),
+            ),
         );
         match plan::neighbour(path) {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
@@ -139,7 +171,10 @@ fn bare(file: FileId, path: &Path, stdin: bool) -> Pipeline {
     let stem = if stdin {
         "stdin".to_owned()
     } else {
-        path.file_stem().map_or_else(|| "workflow".to_owned(), |s| s.to_string_lossy().into_owned())
+        path.file_stem().map_or_else(
+            || "workflow".to_owned(),
+            |s| s.to_string_lossy().into_owned(),
+        )
     };
     let name = match slug::slugify(&stem) {
         empty if empty.is_empty() => "workflow".to_owned(),
@@ -152,7 +187,10 @@ fn bare(file: FileId, path: &Path, stdin: bool) -> Pipeline {
     let span = Span::new(file, 0, 0);
     let step = Step {
         id: Spanned::new(id.clone(), span),
-        workflow: Node { span, kind: NodeKind::String(path.display().to_string()) },
+        workflow: Node {
+            span,
+            kind: NodeKind::String(path.display().to_string()),
+        },
         set: Vec::new(),
         needs: Vec::new(),
         outputs: IndexMap::new(),
@@ -180,9 +218,14 @@ fn project(
     sources: &mut SourceMap,
     report: &mut Report,
 ) -> (PathBuf, Option<Project>) {
-    let found = folder.ancestors().find(|dir| dir.join("kiln.yaml").is_file());
+    let found = folder
+        .ancestors()
+        .find(|dir| dir.join("kiln.yaml").is_file());
     match found {
-        Some(dir) => (dir.to_path_buf(), spec::load_project(&dir.join("kiln.yaml"), inputs, sources, report)),
+        Some(dir) => (
+            dir.to_path_buf(),
+            spec::load_project(&dir.join("kiln.yaml"), inputs, sources, report),
+        ),
         None => (folder.to_path_buf(), None),
     }
 }
@@ -253,8 +296,11 @@ fn params_file(
     let text = read(&current_dir.join(path), path.as_os_str() == "-", inputs)?;
     serde_yaml::from_str(&text).map_err(|error| {
         Box::new(
-            Diagnostic::error(&codes::NOT_YAML, format!("--params {shown} is no map of params: {error}"))
-                .help("write one `name: value` per line"),
+            Diagnostic::error(
+                &codes::NOT_YAML,
+                format!("--params {shown} is no map of params: {error}"),
+            )
+            .help("write one `name: value` per line"),
         )
     })
 }

@@ -57,7 +57,9 @@ pub(super) async fn catalogs_of(plan: &Plan, servers: &Servers) -> (Fetched, Vec
     let mut fetched = Fetched::default();
     let mut complaints = Vec::new();
     for (name, planned) in &plan.servers {
-        let Some(server) = servers.find(name) else { continue };
+        let Some(server) = servers.find(name) else {
+            continue;
+        };
         let wanted = classes(plan, name);
         let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
         match server.catalog(&wanted).await {
@@ -76,7 +78,9 @@ pub(super) async fn catalogs(plan: &Plan) -> (Fetched, Vec<Diagnostic>) {
     let mut remote = plan.clone();
     for (name, server) in &plan.servers {
         if server.kind == plan::ServerKind::Embedded {
-            fetched.0.insert(name.clone(), Arc::new(crate::embedded::catalog()));
+            fetched
+                .0
+                .insert(name.clone(), Arc::new(crate::embedded::catalog()));
             remote.servers.shift_remove(name);
         }
     }

@@ -31,20 +31,38 @@ pub struct Broken(String);
 /// # Errors
 /// When the fault is kiln's own, or the system refuses what asynchronous work needs.
 pub fn run(request: &Request, reporter: Box<dyn Reporter>) -> Result<u8, Broken> {
-    let Loaded { plan, sources, report, .. } = load(request);
+    let Loaded {
+        plan,
+        sources,
+        report,
+        ..
+    } = load(request);
     let run = RunId::new(&jiff::Zoned::now());
-    let mut told = Told { reporter, run: run.clone(), seq: 0, deaf: false };
+    let mut told = Told {
+        reporter,
+        run: run.clone(),
+        seq: 0,
+        deaf: false,
+    };
     let Some(plan) = plan else {
         return Ok(told.refuse(&report, &sources));
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| Broken(format!("could not start: {e}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Broken(format!("could not start: {e}")))?;
     let ended = runtime.block_on(carry_out(plan, run, report, told));
     // Nothing that is still under way matters any more; a second Ctrl-C must not wait for it.
     runtime.shutdown_timeout(Duration::from_millis(200));
     ended
 }
 
-async fn carry_out(plan: Plan, run: RunId, mut report: Report, mut told: Told) -> Result<u8, Broken> {
+async fn carry_out(
+    plan: Plan,
+    run: RunId,
+    mut report: Report,
+    mut told: Told,
+) -> Result<u8, Broken> {
     let signals = Signals::listen();
     let servers = match prepare::connect(&plan).await {
         Ok(servers) => Arc::new(servers),
@@ -134,11 +152,17 @@ fn close(
             let mut report = outcome.report;
             report.items.retain(|d| d.severity == Severity::Error);
             told.show(&report, &plan.sources);
-            Ok(if outcome.exit_code == 130 { signals.exit_code() } else { outcome.exit_code })
+            Ok(if outcome.exit_code == 130 {
+                signals.exit_code()
+            } else {
+                outcome.exit_code
+            })
         }
         Err(error) => match error.diagnostic() {
             Some(diagnostic) => {
-                let report = Report { items: vec![diagnostic] };
+                let report = Report {
+                    items: vec![diagnostic],
+                };
                 Ok(told.refuse_with(&report, &plan.sources, error.exit_code()))
             }
             None => Err(Broken(error.to_string())),
@@ -163,7 +187,9 @@ impl Told {
         let envelope = Envelope {
             v: VERSION,
             seq: self.seq,
-            time: jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string(),
+            time: jiff::Zoned::now()
+                .strftime("%Y-%m-%dT%H:%M:%S%.3f%:z")
+                .to_string(),
             run: self.run.clone(),
             event,
         };

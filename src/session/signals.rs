@@ -26,15 +26,21 @@ impl Signals {
 
     /// The exit code of an interrupted run: 143 after SIGTERM, else 130.
     pub(super) fn exit_code(&self) -> u8 {
-        if self.terminated.load(Ordering::Relaxed) { 143 } else { 130 }
+        if self.terminated.load(Ordering::Relaxed) {
+            143
+        } else {
+            130
+        }
     }
 }
 
 #[cfg(unix)]
 async fn forward(sender: watch::Sender<Stop>, terminated: Arc<AtomicBool>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
         return;
     };
     for stop in [Stop::Cancel, Stop::Leave] {

@@ -22,8 +22,15 @@ fn every_code_has_a_snapshot() {
             }
         }
     }
-    let missing: Vec<&str> = codes::ALL.iter().map(|c| c.id).filter(|id| !shown.contains(id)).collect();
-    assert!(missing.is_empty(), "no snapshot shows the text of {missing:?}");
+    let missing: Vec<&str> = codes::ALL
+        .iter()
+        .map(|c| c.id)
+        .filter(|id| !shown.contains(id))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "no snapshot shows the text of {missing:?}"
+    );
 }
 
 #[test]
@@ -31,7 +38,9 @@ fn every_code_is_explained() {
     let list = finish(kiln().arg("explain")).ok().stdout;
     assert_eq!(list.lines().count(), codes::ALL.len());
     for code in codes::ALL {
-        let page = finish(kiln().args(["explain", &code.id.to_lowercase()])).ok().stdout;
+        let page = finish(kiln().args(["explain", &code.id.to_lowercase()]))
+            .ok()
+            .stdout;
         assert!(page.starts_with(&format!("# {}: ", code.id)), "{page}");
     }
 }
@@ -41,7 +50,10 @@ fn every_page_belongs_to_a_code() {
     for entry in std::fs::read_dir(repository().join("docs/codes")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let id = name.strip_suffix(".md").unwrap_or(&name);
-        assert!(codes::find(id).is_some(), "docs/codes/{name} explains no code");
+        assert!(
+            codes::find(id).is_some(),
+            "docs/codes/{name} explains no code"
+        );
     }
 }
 

@@ -64,7 +64,11 @@ fn nothing_is_wrong_with_the_project_itself() {
     let done = project.kiln(&["check", "pipeline.yaml", "soft.json"]);
     // The bare workflow names a file that only the pipeline uploads.
     assert_eq!(done.code, 3, "{}", done.stderr);
-    assert!(done.stderr.starts_with("ok pipeline.yaml\n"), "{}", done.stderr);
+    assert!(
+        done.stderr.starts_with("ok pipeline.yaml\n"),
+        "{}",
+        done.stderr
+    );
 }
 
 #[test]
@@ -94,15 +98,28 @@ fn a_missing_pipeline_file() {
 
 #[test]
 fn a_missing_picture() {
-    insta::assert_snapshot!(says(&project(), "default: photo.png", "default: foto.png", 3));
+    insta::assert_snapshot!(says(
+        &project(),
+        "default: photo.png",
+        "default: foto.png",
+        3
+    ));
 }
 
 #[test]
 fn no_server_is_running() {
     // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let url = format!("http://127.0.0.1:{port}");
-    insta::assert_snapshot!(said(&project(), &["run", "pipeline.yaml", "--server", &url], 5));
+    insta::assert_snapshot!(said(
+        &project(),
+        &["run", "pipeline.yaml", "--server", &url],
+        5
+    ));
 }
 
 #[test]
@@ -147,13 +164,21 @@ fn undefined_names() {
 
 #[test]
 fn an_unquoted_template() {
-    insta::assert_snapshot!(says(&project(), "\"{{ params.photo }}\"", "{{ params.photo }}", 3));
+    insta::assert_snapshot!(says(
+        &project(),
+        "\"{{ params.photo }}\"",
+        "{{ params.photo }}",
+        3
+    ));
 }
 
 #[test]
 fn invalid_json() {
     let project = project();
-    project.file("soft.json", WORKFLOW.replace("\"sigma\": 2.0 }", "\"sigma\": 2.0, }"));
+    project.file(
+        "soft.json",
+        WORKFLOW.replace("\"sigma\": 2.0 }", "\"sigma\": 2.0, }"),
+    );
     insta::assert_snapshot!(said(&project, &["run", "pipeline.yaml"], 3));
 }
 
@@ -177,12 +202,21 @@ fn a_server_that_answers_html() {
             );
         }
     });
-    insta::assert_snapshot!(said(&project(), &["run", "pipeline.yaml", "--server", &url], 5));
+    insta::assert_snapshot!(said(
+        &project(),
+        &["run", "pipeline.yaml", "--server", &url],
+        5
+    ));
 }
 
 #[test]
 fn an_output_path_outside_the_folder() {
-    insta::assert_snapshot!(says(&project(), "    set:", "    save_as: ../../escape\n    set:", 3));
+    insta::assert_snapshot!(says(
+        &project(),
+        "    set:",
+        "    save_as: ../../escape\n    set:",
+        3
+    ));
 }
 
 #[test]
@@ -192,9 +226,16 @@ fn an_output_path_that_a_param_leads_outside() {
         "pipeline.yaml",
         PIPELINE
             .replace("params:", "params:\n  where: { type: string, default: x }")
-            .replace("    set:", "    save_as: \"{{ params.where }}/{{ file.index }}\"\n    set:"),
+            .replace(
+                "    set:",
+                "    save_as: \"{{ params.where }}/{{ file.index }}\"\n    set:",
+            ),
     );
-    insta::assert_snapshot!(said(&project, &["run", "pipeline.yaml", "-p", "where=../.."], 4));
+    insta::assert_snapshot!(said(
+        &project,
+        &["run", "pipeline.yaml", "-p", "where=../.."],
+        4
+    ));
     assert!(!project.path().join("outputs/0.png").exists());
 }
 
@@ -202,7 +243,11 @@ fn an_output_path_that_a_param_leads_outside() {
 fn a_folder_that_cannot_be_written() {
     let project = project();
     project.file("taken", "a file, not a folder");
-    insta::assert_snapshot!(said(&project, &["run", "pipeline.yaml", "--output-dir", "taken/here"], 3));
+    insta::assert_snapshot!(said(
+        &project,
+        &["run", "pipeline.yaml", "--output-dir", "taken/here"],
+        3
+    ));
 }
 
 #[cfg(unix)]
@@ -234,7 +279,11 @@ fn a_full_disk() {
         .filter(|e| e.file_type().is_file())
         .map(|e| e.into_path())
         .collect();
-    assert_eq!(left, Vec::<std::path::PathBuf>::new(), "half a file was left behind");
+    assert_eq!(
+        left,
+        Vec::<std::path::PathBuf>::new(),
+        "half a file was left behind"
+    );
 }
 
 #[test]
@@ -242,11 +291,25 @@ fn a_param_that_does_not_exist_and_one_out_of_bounds() {
     let project = project();
     project.file(
         "pipeline.yaml",
-        PIPELINE.replace("params:", "params:\n  width: { type: integer, default: 64, minimum: 8, maximum: 512 }"),
+        PIPELINE.replace(
+            "params:",
+            "params:\n  width: { type: integer, default: 64, minimum: 8, maximum: 512 }",
+        ),
     );
     insta::assert_snapshot!(said(
         &project,
-        &["run", "pipeline.yaml", "-p", "with=3", "-p", "width=4096", "-p", "photo", "--set", "soft.Blur.sigma=2"],
+        &[
+            "run",
+            "pipeline.yaml",
+            "-p",
+            "with=3",
+            "-p",
+            "width=4096",
+            "-p",
+            "photo",
+            "--set",
+            "soft.Blur.sigma=2"
+        ],
         3
     ));
 }
@@ -254,8 +317,16 @@ fn a_param_that_does_not_exist_and_one_out_of_bounds() {
 #[test]
 fn a_server_that_is_not_declared() {
     let project = project();
-    project.file("kiln.yaml", "servers:\n  workstation: { url: http://127.0.0.1:1 }\n");
-    insta::assert_snapshot!(says(&project, "    workflow:", "    server: worksation\n    workflow:", 2));
+    project.file(
+        "kiln.yaml",
+        "servers:\n  workstation: { url: http://127.0.0.1:1 }\n",
+    );
+    insta::assert_snapshot!(says(
+        &project,
+        "    workflow:",
+        "    server: worksation\n    workflow:",
+        2
+    ));
 }
 
 #[test]
@@ -270,5 +341,10 @@ fn steps_that_wait_for_each_other() {
 
 #[test]
 fn keys_of_later_versions_are_unknown() {
-    insta::assert_snapshot!(says(&project(), "    set:", "    for_each: [1, 2]\n    retry: 3\n    set:", 3));
+    insta::assert_snapshot!(says(
+        &project(),
+        "    set:",
+        "    for_each: [1, 2]\n    retry: 3\n    set:",
+        3
+    ));
 }

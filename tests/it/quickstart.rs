@@ -9,8 +9,15 @@ use crate::support::{Project, finish, kiln, repository};
 /// The examples in a scratch project, so that the repository stays as it is.
 fn examples() -> Project {
     let project = Project::new();
-    copy(&repository().join("pipelines"), &project.path().join("pipelines"));
-    std::fs::copy(repository().join("kiln.yaml"), project.path().join("kiln.yaml")).unwrap();
+    copy(
+        &repository().join("pipelines"),
+        &project.path().join("pipelines"),
+    );
+    std::fs::copy(
+        repository().join("kiln.yaml"),
+        project.path().join("kiln.yaml"),
+    )
+    .unwrap();
     project
 }
 
@@ -27,7 +34,9 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn picture(path: &Path) -> RgbImage {
-    image::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).to_rgb8()
+    image::open(path)
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        .to_rgb8()
 }
 
 fn only_picture(folder: &Path) -> RgbImage {
@@ -42,7 +51,11 @@ fn only_picture(folder: &Path) -> RgbImage {
 /// Mean absolute difference of two pictures of one size, in 8-bit steps.
 fn difference(a: &RgbImage, b: &RgbImage) -> f64 {
     assert_eq!(a.dimensions(), b.dimensions());
-    let sum: u64 = a.iter().zip(b.iter()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    let sum: u64 = a
+        .iter()
+        .zip(b.iter())
+        .map(|(a, b)| u64::from(a.abs_diff(*b)))
+        .sum();
     sum as f64 / a.len() as f64
 }
 
@@ -61,12 +74,20 @@ fn complaints(results: &Path, photo: &RgbImage) -> Vec<&'static str> {
     if develop.width() != 768 || develop.height() != photo.height() * 768 / photo.width() {
         wrong.push("develop did not resize");
     } else {
-        let plain = image::imageops::resize(photo, 768, develop.height(), image::imageops::FilterType::Lanczos3);
+        let plain = image::imageops::resize(
+            photo,
+            768,
+            develop.height(),
+            image::imageops::FilterType::Lanczos3,
+        );
         if difference(&develop, &plain) < 0.5 {
             wrong.push("develop did not sharpen");
         }
     }
-    if glow.dimensions() != develop.dimensions() || difference(&glow, &develop) < 5.0 || mean(&glow) <= mean(&develop) {
+    if glow.dimensions() != develop.dimensions()
+        || difference(&glow, &develop) < 5.0
+        || mean(&glow) <= mean(&develop)
+    {
         wrong.push("glow did not brighten");
     }
     if negative.dimensions() != (develop.width() / 4, develop.height() / 4)
@@ -77,7 +98,9 @@ fn complaints(results: &Path, photo: &RgbImage) -> Vec<&'static str> {
     if print.dimensions() != (glow.width() + 96, glow.height() + 96) {
         wrong.push("print has no mount");
     } else {
-        let inset = print.view(72, 72, negative.width(), negative.height()).to_image();
+        let inset = print
+            .view(72, 72, negative.width(), negative.height())
+            .to_image();
         if difference(&inset, &negative) > 0.01 {
             wrong.push("print lacks its inset");
         }
@@ -156,8 +179,14 @@ fn without_set(text: &str, step: &str) -> String {
 #[test]
 fn the_main_job_tells_programs_in_events() {
     let project = examples();
-    let done = project.kiln(&["run", "pipelines/quickstart.yaml", "--output", "json"]).ok();
-    let events: Vec<serde_json::Value> = done.stdout.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let done = project
+        .kiln(&["run", "pipelines/quickstart.yaml", "--output", "json"])
+        .ok();
+    let events: Vec<serde_json::Value> = done
+        .stdout
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
     let schema: serde_json::Value =
         serde_json::from_str(&finish(kiln().args(["schema", "event"])).ok().stdout).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
@@ -178,7 +207,10 @@ fn the_main_job_tells_programs_in_events() {
         .collect();
     assert_eq!((finished[0], finished[3]), ("develop", "print"));
     // Each later step sent the earlier step's picture as its own input.
-    let uploads = events.iter().filter(|e| e["event"] == "task_uploaded").count();
+    let uploads = events
+        .iter()
+        .filter(|e| e["event"] == "task_uploaded")
+        .count();
     assert!(uploads >= 4, "{uploads} uploads");
 }
 
@@ -186,7 +218,12 @@ fn the_main_job_tells_programs_in_events() {
 fn the_same_file_runs_on_a_server_of_its_own() {
     let project = examples();
     let server = crate::support::Server::start(&[]);
-    project.kiln(&["run", "pipelines/quickstart.yaml", "--server", &server.url]).ok();
+    project
+        .kiln(&["run", "pipelines/quickstart.yaml", "--server", &server.url])
+        .ok();
     let photo = picture(&repository().join("pipelines/inputs/coffee.png"));
-    assert_eq!(complaints(&project.path().join("outputs/quickstart/latest"), &photo), Vec::<&str>::new());
+    assert_eq!(
+        complaints(&project.path().join("outputs/quickstart/latest"), &photo),
+        Vec::<&str>::new()
+    );
 }

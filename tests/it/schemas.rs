@@ -17,7 +17,11 @@ fn the_checked_in_schemas_are_fresh() {
             std::fs::write(&path, &now).unwrap();
         }
         let stored = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(stored == now, "{} is stale: KILN_BLESS=1 cargo test schemas", path.display());
+        assert!(
+            stored == now,
+            "{} is stale: KILN_BLESS=1 cargo test schemas",
+            path.display()
+        );
     }
 }
 
@@ -40,9 +44,17 @@ fn the_examples_satisfy_the_schemas() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "yaml") {
             let text = std::fs::read_to_string(&path).unwrap();
-            assert!(text.starts_with("# yaml-language-server: $schema=../schemas/pipeline.schema.json\n"), "{path:?}");
+            assert!(
+                text.starts_with(
+                    "# yaml-language-server: $schema=../schemas/pipeline.schema.json\n"
+                ),
+                "{path:?}"
+            );
             let value = yaml(&text);
-            let wrong: Vec<String> = pipelines.iter_errors(&value).map(|e| e.to_string()).collect();
+            let wrong: Vec<String> = pipelines
+                .iter_errors(&value)
+                .map(|e| e.to_string())
+                .collect();
             assert!(wrong.is_empty(), "{path:?}: {wrong:?}");
             seen += 1;
         }
@@ -66,21 +78,56 @@ fn the_schema_and_the_reader_agree() {
     for (text, right) in [
         (step(""), true),
         (step("    set: { EmptyImage: { width: 128 } }\n"), true),
-        (step("    set: { EmptyImage: { width: \"{{ 64 * 2 }}\" } }\n"), true),
+        (
+            step("    set: { EmptyImage: { width: \"{{ 64 * 2 }}\" } }\n"),
+            true,
+        ),
         (step("    set: { EmptyImage: { width: null } }\n"), false),
-        (step("    outputs: { it: SaveImage }\n    save_as: x\n    template: false\n    server: embedded\n"), true),
+        (
+            step(
+                "    outputs: { it: SaveImage }\n    save_as: x\n    template: false\n    server: embedded\n",
+            ),
+            true,
+        ),
         (step("    needs: []\n"), true),
         (step("    needs: [1]\n"), false),
         (step("    wrong: 1\n"), false),
         (step("    template: maybe\n"), false),
-        (format!("version: 1\nname: x\ndescription: y\nmax_parallel: 2\n{}", step("")), true),
+        (
+            format!(
+                "version: 1\nname: x\ndescription: y\nmax_parallel: 2\n{}",
+                step("")
+            ),
+            true,
+        ),
         (format!("version: 2\n{}", step("")), false),
         (format!("max_parallel: 0\n{}", step("")), false),
         (format!("x-anything: [1]\n{}", step("")), true),
-        (format!("params: {{ a: {{ type: strang }} }}\n{}", step("")), false),
-        (format!("params: {{ a: {{ type: seed, default: random }} }}\n{}", step("")), true),
-        (format!("params: {{ a: {{ type: integer, default: 3, minimum: 1, maximum: 9 }} }}\n{}", step("")), true),
-        (format!("params: {{ A: {{ type: string, default: x }} }}\n{}", step("")), false),
+        (
+            format!("params: {{ a: {{ type: strang }} }}\n{}", step("")),
+            false,
+        ),
+        (
+            format!(
+                "params: {{ a: {{ type: seed, default: random }} }}\n{}",
+                step("")
+            ),
+            true,
+        ),
+        (
+            format!(
+                "params: {{ a: {{ type: integer, default: 3, minimum: 1, maximum: 9 }} }}\n{}",
+                step("")
+            ),
+            true,
+        ),
+        (
+            format!(
+                "params: {{ A: {{ type: string, default: x }} }}\n{}",
+                step("")
+            ),
+            false,
+        ),
         ("steps: {}\n".to_owned(), false),
         ("name: x\n".to_owned(), false),
     ] {
@@ -93,7 +140,12 @@ fn the_schema_and_the_reader_agree() {
             assert_eq!(project.kiln(&["check", "p.yaml"]).code, 3);
             continue;
         }
-        assert_eq!(done.code == 0, right, "kiln plan on:\n{text}\n{}", done.stderr);
+        assert_eq!(
+            done.code == 0,
+            right,
+            "kiln plan on:\n{text}\n{}",
+            done.stderr
+        );
         assert_eq!(by_schema, right, "the schema on:\n{text}");
     }
 }

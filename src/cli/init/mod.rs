@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
+use crate::base::{AtomicFile, display_path};
 use crate::cli::args::InitArgs;
 use crate::cli::exit::{Exit, complain};
-use crate::base::{AtomicFile, display_path};
 
 /// What a new project holds. Files that exist are left alone.
 const FILES: &[(&str, &str)] = &[

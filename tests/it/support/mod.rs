@@ -12,7 +12,10 @@ pub fn kiln() -> Command {
             command.env_remove(name);
         }
     }
-    command.env("NO_COLOR", "1").env_remove("CI").env_remove("CLICOLOR_FORCE");
+    command
+        .env("NO_COLOR", "1")
+        .env_remove("CI")
+        .env_remove("CLICOLOR_FORCE");
     command
 }
 
@@ -33,14 +36,22 @@ impl Done {
     /// Fails the test unless the program ended well.
     #[track_caller]
     pub fn ok(self) -> Self {
-        assert_eq!(self.code, 0, "stderr:\n{}\nstdout:\n{}", self.stderr, self.stdout);
+        assert_eq!(
+            self.code, 0,
+            "stderr:\n{}\nstdout:\n{}",
+            self.stderr, self.stdout
+        );
         self
     }
 
     /// Fails the test unless the program ended with this code.
     #[track_caller]
     pub fn code(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stderr:\n{}\nstdout:\n{}", self.stderr, self.stdout);
+        assert_eq!(
+            self.code, code,
+            "stderr:\n{}\nstdout:\n{}",
+            self.stderr, self.stdout
+        );
         self
     }
 }
@@ -111,10 +122,22 @@ impl Server {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-        let start = line.find("http://").unwrap_or_else(|| panic!("no address in {line:?}"));
-        let url = line[start..].split([';', ' ', '\n']).next().unwrap().to_owned();
-        Self { child, url, _dir: dir }
+        BufReader::new(child.stderr.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let start = line
+            .find("http://")
+            .unwrap_or_else(|| panic!("no address in {line:?}"));
+        let url = line[start..]
+            .split([';', ' ', '\n'])
+            .next()
+            .unwrap()
+            .to_owned();
+        Self {
+            child,
+            url,
+            _dir: dir,
+        }
     }
 }
 
