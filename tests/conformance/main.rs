@@ -9,6 +9,9 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod pixels;
+mod server;
+mod transcripts;
 mod verdicts;
 
 use std::path::{Path, PathBuf};
@@ -22,9 +25,13 @@ fn main() {
         PathBuf::from,
     );
     let fixtures = folder.is_dir().then_some(folder);
-    let trials: Vec<Trial> = [verdicts::trials(fixtures.as_deref())]
-        .into_iter()
-        .flatten()
-        .collect();
+    let trials: Vec<Trial> = [
+        verdicts::trials(fixtures.as_deref()),
+        pixels::trials(fixtures.as_deref()),
+        transcripts::trials(fixtures.as_deref()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

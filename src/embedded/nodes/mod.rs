@@ -1,0 +1,8 @@
+//! The node classes that the server knows, and what a node sees while it runs.
+
+mod class;
+mod files;
+mod images;
+mod text;
+
+pub(super) use class::{Call, Context, NodeError, Value, class, classes};
