@@ -1,0 +1,180 @@
+//! Node definitions of one server, kept in memory for the life of the process.
+//!
+//! The whole list can be megabytes and take a server half a second, so a few classes are asked for one by one.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
+
+use crate::catalog::Catalog;
+use crate::client::{Client, ClientError};
+
+/// More classes than this are fetched as the whole list.
+const SINGLY: usize = 30;
+/// Requests for single classes at a time.
+const AT_ONCE: usize = 8;
+
+#[derive(Debug, Default)]
+pub(super) struct Catalogs {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    catalog: Arc<Catalog>,
+    /// Classes that were asked for, whether or not the server has them.
+    asked: HashSet<String>,
+    whole: bool,
+    warnings: Vec<String>,
+}
+
+impl Catalogs {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.lock().warnings.clone()
+    }
+
+    pub(super) fn forget(&self) {
+        *self.lock() = Known::default();
+    }
+
+    pub(super) async fn with(
+        &self,
+        client: &Client,
+        classes: &[&str],
+    ) -> Result<Arc<Catalog>, ClientError> {
+        let missing = {
+            let known = self.lock();
+            if known.whole {
+                return Ok(known.catalog.clone());
+            }
+            let new = classes
+                .iter()
+                .filter(|class| !known.asked.contains(**class));
+            let missing: HashSet<String> = new.map(|class| (*class).to_owned()).collect();
+            if missing.is_empty() {
+                return Ok(known.catalog.clone());
+            }
+            missing
+        };
+        // A name that is more than one segment of a path cannot be asked for alone.
+        let odd = |class: &String| class.is_empty() || class.contains('/');
+        if missing.len() > SINGLY || missing.iter().any(odd) {
+            return self.whole(client).await;
+        }
+        let fetched: Vec<Value> = stream::iter(&missing)
+            .map(|class| client.object_info_class(class))
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut known = self.lock();
+        let mut catalog = Catalog::clone(&known.catalog);
+        for value in &fetched {
+            let (some, warnings) = Catalog::from_object_info(value);
+            catalog.merge(some);
+            known.warnings.extend(warnings);
+        }
+        known.asked.extend(missing);
+        known.catalog = Arc::new(catalog);
+        Ok(known.catalog.clone())
+    }
+
+    pub(super) async fn whole(&self, client: &Client) -> Result<Arc<Catalog>, ClientError> {
+        {
+            let known = self.lock();
+            if known.whole {
+                return Ok(known.catalog.clone());
+            }
+        }
+        let value = client.object_info().await?;
+        let read = tokio::task::spawn_blocking(move || Catalog::from_object_info(&value)).await;
+        let (catalog, warnings) =
+            read.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+        let mut known = self.lock();
+        *known = Known {
+            catalog: Arc::new(catalog),
+            asked: HashSet::new(),
+            whole: true,
+            warnings,
+        };
+        Ok(known.catalog.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ServerName;
+    use axum::Json;
+    use axum::extract::{Path, State};
+    use axum::routing::{Router, get};
+    use serde_json::json;
+
+    type Asked = Arc<Mutex<Vec<String>>>;
+
+    fn definition(name: &str) -> Value {
+        json!({"input": {"required": {}}, "output": ["IMAGE"], "output_name": ["IMAGE"], "name": name, "display_name": name, "output_node": false})
+    }
+
+    async fn one(State(asked): State<Asked>, Path(class): Path<String>) -> Json<Value> {
+        asked.lock().unwrap().push(class.clone());
+        Json(match class.as_str() {
+            "Missing" => json!({}),
+            _ => json!({&*class: definition(&class)}),
+        })
+    }
+
+    async fn all(State(asked): State<Asked>) -> Json<Value> {
+        asked.lock().unwrap().push("*".to_owned());
+        Json(json!({"A": definition("A"), "pack/B": definition("pack/B"), "Bad": 7}))
+    }
+
+    async fn server() -> (Client, Asked) {
+        let asked = Asked::default();
+        let router = Router::new()
+            .route("/api/object_info", get(all))
+            .route("/api/object_info/{class}", get(one))
+            .with_state(asked.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (Client::new(ServerName::from("x"), &url).unwrap(), asked)
+    }
+
+    #[tokio::test]
+    async fn a_class_is_asked_for_once_even_when_the_server_lacks_it() {
+        let (client, asked) = server().await;
+        let catalogs = Catalogs::default();
+        for classes in [&["A", "Missing"][..], &["A"], &["Missing", "A", "C"]] {
+            let catalog = catalogs.with(&client, classes).await.unwrap();
+            assert!(catalog.node("A").is_some() && catalog.node("Missing").is_none());
+        }
+        let mut asked = asked.lock().unwrap().clone();
+        asked.sort();
+        assert_eq!(asked, ["A", "C", "Missing"]);
+    }
+
+    #[tokio::test]
+    async fn many_classes_or_an_odd_name_fetch_the_whole_list() {
+        let many: Vec<String> = (0..=SINGLY).map(|n| format!("N{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        for classes in [&many[..], &["pack/B"]] {
+            let (client, asked) = server().await;
+            let catalogs = Catalogs::default();
+            let catalog = catalogs.with(&client, classes).await.unwrap();
+            assert!(catalog.node("pack/B").is_some());
+            catalogs.with(&client, &["A", "Other"]).await.unwrap();
+            assert_eq!(*asked.lock().unwrap(), ["*"]);
+            assert_eq!(
+                catalogs.warnings().len(),
+                1,
+                "one bad definition, one warning"
+            );
+        }
+    }
+}
