@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
 use crate::catalog::Catalog;
@@ -67,8 +67,9 @@ impl Catalogs {
         if missing.len() > SINGLY || missing.iter().any(odd) {
             return self.whole(client).await;
         }
-        let fetched: Vec<Value> = stream::iter(&missing)
-            .map(|class| client.object_info_class(class))
+        // Owned names and a boxed future, since callers hold this future across threads.
+        let fetched: Vec<Value> = stream::iter(missing.clone())
+            .map(|class| async move { client.object_info_class(&class).await }.boxed())
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await?;
