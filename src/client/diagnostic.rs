@@ -57,6 +57,11 @@ fn advise(diagnostic: Diagnostic, error: &ClientError) -> Diagnostic {
         ClientError::BadUrl { .. } => {
             diagnostic.help("an address looks like `http://127.0.0.1:8188`")
         }
+        ClientError::Unreachable { url, cause }
+            if url.starts_with("https:") && cause.contains("corrupt message") =>
+        {
+            diagnostic.help("that port does not speak TLS: use `http://`")
+        }
         ClientError::Unreachable { .. } => diagnostic
             .help("is ComfyUI running, and are its address and port right?")
             .help("to run without ComfyUI, use `--server embedded`"),
