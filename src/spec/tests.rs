@@ -464,3 +464,29 @@ fn the_example_pipeline_in_the_repository_is_right() {
     assert!(report.items.is_empty(), "{report:?}");
     assert!(pipeline.steps.len() >= 3);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+
+    /// Whatever a file holds: it is read or refused, and every complaint stands in it.
+    #[test]
+    fn no_file_makes_the_reader_stumble(
+        parts in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "steps", "params", ": ", ":\n", "\n", "  ", "    ", "- ", "{", "}", "{{ x }}", "{%", "[", "]", ", ", "a", "workflow", "set", "type",
+                "'", "\"", "\\", "|", ">", "|2-", "&a ", "*a", "<<: ", "!x ", "!!int ", "# ", "ü", "😀", "1", "1e999", ".nan", "yes", "null", "~", "? ",
+                "---\n", "...\n", "\t", "\r\n", "\u{feff}", "version: 1\n", "x-a", "@", "%", "`", "\u{0}", "\u{2028}",
+            ]),
+            0..24,
+        )
+    ) {
+        let text = parts.concat();
+        let (pipeline, sources, report) = load(&text);
+        for diagnostic in &report.items {
+            let span = diagnostic.primary.as_ref().expect("a place").span;
+            assert!(span.end <= text.len() && text.get(span.start..span.end).is_some(), "{text:?}: {diagnostic:?}");
+        }
+        assert!(pipeline.is_some() || !report.items.is_empty());
+        render_human(&report, &sources, false);
+    }
+}
