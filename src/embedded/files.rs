@@ -63,10 +63,7 @@ impl Folders {
         for folder in [Folder::Input, Folder::Output, Folder::Temp] {
             std::fs::create_dir_all(root.join(folder.name()))?;
         }
-        Ok(Self {
-            root,
-            temporary,
-        })
+        Ok(Self { root, temporary })
     }
 
     /// The folder that holds all three.

@@ -337,6 +337,14 @@ fn template_complaint(yaml: &str) -> String {
             "params",
             Datum::from(serde_json::json!({"subject": "x", "count": 3})),
         )
+        .with(
+            "photo",
+            Datum::File(crate::artifact::FileValue {
+                path: "/p/cup.png".into(),
+                hash: crate::base::ContentHash::of(b""),
+                size: 0,
+            }),
+        )
         .with_step("base", crate::template::StepResult::default());
     let engine = Engine::new(std::sync::Arc::new(Nothing));
     let error = Template::parse(node.as_str().unwrap())
@@ -361,6 +369,7 @@ fn template_errors_point_into_the_users_lines() {
             "'{{ env(\"HOME_OF_NOBODY\") }}'",
             "'{{ file(\"none.png\") }}'",
             "'{{ steps.base.image }}'",
+            "'a cup like {{ photo }}'",
             "'{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}'",
         ]
         .map(template_complaint)
