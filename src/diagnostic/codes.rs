@@ -93,6 +93,7 @@ codes! {
     CANNOT_WRITE = "K0506" "cannot_write";
     NO_OUTPUT_FILES = "K0507" "no_output_files";
     WORKER_STUCK = "K0508" "worker_stuck";
+    RESULT_RENAMED = "K0509" "result_renamed";
     // K07xx: state
     STATE_UNUSABLE = "K0701" "state_unusable";
     STATE_LOCKED = "K0702" "state_locked";

@@ -1,1 +1,24 @@
-//! (under construction)
+//! Drives the machine: what it decides is made durable, then done, and what happened is told to it and to everyone who listens.
+//!
+//! One dispatcher owns the machine; no state is shared behind a mutex but the names of uploads and result files. Each turn takes what was
+//! observed, lets the machine decide until it has nothing more to say, hands all facts to the journal, waits until they are durable, and
+//! only then performs the actions. A start becomes a tokio task of its own that renders the graph, sends its files, submits, follows and
+//! fetches; it is told of a stop through a channel and ends by itself, its future is never dropped to cancel it.
+//!
+//! The id of a job follows from the run, the task, the attempt and the try, so the journal knows it before the server does. A submission
+//! without a clear answer is looked up, never repeated under the same id. Nothing here prints: everything is an event.
+
+mod attempt;
+mod collect;
+mod context;
+mod dispatch;
+mod failure;
+mod folder;
+mod identity;
+mod news;
+mod tell;
+mod transfer;
+
+pub use context::{RunContext, RunError, RunOutcome, Stop};
+pub use dispatch::execute;
+pub use folder::{output_set, run_folder};

@@ -1,0 +1,247 @@
+//! Results on their way from a server: which count, what they are called, and fetching them.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use indexmap::IndexMap;
+use serde_json::Map;
+
+use super::failure::{About, Failure};
+use super::folder::{Folder, Place};
+use super::tell::Teller;
+use crate::artifact::{Artifact, Kind, RemoteFile};
+use crate::base::{ContentHash, NodeId, safe_name};
+use crate::client::{Client, DownloadError};
+use crate::diagnostic::{Diagnostic, codes};
+use crate::machine::{FailureClass, Ticket};
+use crate::plan::{self, Plan, Results};
+use crate::protocol::{FileRef, NodeResult, ResultValue};
+
+/// Files of one job that are fetched at a time.
+const AT_ONCE: usize = 4;
+
+/// Why results are not here.
+#[derive(Debug)]
+pub(super) enum CollectError {
+    /// The server told of a file that it does not have.
+    Gone(DownloadError),
+    /// Anything else.
+    Failed(Box<Failure>),
+}
+
+/// What collecting needs to know of its try.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Collector<'a> {
+    pub(super) about: About<'a>,
+    pub(super) ticket: Ticket,
+    pub(super) client: &'a Client,
+    pub(super) folder: &'a Folder,
+    pub(super) teller: &'a Teller,
+    pub(super) results: &'a Results,
+}
+
+/// A result with its place.
+enum Planned {
+    Text(Artifact),
+    File(Artifact, FileRef, Place),
+}
+
+impl Collector<'_> {
+    /// Fetches every result that counts, in order.
+    pub(super) async fn collect(
+        self,
+        found: Vec<NodeResult>,
+    ) -> Result<Vec<Arc<Artifact>>, CollectError> {
+        let named = &self.about.step.outputs;
+        let mut planned = Vec::new();
+        for (index, result) in that_count(found, named).into_iter().enumerate() {
+            planned.push(
+                self.plan(index, result)
+                    .map_err(|failure| CollectError::Failed(Box::new(failure)))?,
+            );
+        }
+        stream::iter(planned)
+            .map(|planned| self.fetch(planned))
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    fn plan(self, index: usize, result: NodeResult) -> Result<Planned, Failure> {
+        let About { plan, step, task } = self.about;
+        let output = step
+            .outputs
+            .iter()
+            .find(|(_, node)| **node == result.node)
+            .map(|(name, _)| name.clone());
+        let blank = Artifact {
+            kind: Kind::Text,
+            name: String::new(),
+            path: None,
+            text: None,
+            hash: ContentHash::of(b""),
+            size: 0,
+            node: result.node,
+            key: result.key,
+            output,
+            index,
+            temp: false,
+            step: step.id.clone(),
+            task: task.clone(),
+            remote: None,
+            meta: Map::new(),
+        };
+        let file = match result.value {
+            ResultValue::Text(text) => {
+                return Ok(Planned::Text(Artifact {
+                    hash: ContentHash::of(text.as_bytes()),
+                    size: text.len() as u64,
+                    text: Some(text),
+                    ..blank
+                }));
+            }
+            ResultValue::File(file) => file,
+        };
+        let artifact = Artifact {
+            kind: Kind::of_name(&file.filename),
+            name: safe_name(&file.filename),
+            temp: file.folder == "temp",
+            meta: result.meta,
+            ..blank
+        };
+        let place = self.place(plan, &artifact)?;
+        Ok(Planned::File(artifact, file, place))
+    }
+
+    fn place(self, plan: &Plan, artifact: &Artifact) -> Result<Place, Failure> {
+        let Ticket { task, attempt, .. } = self.ticket;
+        let wanted = plan::save_as(plan, task, artifact, self.results, attempt)
+            .map_err(|diagnostic| Failure::one(FailureClass::Invalid, *diagnostic))?;
+        let place = self
+            .folder
+            .place(&artifact.step, (task, artifact.index), &wanted)
+            .map_err(|error| {
+                let message = format!("a result's path {error}");
+                let built = Diagnostic::error(&codes::UNSAFE_OUTPUT_PATH, message);
+                Failure::one(FailureClass::Invalid, self.about.complain(built))
+            })?;
+        if let Some(renamed) = &place.renamed {
+            let message =
+                format!("`{wanted}` is taken by another result, so this one is `{renamed}`");
+            let built = Diagnostic::warning(&codes::RESULT_RENAMED, message)
+                .help("name results apart in `save_as`, for instance with `{{ file.index }}`");
+            self.teller.warn(&artifact.task, self.about.complain(built));
+        }
+        Ok(place)
+    }
+
+    async fn fetch(self, planned: Planned) -> Result<Arc<Artifact>, CollectError> {
+        let (artifact, file, place) = match planned {
+            Planned::Text(artifact) => return Ok(Arc::new(artifact)),
+            Planned::File(artifact, file, place) => (artifact, file, place),
+        };
+        let fetched = self.client.download(&file, &place.path, |_, _| {}).await;
+        match fetched {
+            Ok(downloaded) => Ok(Arc::new(Artifact {
+                path: Some(downloaded.finished.path),
+                hash: downloaded.finished.hash,
+                size: downloaded.finished.size,
+                remote: Some(RemoteFile {
+                    server: self.client.name().clone(),
+                    filename: file.filename,
+                    subfolder: file.subfolder,
+                    folder: file.folder,
+                    etag: downloaded.etag,
+                }),
+                ..artifact
+            })),
+            Err(error @ DownloadError::Missing { .. }) => Err(CollectError::Gone(error)),
+            Err(error) => {
+                let failure = self.about.download(self.client.name(), &error);
+                Err(CollectError::Failed(Box::new(failure)))
+            }
+        }
+    }
+}
+
+/// Files that a job did not save for good (`temp`, or inputs that a node shows) count only when it saved nothing else, or when
+/// `outputs` names their node. The order stays: by node, then the server's.
+fn that_count(found: Vec<NodeResult>, named: &IndexMap<String, NodeId>) -> Vec<NodeResult> {
+    let folder = |result: &NodeResult| match &result.value {
+        ResultValue::File(file) => Some(file.folder.clone()),
+        ResultValue::Text(_) => None,
+    };
+    let any_saved = found.iter().any(|r| folder(r).as_deref() == Some("output"));
+    found
+        .into_iter()
+        .filter(|result| match folder(result).as_deref() {
+            None | Some("output") => true,
+            Some("temp") => !any_saved || named.values().any(|node| *node == result.node),
+            Some(_) => named.values().any(|node| *node == result.node),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(node: &str, folder: &str, filename: &str) -> NodeResult {
+        NodeResult {
+            node: NodeId::from(node),
+            key: "images".to_owned(),
+            value: ResultValue::File(FileRef {
+                filename: filename.to_owned(),
+                subfolder: String::new(),
+                folder: folder.to_owned(),
+            }),
+            meta: Map::new(),
+        }
+    }
+
+    fn names(results: Vec<NodeResult>) -> Vec<String> {
+        results
+            .into_iter()
+            .map(|r| match r.value {
+                ResultValue::File(file) => file.filename,
+                ResultValue::Text(text) => text,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn previews_count_only_when_nothing_was_saved_or_their_node_is_named() {
+        let saved = || file("9", "output", "saved.png");
+        let preview = || file("3", "temp", "preview.png");
+        let none = IndexMap::new();
+        assert_eq!(
+            names(that_count(vec![preview(), saved()], &none)),
+            ["saved.png"]
+        );
+        assert_eq!(names(that_count(vec![preview()], &none)), ["preview.png"]);
+        let named = IndexMap::from([("small".to_owned(), NodeId::from("3"))]);
+        assert_eq!(
+            names(that_count(vec![preview(), saved()], &named)),
+            ["preview.png", "saved.png"]
+        );
+    }
+
+    #[test]
+    fn an_input_that_a_node_shows_is_no_result() {
+        let shown = file("2", "input", "photo.png");
+        assert!(that_count(vec![shown], &IndexMap::new()).is_empty());
+    }
+
+    #[test]
+    fn texts_always_count() {
+        let text = NodeResult {
+            value: ResultValue::Text("hi".to_owned()),
+            ..file("4", "", "")
+        };
+        let saved = file("9", "output", "saved.png");
+        assert_eq!(
+            names(that_count(vec![text, saved], &IndexMap::new())),
+            ["hi", "saved.png"]
+        );
+    }
+}

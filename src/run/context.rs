@@ -1,0 +1,108 @@
+//! What a run is given and what it gives back.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::base::{RunId, TaskName, WriteError};
+use crate::diagnostic::{Diagnostic, Report, codes};
+use crate::event::{Counts, RunEvent, RunStatus};
+use crate::machine::{CancelReason, Contradiction};
+use crate::plan::Plan;
+use crate::servers::Servers;
+use crate::store::{Store, StoreError};
+
+/// Whether someone wants the run to stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// No.
+    #[default]
+    None,
+    /// Start nothing new, cancel our own jobs, keep what is done.
+    Cancel,
+    /// Leave now.
+    Leave,
+}
+
+impl Stop {
+    pub(super) fn reason(self) -> Option<CancelReason> {
+        match self {
+            Self::None => None,
+            Self::Cancel => Some(CancelReason::Requested),
+            Self::Leave => Some(CancelReason::Leave),
+        }
+    }
+}
+
+/// Everything a run needs.
+#[derive(Debug)]
+pub struct RunContext {
+    /// The plan, sealed and checked.
+    pub plan: Arc<Plan>,
+    /// The run's id.
+    pub run: RunId,
+    /// The plan's servers, connected.
+    pub servers: Arc<Servers>,
+    /// The project's state.
+    pub store: Store,
+    /// Where events go.
+    pub events: mpsc::UnboundedSender<RunEvent>,
+    /// Rises when someone wants the run to stop.
+    pub stop: watch::Receiver<Stop>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct RunOutcome {
+    /// How.
+    pub status: RunStatus,
+    /// The process's exit code: 0 done, 4 a step failed on its own account, 5 only connections failed, 130 stopped.
+    pub exit_code: u8,
+    /// Tasks by status.
+    pub counts: Counts,
+    /// The task that failed first.
+    pub cause: Option<TaskName>,
+    /// Everything there was to complain about, with its places; the same as the events told.
+    pub report: Report,
+    /// The run's folder; `None` when nothing was written.
+    pub folder: Option<PathBuf>,
+}
+
+/// A run could not be carried out for a reason that lies in none of its steps.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The project's state cannot be used.
+    #[error(transparent)]
+    State(#[from] StoreError),
+    /// The output folder cannot be written; nothing was queued.
+    #[error(transparent)]
+    Folder(#[from] WriteError),
+    /// A mistake in kiln.
+    #[error("internal error: {0}")]
+    Contradiction(#[from] Contradiction),
+}
+
+impl RunError {
+    /// The complaint for people; `None` for a mistake of kiln's own.
+    pub fn diagnostic(&self) -> Option<Diagnostic> {
+        match self {
+            Self::State(error) => Some(error.diagnostic()),
+            Self::Folder(error) => Some(
+                Diagnostic::error(&codes::CANNOT_WRITE, error.to_string()).help(
+                    "repair it, or put the outputs elsewhere with `output_dir` or `--output-dir`",
+                ),
+            ),
+            Self::Contradiction(_) => None,
+        }
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::State(_) => 7,
+            Self::Folder(_) => 3,
+            Self::Contradiction(_) => 1,
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Failures in words: what happened, in which step, at which line, and what to do.
+
+use crate::base::{NodeId, ServerName, TaskName};
+use crate::client::{self, ClientError, DownloadError};
+use crate::diagnostic::{Diagnostic, Severity, Span, codes};
+use crate::machine::FailureClass;
+use crate::plan::{Plan, Rendered, StepPlan, TaskIx};
+use crate::protocol::{NodeFailure, PromptAnswer};
+use crate::workflow;
+
+/// A failed try.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// Whose fault it is.
+    pub(super) class: FailureClass,
+    /// Everything that is wrong; the first is the failure.
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+impl Failure {
+    pub(super) fn one(class: FailureClass, diagnostic: Diagnostic) -> Self {
+        Self {
+            class,
+            diagnostics: vec![diagnostic],
+        }
+    }
+
+    /// Values that cannot be computed or do not fit. Errors come before warnings.
+    pub(super) fn invalid(mut diagnostics: Vec<Diagnostic>) -> Self {
+        diagnostics.sort_by_key(|d| std::cmp::Reverse(d.severity == Severity::Error));
+        Self {
+            class: FailureClass::Invalid,
+            diagnostics,
+        }
+    }
+}
+
+/// What every complaint about a try has in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) step: &'a StepPlan,
+    pub(super) task: &'a TaskName,
+}
+
+impl<'a> About<'a> {
+    /// A task of a plan.
+    pub(super) fn of(plan: &'a Plan, task: TaskIx) -> Self {
+        let planned = &plan.tasks[task.0 as usize];
+        Self {
+            plan,
+            step: &plan.steps[&planned.step],
+            task: &planned.name,
+        }
+    }
+
+    /// A complaint that begins with the step's name and points to its line.
+    pub(super) fn complain(self, built: Diagnostic) -> Diagnostic {
+        let message = format!("step `{}`: {}", self.task, built.message);
+        let built = Diagnostic { message, ..built };
+        match (self.step.span, built.primary.is_some()) {
+            (Some(span), false) => built.at(span),
+            _ => built,
+        }
+    }
+
+    fn span_of_node(self, rendered: &Rendered, node: &NodeId, input: Option<&str>) -> Option<Span> {
+        // A node that the server made up while running is not in the file.
+        rendered.graph.nodes.get(node)?;
+        let origin = rendered.origins.of(node, input)?;
+        Some(workflow::span_of(&origin, &self.plan.sources))
+    }
+
+    pub(super) fn node_failed(self, rendered: &Rendered, failure: &NodeFailure) -> Failure {
+        let oom = is_oom(failure);
+        let mut built = self.node_diagnostic(
+            Diagnostic::error(&codes::NODE_FAILED, node_message(rendered, failure)),
+            rendered,
+            failure,
+        );
+        if oom {
+            built = built
+                .help("the server ran out of memory: use a smaller size or batch, or let it hold fewer jobs with `max_jobs: 1`");
+        } else if failure.exception_type.ends_with("FileNotFoundError") {
+            built =
+                built.help("the server does not have that file; is it on the server's own disk?");
+        } else if !failure.traceback.is_empty() {
+            built = built.help("the server's own log holds the full traceback");
+        }
+        let class = if oom {
+            FailureClass::Oom
+        } else {
+            FailureClass::Node
+        };
+        Failure::one(class, built)
+    }
+
+    /// A node blocked what follows it, and the job went on.
+    pub(super) fn node_blocked(self, rendered: &Rendered, failure: &NodeFailure) -> Diagnostic {
+        let label = label(rendered, failure);
+        let message = format!(
+            "{label} blocked what follows it: {}",
+            one_line(&failure.message)
+        );
+        self.node_diagnostic(
+            Diagnostic::warning(&codes::NODE_FAILED, message),
+            rendered,
+            failure,
+        )
+    }
+
+    fn node_diagnostic(
+        self,
+        built: Diagnostic,
+        rendered: &Rendered,
+        failure: &NodeFailure,
+    ) -> Diagnostic {
+        let node = NodeId::from(failure.node_id.as_str());
+        let mut built = self.complain(built);
+        if !failure.node_id.is_empty() {
+            built = built.node(&failure.node_id, &failure.node_type, None);
+        }
+        match self.span_of_node(rendered, &node, None) {
+            Some(span) if built.primary.is_none() => built.at(span),
+            Some(span) => built.also(span, "this node"),
+            None => built,
+        }
+    }
+
+    pub(super) fn rejected(
+        self,
+        rendered: &Rendered,
+        server: &ServerName,
+        answer: &PromptAnswer,
+    ) -> Failure {
+        let said = match &answer.error {
+            Some(error) if !error.message.is_empty() => one_line(&error.message),
+            _ => "it did not say why".to_owned(),
+        };
+        let message = format!("server `{server}` refused the job: {said}");
+        let mut built = self.complain(Diagnostic::error(&codes::JOB_REJECTED, message));
+        for (node, complaints) in &answer.node_errors {
+            let id = NodeId::from(node.as_str());
+            for complaint in &complaints.errors {
+                let details = match complaint.details.trim() {
+                    "" => String::new(),
+                    details => format!(": {}", one_line(details)),
+                };
+                let text = format!("{}{details}", one_line(&complaint.message));
+                match self.span_of_node(rendered, &id, complaint.input.as_deref()) {
+                    Some(span) => built = built.also(span, text),
+                    None => {
+                        built =
+                            built.help(format!("node {node} ({}): {text}", complaints.class_type));
+                    }
+                }
+                if built.node.is_none() {
+                    let input = complaint.input.as_deref();
+                    built = built.node(node, &complaints.class_type, input);
+                }
+            }
+        }
+        Failure::one(FailureClass::Rejected, built)
+    }
+
+    /// An error of talking to the server, at any point of a try.
+    pub(super) fn server(self, server: &ServerName, error: &ClientError) -> Failure {
+        let built = client::diagnostic(server, error, None);
+        Failure::one(class_of(error), self.complain(built))
+    }
+
+    /// The server fell silent for good.
+    pub(super) fn unreachable(self, server: &ServerName, cause: &str) -> Failure {
+        let message = format!("server `{server}` does not answer any more: {cause}");
+        let built = self
+            .complain(Diagnostic::error(&codes::SERVER_UNREACHABLE, message))
+            .help("the job may still run there; run the pipeline again when the server is back");
+        Failure::one(FailureClass::Connection, built)
+    }
+
+    pub(super) fn download(self, server: &ServerName, error: &DownloadError) -> Failure {
+        let class = match error {
+            DownloadError::Server(error) => match class_of(error) {
+                FailureClass::Rejected => FailureClass::Transfer,
+                other => other,
+            },
+            DownloadError::Missing { .. } => FailureClass::Transfer,
+            DownloadError::Write(_) => FailureClass::Write,
+        };
+        let mut built = self.complain(client::download_diagnostic(server, error));
+        if class == FailureClass::Write {
+            built = built.help("results that were finished before are kept");
+        }
+        Failure::one(class, built)
+    }
+
+    pub(super) fn interrupted(self, server: &ServerName) -> Failure {
+        let message = format!("the job was interrupted on server `{server}`, not by kiln");
+        let built = self
+            .complain(Diagnostic::error(&codes::JOB_INTERRUPTED, message))
+            .help("someone else stopped it there; run the pipeline again when the server is free");
+        Failure::one(FailureClass::Interrupted, built)
+    }
+
+    pub(super) fn stuck(self, server: &ServerName) -> Failure {
+        let message =
+            format!("server `{server}` does not work on any job: its worker seems to have died");
+        let built = self
+            .complain(Diagnostic::error(&codes::WORKER_STUCK, message))
+            .help("restart ComfyUI on that server; its log names the node to blame");
+        Failure::one(FailureClass::Stuck, built)
+    }
+
+    pub(super) fn stalled(self, server: &ServerName, minutes: u64) -> Diagnostic {
+        let message = format!(
+            "server `{server}` says that the job runs, but nothing was heard of it for {minutes} minutes"
+        );
+        self.complain(Diagnostic::warning(&codes::WORKER_STUCK, message)).help(
+            "a node that is long at work is fine; if the server's log is silent too, restart ComfyUI",
+        )
+    }
+
+    pub(super) fn lost(self, server: &ServerName, times: u32) -> Diagnostic {
+        let message = format!("server `{server}` lost the job {times} times");
+        self.complain(Diagnostic::error(&codes::JOB_LOST, message))
+            .help("does the server restart by itself, or does something clear its queue? its log tells")
+    }
+
+    /// The job left nothing behind, and `dependant` needs what it should have left.
+    pub(super) fn no_output(self, dependant: Option<&str>) -> Diagnostic {
+        let said = "the job succeeded but left no files";
+        let built = match dependant {
+            Some(step) => Diagnostic::error(
+                &codes::NO_OUTPUT_FILES,
+                format!("{said}, and step `{step}` needs them"),
+            ),
+            None => Diagnostic::warning(&codes::NO_OUTPUT_FILES, said),
+        };
+        self.complain(built)
+            .help("does the workflow end in a node that saves something, such as `SaveImage`?")
+    }
+}
+
+/// What an error of talking to a server says about whose fault it is.
+fn class_of(error: &ClientError) -> FailureClass {
+    match error {
+        ClientError::Refused {
+            status: 401 | 403 | 407,
+            ..
+        } => FailureClass::Auth,
+        ClientError::Unreadable { .. } => FailureClass::Transfer,
+        ClientError::BadUrl { .. }
+        | ClientError::NotComfyUi { .. }
+        | ClientError::Redirect { .. } => FailureClass::Connection,
+        error if error.is_connection() => FailureClass::Connection,
+        _ => FailureClass::Rejected,
+    }
+}
+
+fn is_oom(failure: &NodeFailure) -> bool {
+    let said = failure.message.to_lowercase();
+    failure.exception_type.contains("OutOfMemory")
+        || said.contains("out of memory")
+        || said.contains("allocation on device")
+}
+
+fn label(rendered: &Rendered, failure: &NodeFailure) -> String {
+    match rendered.graph.nodes.get(failure.node_id.as_str()) {
+        Some(node) => match node.title() {
+            Some(title) if title != node.class_type => {
+                format!("node `{title}` ({})", node.class_type)
+            }
+            _ => format!("node {} ({})", failure.node_id, node.class_type),
+        },
+        None if failure.node_id.is_empty() => "a node".to_owned(),
+        None => format!("node {} ({})", failure.node_id, failure.node_type),
+    }
+}
+
+fn node_message(rendered: &Rendered, failure: &NodeFailure) -> String {
+    let kind = failure
+        .exception_type
+        .rsplit('.')
+        .next()
+        .unwrap_or_default();
+    let said = one_line(&failure.message);
+    let label = label(rendered, failure);
+    match (kind, said.as_str()) {
+        ("", "") => format!("{label} failed without saying why"),
+        ("" | "Exception", said) => format!("{label} failed: {said}"),
+        (kind, "") => format!("{label} failed: {kind}"),
+        (kind, said) => format!("{label} failed: {kind}: {said}"),
+    }
+}
+
+/// What a server said, on one line of bounded length and without control characters.
+pub(super) fn one_line(text: &str) -> String {
+    const MOST: usize = 400;
+    let mut line = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" · ");
+    line.retain(|c| !c.is_control());
+    if line.chars().count() > MOST {
+        line = line.chars().take(MOST).collect();
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_said_becomes_one_bounded_line() {
+        assert_eq!(one_line("a\n\n  b\u{1b}[31m\n"), "a · b[31m");
+        assert!(one_line(&"x".repeat(5000)).chars().count() <= 401);
+    }
+
+    #[test]
+    fn out_of_memory_is_told_from_other_failures() {
+        let failure = |kind: &str, message: &str| NodeFailure {
+            exception_type: kind.to_owned(),
+            message: message.to_owned(),
+            ..NodeFailure::default()
+        };
+        assert!(is_oom(&failure("torch.OutOfMemoryError", "")));
+        assert!(is_oom(&failure(
+            "RuntimeError",
+            "CUDA out of memory. Tried to allocate"
+        )));
+        assert!(!is_oom(&failure("ValueError", "bad size")));
+    }
+
+    #[test]
+    fn a_refused_login_is_no_fault_of_the_step() {
+        let refused = |status| ClientError::Refused {
+            url: String::new(),
+            status,
+            body: String::new(),
+        };
+        assert_eq!(class_of(&refused(401)), FailureClass::Auth);
+        assert_eq!(class_of(&refused(503)), FailureClass::Connection);
+        assert_eq!(class_of(&refused(413)), FailureClass::Rejected);
+    }
+}
