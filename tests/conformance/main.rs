@@ -9,6 +9,7 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod client;
 mod pixels;
 mod server;
 mod transcripts;
@@ -28,6 +29,7 @@ fn main() {
     let trials: Vec<Trial> = [
         verdicts::trials(fixtures.as_deref()),
         pixels::trials(fixtures.as_deref()),
+        client::trials(fixtures.as_deref()),
         transcripts::trials(fixtures.as_deref()),
     ]
     .into_iter()
