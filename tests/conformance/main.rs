@@ -9,7 +9,7 @@
     reason = "a test may stop at the first surprise"
 )]
 
-mod client;
+mod classes;
 mod pixels;
 mod server;
 mod transcripts;
@@ -28,8 +28,8 @@ fn main() {
     let fixtures = folder.is_dir().then_some(folder);
     let trials: Vec<Trial> = [
         verdicts::trials(fixtures.as_deref()),
+        classes::trials(fixtures.as_deref()),
         pixels::trials(fixtures.as_deref()),
-        client::trials(fixtures.as_deref()),
         transcripts::trials(fixtures.as_deref()),
     ]
     .into_iter()
