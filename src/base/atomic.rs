@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::hash::{ContentHash, Hasher};
+use super::path::display_path;
 
 /// A file could not be written. Nothing was left behind under its name.
 #[derive(Debug, thiserror::Error)]
-#[error("could not write `{}`: {}", path.display(), reason(source))]
+#[error("could not write `{}`: {}", display_path(path), reason(source))]
 pub struct WriteError {
     /// The file that was meant to appear.
     pub path: PathBuf,

@@ -391,7 +391,62 @@ fn ascii_json(value: &Json) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicBool;
+
+    use super::super::files::Folders;
     use super::*;
+
+    fn ended(graph: Json, targets: &[&str]) -> Ended {
+        let server = Server::new(Folders::open(None).unwrap());
+        let job = Job {
+            number: 0.into(),
+            id: "id".into(),
+            graph: serde_json::from_value(graph).unwrap(),
+            extra_data: Map::new(),
+            targets: targets.iter().map(|id| NodeId::from(*id)).collect(),
+            created: 0,
+            interrupt: AtomicBool::new(false),
+            node: Mutex::new(None),
+        };
+        run(&server, &Arc::new(job))
+    }
+
+    #[test]
+    fn a_panic_in_a_node_is_an_error_of_that_node() {
+        let ended = ended(json!({"7": {"class_type": "Panics", "inputs": {}}}), &["7"]);
+        let error = ended.message("execution_error").unwrap();
+        assert!(!ended.success);
+        assert_eq!(error["node_id"], "7");
+        assert_eq!(error["node_type"], "Panics");
+        assert_eq!(
+            error["exception_message"],
+            "the node panicked: on purpose\n"
+        );
+    }
+
+    #[test]
+    fn a_cycle_through_inputs_that_nobody_declares_ends_the_job() {
+        let graph = json!({
+            "1": {"class_type": "PreviewAny", "inputs": {"source": "a", "x": ["2", 0]}},
+            "2": {"class_type": "PreviewAny", "inputs": {"source": "b", "x": ["1", 0]}},
+        });
+        let ended = ended(graph, &["1", "2"]);
+        let error = ended.message("execution_error").unwrap();
+        assert_eq!(error["exception_type"], "DependencyCycleError");
+    }
+
+    #[test]
+    fn an_output_that_a_node_does_not_have_is_an_error_of_the_reader() {
+        let graph = json!({
+            "1": {"class_type": "PreviewAny", "inputs": {"source": "a"}},
+            "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 5]}},
+        });
+        let ended = ended(graph, &["2"]);
+        let error = ended.message("execution_error").unwrap();
+        assert_eq!(error["node_id"], "2");
+        assert_eq!(error["exception_message"], "node 1 has no output 5\n");
+    }
 
     #[test]
     fn negative_slots_count_from_the_end() {

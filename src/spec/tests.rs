@@ -337,6 +337,14 @@ fn template_complaint(yaml: &str) -> String {
             "params",
             Datum::from(serde_json::json!({"subject": "x", "count": 3})),
         )
+        .with(
+            "photo",
+            Datum::File(crate::artifact::FileValue {
+                path: "/p/cup.png".into(),
+                hash: crate::base::ContentHash::of(b""),
+                size: 0,
+            }),
+        )
         .with_step("base", crate::template::StepResult::default());
     let engine = Engine::new(std::sync::Arc::new(Nothing));
     let error = Template::parse(node.as_str().unwrap())
@@ -361,6 +369,7 @@ fn template_errors_point_into_the_users_lines() {
             "'{{ env(\"HOME_OF_NOBODY\") }}'",
             "'{{ file(\"none.png\") }}'",
             "'{{ steps.base.image }}'",
+            "'a cup like {{ photo }}'",
             "'{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}'",
         ]
         .map(template_complaint)
@@ -463,4 +472,30 @@ fn the_example_pipeline_in_the_repository_is_right() {
     let pipeline = load_pipeline(&path, &inputs, &mut sources, &mut report).unwrap();
     assert!(report.items.is_empty(), "{report:?}");
     assert!(pipeline.steps.len() >= 3);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+
+    /// Whatever a file holds: it is read or refused, and every complaint stands in it.
+    #[test]
+    fn no_file_makes_the_reader_stumble(
+        parts in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "steps", "params", ": ", ":\n", "\n", "  ", "    ", "- ", "{", "}", "{{ x }}", "{%", "[", "]", ", ", "a", "workflow", "set", "type",
+                "'", "\"", "\\", "|", ">", "|2-", "&a ", "*a", "<<: ", "!x ", "!!int ", "# ", "ü", "😀", "1", "1e999", ".nan", "yes", "null", "~", "? ",
+                "---\n", "...\n", "\t", "\r\n", "\u{feff}", "version: 1\n", "x-a", "@", "%", "`", "\u{0}", "\u{2028}",
+            ]),
+            0..24,
+        )
+    ) {
+        let text = parts.concat();
+        let (pipeline, sources, report) = load(&text);
+        for diagnostic in &report.items {
+            let span = diagnostic.primary.as_ref().expect("a place").span;
+            assert!(span.end <= text.len() && text.get(span.start..span.end).is_some(), "{text:?}: {diagnostic:?}");
+        }
+        assert!(pipeline.is_some() || !report.items.is_empty());
+        render_human(&report, &sources, false);
+    }
 }

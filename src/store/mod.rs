@@ -74,7 +74,7 @@ impl Store {
         })
     }
 
-    /// Opens a run's journal. The row of the run and its plan become durable with the first facts at the latest.
+    /// Opens a run's journal. The row of the run and its plan are written with its first facts.
     ///
     /// # Errors
     /// When the plan cannot be written as JSON.

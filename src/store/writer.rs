@@ -35,15 +35,19 @@ impl Ack {
     }
 }
 
+/// The row of a run.
+#[derive(Debug)]
+struct Begin {
+    pipeline: String,
+    plan: String,
+    started: u64,
+}
+
 enum Work {
-    Begin {
-        run: RunId,
-        pipeline: String,
-        plan: String,
-        started: u64,
-    },
     Facts {
         run: RunId,
+        /// Comes with the run's first facts.
+        begin: Option<Begin>,
         first: u64,
         at: u64,
         facts: Vec<Fact>,
@@ -102,8 +106,14 @@ impl Drop for Writer {
 pub struct Journal {
     writer: Arc<Writer>,
     run: RunId,
+    state: Arc<Mutex<JournalState>>,
+}
+
+#[derive(Debug)]
+struct JournalState {
+    begin: Option<Begin>,
     /// The number of the next fact.
-    next: Arc<Mutex<u64>>,
+    next: u64,
 }
 
 impl Journal {
@@ -114,27 +124,31 @@ impl Journal {
         plan: String,
         started: u64,
     ) -> Self {
-        writer.send(Work::Begin {
-            run: run.clone(),
+        let begin = Begin {
             pipeline,
             plan,
             started,
-        });
+        };
         Self {
             writer,
             run,
-            next: Arc::default(),
+            state: Arc::new(Mutex::new(JournalState {
+                begin: Some(begin),
+                next: 0,
+            })),
         }
     }
 
     /// Hands over facts that became known at `at` (milliseconds since 1970).
     pub fn append(&self, at: u64, facts: Vec<Fact>) -> Ack {
         let (ack, answer) = oneshot::channel();
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = *next;
-        *next += facts.len() as u64;
+        // Held until the work is sent: the order of numbers is the order of rows.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = state.next;
+        state.next += facts.len() as u64;
         self.writer.send(Work::Facts {
             run: self.run.clone(),
+            begin: state.begin.take(),
             first,
             at,
             facts,
@@ -180,7 +194,6 @@ fn write_all(mut connection: Connection, path: &Path, receiver: &Receiver<Work>)
         }
         for work in group {
             match work {
-                Work::Begin { .. } => {}
                 Work::Facts { ack, .. } | Work::Finish { ack, .. } => {
                     let _ = ack.send(answer.clone());
                 }
@@ -200,24 +213,25 @@ fn commit(connection: &mut Connection, group: &[Work]) -> rusqlite::Result<()> {
 
 fn write(transaction: &Transaction<'_>, work: &Work) -> rusqlite::Result<()> {
     match work {
-        Work::Begin {
-            run,
-            pipeline,
-            plan,
-            started,
-        } => {
-            transaction.execute(
-                "INSERT INTO runs (run, pipeline, plan, started) VALUES (?1, ?2, ?3, ?4)",
-                params![run.as_str(), pipeline, plan, signed(*started)],
-            )?;
-        }
         Work::Facts {
             run,
+            begin,
             first,
             at,
             facts,
             ..
         } => {
+            if let Some(begin) = begin {
+                transaction.execute(
+                    "INSERT INTO runs (run, pipeline, plan, started) VALUES (?1, ?2, ?3, ?4)",
+                    params![
+                        run.as_str(),
+                        begin.pipeline,
+                        begin.plan,
+                        signed(begin.started)
+                    ],
+                )?;
+            }
             let id: i64 = transaction
                 .prepare_cached("SELECT id FROM runs WHERE run = ?1")?
                 .query_row([run.as_str()], |row| row.get(0))?;

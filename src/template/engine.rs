@@ -6,7 +6,7 @@ use std::sync::Arc;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior};
 
-use super::error::{TemplateError, TemplateErrorKind};
+use super::error::TemplateError;
 use super::explain::Explain;
 use super::filters::{self, Answer, RESULT};
 use super::functions::{self, SALT};
@@ -166,11 +166,7 @@ impl Engine {
             .render_captured_to(context.clone(), &mut out)
             .map(|_| ());
         if out.full {
-            return Err(super::error::raise(
-                TemplateErrorKind::Fuel,
-                format!("the template wrote more than {} MiB of text", LONGEST >> 20),
-                None,
-            ));
+            return Err(super::error::too_long());
         }
         outcome?;
         let written = String::from_utf8(out.bytes)

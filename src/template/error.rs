@@ -59,6 +59,18 @@ pub(super) fn failed(message: impl Into<String>) -> Error {
     raise(TemplateErrorKind::Failed, message.into(), None)
 }
 
+/// The error of a template whose text grows without end.
+pub(super) fn too_long() -> Error {
+    raise(
+        TemplateErrorKind::Fuel,
+        format!(
+            "the template wrote more than {} MiB of text",
+            super::engine::LONGEST >> 20
+        ),
+        None,
+    )
+}
+
 /// One of kiln's own errors inside `error`, however deep.
 pub(super) fn raised(error: &Error) -> Option<&Raised> {
     let mut source = error.source();

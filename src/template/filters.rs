@@ -1,9 +1,10 @@
 //! Filters beside minijinja's own, and those of its own that would print as Python does.
 
-use minijinja::value::{Kwargs, Value};
-use minijinja::{Environment, Error};
+use minijinja::value::{Kwargs, Rest, Value, ValueOrKwargs};
+use minijinja::{Environment, Error, State};
 
-use super::error::failed;
+use super::engine::LONGEST;
+use super::error::{failed, too_long};
 use super::objects::{ArtifactObject, FileObject, file_name};
 use super::text::text;
 use super::value::{from_datum, to_datum, to_plain_json};
@@ -130,6 +131,77 @@ pub(super) fn add(env: &mut Environment<'static>) {
     });
     env.add_filter("tojson", to_json);
     env.add_filter("join", join);
+    env.add_filter("replace", replace);
+    env.add_filter("format", format);
+    bounded(
+        env,
+        "indent",
+        Value::from_function(minijinja::filters::indent),
+    );
+    bounded(
+        env,
+        "batch",
+        Value::from_function(minijinja::filters::batch),
+    );
+    bounded(
+        env,
+        "slice",
+        Value::from_function(minijinja::filters::slice),
+    );
+}
+
+/// The largest number that says how much text or how many lists a filter makes.
+const LARGEST: i64 = 10_000;
+
+/// Adds a filter of minijinja's whose numbers decide how much memory it takes, with a limit to them.
+fn bounded(env: &mut Environment<'static>, name: &'static str, filter: Value) {
+    env.add_filter(name, move |state: &mut State, args: Rest<ValueOrKwargs>| {
+        let args: Vec<Value> = args.iter().cloned().map(Value::from).collect();
+        let named = args.last().filter(|last| last.is_kwargs());
+        let named = named
+            .and_then(|kwargs| kwargs.try_iter().ok().map(|keys| (kwargs, keys)))
+            .into_iter()
+            .flat_map(|(kwargs, keys)| keys.filter_map(|key| kwargs.get_item(&key).ok()));
+        let mut numbers = args.iter().skip(1).cloned().chain(named);
+        if numbers.any(|n| n.is_integer() && n.as_i64().is_none_or(|n| n > LARGEST)) {
+            return Err(failed(format!("`{name}` takes numbers up to {LARGEST}")));
+        }
+        filter.call(state, &args)
+    });
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "minijinja hands the rest of the arguments over by value"
+)]
+fn format(pattern: &str, args: Rest<Value>) -> Result<String, Error> {
+    let digits = |run: &str| run.len() > 4 && run.bytes().all(|b| b.is_ascii_digit());
+    let mut runs = pattern.split(|c: char| !c.is_ascii_digit());
+    if pattern.contains('*') || runs.any(digits) {
+        return Err(failed(
+            "`format` takes widths of at most four digits, written in the pattern",
+        ));
+    }
+    minijinja::formatting::format(minijinja::formatting::FormatStyle::Printf, pattern, &args)
+}
+
+fn replace(value: &Value, from: &str, to: &str) -> Result<String, Error> {
+    let text = text(value)?;
+    if from.is_empty() {
+        return Err(failed("`replace` needs something to look for"));
+    }
+    fits(
+        text.len()
+            .saturating_add(text.matches(from).count().saturating_mul(to.len())),
+    )?;
+    Ok(text.replace(from, to))
+}
+
+fn fits(length: usize) -> Result<(), Error> {
+    if length <= LONGEST {
+        return Ok(());
+    }
+    Err(too_long())
 }
 
 #[expect(
@@ -170,12 +242,18 @@ fn join(
     };
     kwargs.assert_all_used()?;
     let mut parts = Vec::new();
+    let mut length = 0_usize;
     for item in value.try_iter()?.checked() {
         let mut item = item?;
         for name in attribute.iter().flat_map(|a| a.split('.')) {
             item = item.get_attr(name)?;
         }
-        parts.push(text(&item)?);
+        let part = text(&item)?;
+        length = length
+            .saturating_add(part.len())
+            .saturating_add(joiner.len());
+        fits(length)?;
+        parts.push(part);
     }
     Ok(parts.join(joiner))
 }

@@ -9,6 +9,7 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod classes;
 mod pixels;
 mod server;
 mod transcripts;
@@ -27,6 +28,7 @@ fn main() {
     let fixtures = folder.is_dir().then_some(folder);
     let trials: Vec<Trial> = [
         verdicts::trials(fixtures.as_deref()),
+        classes::trials(fixtures.as_deref()),
         pixels::trials(fixtures.as_deref()),
         transcripts::trials(fixtures.as_deref()),
     ]

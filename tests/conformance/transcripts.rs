@@ -209,7 +209,7 @@ fn compare(made: Spoken, expected: Spoken, transcript: &Value) -> Result<(), Fai
 }
 
 /// The first place where two values differ.
-fn difference(at: &str, made: &Value, expected: &Value) -> String {
+pub(crate) fn difference(at: &str, made: &Value, expected: &Value) -> String {
     match (made, expected) {
         (Value::Object(a), Value::Object(b)) => {
             for key in a.keys().chain(b.keys()) {

@@ -1,0 +1,445 @@
+//! The engine against a real server: what happens to jobs that are cancelled, lost, remembered or in the way.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use kiln::embedded::{self, Embedded};
+use serde_json::{Value, json};
+
+use crate::support::{Project, repository};
+
+/// An embedded server in this process, one job at a time, with its files where the test can reach them.
+struct Server {
+    runtime: tokio::runtime::Runtime,
+    embedded: Option<Embedded>,
+    dir: tempfile::TempDir,
+    url: String,
+}
+
+impl Server {
+    fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let options = embedded::Options {
+            port: 0,
+            jobs: 1,
+            dir: Some(dir.path().to_path_buf()),
+        };
+        let embedded = runtime.block_on(embedded::start(options)).unwrap();
+        let url = embedded.url();
+        Self {
+            runtime,
+            embedded: Some(embedded),
+            dir,
+            url,
+        }
+    }
+
+    fn request(&self, method: &str, path: &str, body: &Value) -> Value {
+        let host = self.url.trim_start_matches("http://");
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let mut stream = TcpStream::connect(host).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{method} {path}: {answer}");
+        serde_json::from_str(body).unwrap_or(Value::Null)
+    }
+
+    fn get(&self, path: &str) -> Value {
+        self.request("GET", path, &Value::Null)
+    }
+
+    /// Queues somebody else's job.
+    fn queue(&self, graph: &Value) -> String {
+        let answer = self.request("POST", "/prompt", &json!({"prompt": graph, "client_id": "somebody"}));
+        answer["prompt_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Ids of running and of waiting jobs.
+    fn jobs(&self) -> (Vec<String>, Vec<String>) {
+        let queue = self.get("/queue");
+        let ids = |name: &str| {
+            let jobs = queue[name].as_array().unwrap();
+            jobs.iter().map(|job| job[1].as_str().unwrap().to_owned()).collect()
+        };
+        (ids("queue_running"), ids("queue_pending"))
+    }
+
+    fn status(&self, id: &str) -> Option<String> {
+        let history = self.get(&format!("/history/{id}"));
+        Some(history.get(id)?["status"]["status_str"].as_str()?.to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(embedded) = self.embedded.take() {
+            self.runtime.block_on(embedded.shutdown());
+        }
+    }
+}
+
+#[track_caller]
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "waited for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A workflow that takes a while, stoppable between its nodes; `colour` makes it one that the server does not remember.
+fn slow(colour: u32, nodes: usize) -> Value {
+    let mut graph = json!({
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 2000, "height": 2000, "batch_size": 1, "color": colour}},
+        "99": {"class_type": "SaveImage", "inputs": {"images": [nodes.to_string(), 0], "filename_prefix": "slow"}}
+    });
+    for node in 2..=nodes {
+        graph[node.to_string()] = json!({
+            "class_type": "ImageBlur",
+            "inputs": {"image": [(node - 1).to_string(), 0], "blur_radius": 31, "sigma": 10.0}
+        });
+    }
+    graph
+}
+
+fn quick(colour: u32) -> Value {
+    json!({
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": colour}},
+        "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "quick"}}
+    })
+}
+
+fn project(pipeline: &str, workflows: &[(&str, Value)]) -> Project {
+    let project = Project::new();
+    project.file("p.yaml", pipeline);
+    for (name, graph) in workflows {
+        project.file(&format!("{name}.json"), graph.to_string());
+    }
+    project
+}
+
+/// kiln at work in the background, its events as they come.
+struct Running {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    events: Vec<Value>,
+}
+
+impl Running {
+    fn start(project: &Project, server: &Server) -> Self {
+        let mut child = project
+            .command(&["run", "p.yaml", "--server", &server.url, "--output", "json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self {
+            child,
+            lines,
+            events: Vec::new(),
+        }
+    }
+
+    /// Reads up to the first event of a kind.
+    #[track_caller]
+    fn until(&mut self, event: &str) -> Value {
+        for line in self.lines.by_ref() {
+            let value: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            self.events.push(value.clone());
+            if value["event"] == event {
+                return value;
+            }
+        }
+        panic!("no {event} in {:#?}", self.events);
+    }
+
+    fn interrupt(&self) {
+        let killed = std::process::Command::new("kill")
+            .args(["-INT", &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(killed.success());
+    }
+
+    /// Reads to the end and gives the exit code.
+    fn end(&mut self) -> i32 {
+        self.until("run_finished");
+        self.child.wait().unwrap().code().unwrap()
+    }
+
+    fn finished(&self, task: &str) -> &Value {
+        self.events
+            .iter()
+            .find(|e| e["event"] == "task_finished" && e["task"] == task)
+            .unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn events(stdout: &str) -> Vec<Value> {
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = walkdir::WalkDir::new(folder)
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_file())
+        .map(|entry| entry.path().strip_prefix(folder).unwrap().display().to_string())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn ctrl_c_cancels_only_our_own_jobs_and_keeps_what_is_done() {
+    let server = Server::start();
+    let project = project(
+        "max_parallel: 2\nsteps:\n  first: { workflow: quick.json }\n  second: { workflow: slow.json, needs: [first] }\n  third: { workflow: slow.json, needs: [second] }\n",
+        &[("quick", quick(1)), ("slow", slow(2, 40))],
+    );
+    let mut run = Running::start(&project, &server);
+    run.until("task_queued");
+    let ours = run.until("task_queued")["prompt_id"].as_str().unwrap().to_owned();
+    let theirs = server.queue(&quick(3));
+    wait_for("our job to run", || server.jobs().0.contains(&ours).then_some(()));
+    assert_eq!(server.jobs().1, [theirs.as_str()]);
+    run.interrupt();
+    assert_eq!(run.end(), 130);
+
+    let last = run.events.last().unwrap();
+    assert_eq!(last["status"], "cancelled");
+    assert_eq!(last["counts"], json!({"done": 1, "failed": 0, "skipped": 0, "cancelled": 2}));
+    assert_eq!(run.finished("second")["status"], "cancelled");
+    assert_eq!(run.finished("third")["status"], "cancelled");
+    assert_eq!(server.status(&ours).as_deref(), Some("error"), "ours was interrupted");
+    let status = wait_for("their job", || server.status(&theirs));
+    assert_eq!(status, "success", "theirs was left alone");
+    let latest = project.path().join("outputs/p/latest");
+    assert_eq!(files(&latest), ["first/quick_00001_.png"]);
+}
+
+#[test]
+fn ctrl_c_takes_our_waiting_job_out_of_the_queue() {
+    let server = Server::start();
+    let theirs = server.queue(&slow(4, 12));
+    let project = project("steps:\n  only: { workflow: quick.json }\n", &[("quick", quick(5))]);
+    let mut run = Running::start(&project, &server);
+    let ours = run.until("task_queued")["prompt_id"].as_str().unwrap().to_owned();
+    assert_eq!(server.jobs(), (vec![theirs.clone()], vec![ours]));
+    run.interrupt();
+    assert_eq!(run.end(), 130);
+    assert_eq!(server.jobs(), (vec![theirs.clone()], vec![]));
+    assert_eq!(wait_for("their job", || server.status(&theirs)), "success");
+    assert!(!project.path().join("outputs/p").exists(), "nothing was made");
+}
+
+#[test]
+fn a_second_ctrl_c_leaves_at_once() {
+    let server = Server::start();
+    // One long node: the server cannot stop it at once.
+    let project = project("steps:\n  only: { workflow: slow.json }\n", &[("slow", slow(6, 40))]);
+    let mut run = Running::start(&project, &server);
+    run.until("task_executing");
+    run.interrupt();
+    std::thread::sleep(Duration::from_millis(100));
+    run.interrupt();
+    let began = Instant::now();
+    assert_eq!(run.end(), 130);
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_job_that_the_server_lost_is_submitted_again_under_another_id() {
+    let server = Server::start();
+    let theirs = server.queue(&slow(7, 12));
+    let project = project("steps:\n  only: { workflow: quick.json }\n", &[("quick", quick(8))]);
+    let mut run = Running::start(&project, &server);
+    let first = run.until("task_queued")["prompt_id"].as_str().unwrap().to_owned();
+    server.request("POST", "/queue", &json!({"clear": true}));
+    let second = run.until("task_queued")["prompt_id"].as_str().unwrap().to_owned();
+    assert_ne!(first, second);
+    assert_eq!(run.end(), 0);
+    assert_eq!(server.status(&first), None);
+    assert_eq!(server.status(&second).as_deref(), Some("success"));
+    assert_eq!(server.status(&theirs).as_deref(), Some("success"));
+    assert_eq!(files(&project.path().join("outputs/p/latest")), ["only/quick_00001_.png"]);
+}
+
+#[test]
+fn a_remembered_result_whose_file_is_gone_is_made_again() {
+    let server = Server::start();
+    let project = project("steps:\n  only: { workflow: quick.json }\n", &[("quick", quick(9))]);
+    let run = || project.kiln(&["run", "p.yaml", "--server", &server.url]);
+    run().ok();
+    let saved = walkdir::WalkDir::new(server.dir.path())
+        .into_iter()
+        .filter_map(Result::ok)
+        .find(|entry| entry.file_name() == "quick_00001_.png")
+        .unwrap();
+    let made = image::open(saved.path()).unwrap();
+    std::fs::remove_file(saved.path()).unwrap();
+    run().ok();
+    let latest = project.path().join("outputs/p/latest");
+    assert_eq!(files(&latest), ["only/quick_00001_.png"]);
+    assert_eq!(image::open(latest.join("only/quick_00001_.png")).unwrap(), made);
+}
+
+#[test]
+fn the_first_failure_is_the_cause_and_nothing_new_starts() {
+    let server = Server::start();
+    let escape = json!({
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+        "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "../../escape"}, "_meta": {"title": "Save it"}}
+    });
+    let project = project(
+        "max_parallel: 1\nsteps:\n  bad: { workflow: bad.json }\n  after: { workflow: quick.json, needs: [bad] }\n  other: { workflow: quick.json }\n",
+        &[("bad", escape), ("quick", quick(10))],
+    );
+    let done = project
+        .kiln(&["run", "p.yaml", "--server", &server.url, "--output", "json"])
+        .code(4);
+    let events = events(&done.stdout);
+    let last = events.last().unwrap();
+    assert_eq!(last["cause"], "bad");
+    assert_eq!(last["counts"], json!({"done": 0, "failed": 1, "skipped": 2, "cancelled": 0}));
+    let failed = events.iter().find(|e| e["event"] == "task_finished" && e["task"] == "bad").unwrap();
+    let diagnostic = &failed["diagnostic"];
+    assert_eq!(diagnostic["code"], "K0501");
+    let message = diagnostic["message"].as_str().unwrap();
+    assert!(message.starts_with("step `bad`: node `Save it` (SaveImage) failed: "), "{message}");
+    assert_eq!((&diagnostic["node"], &diagnostic["line"]), (&json!("9"), &json!(3)));
+    assert_eq!(
+        events.iter().filter(|e| e["event"] == "task_started").count(),
+        1,
+        "nothing was started after the failure"
+    );
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_written_is_told_before_anything_is_queued() {
+    let server = Server::start();
+    let project = project("steps:\n  only: { workflow: quick.json }\n", &[("quick", quick(11))]);
+    project.file("outputs", "a file in the way");
+    let done = project.kiln(&["run", "p.yaml", "--server", &server.url]).code(3);
+    assert!(
+        done.stderr.contains("error[K0506]: could not write `outputs/p/"),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("a part of the path is a file, not a folder"), "{}", done.stderr);
+    assert_eq!(server.get("/history"), json!({}));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_full_disk_names_the_file_and_keeps_what_was_finished() {
+    let server = Server::start();
+    // 2 MiB is enough for the journal and a small picture, not for a large one.
+    let large = json!({
+        "1": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
+        "2": {"class_type": "ImageScale", "inputs": {"image": ["1", 0], "upscale_method": "bicubic", "width": 2400, "height": 1800, "crop": "disabled"}},
+        "9": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "large"}}
+    });
+    let photo = repository().join("pipelines/inputs/coffee.png");
+    let pipeline = format!(
+        "steps:\n  small: {{ workflow: quick.json }}\n  large:\n    workflow: large.json\n    needs: [small]\n    set:\n      LoadImage: {{ image: \"{{{{ file('{}') }}}}\" }}\n",
+        photo.display()
+    );
+    let project = project(&pipeline, &[("quick", quick(12)), ("large", large)]);
+    let program = project.command(&[]);
+    let mut limited = std::process::Command::new("sh");
+    limited
+        .args(["-c", "ulimit -f 4096; exec \"$0\" \"$@\""])
+        .arg(program.get_program())
+        .args(["run", "p.yaml", "--server", &server.url])
+        .env("NO_COLOR", "1")
+        .current_dir(project.path());
+    let done = crate::support::finish(&mut limited).code(4);
+    assert!(
+        done.stderr.contains("error[K0506]: step `large`: could not write `outputs/p/"),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("large_00001_.png`: the file is larger than the system's limit"), "{}", done.stderr);
+    assert!(done.stderr.contains("results that were finished before are kept"), "{}", done.stderr);
+    assert_eq!(
+        files(&project.path().join("outputs/p/latest")),
+        ["small/quick_00001_.png"],
+        "no half of a file is left"
+    );
+}
+
+#[test]
+fn two_results_of_one_name_both_stay() {
+    let server = Server::start();
+    let mut two = quick(13);
+    two["1"]["inputs"]["batch_size"] = json!(2);
+    let project = project("steps:\n  only: { workflow: two.json, save_as: same }\n", &[("two", two)]);
+    let done = project.kiln(&["run", "p.yaml", "--server", &server.url]).ok();
+    assert!(done.stderr.contains("K0509"), "{}", done.stderr);
+    assert_eq!(
+        files(&project.path().join("outputs/p/latest")),
+        ["only/same-2.png", "only/same.png"]
+    );
+}
+
+#[test]
+fn a_second_kiln_on_the_same_outputs_is_refused_by_the_name_of_the_first() {
+    let server = Server::start();
+    let project = project("steps:\n  only: { workflow: slow.json }\n", &[("slow", slow(14, 40))]);
+    let mut run = Running::start(&project, &server);
+    let id = run.until("task_executing")["run"].as_str().unwrap().to_owned();
+    let second = project.kiln(&["run", "p.yaml", "--server", &server.url]).code(7);
+    assert!(second.stderr.contains("K0702"), "{}", second.stderr);
+    assert!(second.stderr.contains(&format!("in use by run {id} (process ")), "{}", second.stderr);
+    run.interrupt();
+    assert_eq!(run.end(), 130);
+}
+
+#[test]
+fn a_result_that_is_edited_while_the_pipeline_runs_is_not_passed_on() {
+    let server = Server::start();
+    let pass = json!({
+        "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
+        "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "pass"}}
+    });
+    let project = project(
+        "steps:\n  first: { workflow: quick.json }\n  wait: { workflow: slow.json, needs: [first] }\n  last:\n    workflow: pass.json\n    needs: [wait]\n    set: { LoadImage: { image: \"{{ steps.first.image }}\" } }\n",
+        &[("quick", quick(15)), ("slow", slow(16, 4)), ("pass", pass)],
+    );
+    let mut run = Running::start(&project, &server);
+    let made = run.until("task_finished")["outputs"][0]["path"].as_str().unwrap().to_owned();
+    std::fs::write(&made, "edited").unwrap();
+    assert_eq!(run.end(), 4);
+    let diagnostic = &run.finished("last")["diagnostic"];
+    assert_eq!(diagnostic["code"], "K0505");
+    assert!(diagnostic["message"].as_str().unwrap().ends_with("was changed while the pipeline ran"));
+}
