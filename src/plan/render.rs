@@ -16,7 +16,7 @@ use super::world::PlanWorld;
 use crate::artifact::{Artifact, Datum, FileValue};
 use crate::base::{Inputs, NodeId};
 use crate::catalog::Catalog;
-use crate::diagnostic::{Diagnostic, Origin, Report, codes};
+use crate::diagnostic::{Diagnostic, Origin, Report, Span, codes};
 use crate::template::{Engine, Scope};
 use crate::workflow::{self, Graph};
 
@@ -61,14 +61,14 @@ pub enum Uploadable {
 #[derive(Clone, Debug)]
 pub struct Origins {
     file: crate::diagnostic::FileId,
-    edited: HashMap<(NodeId, String), Origin>,
+    edited: HashMap<(NodeId, String), (Origin, Option<Span>)>,
 }
 
 impl Origins {
     /// Where an input's value stands, or the node itself without an input.
     pub fn of(&self, node: &NodeId, input: Option<&str>) -> Option<Origin> {
         if let Some(input) = input
-            && let Some(origin) = self.edited.get(&(node.clone(), input.to_owned()))
+            && let Some((origin, _)) = self.edited.get(&(node.clone(), input.to_owned()))
         {
             return Some(origin.clone());
         }
@@ -80,6 +80,15 @@ impl Origins {
             file: self.file,
             pointer,
         })
+    }
+}
+
+impl Origins {
+    /// Where `set` names an input.
+    pub fn key(&self, node: &NodeId, input: &str) -> Option<Span> {
+        self.edited
+            .get(&(node.clone(), input.to_owned()))
+            .and_then(|(_, key)| *key)
     }
 }
 
@@ -186,10 +195,10 @@ impl<'a> Renderer<'a> {
             );
         }
         for edit in &step.workflow.edits {
-            self.rendered
-                .origins
-                .edited
-                .insert((edit.node.clone(), edit.input.clone()), edit.origin.clone());
+            self.rendered.origins.edited.insert(
+                (edit.node.clone(), edit.input.clone()),
+                (edit.origin.clone(), edit.key),
+            );
             self.edit(&edit.node, &edit.input, &edit.value, &edit.origin);
         }
         if self.report.has_errors() {

@@ -33,7 +33,7 @@ pub struct FileReport {
 }
 
 /// The classes that a plan's tasks on a server use.
-pub fn classes(plan: &Plan, server: &ServerName) -> BTreeSet<String> {
+pub(super) fn classes(plan: &Plan, server: &ServerName) -> BTreeSet<String> {
     plan.steps
         .values()
         .filter(|step| step.server == *server)
@@ -43,7 +43,7 @@ pub fn classes(plan: &Plan, server: &ServerName) -> BTreeSet<String> {
 }
 
 /// Every complaint about a plan's graphs that can be known before anything runs.
-pub fn check_plan(plan: &Plan, catalogs: &dyn Catalogs) -> Report {
+pub(super) fn check_plan(plan: &Plan, catalogs: &dyn Catalogs) -> Report {
     let mut report = Report::default();
     for at in 0..plan.tasks.len() {
         let task = TaskIx(u32::try_from(at).unwrap_or(u32::MAX));
@@ -62,12 +62,11 @@ pub fn check_plan(plan: &Plan, catalogs: &dyn Catalogs) -> Report {
             ..JudgeOptions::default()
         };
         let verdict = verdict::judge(&rendered.graph, &catalog, &options);
-        let origin_of = |node: &NodeId, input: Option<&str>| rendered.origins.of(node, input);
         let found = check::verdict_diagnostics(
             &verdict,
             &rendered.graph,
             &catalog,
-            &origin_of,
+            &rendered.origins,
             &plan.sources,
         );
         // What an input will be is not known yet, so nothing can be said against it.

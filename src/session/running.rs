@@ -15,7 +15,6 @@ use crate::event::{Counts, Envelope, RunEvent, RunStatus, VERSION};
 use crate::plan::Plan;
 use crate::report::{ReportResult, Reporter, exit_code};
 use crate::run::{RunContext, RunError, RunOutcome};
-use crate::servers::Servers;
 use crate::store::Store;
 
 /// How often a reporter may redraw.
