@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::sealed::ParamValue;
 use super::settings::{MissingParams, Settings};
+use super::steps::neighbour;
 use super::world::file_value;
 use crate::artifact::Datum;
 use crate::base::Inputs;
@@ -50,9 +51,9 @@ pub(super) fn resolve(pipeline: &Pipeline, context: &Context<'_>, report: &mut R
                     report.push(spec::missing_param(param));
                 }
             }
-            Err(diagnostic) => {
+            Err(complaint) => {
                 params.undecided.insert(name.clone());
-                report.push(*diagnostic);
+                report.extend(complaint.map(|diagnostic| *diagnostic));
             }
         }
     }
@@ -95,7 +96,8 @@ fn refuse_strangers(pipeline: &Pipeline, settings: &Settings, report: &mut Repor
     }
 }
 
-type Resolved = Result<Option<ParamValue>, Box<Diagnostic>>;
+/// `Err(None)`: what is wrong was reported when the file was read.
+type Resolved = Result<Option<ParamValue>, Option<Box<Diagnostic>>>;
 
 /// The value of one param: the last `-p`, else the params file, else the default.
 fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
@@ -125,24 +127,27 @@ fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
     let written = match default.as_str().map(Template::parse) {
         Some(Ok(Some(template))) => {
             let scope = Scope::default();
-            context
-                .engine
-                .eval(&template, &scope)
-                .map_err(|e| Box::new(spec::template_diagnostic(&e, default, context.sources)))?
+            context.engine.eval(&template, &scope).map_err(|e| {
+                Some(Box::new(spec::template_diagnostic(
+                    &e,
+                    default,
+                    context.sources,
+                )))
+            })?
         }
         Some(Err(e)) => {
-            return Err(Box::new(spec::template_diagnostic(
+            return Err(Some(Box::new(spec::template_diagnostic(
                 &e,
                 default,
                 context.sources,
-            )));
+            ))));
         }
         _ => default.to_datum(),
     };
-    let datum = if written == Datum::Null {
-        written
-    } else {
-        param.check(&written).map_err(bad)?
+    let datum = match param.check(&written) {
+        Ok(datum) => datum,
+        Err(_) if written == default.to_datum() => return Err(None),
+        Err(why) => return Err(bad(why)),
     };
     finish(param, datum, context.folder, context).map_err(bad)
 }
@@ -162,7 +167,17 @@ fn finish(
     };
     match (param.kind, datum) {
         (ParamKind::File, Datum::String(path)) => {
-            plain(Datum::File(file_value(context.inputs, folder.join(path))?))
+            let path = folder.join(path);
+            let file = file_value(context.inputs, path.clone()).map_err(|why| {
+                let why = why.strip_prefix("could not read ").unwrap_or(&why);
+                match neighbour(&path) {
+                    Some(near) => {
+                        format!("names a file that cannot be read: {why}; did you mean `{near}`?")
+                    }
+                    None => format!("names a file that cannot be read: {why}"),
+                }
+            })?;
+            plain(Datum::File(file))
         }
         (ParamKind::Seed, Datum::String(_)) => {
             let value = drawn_seed(context.run_seed, &param.name.value);
@@ -186,11 +201,11 @@ fn drawn_seed(run_seed: u64, name: &str) -> u64 {
     u64::from(u32::from_le_bytes([a, b, c, d]))
 }
 
-fn bad_param(param: &Param, why: &str, span: Option<Span>) -> Box<Diagnostic> {
+fn bad_param(param: &Param, why: &str, span: Option<Span>) -> Option<Box<Diagnostic>> {
     let declared = param.name.span;
     let diagnostic = spec::bad_param(param, span.unwrap_or(declared), why);
-    Box::new(match span {
+    Some(Box::new(match span {
         Some(span) if span.file != declared.file => diagnostic.also(declared, "declared here"),
         _ => diagnostic,
-    })
+    }))
 }

@@ -120,16 +120,28 @@ pub fn render(
 ) -> Result<Rendered, Report> {
     let scope = scope::of_task(plan, task, results, attempt);
     let step = &plan.steps[&plan.tasks[task.0 as usize].step];
-    Renderer::new(plan, step, catalog, Some(scope)).finish()
+    let mut renderer = Renderer::new(plan, step, catalog, Some(scope));
+    renderer.fill_in();
+    if renderer.report.has_errors() {
+        Err(renderer.report)
+    } else {
+        Ok(renderer.rendered)
+    }
 }
 
-/// The graph of a task before anything ran: what needs results is in [`Rendered::unknown`].
-///
-/// # Errors
-/// Everything that is already known to be wrong.
-pub fn preview(plan: &Plan, task: TaskIx, catalog: Option<&Catalog>) -> Result<Rendered, Report> {
+/// The graph of a task before anything ran, and everything that is already known to be wrong with its values. Inputs that need results,
+/// or have a wrong value, are in [`Rendered::unknown`].
+pub fn preview(plan: &Plan, task: TaskIx, catalog: Option<&Catalog>) -> (Rendered, Report) {
     let step = &plan.steps[&plan.tasks[task.0 as usize].step];
-    Renderer::new(plan, step, catalog, None).finish()
+    let mut renderer = Renderer::new(plan, step, catalog, None);
+    renderer.fill_in();
+    for diagnostic in &renderer.report.items {
+        if let (Some(node), Some(input)) = (&diagnostic.node, &diagnostic.input) {
+            let input = (NodeId::from(node.as_str()), input.clone());
+            renderer.rendered.unknown.insert(input);
+        }
+    }
+    (renderer.rendered, renderer.report)
 }
 
 struct Renderer<'a> {
@@ -183,7 +195,7 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<Rendered, Report> {
+    fn fill_in(&mut self) {
         let step = self.step;
         for found in &step.workflow.in_file {
             self.put(
@@ -200,11 +212,6 @@ impl<'a> Renderer<'a> {
                 (edit.origin.clone(), edit.key),
             );
             self.edit(&edit.node, &edit.input, &edit.value, &edit.origin);
-        }
-        if self.report.has_errors() {
-            Err(self.report)
-        } else {
-            Ok(self.rendered)
         }
     }
 

@@ -49,13 +49,8 @@ pub(super) fn check_plan(plan: &Plan, catalogs: &dyn Catalogs) -> Report {
         let task = TaskIx(u32::try_from(at).unwrap_or(u32::MAX));
         let server = &plan.steps[&plan.tasks[at].step].server;
         let catalog = catalogs.of(server);
-        let rendered = match plan::preview(plan, task, catalog.as_deref()) {
-            Ok(rendered) => rendered,
-            Err(errors) => {
-                report.extend(errors.items);
-                continue;
-            }
-        };
+        let (rendered, wrong) = plan::preview(plan, task, catalog.as_deref());
+        report.extend(wrong.items);
         let Some(catalog) = catalog else { continue };
         let options = JudgeOptions {
             targets: (!rendered.targets.is_empty()).then_some(&rendered.targets[..]),
@@ -83,9 +78,11 @@ fn concerns_unknown(diagnostic: &Diagnostic, rendered: &plan::Rendered) -> bool 
     let (Some(node), Some(input)) = (&diagnostic.node, &diagnostic.input) else {
         return false;
     };
-    rendered
-        .unknown
-        .contains(&(NodeId::from(node.as_str()), input.clone()))
+    // That an input does not exist is true whatever its value.
+    diagnostic.code != &codes::UNDECLARED_INPUT
+        && rendered
+            .unknown
+            .contains(&(NodeId::from(node.as_str()), input.clone()))
 }
 
 /// Checks one file after another.

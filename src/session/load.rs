@@ -143,13 +143,7 @@ fn read(path: &Path, stdin: bool, inputs: &Inputs) -> Result<String, Diagnostic>
             });
     }
     inputs.read_text(path).map_err(|error| {
-        let diagnostic = Diagnostic::error(
-            &codes::FILE_NOT_READABLE,
-            error.to_string().replace(
-                &path.display().to_string(),
-                &crate::base::display_path(path),
-            ),
-        );
+        let diagnostic = Diagnostic::error(&codes::FILE_NOT_READABLE, error.to_string());
         match plan::neighbour(path) {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None => diagnostic,

@@ -14,7 +14,7 @@ use crate::diagnostic::{Report, Severity, SourceMap, to_json};
 use crate::event::{Counts, Envelope, RunEvent, RunStatus, VERSION};
 use crate::plan::Plan;
 use crate::report::{ReportResult, Reporter, exit_code};
-use crate::run::{RunContext, RunError, RunOutcome};
+use crate::run::RunContext;
 use crate::store::Store;
 
 /// How often a reporter may redraw.
@@ -100,62 +100,52 @@ async fn carry_out(
     };
     let outcome = follow(context, receiver, &mut told, &signals).await;
     prepare::shutdown(servers).await;
-    close(outcome, &plan, told, &signals)
+    outcome
 }
 
-/// Runs, and tells the reporter of every event until the last.
+/// Runs, and tells the reporter of every event; the last comes after what went wrong was shown, so that the summary closes the output.
 async fn follow(
     context: RunContext,
     mut receiver: mpsc::UnboundedReceiver<RunEvent>,
     told: &mut Told,
     signals: &Signals,
-) -> Result<RunOutcome, RunError> {
+) -> Result<u8, Broken> {
+    let plan = Arc::clone(&context.plan);
     let running = tokio::spawn(crate::run::execute(context));
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut last = None;
     loop {
         tokio::select! {
             biased;
             event = receiver.recv() => match event {
-                Some(event) => told.tell(with_signal(event, signals)),
+                Some(event @ RunEvent::RunFinished { .. }) => last = Some(event),
+                Some(event) => told.tell(event),
                 None => break,
             },
             _ = ticks.tick() => told.tick(),
         }
     }
-    match running.await {
+    let outcome = match running.await {
         Ok(outcome) => outcome,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
-/// An interrupted run ends with the code of the signal.
-fn with_signal(mut event: RunEvent, signals: &Signals) -> RunEvent {
-    if let RunEvent::RunFinished { exit_code, .. } = &mut event
-        && *exit_code == 130
-    {
-        *exit_code = signals.exit_code();
-    }
-    event
-}
-
-fn close(
-    outcome: Result<RunOutcome, RunError>,
-    plan: &Plan,
-    mut told: Told,
-    signals: &Signals,
-) -> Result<u8, Broken> {
+    };
     match outcome {
         Ok(outcome) => {
             // Warnings were told while it ran.
             let mut report = outcome.report;
             report.items.retain(|d| d.severity == Severity::Error);
             told.show(&report, &plan.sources);
-            Ok(if outcome.exit_code == 130 {
+            let code = if outcome.exit_code == 130 {
                 signals.exit_code()
             } else {
                 outcome.exit_code
-            })
+            };
+            if let Some(RunEvent::RunFinished { exit_code, .. }) = &mut last {
+                *exit_code = code;
+            }
+            last.into_iter().for_each(|event| told.tell(event));
+            Ok(code)
         }
         Err(error) => match error.diagnostic() {
             Some(diagnostic) => {

@@ -104,8 +104,9 @@ fn complaints(results: &Path, photo: &RgbImage) -> Vec<&'static str> {
         if difference(&inset, &negative) > 0.01 {
             wrong.push("print lacks its inset");
         }
-        let body = print.view(400, 300, 300, 200).to_image();
-        let of_glow = glow.view(352, 252, 300, 200).to_image();
+        let (x, y) = (glow.width() / 2, glow.height() / 2);
+        let body = print.view(x + 48, y + 48, 100, 100).to_image();
+        let of_glow = glow.view(x, y, 100, 100).to_image();
         if difference(&body, &of_glow) > 1.0 {
             wrong.push("print does not show the glow");
         }
