@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Run pipelines of ComfyUI workflows from files kept in git.
+/// Run pipelines of `ComfyUI` workflows from files kept in git.
 #[derive(Debug, Parser)]
 #[command(
     name = "kiln",
@@ -72,7 +72,7 @@ pub(super) struct PlanFlags {
     #[arg(long, value_name = "NAME|URL", env = "KILN_SERVER")]
     pub(super) server: Option<String>,
 
-    /// Where results go, instead of the project's output_dir
+    /// Where results go, instead of the project's `output_dir`
     #[arg(long, value_name = "DIR", env = "KILN_OUTPUT_DIR")]
     pub(super) output_dir: Option<PathBuf>,
 
@@ -110,7 +110,7 @@ pub(super) struct CheckArgs {
     )]
     pub(super) server: Option<String>,
 
-    /// Check against a saved GET /object_info answer, offline
+    /// Check against a saved GET /`object_info` answer, offline
     #[arg(long, value_name = "FILE")]
     pub(super) catalog: Option<PathBuf>,
 

@@ -111,19 +111,19 @@ fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
     {
         let start = (flag.span.start + flag.name.len() + 1).min(flag.span.end);
         let span = Span::new(flag.span.file, start, flag.span.end);
-        let bad = |why: String| bad_param(param, &why, Some(span));
+        let bad = |why: String| Some(bad_param(param, &why, Some(span)));
         let datum = param.parse(&flag.value).map_err(bad)?;
         return finish(param, datum, &context.settings.current_dir, context).map_err(bad);
     }
     if let Some(value) = context.settings.params_file.get(name) {
-        let bad = |why: String| bad_param(param, &format!("{why} (from --params)"), None);
+        let bad = |why: String| Some(bad_param(param, &format!("{why} (from --params)"), None));
         let datum = param.check(&Datum::from(value.clone())).map_err(bad)?;
         return finish(param, datum, &context.settings.current_dir, context).map_err(bad);
     }
     let Some(default) = &param.default else {
         return Ok(None);
     };
-    let bad = |why: String| bad_param(param, &why, Some(default.span));
+    let bad = |why: String| Some(bad_param(param, &why, Some(default.span)));
     let written = match default.as_str().map(Template::parse) {
         Some(Ok(Some(template))) => {
             let scope = Scope::default();
@@ -201,11 +201,11 @@ fn drawn_seed(run_seed: u64, name: &str) -> u64 {
     u64::from(u32::from_le_bytes([a, b, c, d]))
 }
 
-fn bad_param(param: &Param, why: &str, span: Option<Span>) -> Option<Box<Diagnostic>> {
+fn bad_param(param: &Param, why: &str, span: Option<Span>) -> Box<Diagnostic> {
     let declared = param.name.span;
     let diagnostic = spec::bad_param(param, span.unwrap_or(declared), why);
-    Some(Box::new(match span {
+    Box::new(match span {
         Some(span) if span.file != declared.file => diagnostic.also(declared, "declared here"),
         _ => diagnostic,
-    }))
+    })
 }

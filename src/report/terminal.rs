@@ -238,7 +238,7 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
         self.last_note = Instant::now();
         match &envelope.event {
             RunEvent::RunStarted { pipeline, .. } => {
-                self.header(envelope.run.as_str(), pipeline)?
+                self.header(envelope.run.as_str(), pipeline)?;
             }
             RunEvent::ServerReady {
                 server,

@@ -134,16 +134,15 @@ impl Checker {
             };
         };
         sources = plan.sources.clone();
-        let catalogs: Box<dyn Catalogs> = match &self.offline {
-            Some(catalog) => Box::new(Same(Arc::clone(catalog))),
-            None => {
-                let (catalogs, unreachable) = self.runtime.block_on(prepare::catalogs(&plan));
-                report.extend(unreachable.into_iter().map(|mut d| {
-                    d.severity = Severity::Warning;
-                    d.help("checked without it: nodes, inputs and values are not verified")
-                }));
-                Box::new(catalogs)
-            }
+        let catalogs: Box<dyn Catalogs> = if let Some(catalog) = &self.offline {
+            Box::new(Same(Arc::clone(catalog)))
+        } else {
+            let (catalogs, unreachable) = self.runtime.block_on(prepare::catalogs(&plan));
+            report.extend(unreachable.into_iter().map(|mut d| {
+                d.severity = Severity::Warning;
+                d.help("checked without it: nodes, inputs and values are not verified")
+            }));
+            Box::new(catalogs)
         };
         let known = plan
             .servers

@@ -73,7 +73,7 @@ pub fn load(request: &Request) -> Loaded {
     let text = match read(&path, stdin, &inputs) {
         Ok(text) => text,
         Err(diagnostic) => {
-            report.push(diagnostic);
+            report.push(*diagnostic);
             return Loaded {
                 plan: None,
                 target: Target::Pipeline,
@@ -129,25 +129,23 @@ pub fn load(request: &Request) -> Loaded {
     }
 }
 
-fn read(path: &Path, stdin: bool, inputs: &Inputs) -> Result<String, Diagnostic> {
+fn read(path: &Path, stdin: bool, inputs: &Inputs) -> Result<String, Box<Diagnostic>> {
+    let unreadable = |message: String| Diagnostic::error(&codes::FILE_NOT_READABLE, message);
     if stdin {
         let mut text = String::new();
-        return std::io::stdin()
-            .read_to_string(&mut text)
-            .map(|_| text)
-            .map_err(|error| {
-                Diagnostic::error(
-                    &codes::FILE_NOT_READABLE,
-                    format!("could not read stdin: {error}"),
-                )
-            });
+        return match std::io::stdin().read_to_string(&mut text) {
+            Ok(_) => Ok(text),
+            Err(error) => Err(Box::new(unreadable(format!(
+                "could not read stdin: {error}"
+            )))),
+        };
     }
     inputs.read_text(path).map_err(|error| {
-        let diagnostic = Diagnostic::error(&codes::FILE_NOT_READABLE, error.to_string());
-        match plan::neighbour(path) {
+        let diagnostic = unreadable(error.to_string());
+        Box::new(match plan::neighbour(path) {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None => diagnostic,
-        }
+        })
     })
 }
 
@@ -179,7 +177,7 @@ fn bare(file: FileId, path: &Path, stdin: bool) -> Pipeline {
         id = format!("w_{id}");
     }
     let span = Span::new(file, 0, 0);
-    let step = Step {
+    let only = Step {
         id: Spanned::new(id.clone(), span),
         workflow: Node {
             span,
@@ -200,7 +198,7 @@ fn bare(file: FileId, path: &Path, stdin: bool) -> Pipeline {
         broken_params: Vec::new(),
         server: None,
         max_parallel: None,
-        steps: IndexMap::from([(StepId(id), step)]),
+        steps: IndexMap::from([(StepId(id), only)]),
         broken_steps: Vec::new(),
     }
 }

@@ -144,7 +144,9 @@ async fn follow(
             if let Some(RunEvent::RunFinished { exit_code, .. }) = &mut last {
                 *exit_code = code;
             }
-            last.into_iter().for_each(|event| told.tell(event));
+            if let Some(last) = last {
+                told.tell(last);
+            }
             Ok(code)
         }
         Err(error) => match error.diagnostic() {

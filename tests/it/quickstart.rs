@@ -95,9 +95,7 @@ fn complaints(results: &Path, photo: &RgbImage) -> Vec<&'static str> {
     {
         wrong.push("negative is no small negative");
     }
-    if print.dimensions() != (glow.width() + 96, glow.height() + 96) {
-        wrong.push("print has no mount");
-    } else {
+    if print.dimensions() == (glow.width() + 96, glow.height() + 96) {
         let inset = print
             .view(72, 72, negative.width(), negative.height())
             .to_image();
@@ -110,6 +108,8 @@ fn complaints(results: &Path, photo: &RgbImage) -> Vec<&'static str> {
         if difference(&body, &of_glow) > 1.0 {
             wrong.push("print does not show the glow");
         }
+    } else {
+        wrong.push("print has no mount");
     }
     wrong
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// The program under test.
-pub fn kiln() -> Command {
+pub(crate) fn kiln() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("KILN_") {
@@ -20,13 +20,13 @@ pub fn kiln() -> Command {
 }
 
 /// The repository.
-pub fn repository() -> &'static Path {
+pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// What a command did.
 #[derive(Debug)]
-pub struct Done {
+pub(crate) struct Done {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
@@ -35,7 +35,7 @@ pub struct Done {
 impl Done {
     /// Fails the test unless the program ended well.
     #[track_caller]
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(
             self.code, 0,
             "stderr:\n{}\nstdout:\n{}",
@@ -46,7 +46,7 @@ impl Done {
 
     /// Fails the test unless the program ended with this code.
     #[track_caller]
-    pub fn code(self, code: i32) -> Self {
+    pub(crate) fn code(self, code: i32) -> Self {
         assert_eq!(
             self.code, code,
             "stderr:\n{}\nstdout:\n{}",
@@ -57,7 +57,7 @@ impl Done {
 }
 
 /// Runs a prepared command to its end.
-pub fn finish(command: &mut Command) -> Done {
+pub(crate) fn finish(command: &mut Command) -> Done {
     let output = command.stdin(Stdio::null()).output().unwrap();
     Done {
         code: output.status.code().unwrap_or(-1),
@@ -68,49 +68,49 @@ pub fn finish(command: &mut Command) -> Done {
 
 /// A scratch folder with files.
 #[derive(Debug)]
-pub struct Project {
+pub(crate) struct Project {
     dir: tempfile::TempDir,
 }
 
 impl Project {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
         }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
         path
     }
 
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = kiln();
         command.args(args).current_dir(self.path());
         command
     }
 
-    pub fn kiln(&self, args: &[&str]) -> Done {
+    pub(crate) fn kiln(&self, args: &[&str]) -> Done {
         finish(&mut self.command(args))
     }
 }
 
 /// A `kiln serve` that ends with the test.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     pub url: String,
     _dir: tempfile::TempDir,
 }
 
 impl Server {
-    pub fn start(extra: &[&str]) -> Self {
+    pub(crate) fn start(extra: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut child = kiln()
             .args(["serve", "--port", "0"])
@@ -149,7 +149,7 @@ impl Drop for Server {
 }
 
 /// A text with what differs from run to run put into fixed words.
-pub fn settled(text: &str, project: &Path) -> String {
+pub(crate) fn settled(text: &str, project: &Path) -> String {
     let mut out = text.replace(&project.display().to_string(), "[dir]");
     if let Ok(real) = project.canonicalize() {
         out = out.replace(&real.display().to_string(), "[dir]");
