@@ -6,7 +6,11 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a bench may stop at the first surprise"
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::large_stack_arrays,
+    clippy::format_push_string,
+    reason = "a bench may stop at the first surprise, and its figures are small"
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -83,7 +87,7 @@ fn version() {
 struct Server {
     child: Child,
     port: u16,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -110,15 +114,11 @@ impl Server {
             .unwrap()
             .parse()
             .unwrap();
-        Self {
-            child,
-            port,
-            _dir: dir,
-        }
+        Self { child, port, dir }
     }
 
     fn dir(&self) -> &Path {
-        self._dir.path()
+        self.dir.path()
     }
 }
 

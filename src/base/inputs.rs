@@ -8,10 +8,11 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::hash::ContentHash;
+use super::path::display_path;
 
 /// A file could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("could not read `{}`: {}", path.display(), reason(source))]
+#[error("could not read `{}`: {}", display_path(path), reason(source))]
 pub struct ReadError {
     /// The file, absolute.
     pub path: PathBuf,

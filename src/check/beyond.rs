@@ -145,7 +145,8 @@ fn undeclared(
         .map(String::as_str)
         .filter(|name| !node.inputs.contains_key(*name))
         .collect();
-    let near = did_you_mean(input, free.iter().copied());
+    let near = did_you_mean(input, free.iter().copied())
+        .or_else(|| did_you_mean(input, opened.iter().map(String::as_str)));
     // The editor leaves an empty text for widgets that only show something.
     if near.is_none() && value.as_str() == Some("") {
         return;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::Places;
 use crate::base::NodeId;
 use crate::catalog::{Catalog, InputDef, InputType, NodeDef};
 use crate::diagnostic::{Diagnostic, Origin, SourceMap, Span, did_you_mean, list_of};
@@ -11,7 +12,7 @@ use crate::workflow::{self, Graph, Node};
 pub(super) struct Scene<'a> {
     pub(super) graph: &'a Graph,
     pub(super) catalog: &'a Catalog,
-    pub(super) origin_of: &'a dyn Fn(&NodeId, Option<&str>) -> Option<Origin>,
+    pub(super) places: &'a dyn Places,
     pub(super) sources: &'a SourceMap,
 }
 
@@ -26,14 +27,17 @@ impl<'a> Scene<'a> {
     /// Where an input's value stands, else where its node does.
     pub(super) fn span(&self, id: &NodeId, input: Option<&str>) -> Option<Span> {
         let origin = input
-            .and_then(|input| (self.origin_of)(id, Some(input)))
-            .or_else(|| (self.origin_of)(id, None))?;
+            .and_then(|input| self.places.of(id, Some(input)))
+            .or_else(|| self.places.of(id, None))?;
         Some(workflow::span_of(&origin, self.sources))
     }
 
     /// Where an input's name stands, else its value.
     pub(super) fn key_span(&self, id: &NodeId, input: &str) -> Option<Span> {
-        if let Some(Origin::Json { file, pointer }) = (self.origin_of)(id, Some(input))
+        if let Some(key) = self.places.key(id, input) {
+            return Some(key);
+        }
+        if let Some(Origin::Json { file, pointer }) = self.places.of(id, Some(input))
             && let Some(key) = workflow::locate_key(&self.sources.file(file).text, &pointer)
         {
             return Some(Span::new(file, key.start, key.end));
@@ -44,7 +48,7 @@ impl<'a> Scene<'a> {
     /// Where the graph begins: for what concerns no node.
     pub(super) fn start(&self) -> Option<Span> {
         let (first, _) = self.graph.nodes.first()?;
-        match (self.origin_of)(first, None)? {
+        match self.places.of(first, None)? {
             Origin::Json { file, .. } => {
                 let pointer = String::new();
                 Some(workflow::span_of(

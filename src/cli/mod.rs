@@ -1,4 +1,43 @@
-//! (under construction)
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! The command line: arguments in, an exit code out. One file per command; the work is `session`'s.
+//!
+//! `args` is what was typed, each command's file turns it into what is meant.
+
+mod args;
+mod check;
+mod exit;
+mod explain;
+mod init;
+mod plan;
+mod run;
+mod schema;
+mod serve;
+
+pub use args::command;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use exit::Exit;
+
+/// Parses the command line, does what it says, and tells the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return Exit::from_clap(&error).into();
+        }
+    };
+    let done = match &cli.command {
+        Command::Run(args) => return run::run(args),
+        Command::Check(args) => check::check(args),
+        Command::Plan(args) => plan::plan(args),
+        Command::Serve(args) => serve::serve(args),
+        Command::Schema(args) => schema::schema(args),
+        Command::Explain(args) => explain::explain(args),
+        Command::Init(args) => init::init(args),
+    };
+    done.into()
 }

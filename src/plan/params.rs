@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::sealed::ParamValue;
 use super::settings::{MissingParams, Settings};
+use super::steps::neighbour;
 use super::world::file_value;
 use crate::artifact::Datum;
 use crate::base::Inputs;
@@ -50,9 +51,9 @@ pub(super) fn resolve(pipeline: &Pipeline, context: &Context<'_>, report: &mut R
                     report.push(spec::missing_param(param));
                 }
             }
-            Err(diagnostic) => {
+            Err(complaint) => {
                 params.undecided.insert(name.clone());
-                report.push(*diagnostic);
+                report.extend(complaint.map(|diagnostic| *diagnostic));
             }
         }
     }
@@ -95,7 +96,8 @@ fn refuse_strangers(pipeline: &Pipeline, settings: &Settings, report: &mut Repor
     }
 }
 
-type Resolved = Result<Option<ParamValue>, Box<Diagnostic>>;
+/// `Err(None)`: what is wrong was reported when the file was read.
+type Resolved = Result<Option<ParamValue>, Option<Box<Diagnostic>>>;
 
 /// The value of one param: the last `-p`, else the params file, else the default.
 fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
@@ -109,40 +111,43 @@ fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
     {
         let start = (flag.span.start + flag.name.len() + 1).min(flag.span.end);
         let span = Span::new(flag.span.file, start, flag.span.end);
-        let bad = |why: String| bad_param(param, &why, Some(span));
+        let bad = |why: String| Some(bad_param(param, &why, Some(span)));
         let datum = param.parse(&flag.value).map_err(bad)?;
         return finish(param, datum, &context.settings.current_dir, context).map_err(bad);
     }
     if let Some(value) = context.settings.params_file.get(name) {
-        let bad = |why: String| bad_param(param, &format!("{why} (from --params)"), None);
+        let bad = |why: String| Some(bad_param(param, &format!("{why} (from --params)"), None));
         let datum = param.check(&Datum::from(value.clone())).map_err(bad)?;
         return finish(param, datum, &context.settings.current_dir, context).map_err(bad);
     }
     let Some(default) = &param.default else {
         return Ok(None);
     };
-    let bad = |why: String| bad_param(param, &why, Some(default.span));
+    let bad = |why: String| Some(bad_param(param, &why, Some(default.span)));
     let written = match default.as_str().map(Template::parse) {
         Some(Ok(Some(template))) => {
             let scope = Scope::default();
-            context
-                .engine
-                .eval(&template, &scope)
-                .map_err(|e| Box::new(spec::template_diagnostic(&e, default, context.sources)))?
+            context.engine.eval(&template, &scope).map_err(|e| {
+                Some(Box::new(spec::template_diagnostic(
+                    &e,
+                    default,
+                    context.sources,
+                )))
+            })?
         }
         Some(Err(e)) => {
-            return Err(Box::new(spec::template_diagnostic(
+            return Err(Some(Box::new(spec::template_diagnostic(
                 &e,
                 default,
                 context.sources,
-            )));
+            ))));
         }
         _ => default.to_datum(),
     };
-    let datum = if written == Datum::Null {
-        written
-    } else {
-        param.check(&written).map_err(bad)?
+    let datum = match param.check(&written) {
+        Ok(datum) => datum,
+        Err(_) if written == default.to_datum() => return Err(None),
+        Err(why) => return Err(bad(why)),
     };
     finish(param, datum, context.folder, context).map_err(bad)
 }
@@ -162,7 +167,17 @@ fn finish(
     };
     match (param.kind, datum) {
         (ParamKind::File, Datum::String(path)) => {
-            plain(Datum::File(file_value(context.inputs, folder.join(path))?))
+            let path = folder.join(path);
+            let file = file_value(context.inputs, path.clone()).map_err(|why| {
+                let why = why.strip_prefix("could not read ").unwrap_or(&why);
+                match neighbour(&path) {
+                    Some(near) => {
+                        format!("names a file that cannot be read: {why}; did you mean `{near}`?")
+                    }
+                    None => format!("names a file that cannot be read: {why}"),
+                }
+            })?;
+            plain(Datum::File(file))
         }
         (ParamKind::Seed, Datum::String(_)) => {
             let value = drawn_seed(context.run_seed, &param.name.value);

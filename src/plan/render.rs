@@ -16,7 +16,7 @@ use super::world::PlanWorld;
 use crate::artifact::{Artifact, Datum, FileValue};
 use crate::base::{Inputs, NodeId};
 use crate::catalog::Catalog;
-use crate::diagnostic::{Diagnostic, Origin, Report, codes};
+use crate::diagnostic::{Diagnostic, Origin, Report, Span, codes};
 use crate::template::{Engine, Scope};
 use crate::workflow::{self, Graph};
 
@@ -61,14 +61,14 @@ pub enum Uploadable {
 #[derive(Clone, Debug)]
 pub struct Origins {
     file: crate::diagnostic::FileId,
-    edited: HashMap<(NodeId, String), Origin>,
+    edited: HashMap<(NodeId, String), (Origin, Option<Span>)>,
 }
 
 impl Origins {
     /// Where an input's value stands, or the node itself without an input.
     pub fn of(&self, node: &NodeId, input: Option<&str>) -> Option<Origin> {
         if let Some(input) = input
-            && let Some(origin) = self.edited.get(&(node.clone(), input.to_owned()))
+            && let Some((origin, _)) = self.edited.get(&(node.clone(), input.to_owned()))
         {
             return Some(origin.clone());
         }
@@ -80,6 +80,15 @@ impl Origins {
             file: self.file,
             pointer,
         })
+    }
+}
+
+impl Origins {
+    /// Where `set` names an input.
+    pub fn key(&self, node: &NodeId, input: &str) -> Option<Span> {
+        self.edited
+            .get(&(node.clone(), input.to_owned()))
+            .and_then(|(_, key)| *key)
     }
 }
 
@@ -111,16 +120,28 @@ pub fn render(
 ) -> Result<Rendered, Report> {
     let scope = scope::of_task(plan, task, results, attempt);
     let step = &plan.steps[&plan.tasks[task.0 as usize].step];
-    Renderer::new(plan, step, catalog, Some(scope)).finish()
+    let mut renderer = Renderer::new(plan, step, catalog, Some(scope));
+    renderer.fill_in();
+    if renderer.report.has_errors() {
+        Err(renderer.report)
+    } else {
+        Ok(renderer.rendered)
+    }
 }
 
-/// The graph of a task before anything ran: what needs results is in [`Rendered::unknown`].
-///
-/// # Errors
-/// Everything that is already known to be wrong.
-pub fn preview(plan: &Plan, task: TaskIx, catalog: Option<&Catalog>) -> Result<Rendered, Report> {
+/// The graph of a task before anything ran, and everything that is already known to be wrong with its values. Inputs that need results,
+/// or have a wrong value, are in [`Rendered::unknown`].
+pub fn preview(plan: &Plan, task: TaskIx, catalog: Option<&Catalog>) -> (Rendered, Report) {
     let step = &plan.steps[&plan.tasks[task.0 as usize].step];
-    Renderer::new(plan, step, catalog, None).finish()
+    let mut renderer = Renderer::new(plan, step, catalog, None);
+    renderer.fill_in();
+    for diagnostic in &renderer.report.items {
+        if let (Some(node), Some(input)) = (&diagnostic.node, &diagnostic.input) {
+            let input = (NodeId::from(node.as_str()), input.clone());
+            renderer.rendered.unknown.insert(input);
+        }
+    }
+    (renderer.rendered, renderer.report)
 }
 
 struct Renderer<'a> {
@@ -174,7 +195,7 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<Rendered, Report> {
+    fn fill_in(&mut self) {
         let step = self.step;
         for found in &step.workflow.in_file {
             self.put(
@@ -186,16 +207,11 @@ impl<'a> Renderer<'a> {
             );
         }
         for edit in &step.workflow.edits {
-            self.rendered
-                .origins
-                .edited
-                .insert((edit.node.clone(), edit.input.clone()), edit.origin.clone());
+            self.rendered.origins.edited.insert(
+                (edit.node.clone(), edit.input.clone()),
+                (edit.origin.clone(), edit.key),
+            );
             self.edit(&edit.node, &edit.input, &edit.value, &edit.origin);
-        }
-        if self.report.has_errors() {
-            Err(self.report)
-        } else {
-            Ok(self.rendered)
         }
     }
 

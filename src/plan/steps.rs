@@ -69,26 +69,25 @@ fn read(
     evaluator: &mut Evaluator<'_>,
     sources: &mut SourceMap,
 ) -> Option<(FileId, Graph)> {
-    let file = match context.bare {
-        Some(file) => file,
-        None => {
-            let path = evaluator.text_now(&step.workflow, "`workflow`", sources)?;
-            let path = context.folder.join(path);
-            match context.inputs.read_text(&path) {
-                Ok(text) => sources.add_file(&path, &text),
-                Err(error) => {
-                    let near = neighbour(&path);
-                    let mut diagnostic =
-                        Diagnostic::error(&codes::FILE_NOT_READABLE, error.to_string())
-                            .at(step.workflow.span);
-                    if let Some(near) = near {
-                        diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
-                    }
-                    evaluator.report.push(
-                        diagnostic.help("paths in a pipeline are relative to the pipeline file"),
-                    );
-                    return None;
+    let file = if let Some(file) = context.bare {
+        file
+    } else {
+        let path = evaluator.text_now(&step.workflow, "`workflow`", sources)?;
+        let path = context.folder.join(path);
+        match context.inputs.read_text(&path) {
+            Ok(text) => sources.add_file(&path, &text),
+            Err(error) => {
+                let near = neighbour(&path);
+                let mut diagnostic =
+                    Diagnostic::error(&codes::FILE_NOT_READABLE, error.to_string())
+                        .at(step.workflow.span);
+                if let Some(near) = near {
+                    diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
                 }
+                evaluator
+                    .report
+                    .push(diagnostic.help("paths in a pipeline are relative to the pipeline file"));
+                return None;
             }
         }
     };

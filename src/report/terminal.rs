@@ -105,9 +105,10 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         };
         let what = match status {
             TaskStatus::Done => made(outputs),
-            TaskStatus::Failed => {
-                diagnostic.map_or_else(|| "failed".to_owned(), |d| d.message.clone())
-            }
+            TaskStatus::Failed => diagnostic.map_or_else(
+                || "failed".to_owned(),
+                |d| without_step(&d.message).to_owned(),
+            ),
             TaskStatus::Skipped => diagnostic.map_or_else(
                 || "skipped".to_owned(),
                 |d| format!("skipped: {}", d.message),
@@ -196,7 +197,7 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         writeln!(
             self.notes,
             "{style}{word}{style:#} in {time}{cause} {DIM}· {}{DIM:#}",
-            parts.join(", ")
+            parts.join(", "),
         )
     }
 
@@ -237,7 +238,7 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
         self.last_note = Instant::now();
         match &envelope.event {
             RunEvent::RunStarted { pipeline, .. } => {
-                self.header(envelope.run.as_str(), pipeline)?
+                self.header(envelope.run.as_str(), pipeline)?;
             }
             RunEvent::ServerReady {
                 server,
@@ -272,7 +273,7 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
                 cause,
                 seconds,
                 ..
-            } => {
+            } if !self.view.tasks.is_empty() => {
                 self.summary(*status, *counts, cause.as_ref(), *seconds)?;
             }
             _ => {}
@@ -282,6 +283,9 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
 
     fn complaints(&mut self, report: &Report, sources: &SourceMap) -> ReportResult {
         self.clear_live()?;
+        if !self.view.tasks.is_empty() && !report.items.is_empty() {
+            writeln!(self.notes)?;
+        }
         write_report(&mut self.notes, report, sources)?;
         self.notes.flush()
     }
@@ -322,6 +326,17 @@ fn under_way(name: &TaskName, task: &TaskView) -> String {
                 None => format!("{name} {percent:.0}%"),
             }
         }
+    }
+}
+
+/// The message without the step that the line names already.
+fn without_step(message: &str) -> &str {
+    match message
+        .strip_prefix("step `")
+        .and_then(|rest| rest.split_once("`: "))
+    {
+        Some((_, rest)) => rest,
+        None => message,
     }
 }
 

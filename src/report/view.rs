@@ -78,7 +78,7 @@ impl View {
             }),
             RunEvent::TaskQueued { task, .. } => self.change(task, |t| t.state = TaskState::Queued),
             RunEvent::TaskExecuting { task } => {
-                self.change(task, |t| t.state = TaskState::Executing)
+                self.change(task, |t| t.state = TaskState::Executing);
             }
             RunEvent::TaskProgress {
                 task,

@@ -1,1 +1,13 @@
-//! (under construction)
+//! One run in one place: settings → load → plan → servers → check → run.
+//!
+//! `cli` calls this room and nothing deeper; a watcher or a dashboard would call it the same way.
+
+mod checking;
+mod load;
+mod prepare;
+mod running;
+mod signals;
+
+pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings};
+pub use load::{Loaded, Request, Target, load};
+pub use running::{Broken, run};

@@ -37,7 +37,7 @@ impl Mentions {
     fn tree(&mut self, tree: &syn::UseTree, depth: usize) {
         match tree {
             syn::UseTree::Path(path) if depth == 0 && path.ident == "crate" => {
-                self.tree(&path.tree, 1)
+                self.tree(&path.tree, 1);
             }
             syn::UseTree::Path(path) if depth == 1 => {
                 self.0.insert(path.ident.to_string());
@@ -49,7 +49,7 @@ impl Mentions {
                 self.0.insert(name.ident.to_string());
             }
             syn::UseTree::Group(group) => {
-                group.items.iter().for_each(|item| self.tree(item, depth))
+                group.items.iter().for_each(|item| self.tree(item, depth));
             }
             _ => {}
         }

@@ -3,7 +3,16 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     reason = "a test may stop at the first surprise"
 )]
 
 mod architecture;
+mod codes;
+mod mistakes;
+mod quickstart;
+mod readme;
+mod schemas;
+#[allow(unreachable_pub, reason = "one test binary shares it")]
+mod support;

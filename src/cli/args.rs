@@ -1,0 +1,194 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Run pipelines of `ComfyUI` workflows from files kept in git.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kiln",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "Start with `kiln init my-project`, or `kiln run pipelines/quickstart.yaml` in kiln's repository."
+)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// The command for tools that document it.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a pipeline, or a single workflow
+    Run(RunArgs),
+    /// Check pipelines and workflows without running anything
+    Check(CheckArgs),
+    /// Show what a pipeline would run; queues nothing
+    Plan(PlanArgs),
+    /// Run the embedded ComfyUI-compatible server alone
+    Serve(ServeArgs),
+    /// Print the JSON Schema of a file or of the event stream
+    Schema(SchemaArgs),
+    /// Explain a diagnostic code such as K0203
+    Explain(ExplainArgs),
+    /// Make a small project to start from
+    Init(InitArgs),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum TextOrJson {
+    /// For people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// What shapes a plan.
+#[derive(Debug, Args)]
+pub(super) struct PlanFlags {
+    /// Set a param; may be repeated
+    #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
+    pub(super) params: Vec<String>,
+
+    /// Read params from a YAML or JSON file (`-` for stdin); `-p` wins
+    #[arg(long = "params", value_name = "FILE", env = "KILN_PARAMS")]
+    pub(super) params_file: Option<PathBuf>,
+
+    /// Set a node's input: Node.input=value for a workflow, step.Node.input=value for a pipeline; may be repeated
+    #[arg(long = "set", value_name = "NODE.INPUT=VALUE")]
+    pub(super) sets: Vec<String>,
+
+    /// The run's seed: `random` seeds come from it
+    #[arg(long, value_name = "N", env = "KILN_SEED")]
+    pub(super) seed: Option<u64>,
+
+    /// Move every step to this server: a name from kiln.yaml, `local`, `embedded`, or a URL
+    #[arg(long, value_name = "NAME|URL", env = "KILN_SERVER")]
+    pub(super) server: Option<String>,
+
+    /// Where results go, instead of the project's `output_dir`
+    #[arg(long, value_name = "DIR", env = "KILN_OUTPUT_DIR")]
+    pub(super) output_dir: Option<PathBuf>,
+
+    /// The most tasks in flight at a time
+    #[arg(long, value_name = "N", env = "KILN_MAX_PARALLEL", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) max_parallel: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// A pipeline (.yaml) or a workflow in API format (.json); `-` for stdin
+    #[arg(value_name = "PIPELINE|WORKFLOW")]
+    pub(super) file: PathBuf,
+
+    #[command(flatten)]
+    pub(super) plan: PlanFlags,
+
+    /// Format of stdout: result paths, or one event per line
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) output: TextOrJson,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Pipelines and workflows; `-` for stdin
+    #[arg(value_name = "FILE", required = true)]
+    pub(super) files: Vec<PathBuf>,
+
+    /// Check against this server: a name from kiln.yaml, `local`, `embedded`, or a URL
+    #[arg(
+        long,
+        value_name = "NAME|URL",
+        env = "KILN_SERVER",
+        conflicts_with = "catalog"
+    )]
+    pub(super) server: Option<String>,
+
+    /// Check against a saved GET /`object_info` answer, offline
+    #[arg(long, value_name = "FILE")]
+    pub(super) catalog: Option<PathBuf>,
+
+    /// Set a param; may be repeated
+    #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
+    pub(super) params: Vec<String>,
+
+    /// Treat warnings as errors
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(super) deny: Option<Deny>,
+
+    /// Format: text on stderr, or one JSON object per file on stdout
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) output: TextOrJson,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Deny {
+    /// Warnings make the exit code 3
+    Warnings,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// A pipeline (.yaml) or a workflow in API format (.json)
+    #[arg(value_name = "PIPELINE")]
+    pub(super) file: PathBuf,
+
+    #[command(flatten)]
+    pub(super) plan: PlanFlags,
+
+    /// Format of stdout
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) output: TextOrJson,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Port on 127.0.0.1; 0 takes any free one
+    #[arg(long, value_name = "PORT", default_value_t = 8188, env = "KILN_PORT")]
+    pub(super) port: u16,
+
+    /// Jobs executed at the same time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(super) jobs: u16,
+
+    /// Keep input, output and temp files in this folder, instead of one that is removed at the end
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SchemaArgs {
+    /// Which one
+    #[arg(value_enum)]
+    pub(super) which: SchemaKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SchemaKind {
+    /// Pipeline files
+    Pipeline,
+    /// kiln.yaml
+    Project,
+    /// Lines of `kiln run --output json`
+    Event,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// A code such as K0203; without one, all codes are listed
+    #[arg(value_name = "CODE")]
+    pub(super) code: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InitArgs {
+    /// The folder; made when it is missing
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(super) dir: PathBuf,
+}

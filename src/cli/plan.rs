@@ -1,0 +1,45 @@
+//! `kiln plan`: what would run.
+
+use std::io::Write;
+
+use super::args::{PlanArgs, PlanFlags, TextOrJson};
+use super::exit::{Exit, tell};
+use crate::plan;
+use crate::session::{self, Loaded, Request};
+
+impl PlanFlags {
+    /// The flags as a request for a file.
+    pub(super) fn request(&self, file: &std::path::Path) -> Request {
+        Request {
+            file: file.to_path_buf(),
+            params: self.params.clone(),
+            params_file: self.params_file.clone(),
+            sets: self.sets.clone(),
+            seed: self.seed,
+            server: self.server.clone(),
+            output_dir: self.output_dir.clone(),
+            max_parallel: self.max_parallel,
+            ..Request::default()
+        }
+    }
+}
+
+pub(super) fn plan(args: &PlanArgs) -> Exit {
+    let Loaded {
+        plan,
+        sources,
+        report,
+        ..
+    } = session::load(&args.plan.request(&args.file));
+    tell(&report, &sources);
+    let Some(plan) = plan else {
+        return Exit::of_report(&report);
+    };
+    let mut out = std::io::stdout().lock();
+    // A broken pipe is success: the reader has seen enough.
+    let _ = match args.output {
+        TextOrJson::Text => write!(out, "{}", plan::to_text(&plan)),
+        TextOrJson::Json => writeln!(out, "{}", plan::to_json(&plan)),
+    };
+    Exit::Done
+}

@@ -1,0 +1,247 @@
+//! Checking without running: a plan's graphs, or a bare workflow, against a catalog.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::load::{Loaded, Request, Target, load};
+use super::prepare;
+use crate::base::{NodeId, ServerName};
+use crate::catalog::Catalog;
+use crate::check;
+use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes};
+use crate::plan::{self, Plan, TaskIx};
+use crate::workflow::verdict::{self, JudgeOptions};
+use crate::workflow::{self, Graph};
+
+/// Catalogs by server; a server without one is checked by structure alone.
+pub trait Catalogs {
+    /// The catalog of a server, with at least these classes.
+    fn of(&self, server: &ServerName) -> Option<Arc<Catalog>>;
+}
+
+/// What checking a file found.
+#[derive(Debug)]
+pub struct FileReport {
+    /// Whether a server would take it; `None` where it cannot be known.
+    pub accepted: Option<bool>,
+    /// For a workflow: the output nodes that would run, sorted as text.
+    pub runs: Vec<String>,
+    /// Everything found.
+    pub report: Report,
+    /// All texts that the report points into.
+    pub sources: SourceMap,
+}
+
+/// The classes that a plan's tasks on a server use.
+pub(super) fn classes(plan: &Plan, server: &ServerName) -> BTreeSet<String> {
+    plan.steps
+        .values()
+        .filter(|step| step.server == *server)
+        .flat_map(|step| step.workflow.graph.nodes.values())
+        .map(|node| node.class_type.clone())
+        .collect()
+}
+
+/// Every complaint about a plan's graphs that can be known before anything runs.
+pub(super) fn check_plan(plan: &Plan, catalogs: &dyn Catalogs) -> Report {
+    let mut report = Report::default();
+    for at in 0..plan.tasks.len() {
+        let task = TaskIx(u32::try_from(at).unwrap_or(u32::MAX));
+        let server = &plan.steps[&plan.tasks[at].step].server;
+        let catalog = catalogs.of(server);
+        let (rendered, wrong) = plan::preview(plan, task, catalog.as_deref());
+        report.extend(wrong.items);
+        let Some(catalog) = catalog else { continue };
+        let options = JudgeOptions {
+            targets: (!rendered.targets.is_empty()).then_some(&rendered.targets[..]),
+            ..JudgeOptions::default()
+        };
+        let verdict = verdict::judge(&rendered.graph, &catalog, &options);
+        let found = check::verdict_diagnostics(
+            &verdict,
+            &rendered.graph,
+            &catalog,
+            &rendered.origins,
+            &plan.sources,
+        );
+        // What an input will be is not known yet, so nothing can be said against it.
+        report.extend(
+            found
+                .into_iter()
+                .filter(|d| !concerns_unknown(d, &rendered)),
+        );
+    }
+    report
+}
+
+fn concerns_unknown(diagnostic: &Diagnostic, rendered: &plan::Rendered) -> bool {
+    let (Some(node), Some(input)) = (&diagnostic.node, &diagnostic.input) else {
+        return false;
+    };
+    // That an input does not exist is true whatever its value.
+    diagnostic.code != &codes::UNDECLARED_INPUT
+        && rendered
+            .unknown
+            .contains(&(NodeId::from(node.as_str()), input.clone()))
+}
+
+/// Checks one file after another.
+#[derive(Debug)]
+pub struct Checker {
+    /// A saved catalog: stands for every server.
+    offline: Option<Arc<Catalog>>,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// One catalog for every server.
+struct Same(Arc<Catalog>);
+
+impl Catalogs for Same {
+    fn of(&self, _server: &ServerName) -> Option<Arc<Catalog>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+impl Checker {
+    /// A checker against a saved catalog, or against each file's own servers.
+    ///
+    /// # Errors
+    /// When the system refuses what asynchronous work needs.
+    pub fn new(offline: Option<Arc<Catalog>>) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        Ok(Self { offline, runtime })
+    }
+
+    /// Loads a file and checks it.
+    pub fn check(&self, request: &Request) -> FileReport {
+        let Loaded {
+            plan,
+            target,
+            mut sources,
+            mut report,
+        } = load(request);
+        if let (Target::Workflow(file), Some(catalog)) = (target, &self.offline) {
+            return check_workflow(file, catalog, sources);
+        }
+        let Some(plan) = plan else {
+            return FileReport {
+                accepted: Some(false),
+                runs: Vec::new(),
+                report,
+                sources,
+            };
+        };
+        sources = plan.sources.clone();
+        let catalogs: Box<dyn Catalogs> = if let Some(catalog) = &self.offline {
+            Box::new(Same(Arc::clone(catalog)))
+        } else {
+            let (catalogs, unreachable) = self.runtime.block_on(prepare::catalogs(&plan));
+            report.extend(unreachable.into_iter().map(|mut d| {
+                d.severity = Severity::Warning;
+                d.help("checked without it: nodes, inputs and values are not verified")
+            }));
+            Box::new(catalogs)
+        };
+        let known = plan
+            .servers
+            .keys()
+            .all(|server| catalogs.of(server).is_some());
+        if let (Target::Workflow(file), Some(server)) = (target, plan.servers.keys().next())
+            && let Some(catalog) = catalogs.of(server)
+        {
+            return check_workflow(file, &catalog, sources);
+        }
+        report.extend(check_plan(&plan, &*catalogs).items);
+        let accepted = if report.has_errors() {
+            Some(false)
+        } else {
+            known.then_some(true)
+        };
+        FileReport {
+            accepted,
+            runs: Vec::new(),
+            report,
+            sources,
+        }
+    }
+}
+
+/// Makes every warning an error.
+pub fn deny_warnings(found: &mut FileReport) {
+    for diagnostic in &mut found.report.items {
+        if diagnostic.severity == Severity::Warning {
+            diagnostic.severity = Severity::Error;
+        }
+    }
+}
+
+/// A bare workflow by the verdict alone, as a server would see it.
+fn check_workflow(file: FileId, catalog: &Catalog, sources: SourceMap) -> FileReport {
+    let mut report = Report::default();
+    let Some(graph) = read_as_server(file, &sources, &mut report) else {
+        return FileReport {
+            accepted: Some(false),
+            runs: Vec::new(),
+            report,
+            sources,
+        };
+    };
+    let verdict = verdict::judge(&graph, catalog, &JudgeOptions::default());
+    let origin_of = |node: &NodeId, input: Option<&str>| {
+        let pointer = match input {
+            Some(input) => workflow::pointer([node.as_str(), "inputs", input]),
+            None => workflow::pointer([node.as_str()]),
+        };
+        Some(Origin::Json { file, pointer })
+    };
+    report.extend(check::verdict_diagnostics(
+        &verdict, &graph, catalog, &origin_of, &sources,
+    ));
+    let mut runs: Vec<String> = verdict.runs.iter().map(|id| id.0.clone()).collect();
+    runs.sort();
+    FileReport {
+        accepted: verdict.accepted,
+        runs,
+        report,
+        sources,
+    }
+}
+
+/// The graph as a server reads it: what it refuses by verdict is left for the verdict.
+fn read_as_server(file: FileId, sources: &SourceMap, report: &mut Report) -> Option<Graph> {
+    let lenient = serde_json::from_str(&sources.file(file).text)
+        .ok()
+        .and_then(|value| workflow::from_request(value).ok());
+    lenient.or_else(|| workflow::read(file, sources, report))
+}
+
+/// A catalog from a saved `GET /object_info` answer.
+///
+/// # Errors
+/// When the file cannot be read or is no such answer.
+pub fn catalog_file(path: &std::path::Path) -> Result<(Catalog, Vec<String>), Box<Diagnostic>> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Box::new(Diagnostic::error(
+            &codes::FILE_NOT_READABLE,
+            format!("could not read the catalog `{}`: {error}", path.display()),
+        ))
+    })?;
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
+        Box::new(Diagnostic::error(
+            &codes::NOT_JSON,
+            format!("the catalog `{}` is not JSON: {error}", path.display()),
+        ))
+    })?;
+    if !value.is_object() {
+        return Err(Box::new(
+            Diagnostic::error(
+                &codes::NOT_JSON,
+                format!("the catalog `{}` is no map of node classes", path.display()),
+            )
+            .help("save a server's answer to GET /object_info"),
+        ));
+    }
+    Ok(Catalog::from_object_info(&value))
+}

@@ -1,0 +1,298 @@
+//! From a file and flags to a plan.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use crate::base::{Inputs, StepId};
+use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes};
+use crate::plan::{self, MissingParams, ParamFlag, Plan, SetFlag, Settings};
+use crate::spec::{self, Node, NodeKind, Pipeline, Project, Spanned, Step};
+
+/// What the command line asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The file; `-` is stdin.
+    pub file: PathBuf,
+    /// `-p`, as typed.
+    pub params: Vec<String>,
+    /// `--params`.
+    pub params_file: Option<PathBuf>,
+    /// `--set`, as typed.
+    pub sets: Vec<String>,
+    /// `--seed`.
+    pub seed: Option<u64>,
+    /// `--server`.
+    pub server: Option<String>,
+    /// `--output-dir`, as typed.
+    pub output_dir: Option<PathBuf>,
+    /// `--max-parallel`.
+    pub max_parallel: Option<u32>,
+    /// What to do about required params without a value.
+    pub missing_params: MissingParams,
+}
+
+/// What the file turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A pipeline.
+    Pipeline,
+    /// A workflow by itself.
+    Workflow(FileId),
+}
+
+/// What loading found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The plan, when there is no error.
+    pub plan: Option<Plan>,
+    /// What the file is.
+    pub target: Target,
+    /// All texts that diagnostics point into.
+    pub sources: SourceMap,
+    /// Everything that is wrong.
+    pub report: Report,
+}
+
+/// Reads the file, its project and the flags, and plans.
+pub fn load(request: &Request) -> Loaded {
+    let inputs = Arc::new(Inputs::default());
+    let mut sources = SourceMap::default();
+    let mut report = Report::default();
+    let current_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+    let stdin = request.file.as_os_str() == "-";
+    let path = current_dir.join(&request.file);
+    let folder = if stdin {
+        current_dir.clone()
+    } else {
+        path.parent().unwrap_or(&current_dir).to_path_buf()
+    };
+
+    let text = match read(&path, stdin, &inputs) {
+        Ok(text) => text,
+        Err(diagnostic) => {
+            report.push(*diagnostic);
+            return Loaded {
+                plan: None,
+                target: Target::Pipeline,
+                sources,
+                report,
+            };
+        }
+    };
+    let file = if stdin {
+        sources.add_text("<stdin>", &text)
+    } else {
+        sources.add_file(&path, &text)
+    };
+    let (target, pipeline) = if is_workflow(&path, &text) {
+        (Target::Workflow(file), Some(bare(file, &path, stdin)))
+    } else {
+        let pipeline = if stdin {
+            spec::pipeline_from_text(
+                &folder.join("stdin.yaml"),
+                "<stdin>",
+                &text,
+                &mut sources,
+                &mut report,
+            )
+        } else {
+            spec::load_pipeline(&path, &inputs, &mut sources, &mut report)
+        };
+        (Target::Pipeline, pipeline)
+    };
+    let (project_dir, project) = project(&folder, &inputs, &mut sources, &mut report);
+    let settings = settings(request, &current_dir, &inputs, &mut sources, &mut report);
+    let plan = pipeline.and_then(|pipeline| {
+        let materials = plan::Materials {
+            pipeline: &pipeline,
+            pipeline_dir: &folder,
+            bare: match target {
+                Target::Workflow(file) => Some(file),
+                Target::Pipeline => None,
+            },
+            project: project.as_ref(),
+            project_dir: &project_dir,
+            settings: &settings,
+            inputs: &inputs,
+        };
+        plan::build(&materials, &mut sources, &mut report)
+    });
+    let plan = plan.filter(|_| !report.has_errors());
+    Loaded {
+        plan,
+        target,
+        sources,
+        report,
+    }
+}
+
+fn read(path: &Path, stdin: bool, inputs: &Inputs) -> Result<String, Box<Diagnostic>> {
+    let unreadable = |message: String| Diagnostic::error(&codes::FILE_NOT_READABLE, message);
+    if stdin {
+        let mut text = String::new();
+        return match std::io::stdin().read_to_string(&mut text) {
+            Ok(_) => Ok(text),
+            Err(error) => Err(Box::new(unreadable(format!(
+                "could not read stdin: {error}"
+            )))),
+        };
+    }
+    inputs.read_text(path).map_err(|error| {
+        let diagnostic = unreadable(error.to_string());
+        Box::new(match plan::neighbour(path) {
+            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            None => diagnostic,
+        })
+    })
+}
+
+/// JSON is a workflow, everything else is a pipeline.
+fn is_workflow(path: &Path, text: &str) -> bool {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("json") => true,
+        Some("yaml" | "yml") => false,
+        _ => text.trim_start().starts_with('{'),
+    }
+}
+
+/// A pipeline of one step around a bare workflow.
+fn bare(file: FileId, path: &Path, stdin: bool) -> Pipeline {
+    let stem = if stdin {
+        "stdin".to_owned()
+    } else {
+        path.file_stem().map_or_else(
+            || "workflow".to_owned(),
+            |s| s.to_string_lossy().into_owned(),
+        )
+    };
+    let name = match slug::slugify(&stem) {
+        empty if empty.is_empty() => "workflow".to_owned(),
+        name => name,
+    };
+    let mut id = name.replace('-', "_");
+    if !crate::base::valid_id(&id) {
+        id = format!("w_{id}");
+    }
+    let span = Span::new(file, 0, 0);
+    let only = Step {
+        id: Spanned::new(id.clone(), span),
+        workflow: Node {
+            span,
+            kind: NodeKind::String(path.display().to_string()),
+        },
+        set: Vec::new(),
+        needs: Vec::new(),
+        outputs: IndexMap::new(),
+        save_as: None,
+        server: None,
+        template: Some(false),
+    };
+    Pipeline {
+        file,
+        name,
+        description: None,
+        params: IndexMap::new(),
+        broken_params: Vec::new(),
+        server: None,
+        max_parallel: None,
+        steps: IndexMap::from([(StepId(id), only)]),
+        broken_steps: Vec::new(),
+    }
+}
+
+/// The project file found by walking up, and the project's folder.
+fn project(
+    folder: &Path,
+    inputs: &Inputs,
+    sources: &mut SourceMap,
+    report: &mut Report,
+) -> (PathBuf, Option<Project>) {
+    let found = folder
+        .ancestors()
+        .find(|dir| dir.join("kiln.yaml").is_file());
+    match found {
+        Some(dir) => (
+            dir.to_path_buf(),
+            spec::load_project(&dir.join("kiln.yaml"), inputs, sources, report),
+        ),
+        None => (folder.to_path_buf(), None),
+    }
+}
+
+fn settings(
+    request: &Request,
+    current_dir: &Path,
+    inputs: &Inputs,
+    sources: &mut SourceMap,
+    report: &mut Report,
+) -> Settings {
+    let mut settings = Settings {
+        current_dir: current_dir.to_path_buf(),
+        seed: request.seed,
+        server: request.server.clone(),
+        output_dir: request.output_dir.as_ref().map(|dir| current_dir.join(dir)),
+        max_parallel: request.max_parallel,
+        missing_params: request.missing_params,
+        ..Settings::default()
+    };
+    for typed in &request.params {
+        let file = sources.add_text("-p", typed);
+        let span = Span::new(file, 0, typed.len());
+        match typed.split_once('=') {
+            Some((name, value)) => settings.params.push(ParamFlag {
+                name: name.to_owned(),
+                value: value.to_owned(),
+                span,
+            }),
+            None => report.push(
+                Diagnostic::error(&codes::BAD_ARGUMENT, "a param needs a name and a value")
+                    .at(span)
+                    .help("write it as -p name=value"),
+            ),
+        }
+    }
+    for typed in &request.sets {
+        let file = sources.add_text("--set", typed);
+        match typed.split_once('=') {
+            Some((target, value)) if target.contains('.') => settings.sets.push(SetFlag {
+                target: target.to_owned(),
+                value: value.to_owned(),
+                target_span: Span::new(file, 0, target.len()),
+                value_span: Span::new(file, target.len() + 1, typed.len()),
+            }),
+            _ => report.push(
+                Diagnostic::error(&codes::BAD_ARGUMENT, "a --set needs a node, an input and a value")
+                    .at(Span::new(file, 0, typed.len()))
+                    .help("write it as --set 'Node.input=value', or 'step.Node.input=value' for a pipeline"),
+            ),
+        }
+    }
+    if let Some(path) = &request.params_file {
+        match params_file(path, current_dir, inputs) {
+            Ok(values) => settings.params_file = values,
+            Err(diagnostic) => report.push(*diagnostic),
+        }
+    }
+    settings
+}
+
+fn params_file(
+    path: &Path,
+    current_dir: &Path,
+    inputs: &Inputs,
+) -> Result<IndexMap<String, serde_json::Value>, Box<Diagnostic>> {
+    let shown = path.display();
+    let text = read(&current_dir.join(path), path.as_os_str() == "-", inputs)?;
+    serde_yaml::from_str(&text).map_err(|error| {
+        Box::new(
+            Diagnostic::error(
+                &codes::NOT_YAML,
+                format!("--params {shown} is no map of params: {error}"),
+            )
+            .help("write one `name: value` per line"),
+        )
+    })
+}

@@ -1,0 +1,99 @@
+//! A plan's servers made real, and their catalogs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::checking::{Catalogs, classes};
+use crate::base::ServerName;
+use crate::catalog::Catalog;
+use crate::client;
+use crate::diagnostic::Diagnostic;
+use crate::plan::{self, Plan};
+use crate::servers::{ServerKind, ServerSpec, Servers, StartFailure};
+
+/// Catalogs that were fetched before a check.
+#[derive(Debug, Default)]
+pub(super) struct Fetched(HashMap<ServerName, Arc<Catalog>>);
+
+impl Catalogs for Fetched {
+    fn of(&self, server: &ServerName) -> Option<Arc<Catalog>> {
+        self.0.get(server).cloned()
+    }
+}
+
+/// Starts or connects to every server of a plan.
+///
+/// # Errors
+/// One diagnostic for each server that is not to be had.
+pub(super) async fn connect(plan: &Plan) -> Result<Servers, Vec<Diagnostic>> {
+    let specs: Vec<ServerSpec> = plan
+        .servers
+        .iter()
+        .map(|(name, server)| ServerSpec {
+            name: name.clone(),
+            kind: match &server.kind {
+                plan::ServerKind::Comfy { url } => ServerKind::Comfy { url: url.clone() },
+                plan::ServerKind::Embedded => ServerKind::Embedded,
+            },
+            max_jobs: usize::try_from(server.max_jobs).ok(),
+            span: server.span,
+        })
+        .collect();
+    Servers::start(&specs, None)
+        .await
+        .map_err(|failures| failures.iter().map(StartFailure::diagnostic).collect())
+}
+
+/// Stops what was started.
+pub(super) async fn shutdown(servers: Arc<Servers>) {
+    // Whoever still holds them is a task that ends with the runtime.
+    if let Ok(servers) = Arc::try_unwrap(servers) {
+        servers.shutdown().await;
+    }
+}
+
+/// The catalogs of connected servers, with the classes that the plan uses.
+pub(super) async fn catalogs_of(plan: &Plan, servers: &Servers) -> (Fetched, Vec<Diagnostic>) {
+    let mut fetched = Fetched::default();
+    let mut complaints = Vec::new();
+    for (name, planned) in &plan.servers {
+        let Some(server) = servers.find(name) else {
+            continue;
+        };
+        let wanted = classes(plan, name);
+        let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        match server.catalog(&wanted).await {
+            Ok(catalog) => {
+                fetched.0.insert(name.clone(), catalog);
+            }
+            Err(error) => complaints.push(client::diagnostic(name, &error, planned.span)),
+        }
+    }
+    (fetched, complaints)
+}
+
+/// Catalogs for a check: the embedded server need not be started for it, others are asked.
+pub(super) async fn catalogs(plan: &Plan) -> (Fetched, Vec<Diagnostic>) {
+    let mut fetched = Fetched::default();
+    let mut remote = plan.clone();
+    for (name, server) in &plan.servers {
+        if server.kind == plan::ServerKind::Embedded {
+            fetched
+                .0
+                .insert(name.clone(), Arc::new(crate::embedded::catalog()));
+            remote.servers.shift_remove(name);
+        }
+    }
+    if remote.servers.is_empty() {
+        return (fetched, Vec::new());
+    }
+    match connect(&remote).await {
+        Ok(servers) => {
+            let (more, complaints) = catalogs_of(&remote, &servers).await;
+            fetched.0.extend(more.0);
+            servers.shutdown().await;
+            (fetched, complaints)
+        }
+        Err(complaints) => (fetched, complaints),
+    }
+}

@@ -1,0 +1,236 @@
+//! A run from the file to the exit code.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::checking::check_plan;
+use super::load::{Loaded, Request, load};
+use super::prepare;
+use super::signals::Signals;
+use crate::base::RunId;
+use crate::diagnostic::{Report, Severity, SourceMap, to_json};
+use crate::event::{Counts, Envelope, RunEvent, RunStatus, VERSION};
+use crate::plan::Plan;
+use crate::report::{ReportResult, Reporter, exit_code};
+use crate::run::RunContext;
+use crate::store::Store;
+
+/// How often a reporter may redraw.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A run could not be carried out, and no file or server is to blame.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(String);
+
+/// Loads, plans, connects, checks and runs.
+///
+/// # Errors
+/// When the fault is kiln's own, or the system refuses what asynchronous work needs.
+pub fn run(request: &Request, reporter: Box<dyn Reporter>) -> Result<u8, Broken> {
+    let Loaded {
+        plan,
+        sources,
+        report,
+        ..
+    } = load(request);
+    let run = RunId::new(&jiff::Zoned::now());
+    let mut told = Told {
+        reporter,
+        run: run.clone(),
+        seq: 0,
+        deaf: false,
+    };
+    let Some(plan) = plan else {
+        return Ok(told.refuse(&report, &sources));
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Broken(format!("could not start: {e}")))?;
+    let ended = runtime.block_on(carry_out(plan, run, report, told));
+    // Nothing that is still under way matters any more; a second Ctrl-C must not wait for it.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    ended
+}
+
+async fn carry_out(
+    plan: Plan,
+    run: RunId,
+    mut report: Report,
+    mut told: Told,
+) -> Result<u8, Broken> {
+    let signals = Signals::listen();
+    let servers = match prepare::connect(&plan).await {
+        Ok(servers) => Arc::new(servers),
+        Err(errors) => {
+            report.extend(errors);
+            return Ok(told.refuse(&report, &plan.sources));
+        }
+    };
+    let (catalogs, unreachable) = prepare::catalogs_of(&plan, &servers).await;
+    report.extend(unreachable);
+    if !report.has_errors() {
+        report.extend(check_plan(&plan, &catalogs).items);
+    }
+    if report.has_errors() {
+        prepare::shutdown(servers).await;
+        return Ok(told.refuse(&report, &plan.sources));
+    }
+    told.complain(&report, &plan.sources);
+    let store = match Store::open(&plan.project_dir) {
+        Ok(store) => store,
+        Err(error) => {
+            report.push(error.diagnostic());
+            prepare::shutdown(servers).await;
+            return Ok(told.refuse(&report, &plan.sources));
+        }
+    };
+    let plan = Arc::new(plan);
+    let (events, receiver) = mpsc::unbounded_channel();
+    let context = RunContext {
+        plan: Arc::clone(&plan),
+        run,
+        servers: Arc::clone(&servers),
+        store,
+        events,
+        stop: signals.stop.clone(),
+    };
+    let outcome = follow(context, receiver, &mut told, &signals).await;
+    prepare::shutdown(servers).await;
+    outcome
+}
+
+/// Runs, and tells the reporter of every event; the last comes after what went wrong was shown, so that the summary closes the output.
+async fn follow(
+    context: RunContext,
+    mut receiver: mpsc::UnboundedReceiver<RunEvent>,
+    told: &mut Told,
+    signals: &Signals,
+) -> Result<u8, Broken> {
+    let plan = Arc::clone(&context.plan);
+    let running = tokio::spawn(crate::run::execute(context));
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut last = None;
+    loop {
+        tokio::select! {
+            biased;
+            event = receiver.recv() => match event {
+                Some(event @ RunEvent::RunFinished { .. }) => last = Some(event),
+                Some(event) => told.tell(event),
+                None => break,
+            },
+            _ = ticks.tick() => told.tick(),
+        }
+    }
+    let outcome = match running.await {
+        Ok(outcome) => outcome,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
+    match outcome {
+        Ok(outcome) => {
+            // Warnings were told while it ran.
+            let mut report = outcome.report;
+            report.items.retain(|d| d.severity == Severity::Error);
+            told.show(&report, &plan.sources);
+            let code = if outcome.exit_code == 130 {
+                signals.exit_code()
+            } else {
+                outcome.exit_code
+            };
+            if let Some(RunEvent::RunFinished { exit_code, .. }) = &mut last {
+                *exit_code = code;
+            }
+            if let Some(last) = last {
+                told.tell(last);
+            }
+            Ok(code)
+        }
+        Err(error) => match error.diagnostic() {
+            Some(diagnostic) => {
+                let report = Report {
+                    items: vec![diagnostic],
+                };
+                Ok(told.refuse_with(&report, &plan.sources, error.exit_code()))
+            }
+            None => Err(Broken(error.to_string())),
+        },
+    }
+}
+
+/// The reporter, and what it needs to number events.
+struct Told {
+    reporter: Box<dyn Reporter>,
+    run: RunId,
+    seq: u64,
+    /// Its stream is closed: the run goes on, nobody listens.
+    deaf: bool,
+}
+
+impl Told {
+    fn tell(&mut self, event: RunEvent) {
+        if self.deaf {
+            return;
+        }
+        let envelope = Envelope {
+            v: VERSION,
+            seq: self.seq,
+            time: jiff::Zoned::now()
+                .strftime("%Y-%m-%dT%H:%M:%S%.3f%:z")
+                .to_string(),
+            run: self.run.clone(),
+            event,
+        };
+        self.seq += 1;
+        let told = self.reporter.event(&envelope);
+        self.heard(&told);
+    }
+
+    fn tick(&mut self) {
+        if !self.deaf {
+            let told = self.reporter.tick();
+            self.heard(&told);
+        }
+    }
+
+    fn heard(&mut self, told: &ReportResult) {
+        self.deaf |= told.is_err();
+    }
+
+    /// Shows complaints to people.
+    fn show(&mut self, report: &Report, sources: &SourceMap) {
+        if !self.deaf {
+            let told = self.reporter.complaints(report, sources);
+            self.heard(&told);
+        }
+    }
+
+    /// Complaints before anything ran: to people with their lines, to programs as events.
+    fn complain(&mut self, report: &Report, sources: &SourceMap) {
+        self.show(report, sources);
+        for diagnostic in &report.items {
+            self.tell(RunEvent::Diagnostic {
+                diagnostic: to_json(diagnostic, sources),
+            });
+        }
+    }
+
+    fn refuse(&mut self, report: &Report, sources: &SourceMap) -> u8 {
+        self.refuse_with(report, sources, exit_code(report))
+    }
+
+    fn refuse_with(&mut self, report: &Report, sources: &SourceMap, exit_code: u8) -> u8 {
+        self.complain(report, sources);
+        self.tell(RunEvent::RunFinished {
+            status: RunStatus::Failed,
+            exit_code,
+            counts: Counts::default(),
+            cause: None,
+            seconds: 0.0,
+        });
+        exit_code
+    }
+}

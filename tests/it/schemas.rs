@@ -1,0 +1,151 @@
+//! The schemas in `schemas/` are those of the types; `KILN_BLESS=1` writes them.
+
+use serde_json::Value;
+
+use crate::support::{Project, finish, kiln, repository};
+
+fn printed(which: &str) -> String {
+    finish(kiln().args(["schema", which])).ok().stdout
+}
+
+#[test]
+fn the_checked_in_schemas_are_fresh() {
+    for which in ["pipeline", "project", "event"] {
+        let path = repository().join(format!("schemas/{which}.schema.json"));
+        let now = printed(which);
+        if std::env::var_os("KILN_BLESS").is_some() {
+            std::fs::write(&path, &now).unwrap();
+        }
+        let stored = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            stored == now,
+            "{} is stale: KILN_BLESS=1 cargo test schemas",
+            path.display()
+        );
+    }
+}
+
+fn validator(which: &str) -> jsonschema::Validator {
+    let schema: Value = serde_json::from_str(&printed(which)).unwrap();
+    assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
+    jsonschema::draft7::meta::validate(&schema).unwrap();
+    jsonschema::validator_for(&schema).unwrap()
+}
+
+fn yaml(text: &str) -> Value {
+    serde_yaml::from_str(text).unwrap()
+}
+
+#[test]
+fn the_examples_satisfy_the_schemas() {
+    let pipelines = validator("pipeline");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(repository().join("pipelines")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "yaml") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(
+                text.starts_with(
+                    "# yaml-language-server: $schema=../schemas/pipeline.schema.json\n"
+                ),
+                "{path:?}"
+            );
+            let value = yaml(&text);
+            let wrong: Vec<String> = pipelines
+                .iter_errors(&value)
+                .map(|e| e.to_string())
+                .collect();
+            assert!(wrong.is_empty(), "{path:?}: {wrong:?}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 1);
+    let project = std::fs::read_to_string(repository().join("kiln.yaml")).unwrap();
+    assert!(validator("project").is_valid(&yaml(&project)));
+}
+
+/// What the reader takes and what the schema allows must be the same, or editors mislead.
+#[test]
+fn the_schema_and_the_reader_agree() {
+    let schema = validator("pipeline");
+    let project = Project::new();
+    project.file(
+        "w.json",
+        r#"{"1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
+            "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}}}"#,
+    );
+    let step = |rest: &str| format!("steps:\n  a:\n    workflow: w.json\n{rest}");
+    for (text, right) in [
+        (step(""), true),
+        (step("    set: { EmptyImage: { width: 128 } }\n"), true),
+        (
+            step("    set: { EmptyImage: { width: \"{{ 64 * 2 }}\" } }\n"),
+            true,
+        ),
+        (step("    set: { EmptyImage: { width: null } }\n"), false),
+        (
+            step(
+                "    outputs: { it: SaveImage }\n    save_as: x\n    template: false\n    server: embedded\n",
+            ),
+            true,
+        ),
+        (step("    needs: []\n"), true),
+        (step("    needs: [1]\n"), false),
+        (step("    wrong: 1\n"), false),
+        (step("    template: maybe\n"), false),
+        (
+            format!(
+                "version: 1\nname: x\ndescription: y\nmax_parallel: 2\n{}",
+                step("")
+            ),
+            true,
+        ),
+        (format!("version: 2\n{}", step("")), false),
+        (format!("max_parallel: 0\n{}", step("")), false),
+        (format!("x-anything: [1]\n{}", step("")), true),
+        (
+            format!("params: {{ a: {{ type: strang }} }}\n{}", step("")),
+            false,
+        ),
+        (
+            format!(
+                "params: {{ a: {{ type: seed, default: random }} }}\n{}",
+                step("")
+            ),
+            true,
+        ),
+        (
+            format!(
+                "params: {{ a: {{ type: integer, default: 3, minimum: 1, maximum: 9 }} }}\n{}",
+                step("")
+            ),
+            true,
+        ),
+        (
+            format!(
+                "params: {{ A: {{ type: string, default: x }} }}\n{}",
+                step("")
+            ),
+            false,
+        ),
+        ("steps: {}\n".to_owned(), false),
+        ("name: x\n".to_owned(), false),
+    ] {
+        project.file("p.yaml", &text);
+        let done = project.kiln(&["plan", "p.yaml"]);
+        let by_schema = schema.is_valid(&yaml(&text));
+        if text.contains("width: null") {
+            // Removing an input is the language's business; whether the node can do without it is the server's.
+            assert!(by_schema);
+            assert_eq!(project.kiln(&["check", "p.yaml"]).code, 3);
+            continue;
+        }
+        assert_eq!(
+            done.code == 0,
+            right,
+            "kiln plan on:\n{text}\n{}",
+            done.stderr
+        );
+        assert_eq!(by_schema, right, "the schema on:\n{text}");
+    }
+}
