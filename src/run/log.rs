@@ -2,14 +2,9 @@
 
 use std::collections::VecDeque;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-
 use crate::event::RunStatus;
 use crate::machine::Fact;
-use crate::store::{Journal, StoreError};
-
-type Durable = BoxFuture<'static, Result<(), StoreError>>;
+use crate::store::{Ack, Journal, StoreError};
 
 pub(super) struct Log {
     journal: Journal,
@@ -17,7 +12,7 @@ pub(super) struct Log {
     pub(super) sent: u64,
     /// Appends known to be durable.
     pub(super) durable: u64,
-    waiting: VecDeque<Durable>,
+    waiting: VecDeque<Ack>,
 }
 
 impl Log {
@@ -32,8 +27,7 @@ impl Log {
 
     pub(super) fn append(&mut self, at: u64, facts: Vec<Fact>) {
         self.sent += 1;
-        let ack = self.journal.append(at, facts);
-        self.waiting.push_back(ack.durable().boxed());
+        self.waiting.push_back(self.journal.append(at, facts));
     }
 
     /// Whether an append is not known to be durable yet.
@@ -44,7 +38,7 @@ impl Log {
     /// Waits for the oldest append. Dropping the wait loses nothing.
     pub(super) async fn next_durable(&mut self) -> Result<(), StoreError> {
         if let Some(oldest) = self.waiting.front_mut() {
-            let written = oldest.await;
+            let written = oldest.wait().await;
             self.waiting.pop_front();
             written?;
             self.durable += 1;
