@@ -10,6 +10,7 @@
 
 mod architecture;
 mod codes;
+mod engine;
 mod mistakes;
 mod quickstart;
 mod readme;
