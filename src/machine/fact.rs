@@ -26,7 +26,7 @@ pub struct Ticket {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "fact")]
 pub enum Fact {
-    /// Decision: the task has a slot and starts.
+    /// Decision: the task is next on its server and is prepared: its graph is rendered, its files are sent.
     Assigned {
         /// Which try.
         ticket: Ticket,
@@ -36,12 +36,27 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         fresh: bool,
     },
+    /// Observation: everything is ready for the job to be submitted.
+    Prepared {
+        /// Which try.
+        ticket: Ticket,
+    },
+    /// Decision: the task has a slot; its job is submitted.
+    Started {
+        /// Which try.
+        ticket: Ticket,
+    },
     /// Observation: the server took the job.
     Accepted {
         /// Which try.
         ticket: Ticket,
         /// The job's id on the server.
         prompt_id: String,
+    },
+    /// Observation: the server is done with the job; its results are still to be fetched.
+    Released {
+        /// Which try.
+        ticket: Ticket,
     },
     /// Observation: the try ended.
     Ended {
@@ -84,6 +99,20 @@ pub enum Fact {
         /// How.
         status: RunStatus,
     },
+}
+
+impl Fact {
+    /// Whether something waits for the fact to be durable: an effect that follows from it, or the right to forget what it says. The others
+    /// may be written together with the next one that is.
+    pub fn is_weighty(&self) -> bool {
+        !matches!(
+            self,
+            Self::Prepared { .. }
+                | Self::Started { .. }
+                | Self::Accepted { .. }
+                | Self::Released { .. }
+        )
+    }
 }
 
 /// How a try ended.
@@ -166,7 +195,7 @@ pub enum Settlement {
         /// The task that failed.
         cause: TaskIx,
     },
-    /// It was stopped before it (re)started.
+    /// It was stopped before its job was (re)submitted.
     Cancelled,
     /// Its job was lost too often.
     Lost {

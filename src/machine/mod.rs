@@ -6,6 +6,10 @@
 //! the actions that follow from them, and reports what happened as further facts. After a replay, [`Machine::owed`] tells what was
 //! assigned and has not ended: it is to be attached to, never started again.
 //!
+//! A task goes through phases. *Assigned* tasks are prepared (rendered, files sent) a little ahead of the slots, so that neither a journal
+//! nor an upload stands between two jobs of a server. *Started* takes a slot of the server and a place under `max_parallel` in one move;
+//! *released* gives the slot back when the server is done with the job, *ended* the place when the results are here.
+//!
 //! Invariants, held by the property tests in this room:
 //! - resources (`max_parallel` and each server's `max_jobs`) are taken in one move and never exceeded;
 //! - a task starts only when all it needs is done, and ends in exactly one terminal state;
@@ -13,6 +17,7 @@
 //! - after the first failure, which is the run's cause, nothing new starts, and what runs is let finish;
 //! - the same facts lead to the same state: replaying any prefix and going on from what is owed ends as the whole run did.
 
+mod decide;
 mod fact;
 mod shape;
 mod state;
@@ -21,4 +26,4 @@ mod tests;
 
 pub use fact::{CancelReason, Fact, FailureClass, Outcome, Settlement, Ticket};
 pub use shape::{ServerIx, Shape, TaskShape};
-pub use state::{Action, Contradiction, Machine, Owed, TaskState};
+pub use state::{Action, Contradiction, Machine, Owed, Phase, TaskState};

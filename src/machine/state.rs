@@ -1,17 +1,12 @@
 //! The mutable side: one state per task, counters of what is taken, and the sets of what may start.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 
 use super::fact::{CancelReason, Fact, Outcome, Settlement, Ticket};
 use super::shape::{ServerIx, Shape, dense};
 use crate::event::{Counts, RunStatus, TaskStatus};
 use crate::plan::TaskIx;
-
-/// Times that a lost job is submitted before its task fails.
-const MAX_SUBMISSIONS: u32 = 3;
-/// Pause before the first resubmission of a lost job, doubled each time, in milliseconds.
-const LOST_PAUSE: u64 = 250;
 
 /// Where a task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +15,12 @@ pub enum TaskState {
     Waiting(u32),
     /// May start as soon as there is room.
     Ready,
-    /// Has a slot.
+    /// Is under way.
     Running {
         /// Which try.
         ticket: Ticket,
+        /// How far.
+        phase: Phase,
         /// Whether it is being cancelled.
         cancelling: Option<CancelReason>,
         /// Whether the server was told to execute again.
@@ -49,11 +46,31 @@ pub enum TaskState {
     Ended(TaskStatus),
 }
 
+/// How far a running task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its graph is rendered and its files are sent.
+    Preparing,
+    /// It waits for a slot.
+    Prepared,
+    /// It has a slot.
+    Started,
+    /// The server is done with it; its results are fetched.
+    Released,
+}
+
+impl Phase {
+    /// Whether it counts against `max_parallel`, and its job may be on a server.
+    pub(super) fn is_in_flight(self) -> bool {
+        matches!(self, Self::Started | Self::Released)
+    }
+}
+
 /// Something to do in the world, once the facts that led to it are durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Start a task.
-    Start {
+    /// Prepare a task. This alone may be done before its facts are durable: it changes nothing that matters.
+    Prepare {
         /// Which try.
         ticket: Ticket,
         /// Where.
@@ -61,7 +78,12 @@ pub enum Action {
         /// The server must be made to execute again.
         fresh: bool,
     },
-    /// Cancel a task's job.
+    /// Submit a prepared task's job, once its assignment is durable.
+    Start {
+        /// Which try.
+        ticket: Ticket,
+    },
+    /// Cancel a task: its job, or what prepares it.
     Cancel {
         /// The task.
         task: TaskIx,
@@ -75,7 +97,7 @@ pub enum Action {
     },
 }
 
-/// Something that was assigned and has not ended.
+/// Something that was assigned and has not ended. Its job may have been submitted: ask the server before it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owed {
     /// Which try.
@@ -99,25 +121,32 @@ pub struct Contradiction {
 }
 
 /// Longest remaining chain first, then file order.
-type Rank = (Reverse<u32>, TaskIx);
+pub(super) type Rank = (Reverse<u32>, TaskIx);
 
 /// The scheduler. See the room's documentation.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    shape: Shape,
+    pub(super) shape: Shape,
     dependants: Vec<Vec<TaskIx>>,
     chains: Vec<u32>,
-    states: Vec<TaskState>,
-    losses: Vec<u32>,
-    ready: Vec<BTreeSet<Rank>>,
-    paused: BTreeSet<(u64, TaskIx)>,
-    unsettled: Vec<TaskIx>,
-    running: BTreeSet<TaskIx>,
-    in_use: Vec<u32>,
-    counts: Counts,
-    cause: Option<TaskIx>,
-    stop: Option<CancelReason>,
-    finished: Option<RunStatus>,
+    pub(super) states: Vec<TaskState>,
+    pub(super) losses: Vec<u32>,
+    pub(super) ready: Vec<BTreeSet<Rank>>,
+    pub(super) paused: BTreeSet<(u64, TaskIx)>,
+    pub(super) unsettled: Vec<TaskIx>,
+    pub(super) running: BTreeSet<TaskIx>,
+    /// Prepared tasks that wait for a slot, by server.
+    pub(super) prepared: Vec<BTreeSet<Rank>>,
+    /// Tasks that are prepared or being so, by server.
+    pub(super) ahead: Vec<u32>,
+    /// Slots taken, by server.
+    pub(super) in_use: Vec<u32>,
+    /// Tasks that count against `max_parallel`.
+    pub(super) in_flight: usize,
+    pub(super) counts: Counts,
+    pub(super) cause: Option<TaskIx>,
+    pub(super) stop: Option<CancelReason>,
+    pub(super) finished: Option<RunStatus>,
     actions: Vec<Action>,
 }
 
@@ -147,7 +176,10 @@ impl Machine {
             paused: BTreeSet::new(),
             unsettled: Vec::new(),
             running: BTreeSet::new(),
+            prepared: vec![BTreeSet::new(); shape.max_jobs.len()],
+            ahead: vec![0; shape.max_jobs.len()],
             in_use: vec![0; shape.max_jobs.len()],
+            in_flight: 0,
             counts: Counts::default(),
             cause: None,
             stop: None,
@@ -192,174 +224,6 @@ impl Machine {
             .map(|(at, _)| *at)
     }
 
-    /// The decisions that follow from the state at `now` (milliseconds of the driver's clock, the same after a resume). The caller
-    /// applies each of them; when they are applied, there may be further ones.
-    pub fn decide(&self, now: u64) -> Vec<Fact> {
-        if self.finished.is_some() {
-            return Vec::new();
-        }
-        let mut facts = Vec::new();
-        self.decide_cancels(&mut facts);
-        self.decide_unsettled(now, &mut facts);
-        if self.halting() {
-            self.decide_rest(&mut facts);
-        } else if facts.is_empty() {
-            self.decide_starts(now, &mut facts);
-        }
-        if facts.is_empty() && self.counts_total() == self.states.len() {
-            facts.push(Fact::Finished {
-                status: self.verdict(),
-            });
-        }
-        facts
-    }
-
-    /// Whether nothing new may start.
-    fn halting(&self) -> bool {
-        self.stop.is_some() || self.cause.is_some() || self.counts.cancelled > 0
-    }
-
-    fn counts_total(&self) -> usize {
-        let c = self.counts;
-        c.done + c.failed + c.skipped + c.cancelled
-    }
-
-    fn verdict(&self) -> RunStatus {
-        if self.counts.cancelled > 0 && (self.stop.is_some() || self.counts.failed == 0) {
-            RunStatus::Cancelled
-        } else if self.counts.failed > 0 {
-            RunStatus::Failed
-        } else {
-            RunStatus::Done
-        }
-    }
-
-    /// Every running task learns of a stop that outranks what it was told so far.
-    fn decide_cancels(&self, facts: &mut Vec<Fact>) {
-        let Some(reason) = self.stop else { return };
-        for &task in &self.running {
-            if let TaskState::Running { cancelling, .. } = self.state(task)
-                && cancelling < Some(reason)
-            {
-                facts.push(Fact::Cancelling { task, reason });
-            }
-        }
-    }
-
-    fn decide_unsettled(&self, now: u64, facts: &mut Vec<Fact>) {
-        for &task in &self.unsettled {
-            let TaskState::Unsettled { gone, .. } = self.state(task) else {
-                continue;
-            };
-            let losses = self.losses[task.0 as usize];
-            if self.halting() {
-                facts.push(Fact::Settled {
-                    task,
-                    settlement: Settlement::Cancelled,
-                });
-            } else if losses >= MAX_SUBMISSIONS {
-                facts.push(Fact::Settled {
-                    task,
-                    settlement: Settlement::Lost { times: losses },
-                });
-            } else {
-                let pause = if gone {
-                    0
-                } else {
-                    LOST_PAUSE << losses.saturating_sub(1)
-                };
-                facts.push(Fact::Retried {
-                    task,
-                    not_before: now + pause,
-                    fresh: gone,
-                });
-            }
-        }
-    }
-
-    /// After a failure or a stop, whatever has not started never will.
-    fn decide_rest(&self, facts: &mut Vec<Fact>) {
-        if self.counts_total() + self.running.len() + self.unsettled.len() == self.states.len() {
-            return;
-        }
-        for (at, state) in self.states.iter().enumerate() {
-            let settlement = match (state, self.cause) {
-                (TaskState::Waiting(_) | TaskState::Ready, Some(cause)) if self.stop.is_none() => {
-                    Settlement::Skipped { cause }
-                }
-                (TaskState::Waiting(_) | TaskState::Ready | TaskState::Paused { .. }, _) => {
-                    Settlement::Cancelled
-                }
-                _ => continue,
-            };
-            facts.push(Fact::Settled {
-                task: TaskIx(dense(at)),
-                settlement,
-            });
-        }
-    }
-
-    fn decide_starts(&self, now: u64, facts: &mut Vec<Fact>) {
-        let mut left = self
-            .shape
-            .max_parallel
-            .map_or(usize::MAX, |n| n as usize)
-            .saturating_sub(self.running.len());
-        let mut free: Vec<u32> = self
-            .shape
-            .max_jobs
-            .iter()
-            .zip(&self.in_use)
-            .map(|(most, used)| most.saturating_sub(*used))
-            .collect();
-        // What was lost goes first: it has waited longest.
-        for &(_, task) in self.paused.iter().take_while(|(at, _)| *at <= now) {
-            let server = self.shape.tasks[task.0 as usize].server;
-            if let TaskState::Paused { ticket, fresh, .. } = self.state(task)
-                && left > 0
-                && free[server.0 as usize] > 0
-            {
-                left -= 1;
-                free[server.0 as usize] -= 1;
-                facts.push(Fact::Assigned {
-                    ticket,
-                    server,
-                    fresh,
-                });
-            }
-        }
-        // One cursor per server with room, so that a full server never holds up another one.
-        let mut cursors: Vec<_> = self.ready.iter().map(BTreeSet::iter).collect();
-        let mut heads: BinaryHeap<Reverse<(Rank, usize)>> = BinaryHeap::new();
-        for (server, cursor) in cursors.iter_mut().enumerate() {
-            if free[server] > 0
-                && let Some(rank) = cursor.next()
-            {
-                heads.push(Reverse((*rank, server)));
-            }
-        }
-        while left > 0
-            && let Some(Reverse(((_, task), server))) = heads.pop()
-        {
-            left -= 1;
-            free[server] -= 1;
-            facts.push(Fact::Assigned {
-                ticket: Ticket {
-                    task,
-                    attempt: 1,
-                    try_: 1,
-                },
-                server: ServerIx(dense(server)),
-                fresh: false,
-            });
-            if free[server] > 0
-                && let Some(rank) = cursors[server].next()
-            {
-                heads.push(Reverse((*rank, server)));
-            }
-        }
-    }
-
     /// Takes a fact into the state.
     ///
     /// # Errors
@@ -371,8 +235,11 @@ impl Machine {
                 server,
                 fresh,
             } => self.assign(*ticket, *server, *fresh),
+            Fact::Prepared { ticket } => self.prepare(*ticket),
+            Fact::Started { ticket } => self.start(*ticket),
             // The id is the driver's business: it follows from the ticket.
             Fact::Accepted { ticket, .. } => self.known(ticket.task, "accepted").map(drop),
+            Fact::Released { ticket } => self.release(*ticket),
             Fact::Ended { ticket, outcome } => self.end(*ticket, outcome),
             Fact::Retried {
                 task,
@@ -409,6 +276,7 @@ impl Machine {
                     ticket,
                     cancelling,
                     fresh,
+                    ..
                 } => Some(Owed {
                     ticket,
                     server: self.shape.tasks[task.0 as usize].server,
@@ -431,18 +299,37 @@ impl Machine {
         (Reverse(self.chains[task.0 as usize]), task)
     }
 
-    fn leave_queues(&mut self, task: TaskIx) {
-        let rank = self.rank(task);
-        let server = self.shape.tasks[task.0 as usize].server;
+    fn server(&self, task: TaskIx) -> usize {
+        self.shape.tasks[task.0 as usize].server.0 as usize
+    }
+
+    /// Gives back whatever the task's state holds or stands in.
+    fn leave(&mut self, task: TaskIx) {
+        let (rank, server) = (self.rank(task), self.server(task));
         match self.state(task) {
             TaskState::Ready => {
-                self.ready[server.0 as usize].remove(&rank);
+                self.ready[server].remove(&rank);
             }
             TaskState::Paused { not_before, .. } => {
                 self.paused.remove(&(not_before, task));
             }
             TaskState::Unsettled { .. } => self.unsettled.retain(|t| *t != task),
-            _ => {}
+            TaskState::Running { phase, .. } => {
+                self.running.remove(&task);
+                match phase {
+                    Phase::Preparing => self.ahead[server] -= 1,
+                    Phase::Prepared => {
+                        self.ahead[server] -= 1;
+                        self.prepared[server].remove(&rank);
+                    }
+                    Phase::Started => {
+                        self.in_use[server] -= 1;
+                        self.in_flight -= 1;
+                    }
+                    Phase::Released => self.in_flight -= 1,
+                }
+            }
+            TaskState::Waiting(_) | TaskState::Ended(_) => {}
         }
     }
 
@@ -462,15 +349,16 @@ impl Machine {
         if self.shape.tasks[task.0 as usize].server != server {
             return Err(Contradiction { task, what });
         }
-        self.leave_queues(task);
-        self.in_use[server.0 as usize] += 1;
+        self.leave(task);
+        self.ahead[server.0 as usize] += 1;
         self.running.insert(task);
         self.states[task.0 as usize] = TaskState::Running {
             ticket,
+            phase: Phase::Preparing,
             cancelling: None,
             fresh,
         };
-        self.actions.push(Action::Start {
+        self.actions.push(Action::Prepare {
             ticket,
             server,
             fresh,
@@ -478,20 +366,62 @@ impl Machine {
         Ok(())
     }
 
+    /// The phase of a try, when it is the one that the machine named last.
+    fn phase_of(
+        &mut self,
+        ticket: Ticket,
+        what: &'static str,
+    ) -> Result<Option<&mut Phase>, Contradiction> {
+        self.known(ticket.task, what)?;
+        Ok(match &mut self.states[ticket.task.0 as usize] {
+            TaskState::Running {
+                ticket: current,
+                phase,
+                ..
+            } if *current == ticket => Some(phase),
+            _ => None,
+        })
+    }
+
+    fn prepare(&mut self, ticket: Ticket) -> Result<(), Contradiction> {
+        if let Some(phase @ Phase::Preparing) = self.phase_of(ticket, "prepared")? {
+            *phase = Phase::Prepared;
+            let (rank, server) = (self.rank(ticket.task), self.server(ticket.task));
+            self.prepared[server].insert(rank);
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, ticket: Ticket) -> Result<(), Contradiction> {
+        let (task, what) = (ticket.task, "started");
+        let Some(phase @ Phase::Prepared) = self.phase_of(ticket, what)? else {
+            return Err(Contradiction { task, what });
+        };
+        *phase = Phase::Started;
+        let (rank, server) = (self.rank(task), self.server(task));
+        self.prepared[server].remove(&rank);
+        self.ahead[server] -= 1;
+        self.in_use[server] += 1;
+        self.in_flight += 1;
+        self.actions.push(Action::Start { ticket });
+        Ok(())
+    }
+
+    fn release(&mut self, ticket: Ticket) -> Result<(), Contradiction> {
+        if let Some(phase @ Phase::Started) = self.phase_of(ticket, "released")? {
+            *phase = Phase::Released;
+            let server = self.server(ticket.task);
+            self.in_use[server] -= 1;
+        }
+        Ok(())
+    }
+
     fn end(&mut self, ticket: Ticket, outcome: &Outcome) -> Result<(), Contradiction> {
         let task = ticket.task;
-        let TaskState::Running {
-            ticket: current, ..
-        } = self.known(task, "ended")?
-        else {
-            return Ok(());
-        };
-        if current != ticket {
+        if self.phase_of(ticket, "ended")?.is_none() {
             return Ok(());
         }
-        self.running.remove(&task);
-        let server = self.shape.tasks[task.0 as usize].server;
-        self.in_use[server.0 as usize] -= 1;
+        self.leave(task);
         match outcome {
             Outcome::Done { .. } => self.close(task, TaskStatus::Done),
             Outcome::Failed { .. } => self.close(task, TaskStatus::Failed),
@@ -513,7 +443,7 @@ impl Machine {
         let TaskState::Unsettled { ticket, .. } = self.known(task, what)? else {
             return Err(Contradiction { task, what });
         };
-        self.leave_queues(task);
+        self.leave(task);
         self.paused.insert((not_before, task));
         self.states[task.0 as usize] = TaskState::Paused {
             ticket: Ticket {
@@ -528,27 +458,29 @@ impl Machine {
 
     fn cancel(&mut self, task: TaskIx, reason: CancelReason) -> Result<(), Contradiction> {
         let what = "cancelled";
-        let TaskState::Running { ticket, fresh, .. } = self.known(task, what)? else {
+        self.known(task, what)?;
+        let TaskState::Running { cancelling, .. } = &mut self.states[task.0 as usize] else {
             return Err(Contradiction { task, what });
         };
-        self.states[task.0 as usize] = TaskState::Running {
-            ticket,
-            cancelling: Some(reason),
-            fresh,
-        };
+        *cancelling = Some(reason);
         self.actions.push(Action::Cancel { task, reason });
         Ok(())
     }
 
     fn settle(&mut self, task: TaskIx, settlement: Settlement) -> Result<(), Contradiction> {
         let what = "settled";
-        if matches!(
-            self.known(task, what)?,
-            TaskState::Running { .. } | TaskState::Ended(_)
-        ) {
-            return Err(Contradiction { task, what });
+        match self.known(task, what)? {
+            TaskState::Ended(_) => return Err(Contradiction { task, what }),
+            TaskState::Running { phase, .. } if phase.is_in_flight() => {
+                return Err(Contradiction { task, what });
+            }
+            TaskState::Running { .. } => self.actions.push(Action::Cancel {
+                task,
+                reason: CancelReason::Leave,
+            }),
+            _ => {}
         }
-        self.leave_queues(task);
+        self.leave(task);
         self.close(
             task,
             match settlement {

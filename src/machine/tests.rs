@@ -34,11 +34,11 @@ fn done() -> Outcome {
     }
 }
 
-/// What the world does with the tries of a task, the last entry repeated, and how long each takes.
+/// What the world does with the tries of a task, the last entry repeated, and how long each takes: to prepare, to execute, to fetch.
 #[derive(Clone, Debug)]
 struct Fate {
     outcomes: Vec<Outcome>,
-    takes: u64,
+    takes: [u64; 3],
 }
 
 #[derive(Clone, Debug)]
@@ -48,12 +48,20 @@ struct Scenario {
     stop_at: Option<(u64, CancelReason)>,
 }
 
+/// What the world will say of a try next.
+#[derive(Clone, Debug)]
+enum Due {
+    Prepared,
+    Released,
+    Ended(Outcome),
+}
+
 /// The world and the driver: virtual time, jobs that end when they are due, a journal.
 struct World {
     scenario: Scenario,
     machine: Machine,
     now: u64,
-    jobs: BTreeMap<(u64, TaskIx), (Ticket, Outcome)>,
+    due: BTreeMap<(u64, TaskIx), (Ticket, Due)>,
     journal: Vec<(u64, Fact)>,
     starts: Vec<Ticket>,
     stopped: bool,
@@ -65,7 +73,7 @@ impl World {
             machine: Machine::new(scenario.shape.clone()),
             scenario: scenario.clone(),
             now: 0,
-            jobs: BTreeMap::new(),
+            due: BTreeMap::new(),
             journal: Vec::new(),
             starts: Vec::new(),
             stopped: false,
@@ -83,44 +91,84 @@ impl World {
             world.now = *at;
             world.journal.push((*at, fact));
         }
-        let started: BTreeMap<Ticket, u64> = journal
-            .iter()
-            .filter_map(|(at, fact)| match fact {
-                Fact::Assigned { ticket, .. } => Some((*ticket, *at)),
-                _ => None,
-            })
-            .collect();
         for owed in world.machine.owed() {
-            world.launch(owed.ticket, started[&owed.ticket]);
-            if owed.cancelling.is_some() {
-                world.cancel(owed.ticket.task);
+            let ticket = owed.ticket;
+            let at = |wanted: &dyn Fn(&Fact) -> bool| {
+                journal.iter().find(|(_, f)| wanted(f)).map(|(at, _)| *at)
+            };
+            let assigned = at(&|f| matches!(f, Fact::Assigned { ticket: t, .. } if *t == ticket));
+            let prepared = at(&|f| matches!(f, Fact::Prepared { ticket: t } if *t == ticket));
+            let started = at(&|f| matches!(f, Fact::Started { ticket: t } if *t == ticket));
+            let released = at(&|f| matches!(f, Fact::Released { ticket: t } if *t == ticket));
+            let cancelled =
+                at(&|f| matches!(f, Fact::Cancelling { task, .. } if *task == ticket.task));
+            match (prepared, started, released) {
+                (None, ..) => world.prepare(ticket, assigned.unwrap()),
+                (Some(_), None, _) => {}
+                (_, Some(at), None) => world.launch(ticket, at),
+                (_, _, Some(at)) => world.fetch(ticket, at),
+            }
+            if let Some(at) = cancelled {
+                world.cancel(ticket.task, at);
             }
         }
         world.now = world.now.max(died);
         world
     }
 
-    fn launch(&mut self, ticket: Ticket, at: u64) {
-        let fate = &self.scenario.fates[ticket.task.0 as usize];
-        let outcome = fate
-            .outcomes
-            .get(ticket.try_ as usize - 1)
-            .or(fate.outcomes.last())
-            .unwrap()
-            .clone();
-        self.jobs
-            .insert((at + fate.takes, ticket.task), (ticket, outcome));
+    fn fate(&self, ticket: Ticket) -> &Fate {
+        &self.scenario.fates[ticket.task.0 as usize]
     }
 
-    fn cancel(&mut self, task: TaskIx) {
-        // A job that is about to succeed is kept, any other dies at once.
-        if let Some(key) = self.jobs.keys().copied().find(|(_, t)| *t == task)
-            && key.0 > self.now + 1
-        {
-            let (ticket, _) = self.jobs.remove(&key).unwrap();
-            self.jobs
-                .insert((self.now + 1, task), (ticket, Outcome::Cancelled));
+    fn outcome(&self, ticket: Ticket) -> Outcome {
+        let outcomes = &self.fate(ticket).outcomes;
+        let outcome = outcomes.get(ticket.try_ as usize - 1);
+        outcome.or(outcomes.last()).unwrap().clone()
+    }
+
+    fn prepare(&mut self, ticket: Ticket, at: u64) {
+        let when = at + self.fate(ticket).takes[0];
+        self.due
+            .insert((when, ticket.task), (ticket, Due::Prepared));
+    }
+
+    fn launch(&mut self, ticket: Ticket, at: u64) {
+        let when = at + self.fate(ticket).takes[1];
+        let due = match self.outcome(ticket) {
+            Outcome::Done { .. } => Due::Released,
+            other => Due::Ended(other),
+        };
+        self.due.insert((when, ticket.task), (ticket, due));
+    }
+
+    fn fetch(&mut self, ticket: Ticket, at: u64) {
+        let when = at + self.fate(ticket).takes[2];
+        let due = Due::Ended(self.outcome(ticket));
+        self.due.insert((when, ticket.task), (ticket, due));
+    }
+
+    fn cancel(&mut self, task: TaskIx, at: u64) {
+        let Some(key) = self.due.keys().copied().find(|(_, t)| *t == task) else {
+            return;
+        };
+        let (ticket, due) = self.due[&key].clone();
+        // Results that are being fetched, and a job that is about to succeed, are kept; any other job dies at once.
+        let kept = key.0 <= at + 1 || self.is_released(ticket);
+        match due {
+            Due::Prepared => drop(self.due.remove(&key)),
+            Due::Ended(_) | Due::Released if !kept => {
+                self.due.remove(&key);
+                let cancelled = Due::Ended(Outcome::Cancelled);
+                self.due.insert((at + 1, task), (ticket, cancelled));
+            }
+            Due::Ended(_) | Due::Released => {}
         }
+    }
+
+    fn is_released(&self, ticket: Ticket) -> bool {
+        self.journal
+            .iter()
+            .any(|(_, f)| matches!(f, Fact::Released { ticket: t } if *t == ticket))
     }
 
     fn take(&mut self, fact: Fact) {
@@ -130,21 +178,20 @@ impl World {
     }
 
     fn check_resources(&self) {
-        let mut used = vec![0; self.scenario.shape.max_jobs.len()];
+        let shape = &self.scenario.shape;
+        let mut slots = vec![0; shape.max_jobs.len()];
         let mut all = 0;
-        for (at, task) in self.scenario.shape.tasks.iter().enumerate() {
-            if matches!(
-                self.machine.state(TaskIx(u32::try_from(at).unwrap())),
-                TaskState::Running { .. }
-            ) {
-                used[task.server.0 as usize] += 1;
-                all += 1;
+        for (at, task) in shape.tasks.iter().enumerate() {
+            let state = self.machine.state(TaskIx(u32::try_from(at).unwrap()));
+            if let TaskState::Running { phase, .. } = state {
+                slots[task.server.0 as usize] += u32::from(phase == Phase::Started);
+                all += u32::from(matches!(phase, Phase::Started | Phase::Released));
             }
         }
-        for (used, most) in used.iter().zip(&self.scenario.shape.max_jobs) {
+        for (used, most) in slots.iter().zip(&shape.max_jobs) {
             assert!(used <= most, "{used} jobs on a server that takes {most}");
         }
-        assert!(self.scenario.shape.max_parallel.is_none_or(|m| all <= m));
+        assert!(shape.max_parallel.is_none_or(|m| all <= m));
     }
 
     fn turn(&mut self) {
@@ -159,11 +206,12 @@ impl World {
         }
         for action in self.machine.actions() {
             match action {
-                Action::Start { ticket, .. } => {
+                Action::Prepare { ticket, .. } => self.prepare(ticket, self.now),
+                Action::Start { ticket } => {
                     self.starts.push(ticket);
                     self.launch(ticket, self.now);
                 }
-                Action::Cancel { task, .. } => self.cancel(task),
+                Action::Cancel { task, .. } => self.cancel(task, self.now),
                 Action::Finish { .. } => {}
             }
         }
@@ -177,16 +225,23 @@ impl World {
             self.stopped = true;
             self.take(Fact::Stop { reason });
         }
-        while let Some(entry) = self.jobs.first_entry()
+        while let Some(entry) = self.due.first_entry()
             && entry.key().0 <= self.now
         {
-            let (ticket, outcome) = entry.remove();
-            self.take(Fact::Ended { ticket, outcome });
+            let (ticket, due) = entry.remove();
+            match due {
+                Due::Prepared => self.take(Fact::Prepared { ticket }),
+                Due::Released => {
+                    self.take(Fact::Released { ticket });
+                    self.fetch(ticket, self.now);
+                }
+                Due::Ended(outcome) => self.take(Fact::Ended { ticket, outcome }),
+            }
         }
     }
 
     fn run(&mut self) -> RunStatus {
-        let most = 40 * (self.scenario.fates.len() + 2);
+        let most = 100 * (self.scenario.fates.len() + 2);
         for _ in 0..most {
             self.observe();
             self.turn();
@@ -194,7 +249,7 @@ impl World {
                 return status;
             }
             let next = [
-                self.jobs.keys().next().map(|(at, _)| *at),
+                self.due.keys().next().map(|(at, _)| *at),
                 self.machine.wakes_at(self.now),
                 self.scenario
                     .stop_at
@@ -224,7 +279,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
                 proptest::collection::vec(any::<prop::sample::Index>(), 0..4),
                 0..servers,
                 proptest::collection::vec(outcome(), 1..4),
-                1..50_u64,
+                [1..20_u64, 1..50_u64, 1..20_u64],
             ),
             tasks,
         );
@@ -310,7 +365,7 @@ proptest! {
         let mut halted = false;
         for (_, fact) in &world.journal {
             match fact {
-                Fact::Assigned { ticket, .. } => {
+                Fact::Assigned { ticket, .. } | Fact::Started { ticket } => {
                     for need in &scenario.shape.tasks[ticket.task.0 as usize].needs {
                         prop_assert!(done.contains(need), "{:?} started before {:?} was done", ticket, need);
                     }
@@ -362,18 +417,28 @@ fn chain_shape(needs: &[&[u32]], servers: &[u32], max_jobs: &[u32]) -> Shape {
     }
 }
 
+/// Lets the machine decide, prepares at once whatever it assigns, and gives the tasks that were started.
 fn started(machine: &mut Machine) -> Vec<u32> {
-    for fact in machine.decide(0) {
-        machine.apply(&fact).unwrap();
+    let mut started = Vec::new();
+    loop {
+        let facts = machine.decide(0);
+        for fact in &facts {
+            machine.apply(fact).unwrap();
+        }
+        let actions = machine.actions();
+        if facts.is_empty() && actions.is_empty() {
+            return started;
+        }
+        for action in actions {
+            match action {
+                Action::Prepare { ticket, .. } => {
+                    machine.apply(&Fact::Prepared { ticket }).unwrap();
+                }
+                Action::Start { ticket } => started.push(ticket.task.0),
+                _ => {}
+            }
+        }
     }
-    machine
-        .actions()
-        .iter()
-        .filter_map(|a| match a {
-            Action::Start { ticket, .. } => Some(ticket.task.0),
-            _ => None,
-        })
-        .collect()
 }
 
 #[test]
@@ -387,6 +452,55 @@ fn the_longest_chain_goes_first_and_ties_go_by_file_order() {
 fn a_full_server_does_not_hold_up_another_one() {
     let shape = chain_shape(&[&[], &[], &[], &[]], &[0, 0, 0, 1], &[1, 1]);
     assert_eq!(started(&mut Machine::new(shape)), [0, 3]);
+}
+
+#[test]
+fn a_slot_is_free_when_the_server_is_done_and_a_place_when_the_results_are_here() {
+    let ticket = |task| Ticket {
+        task: TaskIx(task),
+        attempt: 1,
+        try_: 1,
+    };
+    let released = Fact::Released { ticket: ticket(0) };
+    let mut machine = Machine::new(chain_shape(&[&[], &[]], &[0, 0], &[1]));
+    assert_eq!(started(&mut machine), [0]);
+    machine.apply(&released).unwrap();
+    assert_eq!(started(&mut machine), [1]);
+
+    let mut machine = Machine::new(Shape {
+        max_parallel: Some(1),
+        ..chain_shape(&[&[], &[]], &[0, 0], &[1])
+    });
+    assert_eq!(started(&mut machine), [0]);
+    machine.apply(&released).unwrap();
+    assert!(started(&mut machine).is_empty());
+    let outcome = done();
+    let ended = Fact::Ended {
+        ticket: ticket(0),
+        outcome,
+    };
+    machine.apply(&ended).unwrap();
+    assert_eq!(started(&mut machine), [1]);
+}
+
+#[test]
+fn a_task_that_is_only_prepared_is_skipped_when_another_one_fails() {
+    let mut machine = Machine::new(chain_shape(&[&[], &[]], &[0, 0], &[1]));
+    assert_eq!(started(&mut machine), [0]);
+    let ticket = Ticket {
+        task: TaskIx(0),
+        attempt: 1,
+        try_: 1,
+    };
+    let outcome = failed();
+    machine.apply(&Fact::Ended { ticket, outcome }).unwrap();
+    let facts = machine.decide(0);
+    let (task, cause) = (TaskIx(1), TaskIx(0));
+    let settlement = Settlement::Skipped { cause };
+    assert_eq!(facts, [Fact::Settled { task, settlement }]);
+    machine.apply(&facts[0]).unwrap();
+    let reason = CancelReason::Leave;
+    assert_eq!(machine.actions(), [Action::Cancel { task, reason }]);
 }
 
 #[test]
@@ -408,8 +522,8 @@ fn what_an_older_try_says_is_ignored() {
             machine.apply(&fact).unwrap();
         }
     }
-    let [Action::Start { ticket, .. }] = machine.actions()[..] else {
-        panic!("resubmitted")
+    let [Action::Prepare { ticket, .. }] = machine.actions()[..] else {
+        panic!("it is not submitted again")
     };
     assert_eq!((ticket.attempt, ticket.try_), (1, 2));
     machine
@@ -426,7 +540,7 @@ fn a_job_that_is_always_lost_fails_after_three_tries() {
     let shape = chain_shape(&[&[], &[0]], &[0, 0], &[1]);
     let lost = Fate {
         outcomes: vec![Outcome::Lost],
-        takes: 1,
+        takes: [1; 3],
     };
     let mut world = World::new(&Scenario {
         shape,

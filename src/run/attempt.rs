@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ use crate::client::{
 };
 use crate::diagnostic::{Severity, to_json};
 use crate::event::RunEvent;
-use crate::machine::{CancelReason, FailureClass, Outcome, Ticket};
+use crate::machine::{CancelReason, Fact, FailureClass, Outcome, Ticket};
 use crate::plan::{self, EditValue, Plan, Rendered, Results, StepPlan};
 use crate::protocol::NodeResult;
 use crate::servers::{Server, Servers};
@@ -49,9 +49,14 @@ pub(super) struct Shared {
     pub(super) teller: Teller,
     pub(super) folder: Folder,
     pub(super) transfers: Transfers,
-    /// Where tries say that a server took their job.
-    pub(super) accepted: mpsc::UnboundedSender<(Ticket, Uuid)>,
+    /// Where tries say how far they are.
+    pub(super) notes: mpsc::UnboundedSender<Fact>,
+    /// Tries that fetch results, at most [`FETCHING`]: the next one keeps its slot until it may.
+    pub(super) fetching: Semaphore,
 }
+
+/// Tries that fetch results at a time, over all servers.
+pub(super) const FETCHING: usize = 32;
 
 /// One try.
 #[derive(Debug)]
@@ -60,9 +65,19 @@ pub(super) struct Try {
     pub(super) ticket: Ticket,
     /// The server must be made to execute again: the files of its remembered result are gone.
     pub(super) fresh: bool,
+    /// Comes when the job may be submitted.
+    pub(super) go: Option<oneshot::Receiver<()>>,
     /// Rises when the try is to be cancelled.
     pub(super) cancel: watch::Receiver<Option<CancelReason>>,
     pub(super) results: Arc<Results>,
+}
+
+/// A try that only waits for its slot.
+struct Ready {
+    rendered: Rendered,
+    connection: Arc<Connection>,
+    /// What was sent, to be told once the task has started.
+    sent: Vec<RunEvent>,
 }
 
 /// Why a try has no results.
@@ -130,19 +145,60 @@ impl Try {
     async fn work(&mut self) -> Result<Vec<Arc<Artifact>>, Ending> {
         let shared = Arc::clone(&self.shared);
         let server = shared.servers.get(&self.step().server);
-        let (mut rendered, catalog) = self.render(server).await?;
-        self.send_inputs(server, &mut rendered).await?;
-        if self.fresh {
-            make_fresh(&mut rendered.graph, &shared.run, self.ticket);
+        let prepared = self.prepare(server).await;
+        if matches!(prepared, Err(Ending::Cancelled)) {
+            return Err(Ending::Cancelled);
         }
-        self.judge(&rendered, &catalog)?;
-        let ask = || server.connection().boxed();
-        let connection = self.patiently(server, CancelReason::Requested, ask).await?;
+        // What went wrong is told when the task's turn has come, so that the order of failures is the order of starts.
+        self.note(Fact::Prepared {
+            ticket: self.ticket,
+        });
+        self.await_slot().await?;
+        let Ready {
+            rendered,
+            connection,
+            sent,
+        } = prepared?;
+        for event in sent {
+            shared.teller.tell(event);
+        }
         let id = prompt_id(&shared.run, self.task(), self.ticket);
         self.stop_strays(&connection).await;
         self.submit(server, &connection, &rendered, id).await?;
         let (found, cached) = self.follow(server, &connection, &rendered, id).await?;
         self.collect(server, found, &cached).await
+    }
+
+    fn note(&self, fact: Fact) {
+        let _ = self.shared.notes.send(fact);
+    }
+
+    /// Everything that can be done before the task has a slot.
+    async fn prepare(&mut self, server: &Server) -> Result<Ready, Ending> {
+        let (mut rendered, catalog) = self.render(server).await?;
+        let sent = self.send_inputs(server, &mut rendered).await?;
+        if self.fresh {
+            make_fresh(&mut rendered.graph, &self.shared.run, self.ticket);
+        }
+        self.judge(&rendered, &catalog)?;
+        let ask = || server.connection().boxed();
+        let connection = self.patiently(server, CancelReason::Requested, ask).await?;
+        Ok(Ready {
+            rendered,
+            connection,
+            sent,
+        })
+    }
+
+    async fn await_slot(&mut self) -> Result<(), Ending> {
+        let Some(go) = self.go.take() else {
+            return Ok(());
+        };
+        tokio::select! {
+            biased;
+            gone = go => gone.map_err(|_| Ending::Cancelled),
+            _ = self.cancel.wait_for(Option::is_some) => Err(Ending::Cancelled),
+        }
     }
 
     /// Whatever is asked of a server that is away is asked again until it is back or too long away. A cancel gives it up before it is
@@ -209,8 +265,9 @@ impl Try {
         &mut self,
         server: &Server,
         rendered: &mut Rendered,
-    ) -> Result<(), Ending> {
+    ) -> Result<Vec<RunEvent>, Ending> {
         let shared = Arc::clone(&self.shared);
+        let mut events = Vec::new();
         // After a loss, nothing that was sent before is taken for granted.
         let anew = self.ticket.try_ > 1;
         for at in 0..rendered.uploads.len() {
@@ -232,7 +289,7 @@ impl Try {
                     Failure::one(FailureClass::Transfer, built)
                 })?;
             if let Some(size) = there.size {
-                shared.teller.tell(RunEvent::TaskUploaded {
+                events.push(RunEvent::TaskUploaded {
                     task: self.task().clone(),
                     name: there.value.clone(),
                     size,
@@ -240,7 +297,7 @@ impl Try {
             }
             rendered.fill(at, &there.value);
         }
-        Ok(())
+        Ok(events)
     }
 
     /// Values that were not known before the run are judged before they are sent. Files are the server's own business: what was
@@ -328,7 +385,10 @@ impl Try {
                 return Err(self.about().server(&server.name, &error).into());
             }
         }
-        let _ = self.shared.accepted.send((self.ticket, id));
+        self.note(Fact::Accepted {
+            ticket: self.ticket,
+            prompt_id: id.to_string(),
+        });
         self.shared.teller.tell(RunEvent::TaskQueued {
             task: self.task().clone(),
             prompt_id: id.to_string(),
@@ -403,8 +463,16 @@ impl Try {
             results: &self.results,
         };
         // A job that succeeded is kept although the run is being cancelled; only leaving at once gives its files up.
+        let (ticket, shared) = (self.ticket, &self.shared);
+        let work = async {
+            let permit = shared.fetching.acquire().await;
+            let _ = shared.notes.send(Fact::Released { ticket });
+            let collected = collector.collect(found).await;
+            drop(permit);
+            collected
+        };
         let collected = tokio::select! {
-            collected = collector.collect(found) => collected,
+            collected = work => collected,
             _ = cancel.wait_for(|reason| *reason == Some(CancelReason::Leave)) => {
                 return Err(Ending::Cancelled);
             }

@@ -1,19 +1,19 @@
 //! The dispatcher: owns the machine, turns its decisions into durable facts and then into deeds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
-use super::attempt::{Shared, Try};
+use super::attempt::{FETCHING, Shared, Try};
 use super::context::{RunContext, RunError, RunOutcome, Stop};
 use super::failure::About;
 use super::folder::{Folder, output_set};
+use super::log::Log;
 use super::tell::{Teller, output};
 use super::transfer::Transfers;
 use crate::artifact::Artifact;
@@ -21,11 +21,11 @@ use crate::base::{StepId, TaskName};
 use crate::diagnostic::to_json;
 use crate::event::{RunEvent, RunStatus, TaskInfo, TaskStatus};
 use crate::machine::{
-    Action, CancelReason, Fact, FailureClass, Machine, Outcome, Settlement, Shape, Ticket,
+    Action, CancelReason, Fact, FailureClass, Machine, Outcome, Settlement, Shape, TaskState,
+    Ticket,
 };
 use crate::plan::{Plan, Results, StepOutcome, TaskIx};
 use crate::servers::Servers;
-use crate::store::Journal;
 
 /// Ends of tries that one turn takes at most.
 const BATCH: usize = 256;
@@ -52,7 +52,7 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
     let _lock = store.lock(&output_set(&plan), &run)?;
     let folder = Folder::open(&plan, &run)?;
     let journal = store.begin(&run, &plan, now())?;
-    let (accepted, acceptances) = mpsc::unbounded_channel();
+    let (noting, notes) = mpsc::unbounded_channel();
     let teller = Teller::new(events, Arc::clone(&plan));
     tell_start(&teller, &plan, &folder);
     tell_servers(&teller, &plan, &servers);
@@ -63,7 +63,8 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         teller,
         folder,
         transfers: Transfers::default(),
-        accepted,
+        notes: noting,
+        fetching: Semaphore::new(FETCHING),
     });
     let dispatcher = Dispatcher {
         machine: Machine::new(Shape::of(&plan)),
@@ -72,11 +73,13 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         started: vec![None; plan.tasks.len()],
         classes: Vec::new(),
         tries: JoinSet::new(),
-        cancels: HashMap::new(),
+        handles: HashMap::new(),
         pending: Vec::new(),
-        journal,
+        log: Log::new(journal),
+        held: VecDeque::new(),
+        assigned: vec![0; plan.tasks.len()],
         shared,
-        acceptances,
+        notes,
         stop,
         stop_seen: Stop::None,
     };
@@ -127,6 +130,7 @@ fn tell_servers(teller: &Teller, plan: &Plan, servers: &Servers) {
             server: server.name.clone(),
             url: server.url.clone(),
             version: server.info.version.clone(),
+            embedded: server.is_embedded(),
         });
     }
 }
@@ -139,6 +143,13 @@ fn tasks_of(plan: &Plan) -> IndexMap<StepId, Vec<TaskIx>> {
     tasks
 }
 
+/// The way to a try under way.
+struct Handle {
+    ticket: Ticket,
+    go: Option<oneshot::Sender<()>>,
+    cancel: watch::Sender<Option<CancelReason>>,
+}
+
 struct Dispatcher {
     machine: Machine,
     tasks_of: IndexMap<StepId, Vec<TaskIx>>,
@@ -148,12 +159,16 @@ struct Dispatcher {
     /// Why tasks failed, for the exit code.
     classes: Vec<FailureClass>,
     tries: JoinSet<(Ticket, Outcome)>,
-    cancels: HashMap<TaskIx, watch::Sender<Option<CancelReason>>>,
+    handles: HashMap<TaskIx, Handle>,
     /// Facts that the machine knows and the journal does not yet.
     pending: Vec<Fact>,
-    journal: Journal,
+    log: Log,
+    /// Actions that wait until a number of appends are durable, in order.
+    held: VecDeque<(u64, Action)>,
+    /// The append that holds each task's assignment.
+    assigned: Vec<u64>,
     shared: Arc<Shared>,
-    acceptances: mpsc::UnboundedReceiver<(Ticket, Uuid)>,
+    notes: mpsc::UnboundedReceiver<Fact>,
     stop: watch::Receiver<Stop>,
     stop_seen: Stop,
 }
@@ -175,7 +190,7 @@ impl Dispatcher {
         }
     }
 
-    /// Decides, makes durable, tells, performs.
+    /// Decides, hands the facts to the journal, tells, and performs what need not wait until they are durable.
     async fn turn(&mut self) -> Result<Option<RunStatus>, RunError> {
         let at = now();
         let mut decided = Vec::new();
@@ -190,26 +205,70 @@ impl Dispatcher {
             }
         }
         self.pending.extend(decided.iter().cloned());
-        if !self.pending.is_empty() {
-            let facts = std::mem::take(&mut self.pending);
-            self.journal.append(at, facts).durable().await?;
+        if self.pending.iter().any(Fact::is_weighty) {
+            self.log.append(at, std::mem::take(&mut self.pending));
         }
         for fact in &decided {
+            if let Fact::Assigned { ticket, .. } = fact {
+                self.assigned[ticket.task.0 as usize] = self.log.sent;
+            }
             self.tell_decision(fact);
         }
         let mut finished = None;
         for action in self.machine.actions() {
             match action {
-                Action::Start { ticket, fresh, .. } => self.start(ticket, fresh),
-                Action::Cancel { task, reason } => {
-                    if let Some(cancel) = self.cancels.get(&task) {
-                        cancel.send_replace(Some(reason));
-                    }
+                Action::Prepare { ticket, fresh, .. } => self.prepare(ticket, fresh),
+                Action::Start { ticket } => {
+                    self.hold(self.assigned[ticket.task.0 as usize], action);
                 }
+                Action::Cancel { .. } => self.hold(self.log.sent, action),
                 Action::Finish { status } => finished = Some(status),
             }
         }
+        if finished.is_some() {
+            self.log.all_durable().await?;
+            self.perform_durable();
+        }
         Ok(finished)
+    }
+
+    /// Performs an action once the first `after` appends are durable.
+    fn hold(&mut self, after: u64, action: Action) {
+        if after <= self.log.durable {
+            self.perform(action);
+        } else {
+            self.held.push_back((after, action));
+        }
+    }
+
+    fn perform_durable(&mut self) {
+        let durable = self.log.durable;
+        let (now, later) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|(after, _)| *after <= durable);
+        self.held = later;
+        for (_, action) in now {
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Start { ticket } => {
+                if let Some(handle) = self.handles.get_mut(&ticket.task)
+                    && handle.ticket == ticket
+                    && let Some(go) = handle.go.take()
+                {
+                    let _ = go.send(());
+                }
+            }
+            Action::Cancel { task, reason } => {
+                if let Some(handle) = self.handles.get(&task) {
+                    handle.cancel.send_replace(Some(reason));
+                }
+            }
+            Action::Prepare { .. } | Action::Finish { .. } => {}
+        }
     }
 
     /// Waits until there is something to tell the machine.
@@ -221,6 +280,14 @@ impl Dispatcher {
             });
             tokio::select! {
                 biased;
+                Some(note) = self.notes.recv() => {
+                    // That a server took a job is worth remembering, but nothing to decide about.
+                    let decides = !matches!(note, Fact::Accepted { .. });
+                    self.take(note)?;
+                    if decides {
+                        return Ok(());
+                    }
+                }
                 Some(ended) = self.tries.join_next() => {
                     self.ended(ended)?;
                     for _ in 1..BATCH {
@@ -236,9 +303,9 @@ impl Dispatcher {
                     }
                     return Ok(());
                 }
-                // Worth remembering, but nothing to decide about: it becomes durable with the next turn.
-                Some((ticket, id)) = self.acceptances.recv() => {
-                    self.take(Fact::Accepted { ticket, prompt_id: id.to_string() })?;
+                written = self.log.next_durable(), if self.log.is_behind() => {
+                    written?;
+                    self.perform_durable();
                 }
                 () = tokio::time::sleep(pause), if wake.is_some() => return Ok(()),
             }
@@ -251,17 +318,22 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn start(&mut self, ticket: Ticket, fresh: bool) {
-        let task = ticket.task;
+    fn prepare(&mut self, ticket: Ticket, fresh: bool) {
         let (cancel, cancelled) = watch::channel(None);
-        self.cancels.insert(task, cancel);
-        let results = Arc::new(self.results_for(task));
+        let (go, gone) = oneshot::channel();
+        let handle = Handle {
+            ticket,
+            go: Some(go),
+            cancel,
+        };
+        self.handles.insert(ticket.task, handle);
         let work = Try {
             shared: Arc::clone(&self.shared),
             ticket,
             fresh,
+            go: Some(gone),
             cancel: cancelled,
-            results,
+            results: Arc::new(self.results_for(ticket.task)),
         };
         self.tries.spawn(work.run());
     }
@@ -295,14 +367,15 @@ impl Dispatcher {
             Ok(ended) => ended,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
-        // What the server said before the end comes before the end in the journal, too.
-        while let Ok((accepted, id)) = self.acceptances.try_recv() {
-            self.take(Fact::Accepted {
-                ticket: accepted,
-                prompt_id: id.to_string(),
-            })?;
+        // What was said before the end comes before the end in the journal, too.
+        while let Ok(note) = self.notes.try_recv() {
+            self.take(note)?;
         }
-        self.cancels.remove(&ticket.task);
+        self.handles.remove(&ticket.task);
+        if matches!(self.machine.state(ticket.task), TaskState::Ended(_)) {
+            // It was settled while it was being prepared, and that was told.
+            return Ok(());
+        }
         match &outcome {
             Outcome::Done { artifacts } => {
                 self.made[ticket.task.0 as usize].clone_from(artifacts);
@@ -323,7 +396,7 @@ impl Dispatcher {
     fn tell_decision(&mut self, fact: &Fact) {
         let plan = Arc::clone(&self.shared.plan);
         match fact {
-            Fact::Assigned { ticket, .. } => {
+            Fact::Started { ticket } => {
                 let task = &plan.tasks[ticket.task.0 as usize];
                 self.started[ticket.task.0 as usize].get_or_insert_with(Instant::now);
                 self.shared.teller.tell(RunEvent::TaskStarted {
@@ -368,11 +441,12 @@ impl Dispatcher {
         self.shared.plan.tasks[task.0 as usize].name.clone()
     }
 
-    async fn finish(self, status: RunStatus, began: Instant) -> Result<RunOutcome, RunError> {
+    async fn finish(mut self, status: RunStatus, began: Instant) -> Result<RunOutcome, RunError> {
+        // Tries that were only being prepared were told to leave.
+        self.drain(LEAVE_DEADLINE).await;
         let exit_code = self.exit_code(status);
         let folder = self.close_folder().await;
-        let written = self.journal.finish(now(), status, exit_code).durable();
-        if let Err(error) = written.await {
+        if let Err(error) = self.log.finish(now(), status, exit_code).await {
             return Err(self.break_off(error.into()).await);
         }
         self.tell_end(status, exit_code, began);
@@ -392,17 +466,22 @@ impl Dispatcher {
             (CancelReason::Requested, BROKEN_DEADLINE),
             (CancelReason::Leave, LEAVE_DEADLINE),
         ] {
-            for cancel in self.cancels.values() {
-                cancel.send_replace(Some(reason));
+            for handle in self.handles.values() {
+                handle.cancel.send_replace(Some(reason));
             }
-            let drained = async { while self.tries.join_next().await.is_some() {} };
-            if tokio::time::timeout(patience, drained).await.is_ok() {
+            if self.drain(patience).await {
                 break;
             }
         }
         self.tries.abort_all();
         self.close_folder().await;
         error
+    }
+
+    /// Waits for all tries to end; whether they did.
+    async fn drain(&mut self, patience: Duration) -> bool {
+        let drained = async { while self.tries.join_next().await.is_some() {} };
+        tokio::time::timeout(patience, drained).await.is_ok()
     }
 
     async fn close_folder(&self) -> Option<PathBuf> {

@@ -1,9 +1,12 @@
 //! Drives the machine: what it decides is made durable, then done, and what happened is told to it and to everyone who listens.
 //!
 //! One dispatcher owns the machine; no state is shared behind a mutex but the names of uploads and result files. Each turn takes what was
-//! observed, lets the machine decide until it has nothing more to say, hands all facts to the journal, waits until they are durable, and
-//! only then performs the actions. A start becomes a tokio task of its own that renders the graph, sends its files, submits, follows and
-//! fetches; it is told of a stop through a channel and ends by itself, its future is never dropped to cancel it.
+//! observed, lets the machine decide until it has nothing more to say, and hands all facts to the journal. An action waits until the facts
+//! that it follows from are durable, while the dispatcher goes on; only preparing, which changes nothing that matters, begins at once. So
+//! the next job of a server is rendered, sent and journaled before its slot is free, and no sync stands between two jobs.
+//!
+//! An assigned task becomes a tokio task of its own that renders the graph, sends its files, waits for its slot, submits, follows and fetches;
+//! it is told of a stop through a channel and ends by itself, its future is never dropped to cancel it.
 //!
 //! The id of a job follows from the run, the task, the attempt and the try, so the journal knows it before the server does. A submission
 //! without a clear answer is looked up, never repeated under the same id. Nothing here prints: everything is an event.
@@ -15,6 +18,7 @@ mod dispatch;
 mod failure;
 mod folder;
 mod identity;
+mod log;
 mod news;
 mod tell;
 mod transfer;

@@ -25,10 +25,18 @@ impl Ack {
     ///
     /// # Errors
     /// When it could not be written.
-    pub async fn durable(self) -> Result<(), StoreError> {
-        self.answer.await.unwrap_or_else(|_| {
+    pub async fn durable(mut self) -> Result<(), StoreError> {
+        self.wait().await
+    }
+
+    /// Waits without giving the ack away, so that the wait can be broken off and taken up again. Once it has answered, it is spent.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn wait(&mut self) -> Result<(), StoreError> {
+        (&mut self.answer).await.unwrap_or_else(|_| {
             Err(StoreError::Unwritable {
-                path: self.path,
+                path: self.path.clone(),
                 cause: "its writer has ended".to_owned(),
             })
         })

@@ -44,7 +44,11 @@ impl Server {
 
     fn request(&self, method: &str, path: &str, body: &Value) -> Value {
         let host = self.url.trim_start_matches("http://");
-        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
         let mut stream = TcpStream::connect(host).unwrap();
         write!(
             stream,
@@ -56,7 +60,10 @@ impl Server {
         stream.read_to_end(&mut answer).unwrap();
         let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200"), "{method} {path}: {answer}");
+        assert!(
+            head.starts_with("HTTP/1.1 200"),
+            "{method} {path}: {answer}"
+        );
         serde_json::from_str(body).unwrap_or(Value::Null)
     }
 
@@ -66,7 +73,11 @@ impl Server {
 
     /// Queues somebody else's job.
     fn queue(&self, graph: &Value) -> String {
-        let answer = self.request("POST", "/prompt", &json!({"prompt": graph, "client_id": "somebody"}));
+        let answer = self.request(
+            "POST",
+            "/prompt",
+            &json!({"prompt": graph, "client_id": "somebody"}),
+        );
         answer["prompt_id"].as_str().unwrap().to_owned()
     }
 
@@ -75,14 +86,20 @@ impl Server {
         let queue = self.get("/queue");
         let ids = |name: &str| {
             let jobs = queue[name].as_array().unwrap();
-            jobs.iter().map(|job| job[1].as_str().unwrap().to_owned()).collect()
+            jobs.iter()
+                .map(|job| job[1].as_str().unwrap().to_owned())
+                .collect()
         };
         (ids("queue_running"), ids("queue_pending"))
     }
 
     fn status(&self, id: &str) -> Option<String> {
         let history = self.get(&format!("/history/{id}"));
-        Some(history.get(id)?["status"]["status_str"].as_str()?.to_owned())
+        Some(
+            history.get(id)?["status"]["status_str"]
+                .as_str()?
+                .to_owned(),
+        )
     }
 }
 
@@ -101,7 +118,10 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "waited for {what}");
+        assert!(
+            began.elapsed() < Duration::from_mins(1),
+            "waited for {what}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -204,7 +224,10 @@ impl Drop for Running {
 }
 
 fn events(stdout: &str) -> Vec<Value> {
-    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn files(folder: &Path) -> Vec<String> {
@@ -212,7 +235,14 @@ fn files(folder: &Path) -> Vec<String> {
         .into_iter()
         .filter_map(Result::ok)
         .filter(|entry| entry.file_type().is_file())
-        .map(|entry| entry.path().strip_prefix(folder).unwrap().display().to_string())
+        .map(|entry| {
+            entry
+                .path()
+                .strip_prefix(folder)
+                .unwrap()
+                .display()
+                .to_string()
+        })
         .collect();
     names.sort();
     names
@@ -227,19 +257,31 @@ fn ctrl_c_cancels_only_our_own_jobs_and_keeps_what_is_done() {
     );
     let mut run = Running::start(&project, &server);
     run.until("task_queued");
-    let ours = run.until("task_queued")["prompt_id"].as_str().unwrap().to_owned();
+    let ours = run.until("task_queued")["prompt_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let theirs = server.queue(&quick(3));
-    wait_for("our job to run", || server.jobs().0.contains(&ours).then_some(()));
+    wait_for("our job to run", || {
+        server.jobs().0.contains(&ours).then_some(())
+    });
     assert_eq!(server.jobs().1, [theirs.as_str()]);
     run.interrupt();
     assert_eq!(run.end(), 130);
 
     let last = run.events.last().unwrap();
     assert_eq!(last["status"], "cancelled");
-    assert_eq!(last["counts"], json!({"done": 1, "failed": 0, "skipped": 0, "cancelled": 2}));
+    assert_eq!(
+        last["counts"],
+        json!({"done": 1, "failed": 0, "skipped": 0, "cancelled": 2})
+    );
     assert_eq!(run.finished("second")["status"], "cancelled");
     assert_eq!(run.finished("third")["status"], "cancelled");
-    assert_eq!(server.status(&ours).as_deref(), Some("error"), "ours was interrupted");
+    assert_eq!(
+        server.status(&ours).as_deref(),
+        Some("error"),
+        "ours was interrupted"
+    );
     let status = wait_for("their job", || server.status(&theirs));
     assert_eq!(status, "success", "theirs was left alone");
     let latest = project.path().join("outputs/p/latest");
@@ -250,22 +292,34 @@ fn ctrl_c_cancels_only_our_own_jobs_and_keeps_what_is_done() {
 fn ctrl_c_takes_our_waiting_job_out_of_the_queue() {
     let server = Server::start();
     let theirs = server.queue(&slow(4, 12));
-    let project = project("steps:\n  only: { workflow: quick.json }\n", &[("quick", quick(5))]);
+    let project = project(
+        "steps:\n  only: { workflow: quick.json }\n",
+        &[("quick", quick(5))],
+    );
     let mut run = Running::start(&project, &server);
-    let ours = run.until("task_queued")["prompt_id"].as_str().unwrap().to_owned();
+    let ours = run.until("task_queued")["prompt_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(server.jobs(), (vec![theirs.clone()], vec![ours]));
     run.interrupt();
     assert_eq!(run.end(), 130);
     assert_eq!(server.jobs(), (vec![theirs.clone()], vec![]));
     assert_eq!(wait_for("their job", || server.status(&theirs)), "success");
-    assert!(!project.path().join("outputs/p").exists(), "nothing was made");
+    assert!(
+        !project.path().join("outputs/p").exists(),
+        "nothing was made"
+    );
 }
 
 #[test]
 fn a_second_ctrl_c_leaves_at_once() {
     let server = Server::start();
     // One long node: the server cannot stop it at once.
-    let project = project("steps:\n  only: { workflow: slow.json }\n", &[("slow", slow(6, 40))]);
+    let project = project(
+        "steps:\n  only: { workflow: slow.json }\n",
+        &[("slow", slow(6, 40))],
+    );
     let mut run = Running::start(&project, &server);
     run.until("task_executing");
     run.interrupt();
@@ -280,23 +334,38 @@ fn a_second_ctrl_c_leaves_at_once() {
 fn a_job_that_the_server_lost_is_submitted_again_under_another_id() {
     let server = Server::start();
     let theirs = server.queue(&slow(7, 12));
-    let project = project("steps:\n  only: { workflow: quick.json }\n", &[("quick", quick(8))]);
+    let project = project(
+        "steps:\n  only: { workflow: quick.json }\n",
+        &[("quick", quick(8))],
+    );
     let mut run = Running::start(&project, &server);
-    let first = run.until("task_queued")["prompt_id"].as_str().unwrap().to_owned();
+    let first = run.until("task_queued")["prompt_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     server.request("POST", "/queue", &json!({"clear": true}));
-    let second = run.until("task_queued")["prompt_id"].as_str().unwrap().to_owned();
+    let second = run.until("task_queued")["prompt_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_ne!(first, second);
     assert_eq!(run.end(), 0);
     assert_eq!(server.status(&first), None);
     assert_eq!(server.status(&second).as_deref(), Some("success"));
     assert_eq!(server.status(&theirs).as_deref(), Some("success"));
-    assert_eq!(files(&project.path().join("outputs/p/latest")), ["only/quick_00001_.png"]);
+    assert_eq!(
+        files(&project.path().join("outputs/p/latest")),
+        ["only/quick_00001_.png"]
+    );
 }
 
 #[test]
 fn a_remembered_result_whose_file_is_gone_is_made_again() {
     let server = Server::start();
-    let project = project("steps:\n  only: { workflow: quick.json }\n", &[("quick", quick(9))]);
+    let project = project(
+        "steps:\n  only: { workflow: quick.json }\n",
+        &[("quick", quick(9))],
+    );
     let run = || project.kiln(&["run", "p.yaml", "--server", &server.url]);
     run().ok();
     let saved = walkdir::WalkDir::new(server.dir.path())
@@ -309,7 +378,10 @@ fn a_remembered_result_whose_file_is_gone_is_made_again() {
     run().ok();
     let latest = project.path().join("outputs/p/latest");
     assert_eq!(files(&latest), ["only/quick_00001_.png"]);
-    assert_eq!(image::open(latest.join("only/quick_00001_.png")).unwrap(), made);
+    assert_eq!(
+        image::open(latest.join("only/quick_00001_.png")).unwrap(),
+        made
+    );
 }
 
 #[test]
@@ -329,15 +401,30 @@ fn the_first_failure_is_the_cause_and_nothing_new_starts() {
     let events = events(&done.stdout);
     let last = events.last().unwrap();
     assert_eq!(last["cause"], "bad");
-    assert_eq!(last["counts"], json!({"done": 0, "failed": 1, "skipped": 2, "cancelled": 0}));
-    let failed = events.iter().find(|e| e["event"] == "task_finished" && e["task"] == "bad").unwrap();
+    assert_eq!(
+        last["counts"],
+        json!({"done": 0, "failed": 1, "skipped": 2, "cancelled": 0})
+    );
+    let failed = events
+        .iter()
+        .find(|e| e["event"] == "task_finished" && e["task"] == "bad")
+        .unwrap();
     let diagnostic = &failed["diagnostic"];
     assert_eq!(diagnostic["code"], "K0501");
     let message = diagnostic["message"].as_str().unwrap();
-    assert!(message.starts_with("step `bad`: node `Save it` (SaveImage) failed: "), "{message}");
-    assert_eq!((&diagnostic["node"], &diagnostic["line"]), (&json!("9"), &json!(3)));
+    assert!(
+        message.starts_with("step `bad`: node `Save it` (SaveImage) failed: "),
+        "{message}"
+    );
     assert_eq!(
-        events.iter().filter(|e| e["event"] == "task_started").count(),
+        (&diagnostic["node"], &diagnostic["line"]),
+        (&json!("9"), &json!(3))
+    );
+    assert_eq!(
+        events
+            .iter()
+            .filter(|e| e["event"] == "task_started")
+            .count(),
         1,
         "nothing was started after the failure"
     );
@@ -346,15 +433,26 @@ fn the_first_failure_is_the_cause_and_nothing_new_starts() {
 #[test]
 fn an_output_folder_that_cannot_be_written_is_told_before_anything_is_queued() {
     let server = Server::start();
-    let project = project("steps:\n  only: { workflow: quick.json }\n", &[("quick", quick(11))]);
+    let project = project(
+        "steps:\n  only: { workflow: quick.json }\n",
+        &[("quick", quick(11))],
+    );
     project.file("outputs", "a file in the way");
-    let done = project.kiln(&["run", "p.yaml", "--server", &server.url]).code(3);
+    let done = project
+        .kiln(&["run", "p.yaml", "--server", &server.url])
+        .code(3);
     assert!(
-        done.stderr.contains("error[K0506]: could not write `outputs/p/"),
+        done.stderr
+            .contains("error[K0506]: could not write `outputs/p/"),
         "{}",
         done.stderr
     );
-    assert!(done.stderr.contains("a part of the path is a file, not a folder"), "{}", done.stderr);
+    assert!(
+        done.stderr
+            .contains("a part of the path is a file, not a folder"),
+        "{}",
+        done.stderr
+    );
     assert_eq!(server.get("/history"), json!({}));
 }
 
@@ -384,12 +482,23 @@ fn a_full_disk_names_the_file_and_keeps_what_was_finished() {
         .current_dir(project.path());
     let done = crate::support::finish(&mut limited).code(4);
     assert!(
-        done.stderr.contains("error[K0506]: step `large`: could not write `outputs/p/"),
+        done.stderr
+            .contains("error[K0506]: step `large`: could not write `outputs/p/"),
         "{}",
         done.stderr
     );
-    assert!(done.stderr.contains("large_00001_.png`: the file is larger than the system's limit"), "{}", done.stderr);
-    assert!(done.stderr.contains("results that were finished before are kept"), "{}", done.stderr);
+    assert!(
+        done.stderr
+            .contains("large_00001_.png`: the file is larger than the system's limit"),
+        "{}",
+        done.stderr
+    );
+    assert!(
+        done.stderr
+            .contains("results that were finished before are kept"),
+        "{}",
+        done.stderr
+    );
     assert_eq!(
         files(&project.path().join("outputs/p/latest")),
         ["small/quick_00001_.png"],
@@ -402,8 +511,13 @@ fn two_results_of_one_name_both_stay() {
     let server = Server::start();
     let mut two = quick(13);
     two["1"]["inputs"]["batch_size"] = json!(2);
-    let project = project("steps:\n  only: { workflow: two.json, save_as: same }\n", &[("two", two)]);
-    let done = project.kiln(&["run", "p.yaml", "--server", &server.url]).ok();
+    let project = project(
+        "steps:\n  only: { workflow: two.json, save_as: same }\n",
+        &[("two", two)],
+    );
+    let done = project
+        .kiln(&["run", "p.yaml", "--server", &server.url])
+        .ok();
     assert!(done.stderr.contains("K0509"), "{}", done.stderr);
     assert_eq!(
         files(&project.path().join("outputs/p/latest")),
@@ -414,12 +528,26 @@ fn two_results_of_one_name_both_stay() {
 #[test]
 fn a_second_kiln_on_the_same_outputs_is_refused_by_the_name_of_the_first() {
     let server = Server::start();
-    let project = project("steps:\n  only: { workflow: slow.json }\n", &[("slow", slow(14, 40))]);
+    let project = project(
+        "steps:\n  only: { workflow: slow.json }\n",
+        &[("slow", slow(14, 40))],
+    );
     let mut run = Running::start(&project, &server);
-    let id = run.until("task_executing")["run"].as_str().unwrap().to_owned();
-    let second = project.kiln(&["run", "p.yaml", "--server", &server.url]).code(7);
+    let id = run.until("task_executing")["run"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let second = project
+        .kiln(&["run", "p.yaml", "--server", &server.url])
+        .code(7);
     assert!(second.stderr.contains("K0702"), "{}", second.stderr);
-    assert!(second.stderr.contains(&format!("in use by run {id} (process ")), "{}", second.stderr);
+    assert!(
+        second
+            .stderr
+            .contains(&format!("in use by run {id} (process ")),
+        "{}",
+        second.stderr
+    );
     run.interrupt();
     assert_eq!(run.end(), 130);
 }
@@ -436,10 +564,18 @@ fn a_result_that_is_edited_while_the_pipeline_runs_is_not_passed_on() {
         &[("quick", quick(15)), ("slow", slow(16, 4)), ("pass", pass)],
     );
     let mut run = Running::start(&project, &server);
-    let made = run.until("task_finished")["outputs"][0]["path"].as_str().unwrap().to_owned();
+    let made = run.until("task_finished")["outputs"][0]["path"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     std::fs::write(&made, "edited").unwrap();
     assert_eq!(run.end(), 4);
     let diagnostic = &run.finished("last")["diagnostic"];
     assert_eq!(diagnostic["code"], "K0505");
-    assert!(diagnostic["message"].as_str().unwrap().ends_with("was changed while the pipeline ran"));
+    assert!(
+        diagnostic["message"]
+            .as_str()
+            .unwrap()
+            .ends_with("was changed while the pipeline ran")
+    );
 }

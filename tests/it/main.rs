@@ -10,6 +10,7 @@
 
 mod architecture;
 mod codes;
+mod engine;
 mod failures;
 mod mistakes;
 mod quickstart;
