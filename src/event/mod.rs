@@ -54,8 +54,10 @@ pub enum RunEvent {
         server: ServerName,
         /// Its address.
         url: String,
-        /// The version it reports.
+        /// The version of `ComfyUI` that it reports; of the embedded server, the one it behaves like.
         version: String,
+        /// It is kiln's own, inside this process.
+        embedded: bool,
     },
     /// A server that was in use does not answer; kiln goes on trying.
     ServerLost {

@@ -244,11 +244,19 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
                 server,
                 url,
                 version,
+                embedded,
             } => {
-                writeln!(
-                    self.notes,
-                    "  {DIM}{server}: ComfyUI {version} at {url}{DIM:#}"
-                )?;
+                let name = if url.ends_with(server.as_str()) {
+                    String::new()
+                } else {
+                    format!("{server}: ")
+                };
+                let what = if *embedded {
+                    "kiln's own server".to_owned()
+                } else {
+                    format!("ComfyUI {version}")
+                };
+                writeln!(self.notes, "  {DIM}{name}{what} at {url}{DIM:#}")?;
             }
             RunEvent::ServerLost { server, reason } => {
                 writeln!(

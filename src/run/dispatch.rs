@@ -130,6 +130,7 @@ fn tell_servers(teller: &Teller, plan: &Plan, servers: &Servers) {
             server: server.name.clone(),
             url: server.url.clone(),
             version: server.info.version.clone(),
+            embedded: server.is_embedded(),
         });
     }
 }

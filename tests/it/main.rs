@@ -11,6 +11,7 @@
 mod architecture;
 mod codes;
 mod engine;
+mod failures;
 mod mistakes;
 mod quickstart;
 mod readme;
