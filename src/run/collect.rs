@@ -126,11 +126,8 @@ impl Collector<'_> {
                 Failure::one(FailureClass::Invalid, self.about.complain(built))
             })?;
         if let Some(renamed) = &place.renamed {
-            let message =
-                format!("`{wanted}` is taken by another result, so this one is `{renamed}`");
-            let built = Diagnostic::warning(&codes::RESULT_RENAMED, message)
-                .help("name results apart in `save_as`, for instance with `{{ file.index }}`");
-            self.teller.warn(&artifact.task, self.about.complain(built));
+            let built = self.about.renamed(&wanted, renamed);
+            self.teller.warn(&artifact.task, built);
         }
         Ok(place)
     }

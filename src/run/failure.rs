@@ -226,6 +226,13 @@ impl<'a> About<'a> {
             .help("does the server restart by itself, or does something clear its queue? its log tells")
     }
 
+    /// Another result has the name that this one wanted.
+    pub(super) fn renamed(self, wanted: &str, renamed: &str) -> Diagnostic {
+        let message = format!("`{wanted}` is taken by another result, so this one is `{renamed}`");
+        self.complain(Diagnostic::warning(&codes::RESULT_RENAMED, message))
+            .help("name results apart in `save_as`, for instance with `{{ file.index }}`")
+    }
+
     /// The job left nothing behind, and `dependant` needs what it should have left.
     pub(super) fn no_output(self, dependant: Option<&str>) -> Diagnostic {
         let said = "the job succeeded but left no files";

@@ -21,6 +21,8 @@ mod identity;
 mod log;
 mod news;
 mod tell;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 pub use context::{RunContext, RunError, RunOutcome, Stop};

@@ -211,3 +211,37 @@ async fn two_kilns_may_write_to_one_project() {
         assert_eq!(replay.facts.len(), 20);
     }
 }
+
+#[test]
+fn what_people_read_about_unusable_state() {
+    let path = PathBuf::from("/p/.kiln/kiln.db");
+    let holder = Holder {
+        run: Some(RunId::from("20261122-141530-k3f9")),
+        pid: 4711,
+        host: "workstation".to_owned(),
+    };
+    let all = [
+        StoreError::Newer {
+            path: path.clone(),
+            found: 7,
+            known: 1,
+        },
+        StoreError::Damaged {
+            path: path.clone(),
+            cause: "it is not a database".to_owned(),
+        },
+        StoreError::Unwritable {
+            path,
+            cause: "the disk is full".to_owned(),
+        },
+        StoreError::Locked {
+            output_set: PathBuf::from("/p/outputs/shots"),
+            holder,
+        },
+    ];
+    let report = crate::diagnostic::Report {
+        items: all.iter().map(StoreError::diagnostic).collect(),
+    };
+    let sources = crate::diagnostic::SourceMap::default();
+    insta::assert_snapshot!(crate::diagnostic::render_human(&report, &sources, false));
+}

@@ -1,0 +1,242 @@
+//! The exact words of failures.
+
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use super::failure::{About, Failure};
+use super::transfer::LocalError;
+use crate::base::{ServerName, StepId, TaskName};
+use crate::client::{ClientError, DownloadError};
+use crate::diagnostic::{Diagnostic, Report, SourceMap, Span, render_human};
+use crate::plan::{
+    self, PIPELINE_FORMAT, Plan, Rendered, ServerKind, ServerPlan, StepPlan, TaskIx, TaskPlan,
+    WorkflowStep,
+};
+use crate::protocol::{NodeFailure, PromptAnswer};
+
+const PIPELINE: &str =
+    "steps:\n  draw:\n    workflow: draw.json\n  frame:\n    workflow: frame.json\n";
+
+const WORKFLOW: &str = r#"{
+  "3": {
+    "class_type": "KSampler",
+    "inputs": { "seed": 1, "steps": 20 },
+    "_meta": { "title": "Draw it" }
+  },
+  "9": { "class_type": "SaveImage", "inputs": { "images": ["3", 0] } }
+}
+"#;
+
+fn plan() -> Plan {
+    let mut sources = SourceMap::default();
+    let pipeline = sources.add_text("shots.yaml", PIPELINE);
+    let workflow = sources.add_text("draw.json", WORKFLOW);
+    let at = PIPELINE.find("draw").unwrap();
+    let server = ServerName::from("workstation");
+    let step = StepPlan {
+        id: StepId::from("draw"),
+        span: Some(Span::new(pipeline, at, at + 4)),
+        server: server.clone(),
+        workflow: WorkflowStep {
+            file: workflow,
+            graph: serde_json::from_str(WORKFLOW).unwrap(),
+            in_file: Vec::new(),
+            edits: Vec::new(),
+        },
+        outputs: IndexMap::new(),
+        save_as: None,
+        needs: Vec::new(),
+    };
+    let kind = ServerKind::Comfy {
+        url: "http://127.0.0.1:8188".to_owned(),
+    };
+    Plan {
+        format: PIPELINE_FORMAT,
+        pipeline: "shots".to_owned(),
+        description: None,
+        pipeline_dir: PathBuf::from("/p"),
+        project_dir: PathBuf::from("/p"),
+        output_dir: PathBuf::from("/p/outputs"),
+        seed: 7,
+        started_at: "2026-11-22T14:15:30[UTC]".parse().unwrap(),
+        params: IndexMap::new(),
+        max_parallel: None,
+        servers: IndexMap::from([(
+            server,
+            ServerPlan {
+                kind,
+                max_jobs: 2,
+                span: None,
+            },
+        )]),
+        sources,
+        inputs: Vec::new(),
+        steps: IndexMap::from([(step.id.clone(), step)]),
+        tasks: vec![TaskPlan {
+            name: TaskName::from("draw"),
+            step: StepId::from("draw"),
+            needs: Vec::new(),
+        }],
+    }
+}
+
+/// What people read about something that happened to step `draw`.
+fn read(happened: impl FnOnce(About<'_>, &Rendered, &ServerName) -> Vec<Diagnostic>) -> String {
+    let plan = plan();
+    let (rendered, _) = plan::preview(&plan, TaskIx(0), None);
+    let server = ServerName::from("workstation");
+    let items = happened(About::of(&plan, TaskIx(0)), &rendered, &server);
+    render_human(&Report { items }, &plan.sources, false)
+}
+
+fn failed(happened: impl FnOnce(About<'_>, &Rendered, &ServerName) -> Failure) -> String {
+    read(|about, rendered, server| happened(about, rendered, server).diagnostics)
+}
+
+fn exception(kind: &str, message: &str) -> NodeFailure {
+    NodeFailure {
+        node_id: "3".to_owned(),
+        node_type: "KSampler".to_owned(),
+        exception_type: kind.to_owned(),
+        message: message.to_owned(),
+        traceback: vec!["File …".to_owned()],
+    }
+}
+
+#[test]
+fn a_node_failed() {
+    let failure = exception(
+        "RuntimeError",
+        "mat1 and mat2 shapes cannot be multiplied\n(77x768 and 1024x320)",
+    );
+    insta::assert_snapshot!(failed(
+        |about, rendered, _| about.node_failed(rendered, &failure)
+    ));
+}
+
+#[test]
+fn a_node_ran_out_of_memory() {
+    let failure = exception(
+        "torch.OutOfMemoryError",
+        "CUDA out of memory. Tried to allocate 2.00 GiB.",
+    );
+    insta::assert_snapshot!(failed(
+        |about, rendered, _| about.node_failed(rendered, &failure)
+    ));
+}
+
+#[test]
+fn a_node_of_an_expansion_failed() {
+    let failure = NodeFailure {
+        node_id: "3.0.1".to_owned(),
+        ..exception("ValueError", "no")
+    };
+    insta::assert_snapshot!(failed(
+        |about, rendered, _| about.node_failed(rendered, &failure)
+    ));
+}
+
+#[test]
+fn a_node_blocked_what_follows_it() {
+    let failure = exception("ExecutionBlocked", "nothing was selected");
+    insta::assert_snapshot!(read(|about, rendered, _| vec![
+        about.node_blocked(rendered, &failure)
+    ]));
+}
+
+#[test]
+fn the_server_rejected_the_job() {
+    let answer = PromptAnswer::from_value(&serde_json::json!({
+        "error": {"type": "prompt_outputs_failed_validation", "message": "Prompt outputs failed validation", "details": "", "extra_info": {}},
+        "node_errors": {"3": {"class_type": "KSampler", "dependent_outputs": ["9"], "errors": [
+            {"type": "value_bigger_than_max", "message": "Value 20 bigger than max of 10", "details": "steps", "extra_info": {"input_name": "steps"}}]}}
+    }))
+    .unwrap();
+    insta::assert_snapshot!(failed(
+        |about, rendered, server| about.rejected(rendered, server, &answer)
+    ));
+}
+
+#[test]
+fn the_server_lost_the_job_too_often() {
+    insta::assert_snapshot!(read(|about, _, server| vec![about.lost(server, 3)]));
+}
+
+#[test]
+fn someone_else_interrupted_the_job() {
+    insta::assert_snapshot!(failed(|about, _, server| about.interrupted(server)));
+}
+
+#[test]
+fn the_servers_worker_is_dead() {
+    insta::assert_snapshot!(read(|about, _, server| {
+        let mut all = vec![about.stalled(server, 5)];
+        all.extend(about.stuck(server).diagnostics);
+        all
+    }));
+}
+
+#[test]
+fn the_server_does_not_answer_any_more() {
+    insta::assert_snapshot!(failed(
+        |about, _, server| about.unreachable(server, "connection refused")
+    ));
+}
+
+#[test]
+fn the_server_refused_a_request() {
+    let error = ClientError::Refused {
+        url: "http://127.0.0.1:8188/api/prompt".to_owned(),
+        status: 413,
+        body: "Maximum request body size 104857600 exceeded.".to_owned(),
+    };
+    insta::assert_snapshot!(failed(|about, _, server| about.server(server, &error)));
+}
+
+#[test]
+fn an_input_changed_or_went_while_the_pipeline_ran() {
+    insta::assert_snapshot!(read(|about, _, _| {
+        let path = PathBuf::from("/p/photo.png");
+        let gone = LocalError::Unreadable {
+            path: path.clone(),
+            cause: "it is gone".to_owned(),
+        };
+        [LocalError::Changed(path), gone]
+            .iter()
+            .map(|error| about.complain(error.diagnostic()))
+            .collect()
+    }));
+}
+
+#[test]
+fn a_result_is_gone() {
+    let error = DownloadError::Missing {
+        file: "shots_00001_.png [output]".to_owned(),
+    };
+    insta::assert_snapshot!(failed(|about, _, server| about.download(server, &error)));
+}
+
+#[test]
+fn a_result_cannot_be_written() {
+    let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    let error = crate::base::WriteError::new(Path::new("/p/outputs/shots/run/draw/a.png"), full);
+    insta::assert_snapshot!(failed(
+        |about, _, server| about.download(server, &error.into())
+    ));
+}
+
+#[test]
+fn a_job_left_nothing_behind() {
+    insta::assert_snapshot!(read(|about, _, _| vec![
+        about.no_output(Some("frame")),
+        about.no_output(None)
+    ]));
+}
+
+#[test]
+fn a_result_was_renamed() {
+    insta::assert_snapshot!(read(|about, _, _| vec![
+        about.renamed("sheet.png", "sheet-2.png")
+    ]));
+}
