@@ -161,14 +161,27 @@ impl Machine {
         }
     }
 
+    /// How many more tasks of a server may be prepared. While there is room for a job, no more than fit: the first in order are the
+    /// first to start, not those that happen to be prepared sooner. Beyond that, some are prepared ahead.
+    fn room(&self, server: usize) -> u32 {
+        let most = self.shape.max_jobs[server];
+        let places = self
+            .shape
+            .max_parallel
+            .map_or(u32::MAX, |n| n.saturating_sub(dense(self.in_flight)));
+        let free = most.saturating_sub(self.in_use[server]).min(places);
+        let window = if free > 0 {
+            free
+        } else {
+            most.saturating_sub(self.in_use[server]) + most.max(AHEAD)
+        };
+        window.saturating_sub(self.ahead[server])
+    }
+
     /// Each server has the tasks for its slots and some more prepared.
     fn decide_assignments(&self, now: u64, facts: &mut Vec<Fact>) {
         let mut room: Vec<u32> = (0..self.ahead.len())
-            .map(|server| {
-                let most = self.shape.max_jobs[server];
-                let window = most.saturating_add(most.max(AHEAD));
-                window.saturating_sub(self.ahead[server] + self.in_use[server])
-            })
+            .map(|server| self.room(server))
             .collect();
         // What was lost goes first: it has waited longest.
         for &(_, task) in self.paused.iter().take_while(|(at, _)| *at <= now) {

@@ -635,3 +635,38 @@ fn deciding_about_many_tasks_stays_linear() {
     assert_eq!(ended, count);
     assert_eq!(machine.finished(), Some(RunStatus::Done));
 }
+
+#[test]
+fn while_there_is_room_the_first_in_order_is_prepared_alone() {
+    let mut machine = Machine::new(Shape {
+        max_parallel: Some(1),
+        ..chain_shape(&[&[], &[]], &[0, 0], &[2])
+    });
+    let assigned = |facts: &[Fact]| -> Vec<u32> {
+        facts
+            .iter()
+            .filter_map(|fact| match fact {
+                Fact::Assigned { ticket, .. } => Some(ticket.task.0),
+                _ => None,
+            })
+            .collect()
+    };
+    let facts = machine.decide(0);
+    assert_eq!(assigned(&facts), [0]);
+    for fact in &facts {
+        machine.apply(fact).unwrap();
+    }
+    assert!(machine.decide(0).is_empty());
+    let Some(Fact::Assigned { ticket, .. }) = facts.into_iter().next() else {
+        panic!("nothing was assigned");
+    };
+    machine.apply(&Fact::Prepared { ticket }).unwrap();
+    for fact in machine.decide(0) {
+        machine.apply(&fact).unwrap();
+    }
+    assert_eq!(
+        assigned(&machine.decide(0)),
+        [1],
+        "prepared ahead once the place is taken"
+    );
+}
