@@ -23,6 +23,8 @@ mod shape;
 mod state;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;
 
 pub use fact::{CancelReason, Fact, FailureClass, Outcome, Settlement, Ticket};
 pub use shape::{ServerIx, Shape, TaskShape};

@@ -42,29 +42,44 @@ pub(super) fn prepare_folder(folder: &Path) -> Result<(), StoreError> {
     std::fs::write(&ignore, "*\n").map_err(|error| StoreError::io(&ignore, error))
 }
 
+/// A database, ready for its writer.
+pub(super) struct Opened {
+    pub(super) connection: Connection,
+    /// It was made just now and nothing of it is known to be on the disk: the writer syncs it before its first commit, while others go on.
+    pub(super) fresh: bool,
+}
+
 /// Opens the database for writing and brings it to the present format.
-pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     let wrap = |error: rusqlite::Error| StoreError::sqlite(path, &error);
     let mut connection = Connection::open(path).map_err(wrap)?;
     connection.busy_timeout(BUSY).map_err(wrap)?;
     let known = format();
     // The format is read before anything is written, also before the journal mode is.
-    if version(&connection).map_err(wrap)? > known {
+    let found = version(&connection).map_err(wrap)?;
+    if found > known {
         return Err(newer(path, &connection, known));
     }
+    let fresh = found == 0;
+    let synchronous = if fresh { "OFF" } else { "FULL" };
+    connection
+        .pragma_update(None, "synchronous", synchronous)
+        .map_err(wrap)?;
     connection
         .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
         .map_err(wrap)?;
-    connection
-        .pragma_update(None, "synchronous", "FULL")
-        .map_err(wrap)?;
-    if version(&connection).map_err(wrap)? < known {
+    if found < known {
         migrate(&mut connection).map_err(wrap)?;
         if version(&connection).map_err(wrap)? > known {
             return Err(newer(path, &connection, known));
         }
     }
-    Ok(connection)
+    if fresh {
+        connection
+            .pragma_update(None, "synchronous", "FULL")
+            .map_err(wrap)?;
+    }
+    Ok(Opened { connection, fresh })
 }
 
 /// The format that this kiln writes.

@@ -67,10 +67,10 @@ impl Store {
         let folder = project.join(STATE_FOLDER);
         database::prepare_folder(&folder)?;
         let path = folder.join("kiln.db");
-        let connection = database::open(&path)?;
+        let opened = database::open(&path)?;
         Ok(Self {
             folder,
-            writer: Arc::new(writer::Writer::start(connection, path)?),
+            writer: Arc::new(writer::Writer::start(opened, path)?),
         })
     }
 

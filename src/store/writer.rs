@@ -1,5 +1,6 @@
 //! The one thread that writes, and the handles that give it work.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +9,7 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, Transaction, params};
 use tokio::sync::oneshot;
 
+use super::database::Opened;
 use super::error::StoreError;
 use crate::base::RunId;
 use crate::event::RunStatus;
@@ -78,12 +80,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, path: PathBuf) -> Result<Self, StoreError> {
+    pub(super) fn start(opened: Opened, path: PathBuf) -> Result<Self, StoreError> {
         let (sender, receiver) = channel();
         let database = path.clone();
         let thread = std::thread::Builder::new()
             .name("kiln-store".to_owned())
-            .spawn(move || write_all(connection, &database, &receiver))
+            .spawn(move || write_all(opened, &database, &receiver))
             .map_err(|error| StoreError::io(&path, error))?;
         Ok(Self {
             path,
@@ -185,9 +187,18 @@ impl Journal {
     }
 }
 
-fn write_all(mut connection: Connection, path: &Path, receiver: &Receiver<Work>) {
+fn write_all(opened: Opened, path: &Path, receiver: &Receiver<Work>) {
+    let Opened {
+        mut connection,
+        fresh,
+    } = opened;
     // Once a commit failed, later ones must not succeed: the journal would have a hole.
     let mut broken: Option<StoreError> = None;
+    if fresh {
+        // A commit syncs the write-ahead log alone, and a log without its database is thrown away.
+        let synced = File::open(path).and_then(|database| database.sync_all());
+        broken = synced.err().map(|error| StoreError::io(path, error));
+    }
     while let Ok(first) = receiver.recv() {
         let mut group = vec![first];
         group.extend(receiver.try_iter());
