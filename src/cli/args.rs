@@ -108,11 +108,17 @@ pub(super) struct CheckArgs {
     #[arg(value_name = "FILE", required = true)]
     pub(super) files: Vec<PathBuf>,
 
-    /// Check against this server: a name from kiln.yaml, `local`, `embedded`, or a URL [env: KILN_SERVER, without --catalog]
-    #[arg(long, value_name = "NAME|URL", conflicts_with = "catalog", value_parser = NonEmptyStringValueParser::new())]
+    /// The server to check against. `KILN_SERVER` stands for it unless there is a catalog.
+    #[arg(
+        long,
+        value_name = "NAME|URL",
+        conflicts_with = "catalog",
+        value_parser = NonEmptyStringValueParser::new(),
+        help = "Check against this server: a name from kiln.yaml, `local`, `embedded`, or a URL [env: KILN_SERVER=]"
+    )]
     pub(super) server: Option<String>,
 
-    /// A saved answer to GET /object_info.
+    /// A saved answer to `GET /object_info`.
     #[arg(
         long,
         value_name = "FILE",

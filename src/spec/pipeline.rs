@@ -5,6 +5,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
+use super::needs::templated;
 use super::reading::{Fields, Key, Reading};
 use super::schema::ID;
 use super::{Node, NodeKind, Param, Spanned, Step, param, schema, step};
@@ -142,6 +143,9 @@ fn name(fields: &Fields<'_>, path: &Path, reading: &mut Reading<'_>) -> String {
     let Some(name) = reading.string(node, "`name`") else {
         return fallback;
     };
+    if templated(&name, "`name`", reading) {
+        return fallback;
+    }
     let safe = safe_name(&name.value);
     if safe != name.value {
         reading.push(

@@ -82,7 +82,7 @@ fn one_input_set_under_two_names_of_its_node_is_an_error() {
         3,
         &[
             "[K0123]",
-            "p.yaml:4:42",
+            "p.yaml:4:46",
             "`width` of `Card` (node 1) is set twice",
         ],
     );
@@ -256,6 +256,14 @@ fn a_file_of_params_is_read_like_a_pipeline() {
             told,
         );
     }
+}
+
+#[test]
+fn the_name_of_a_pipeline_is_no_template() {
+    let project = project();
+    project.file("p.yaml", format!("name: '{{{{ x }}}}'\n{}", step("")));
+    let done = project.kiln(&["check", "p.yaml"]);
+    says(&done, 3, &["p.yaml:1:7", "`name` cannot contain templates"]);
 }
 
 #[test]
