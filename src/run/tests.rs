@@ -45,6 +45,7 @@ fn plan() -> Plan {
             edits: Vec::new(),
         },
         outputs: IndexMap::new(),
+        output_spans: Vec::new(),
         save_as: None,
         needs: Vec::new(),
     };
