@@ -14,7 +14,8 @@ use crate::diagnostic::{Report, Severity, SourceMap, to_json};
 use crate::event::{Counts, Envelope, RunEvent, RunStatus, VERSION};
 use crate::plan::Plan;
 use crate::report::{ReportResult, Reporter, exit_code};
-use crate::run::RunContext;
+use crate::run::{RunContext, Stop};
+use crate::servers::Servers;
 use crate::store::Store;
 
 /// How often a reporter may redraw.
@@ -63,31 +64,18 @@ async fn carry_out(
     mut told: Told,
 ) -> Result<u8, Broken> {
     let signals = Signals::listen();
-    let servers = match prepare::connect(&plan).await {
-        Ok(servers) => Arc::new(servers),
-        Err(errors) => {
-            report.extend(errors);
-            return Ok(told.refuse(&report, &plan.sources));
+    // Until something is queued, whatever is under way can be dropped.
+    let ready = tokio::select! {
+        biased;
+        () = signals.at_least(Stop::Cancel) => {
+            return Ok(told.end(RunStatus::Cancelled, signals.exit_code()));
         }
+        ready = get_ready(&plan, &mut report) => ready,
     };
-    let (catalogs, unreachable) = prepare::catalogs_of(&plan, &servers).await;
-    report.extend(unreachable);
-    if !report.has_errors() {
-        report.extend(check_plan(&plan, &catalogs).items);
-    }
-    if report.has_errors() {
-        prepare::shutdown(servers).await;
+    let Some((servers, store)) = ready else {
         return Ok(told.refuse(&report, &plan.sources));
-    }
-    told.complain(&report, &plan.sources);
-    let store = match Store::open(&plan.project_dir) {
-        Ok(store) => store,
-        Err(error) => {
-            report.push(error.diagnostic());
-            prepare::shutdown(servers).await;
-            return Ok(told.refuse(&report, &plan.sources));
-        }
     };
+    told.complain(&report, &plan.sources);
     let plan = Arc::new(plan);
     let (events, receiver) = mpsc::unbounded_channel();
     let context = RunContext {
@@ -99,8 +87,35 @@ async fn carry_out(
         stop: signals.stop.clone(),
     };
     let outcome = follow(context, receiver, &mut told, &signals).await;
-    prepare::shutdown(servers).await;
+    tokio::select! {
+        () = prepare::shutdown(servers) => {}
+        () = signals.at_least(Stop::Leave) => {}
+    }
     outcome
+}
+
+/// Everything that comes before the run: servers, catalogs, checks, the project's state. `None` when the report says why not.
+async fn get_ready(plan: &Plan, report: &mut Report) -> Option<(Arc<Servers>, Store)> {
+    let servers = match prepare::connect(plan).await {
+        Ok(servers) => Arc::new(servers),
+        Err(errors) => {
+            report.extend(errors);
+            return None;
+        }
+    };
+    let (catalogs, unreachable) = prepare::catalogs_of(plan, &servers).await;
+    report.extend(unreachable);
+    if !report.has_errors() {
+        report.extend(check_plan(plan, &catalogs).items);
+    }
+    if !report.has_errors() {
+        match Store::open(&plan.project_dir) {
+            Ok(store) => return Some((servers, store)),
+            Err(error) => report.push(error.diagnostic()),
+        }
+    }
+    prepare::shutdown(servers).await;
+    None
 }
 
 /// Runs, and tells the reporter of every event; the last comes after what went wrong was shown, so that the summary closes the output.
@@ -224,8 +239,13 @@ impl Told {
 
     fn refuse_with(&mut self, report: &Report, sources: &SourceMap, exit_code: u8) -> u8 {
         self.complain(report, sources);
+        self.end(RunStatus::Failed, exit_code)
+    }
+
+    /// The end of a run that never began.
+    fn end(&mut self, status: RunStatus, exit_code: u8) -> u8 {
         self.tell(RunEvent::RunFinished {
-            status: RunStatus::Failed,
+            status,
             exit_code,
             counts: Counts::default(),
             cause: None,

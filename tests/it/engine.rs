@@ -195,11 +195,7 @@ impl Running {
     }
 
     fn interrupt(&self) {
-        let killed = std::process::Command::new("kill")
-            .args(["-INT", &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(killed.success());
+        send(&self.child, "-INT");
     }
 
     /// Reads to the end and gives the exit code.
@@ -214,6 +210,14 @@ impl Running {
             .find(|e| e["event"] == "task_finished" && e["task"] == task)
             .unwrap()
     }
+}
+
+fn send(child: &Child, signal: &str) {
+    let killed = std::process::Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
 }
 
 impl Drop for Running {
@@ -310,6 +314,57 @@ fn ctrl_c_takes_our_waiting_job_out_of_the_queue() {
         !project.path().join("outputs/p").exists(),
         "nothing was made"
     );
+}
+
+#[test]
+fn a_signal_ends_a_run_whose_server_never_answers() {
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let project = project(
+            "steps:\n  only: { workflow: quick.json }\n",
+            &[("quick", quick(1))],
+        );
+        let child = project
+            .command(&["run", "p.yaml", "--server", &url, "--output", "json"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let _asked = silent.accept().unwrap();
+        let began = Instant::now();
+        send(&child, signal);
+        let output = child.wait_with_output().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(10));
+        assert_eq!(output.status.code(), Some(code));
+        let told = events(&String::from_utf8(output.stdout).unwrap());
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert_eq!(told[0]["event"], "run_finished");
+        assert_eq!(told[0]["status"], "cancelled");
+        assert_eq!(told[0]["exit_code"], code);
+    }
+}
+
+#[test]
+fn a_reader_that_does_not_read_cannot_keep_kiln_from_leaving() {
+    let server = Server::start();
+    let steps: String = (0..200)
+        .map(|n| {
+            format!("  s{n}: {{ workflow: quick.json, set: {{ \"1\": {{ color: {n} }} }} }}\n")
+        })
+        .collect();
+    let project = project(&format!("steps:\n{steps}"), &[("quick", quick(1))]);
+    let mut child = project
+        .command(&["run", "p.yaml", "--server", &server.url, "--output", "json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let outputs = project.path().join("outputs/p");
+    wait_for("results", || (files(&outputs).len() >= 200).then_some(()));
+    send(&child, "-INT");
+    std::thread::sleep(Duration::from_millis(300));
+    send(&child, "-INT");
+    let code = wait_for("the end", || child.try_wait().unwrap());
+    assert_eq!(code.code(), Some(130));
 }
 
 #[test]
