@@ -129,12 +129,14 @@ const RECORD_SOON: [u64; 6] = [0, 2, 8, 30, 100, 300];
 pub(super) struct Follower<'a> {
     connection: &'a Connection,
     id: &'a str,
-    signals: mpsc::UnboundedReceiver<Signal>,
+    signals: mpsc::Receiver<Signal>,
     progress: Progress,
     updates: mpsc::UnboundedSender<JobUpdate>,
     cancels: watch::Receiver<()>,
     timing: Timing,
     deaf: bool,
+    /// Nobody will send another signal.
+    closed: bool,
     executing: bool,
     pause: Duration,
     next_check: Instant,
@@ -170,6 +172,7 @@ impl<'a> Follower<'a> {
             cancels: connection.client().cancels(),
             timing,
             deaf: registered.deaf,
+            closed: false,
             executing: false,
             pause: timing.poll.0,
             // A job that was not submitted through this socket may have ended long ago.
@@ -191,7 +194,7 @@ impl<'a> Follower<'a> {
         loop {
             let ended = tokio::select! {
                 biased;
-                signal = self.signals.recv() => match self.take(signal) {
+                signal = self.signals.recv(), if !self.closed => match self.take(signal) {
                     Turn::Wait => None,
                     Turn::Ended => self.record_soon().await,
                 },
@@ -230,6 +233,7 @@ impl<'a> Follower<'a> {
                 return Turn::Wait;
             }
             Some(Signal::Deaf) | None => {
+                self.closed = signal.is_none();
                 self.deaf = true;
                 self.pause = self.timing.poll.0;
                 self.next_check = Instant::now() + self.pause;
