@@ -129,14 +129,13 @@ const RECORD_SOON: [u64; 6] = [0, 2, 8, 30, 100, 300];
 pub(super) struct Follower<'a> {
     connection: &'a Connection,
     id: &'a str,
-    signals: mpsc::Receiver<Signal>,
+    /// `None` when nobody will send any more.
+    signals: Option<mpsc::Receiver<Signal>>,
     progress: Progress,
     updates: mpsc::UnboundedSender<JobUpdate>,
     cancels: watch::Receiver<()>,
     timing: Timing,
     deaf: bool,
-    /// Nobody will send another signal.
-    closed: bool,
     executing: bool,
     pause: Duration,
     next_check: Instant,
@@ -154,6 +153,18 @@ enum Turn {
     Ended,
 }
 
+/// The next signal; `None` once, when the last sender is gone.
+async fn next(signals: &mut Option<mpsc::Receiver<Signal>>) -> Option<Signal> {
+    let signal = match signals {
+        Some(open) => open.recv().await,
+        None => std::future::pending().await,
+    };
+    if signal.is_none() {
+        *signals = None;
+    }
+    signal
+}
+
 impl<'a> Follower<'a> {
     pub(super) fn new(
         connection: &'a Connection,
@@ -166,13 +177,12 @@ impl<'a> Follower<'a> {
         Self {
             connection,
             id,
-            signals: registered.signals,
+            signals: Some(registered.signals),
             progress: registered.progress,
             updates,
             cancels: connection.client().cancels(),
             timing,
             deaf: registered.deaf,
-            closed: false,
             executing: false,
             pause: timing.poll.0,
             // A job that was not submitted through this socket may have ended long ago.
@@ -194,7 +204,7 @@ impl<'a> Follower<'a> {
         loop {
             let ended = tokio::select! {
                 biased;
-                signal = self.signals.recv(), if !self.closed => match self.take(signal) {
+                signal = next(&mut self.signals) => match self.take(signal) {
                     Turn::Wait => None,
                     Turn::Ended => self.record_soon().await,
                 },
@@ -233,7 +243,6 @@ impl<'a> Follower<'a> {
                 return Turn::Wait;
             }
             Some(Signal::Deaf) | None => {
-                self.closed = signal.is_none();
                 self.deaf = true;
                 self.pause = self.timing.poll.0;
                 self.next_check = Instant::now() + self.pause;

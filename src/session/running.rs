@@ -1,7 +1,7 @@
 //! A run from the file to the exit code.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -11,7 +11,7 @@ use super::prepare;
 use super::signals::Signals;
 use crate::base::RunId;
 use crate::diagnostic::{Report, Severity, SourceMap, to_json};
-use crate::event::{Counts, Envelope, RunEvent, RunStatus, VERSION};
+use crate::event::{Counts, Envelope, RunEvent, RunStatus, TaskStatus, VERSION};
 use crate::plan::Plan;
 use crate::report::{ReportResult, Reporter, exit_code};
 use crate::run::{RunContext, Stop};
@@ -68,7 +68,8 @@ async fn carry_out(
     let ready = tokio::select! {
         biased;
         () = signals.at_least(Stop::Cancel) => {
-            return Ok(told.end(RunStatus::Cancelled, signals.exit_code()));
+            let code = signals.exit_code();
+            return Ok(told.end(RunStatus::Cancelled, code, Counts::default(), 0.0));
         }
         ready = get_ready(&plan, &mut report) => ready,
     };
@@ -129,13 +130,20 @@ async fn follow(
     let running = tokio::spawn(crate::run::execute(context));
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let began = Instant::now();
     let mut last = None;
+    let mut counts = Counts::default();
     loop {
         tokio::select! {
             biased;
             event = receiver.recv() => match event {
                 Some(event @ RunEvent::RunFinished { .. }) => last = Some(event),
-                Some(event) => told.tell(event),
+                Some(event) => {
+                    if let RunEvent::TaskFinished { status, .. } = &event {
+                        count(&mut counts, *status);
+                    }
+                    told.tell(event);
+                }
                 None => break,
             },
             _ = ticks.tick() => told.tick(),
@@ -169,11 +177,23 @@ async fn follow(
                 let report = Report {
                     items: vec![diagnostic],
                 };
-                Ok(told.refuse_with(&report, &plan.sources, error.exit_code()))
+                told.complain(&report, &plan.sources);
+                let seconds = began.elapsed().as_secs_f64();
+                Ok(told.end(RunStatus::Failed, error.exit_code(), counts, seconds))
             }
             None => Err(Broken(error.to_string())),
         },
     }
+}
+
+fn count(counts: &mut Counts, status: TaskStatus) {
+    let of_status = match status {
+        TaskStatus::Done => &mut counts.done,
+        TaskStatus::Failed => &mut counts.failed,
+        TaskStatus::Skipped => &mut counts.skipped,
+        TaskStatus::Cancelled => &mut counts.cancelled,
+    };
+    *of_status += 1;
 }
 
 /// The reporter, and what it needs to number events.
@@ -234,22 +254,19 @@ impl Told {
     }
 
     fn refuse(&mut self, report: &Report, sources: &SourceMap) -> u8 {
-        self.refuse_with(report, sources, exit_code(report))
-    }
-
-    fn refuse_with(&mut self, report: &Report, sources: &SourceMap, exit_code: u8) -> u8 {
         self.complain(report, sources);
-        self.end(RunStatus::Failed, exit_code)
+        let exit_code = exit_code(report);
+        self.end(RunStatus::Failed, exit_code, Counts::default(), 0.0)
     }
 
-    /// The end of a run that never began.
-    fn end(&mut self, status: RunStatus, exit_code: u8) -> u8 {
+    /// The end of a run that never began, or was broken off.
+    fn end(&mut self, status: RunStatus, exit_code: u8, counts: Counts, seconds: f64) -> u8 {
         self.tell(RunEvent::RunFinished {
             status,
             exit_code,
-            counts: Counts::default(),
+            counts,
             cause: None,
-            seconds: 0.0,
+            seconds,
         });
         exit_code
     }

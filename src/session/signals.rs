@@ -24,6 +24,7 @@ impl Signals {
     pub(super) fn listen() -> Self {
         let (sender, stop) = watch::channel(Stop::None);
         let terminated = Arc::new(AtomicBool::new(false));
+        survive_file_limits();
         if let Ok(heard) = Heard::new() {
             tokio::spawn(forward(heard, sender, Arc::clone(&terminated)));
         }
@@ -42,6 +43,17 @@ impl Signals {
             // Nobody listens to signals any more.
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// A process limit on file sizes is an error to be told, not a signal that kills the run.
+fn survive_file_limits() {
+    #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
+    {
+        const SIGXFSZ: i32 = 25;
+        let kind = tokio::signal::unix::SignalKind::from_raw(SIGXFSZ);
+        // Listening once is enough to replace the deadly default for the life of the process.
+        let _ = tokio::signal::unix::signal(kind);
     }
 }
 

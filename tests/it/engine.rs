@@ -562,6 +562,37 @@ fn a_full_disk_names_the_file_and_keeps_what_was_finished() {
 }
 
 #[test]
+fn a_disk_too_full_for_the_state_is_told() {
+    let server = Server::start();
+    for blocks in ["8", "64"] {
+        let project = project(
+            "steps:\n  one: { workflow: quick.json }\n",
+            &[("quick", quick(13))],
+        );
+        let program = project.command(&[]);
+        let mut limited = std::process::Command::new("sh");
+        limited
+            .args(["-c", "ulimit -f \"$0\"; exec \"$@\"", blocks])
+            .arg(program.get_program())
+            .args(["run", "p.yaml", "--server", &server.url])
+            .env("NO_COLOR", "1")
+            .current_dir(project.path());
+        let done = crate::support::finish(&mut limited).code(7);
+        assert!(
+            done.stderr
+                .contains("error[K0701]: could not write kiln's state in `.kiln/kiln.db`"),
+            "{}",
+            done.stderr
+        );
+        assert!(!done.stderr.contains("· \n"), "{}", done.stderr);
+        // With room again, the same project works.
+        project
+            .kiln(&["run", "p.yaml", "--server", &server.url])
+            .ok();
+    }
+}
+
+#[test]
 fn two_results_of_one_name_both_stay() {
     let server = Server::start();
     let mut two = quick(13);
