@@ -1,5 +1,6 @@
 //! The engine against a real server: what happens to jobs that are cancelled, lost, remembered or in the way.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -347,12 +348,12 @@ fn a_signal_ends_a_run_whose_server_never_answers() {
 #[test]
 fn a_reader_that_does_not_read_cannot_keep_kiln_from_leaving() {
     let server = Server::start();
-    let steps: String = (0..200)
-        .map(|n| {
-            format!("  s{n}: {{ workflow: quick.json, set: {{ \"1\": {{ color: {n} }} }} }}\n")
-        })
-        .collect();
-    let project = project(&format!("steps:\n{steps}"), &[("quick", quick(1))]);
+    let mut pipeline = "steps:\n".to_owned();
+    for n in 0..200 {
+        let set = format!("set: {{ \"1\": {{ color: {n} }} }}");
+        let _ = writeln!(pipeline, "  s{n}: {{ workflow: quick.json, {set} }}");
+    }
+    let project = project(&pipeline, &[("quick", quick(1))]);
     let mut child = project
         .command(&["run", "p.yaml", "--server", &server.url, "--output", "json"])
         .stdout(Stdio::piped())
