@@ -192,11 +192,11 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         }
         let cause = cause.map_or_else(String::new, |task| format!(", first by `{task}`"));
         let time = duration(Duration::from_secs_f64(seconds.max(0.0)));
-        writeln!(
-            self.notes,
-            "{style}{word}{style:#} in {time}{cause} {DIM}· {}{DIM:#}",
-            parts.join(", "),
-        )
+        write!(self.notes, "{style}{word}{style:#} in {time}{cause}")?;
+        if !parts.is_empty() {
+            write!(self.notes, " {DIM}· {}{DIM:#}", parts.join(", "))?;
+        }
+        writeln!(self.notes)
     }
 
     fn clear_live(&mut self) -> ReportResult {
