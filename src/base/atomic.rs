@@ -44,7 +44,10 @@ fn reason(error: &io::Error) -> String {
         }
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
-        io::ErrorKind::NotADirectory => "a part of the path is a file, not a folder".to_owned(),
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "a part of the path is a file, not a folder".to_owned()
+        }
+        io::ErrorKind::InvalidFilename => "its name is too long, or not allowed here".to_owned(),
         _ => error.to_string(),
     }
 }

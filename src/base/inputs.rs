@@ -1,7 +1,7 @@
 //! The one recorded door to files and the environment before a run: what a plan read is what a watcher must watch and a resume must verify.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -43,6 +43,11 @@ pub enum Input {
         /// Its length in bytes.
         size: u64,
     },
+    /// What came through stdin.
+    Stdin {
+        /// Its content.
+        hash: ContentHash,
+    },
     /// An environment variable.
     Env {
         /// Its name.
@@ -57,6 +62,16 @@ pub enum Input {
         /// Absolute paths.
         matches: Vec<PathBuf>,
     },
+}
+
+/// UTF-8 text without its byte order mark.
+fn decoded(bytes: Vec<u8>) -> io::Result<String> {
+    let text = String::from_utf8(bytes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(text
+        .strip_prefix('\u{feff}')
+        .map(str::to_owned)
+        .unwrap_or(text))
 }
 
 /// The door. Shared by reference between everything that reads before a run.
@@ -92,14 +107,32 @@ impl Inputs {
     /// When it cannot be read or is not UTF-8 ([`io::ErrorKind::InvalidData`]).
     pub fn read_text(&self, path: &Path) -> Result<String, ReadError> {
         let bytes = self.read(path)?;
-        let text = String::from_utf8(bytes).map_err(|error| ReadError {
+        decoded(bytes).map_err(|source| ReadError {
             path: path.to_path_buf(),
-            source: io::Error::new(io::ErrorKind::InvalidData, error),
-        })?;
-        Ok(text
-            .strip_prefix('\u{feff}')
-            .map(str::to_owned)
-            .unwrap_or(text))
+            source,
+        })
+    }
+
+    /// Reads all of stdin as text; a byte order mark is dropped. It can be read once: whoever asks second is told so.
+    ///
+    /// # Errors
+    /// The reason, to be read after "could not read stdin: ".
+    pub fn read_stdin(&self) -> Result<String, String> {
+        let key = "stdin";
+        if self.lock().contains_key(key) {
+            return Err("it was read already, and `-` can stand for one file only".to_owned());
+        }
+        let mut bytes = Vec::new();
+        let text = io::stdin().read_to_end(&mut bytes).and_then(|_| {
+            self.insert(
+                key.to_owned(),
+                Input::Stdin {
+                    hash: ContentHash::of(&bytes),
+                },
+            );
+            decoded(bytes)
+        });
+        text.map_err(|error| reason(&error))
     }
 
     /// Hashes a file without keeping its content.

@@ -12,13 +12,17 @@ pub struct UnsafePath {
     pub reason: &'static str,
 }
 
+/// Bytes that one part of a path may have: most file systems take 255, and an extension or a number may still be added.
+const LONGEST_PART: usize = 240;
+
 /// Joins a relative path that a user, a server or a template wrote onto `root`, and proves that the result stays inside.
 ///
 /// Both `/` and `\` separate components on every system, so that a name written on Windows cannot climb out elsewhere.
 /// The check is on the text alone; links below `root` are the owner's business.
 ///
 /// # Errors
-/// When the path is absolute, empty, contains `..` or a NUL, or names a drive.
+/// When the path is absolute, empty, contains `..` or a control character, ends with a separator, names a drive, or has a part of more
+/// than 240 bytes.
 pub fn safe_join(root: &Path, relative: &str) -> Result<PathBuf, UnsafePath> {
     let refuse = |reason| {
         Err(UnsafePath {
@@ -26,8 +30,11 @@ pub fn safe_join(root: &Path, relative: &str) -> Result<PathBuf, UnsafePath> {
             reason,
         })
     };
-    if relative.contains('\0') {
-        return refuse("contains a NUL character");
+    if relative.chars().any(char::is_control) {
+        return refuse("contains a line break or another control character");
+    }
+    if relative.ends_with(['/', '\\']) {
+        return refuse("ends as a folder does, and names no file");
     }
     if relative.starts_with(['/', '\\']) {
         return refuse("is absolute");
@@ -38,7 +45,10 @@ pub fn safe_join(root: &Path, relative: &str) -> Result<PathBuf, UnsafePath> {
         match part {
             "" | "." => {}
             ".." => return refuse("leaves its folder"),
-            part if part.len() == 2 && part.ends_with(':') => return refuse("names a drive"),
+            part if names_drive(part) => return refuse("names a drive"),
+            part if part.len() > LONGEST_PART => {
+                return refuse("has a part that is longer than file systems take");
+            }
             part => {
                 path.push(part);
                 any = true;
@@ -50,6 +60,12 @@ pub fn safe_join(root: &Path, relative: &str) -> Result<PathBuf, UnsafePath> {
     } else {
         refuse("names no file")
     }
+}
+
+/// `C:` and `C:name`: on Windows both leave the folder that they are joined to.
+fn names_drive(part: &str) -> bool {
+    let mut chars = part.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic()) && chars.next() == Some(':')
 }
 
 /// Reduces a name from a server to one safe path component: separators, control characters and characters that some file system
@@ -129,10 +145,20 @@ mod tests {
             "",
             ".",
             "C:\\x",
+            "C:x",
             "a\0b",
+            "a\nb",
+            "a\u{1b}[31m",
+            "a/",
+            "a\\",
+            &"x".repeat(241),
         ] {
             assert!(safe_join(root, bad).is_err(), "{bad:?}");
         }
+        assert_eq!(
+            safe_join(root, "10:30 ü").unwrap(),
+            Path::new("/out/10:30 ü")
+        );
         assert_eq!(
             safe_join(root, "a/./b.png").unwrap(),
             Path::new("/out/a/b.png")

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::words::{Scene, are_files, either, is_file, nearest_option, shown, takes};
 use crate::base::NodeId;
 use crate::catalog::{InputDef, InputType, OpenInput, OutputType};
-use crate::diagnostic::{Code, Diagnostic, codes, did_you_mean, list_of};
+use crate::diagnostic::{Code, Diagnostic, Origin, codes, did_you_mean, list_of};
 use crate::workflow::verdict::{NodeError, Verdict, must_be_written};
 
 /// Options are all named when there are no more than these.
@@ -144,7 +144,11 @@ impl Complaint<'_> {
             code_of(self.error.kind),
             format!("{node} needs the input `{input}`"),
         );
-        let span = self.scene.span(self.id, None);
+        // Where `set` took the input away, that line is the cause.
+        let span = match self.scene.places.of(self.id, Some(input)) {
+            Some(Origin::Written(span)) => Some(span),
+            _ => self.scene.span(self.id, None),
+        };
         let diagnostic = self.scene.about_at(diagnostic, self.id, Some(input), span);
         let undeclared = self
             .scene

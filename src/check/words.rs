@@ -47,7 +47,8 @@ impl<'a> Scene<'a> {
 
     /// Where the graph begins: for what concerns no node.
     pub(super) fn start(&self) -> Option<Span> {
-        let (first, _) = self.graph.nodes.first()?;
+        let nowhere = NodeId::from("");
+        let first = self.graph.nodes.first().map_or(&nowhere, |(id, _)| id);
         match self.places.of(first, None)? {
             Origin::Json { file, .. } => {
                 let pointer = String::new();

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Run pipelines of `ComfyUI` workflows from files kept in git.
+/// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "kiln",
     version,
+    about = "Run pipelines of ComfyUI workflows from files kept in git",
     max_term_width = 100,
     disable_help_subcommand = true,
     after_help = "Start with `kiln init my-project`, or `kiln run pipelines/quickstart.yaml` in kiln's repository."
@@ -65,11 +67,16 @@ pub(super) struct PlanFlags {
     pub(super) sets: Vec<String>,
 
     /// The run's seed: `random` seeds come from it
-    #[arg(long, value_name = "N", env = "KILN_SEED")]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "KILN_SEED",
+        allow_negative_numbers = true
+    )]
     pub(super) seed: Option<u64>,
 
     /// Move every step to this server: a name from kiln.yaml, `local`, `embedded`, or a URL
-    #[arg(long, value_name = "NAME|URL", env = "KILN_SERVER")]
+    #[arg(long, value_name = "NAME|URL", env = "KILN_SERVER", value_parser = NonEmptyStringValueParser::new())]
     pub(super) server: Option<String>,
 
     /// Where results go, instead of the project's `output_dir`
@@ -101,17 +108,22 @@ pub(super) struct CheckArgs {
     #[arg(value_name = "FILE", required = true)]
     pub(super) files: Vec<PathBuf>,
 
-    /// Check against this server: a name from kiln.yaml, `local`, `embedded`, or a URL
+    /// The server to check against. `KILN_SERVER` stands for it unless there is a catalog.
     #[arg(
         long,
         value_name = "NAME|URL",
-        env = "KILN_SERVER",
-        conflicts_with = "catalog"
+        conflicts_with = "catalog",
+        value_parser = NonEmptyStringValueParser::new(),
+        help = "Check against this server: a name from kiln.yaml, `local`, `embedded`, or a URL [env: KILN_SERVER=]"
     )]
     pub(super) server: Option<String>,
 
-    /// Check against a saved GET /`object_info` answer, offline
-    #[arg(long, value_name = "FILE")]
+    /// A saved answer to `GET /object_info`.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "Check against a saved answer to GET /object_info, offline (`-` for stdin)"
+    )]
     pub(super) catalog: Option<PathBuf>,
 
     /// Set a param; may be repeated

@@ -64,10 +64,16 @@ fn request(args: &CheckArgs, file: &Path) -> Request {
     Request {
         file: file.to_path_buf(),
         params: args.params.clone(),
-        server: args.server.clone(),
+        server: args.server.clone().or_else(|| from_environment(args)),
         missing_params: MissingParams::Undecided,
         ..Request::default()
     }
+}
+
+/// `KILN_SERVER` is for every command, so it must not stand in the way of a catalog that was typed.
+fn from_environment(args: &CheckArgs) -> Option<String> {
+    let set = std::env::var("KILN_SERVER").ok()?;
+    (args.catalog.is_none() && !set.is_empty()).then_some(set)
 }
 
 /// Something wrong with a file outweighs a server that is down.

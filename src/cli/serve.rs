@@ -17,7 +17,7 @@ pub(super) fn serve(args: &ServeArgs) -> Exit {
             return Exit::Internal;
         }
     };
-    runtime.block_on(async {
+    let exit = runtime.block_on(async {
         let options = embedded::Options {
             port: args.port,
             jobs: usize::from(args.jobs),
@@ -36,9 +36,16 @@ pub(super) fn serve(args: &ServeArgs) -> Exit {
             server.url()
         );
         stopped().await;
-        server.shutdown().await;
+        // In a task of its own, since dropping the server waits for the node that it computes; a second signal does not.
+        let mut ending = tokio::spawn(server.shutdown());
+        tokio::select! {
+            _ = &mut ending => {}
+            () = stopped() => {}
+        }
         Exit::Done
-    })
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    exit
 }
 
 /// Waits for Ctrl-C or SIGTERM.

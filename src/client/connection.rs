@@ -148,44 +148,22 @@ impl Connection {
     /// As [`SubmitError`] tells apart.
     pub async fn submit(&self, request: &JobRequest<'_>) -> Result<Accepted, SubmitError> {
         let id = request.prompt_id.to_string();
-        let body = self.body(request, &id).map_err(|error| {
-            SubmitError::Refused(ClientError::BadAnswer {
+        let client_id = self
+            .hub
+            .announce(&id, Progress::of(request.graph, request.targets));
+        let submitted = match body(request, &id, client_id) {
+            Ok(body) => self.post_prompt(body, &id).await,
+            Err(error) => Err(SubmitError::Refused(ClientError::BadAnswer {
                 url: self.client.url(),
                 reason: error.to_string(),
-            })
-        })?;
-        self.hub
-            .announce(&id, Progress::of(request.graph, request.targets));
-        let submitted = self.post_prompt(body, &id).await;
+            })),
+        };
         match &submitted {
             // It may run, and then what the socket says of it is wanted.
             Ok(_) | Err(SubmitError::Ambiguous(_)) => {}
             Err(_) => self.hub.forget(&id),
         }
         submitted
-    }
-
-    fn body(&self, request: &JobRequest<'_>, id: &str) -> Result<Bytes, serde_json::Error> {
-        let targets: Vec<&str> = request.targets.iter().map(NodeId::as_str).collect();
-        let prompt: IndexMap<&str, PromptNode> = request
-            .graph
-            .nodes
-            .iter()
-            .map(|(id, node)| {
-                (
-                    id.as_str(),
-                    PromptNode::new(&node.class_type, &node.inputs, &node.meta),
-                )
-            })
-            .collect();
-        let body = PromptRequest {
-            prompt,
-            prompt_id: id.to_owned(),
-            client_id: self.hub.client_id(),
-            partial_execution_targets: (!targets.is_empty()).then_some(targets),
-            extra_data: request.extra_data.clone(),
-        };
-        serde_json::to_vec(&body).map(Bytes::from)
     }
 
     async fn post_prompt(&self, body: Bytes, id: &str) -> Result<Accepted, SubmitError> {
@@ -228,10 +206,12 @@ impl Connection {
                 Err(SubmitError::Rejected(Box::new(answer)))
             }
             (400, Some(answer)) => Err(SubmitError::Rejected(Box::new(answer))),
-            (200..=299, None) => Err(SubmitError::Refused(match answer {
-                Err(error) => error,
-                Ok(_) => text.foreign(),
-            })),
+            // ComfyUI said yes, and its answer was damaged on the way.
+            (200..=299, None) => Err(match answer {
+                Err(error @ ClientError::BadAnswer { .. }) => SubmitError::Ambiguous(error),
+                Err(error) => SubmitError::Refused(error),
+                Ok(_) => SubmitError::Refused(text.foreign()),
+            }),
             _ => Err(SubmitError::Refused(text.refused())),
         }
     }
@@ -314,6 +294,12 @@ impl Connection {
         self.client.cancel(&prompt_id.to_string()).await
     }
 
+    /// How many messages wait for the follower of an announced job.
+    #[cfg(test)]
+    pub(super) fn waiting(&self, prompt_id: Uuid) -> usize {
+        self.hub.queued(&prompt_id.to_string())
+    }
+
     /// The record of an ended job, if it is written.
     pub(super) async fn history(&self, id: &str) -> Result<Option<HistoryEntry>, ClientError> {
         let call = Call::get(self.client.at(&["history", id])).within(LOOKUP);
@@ -355,6 +341,33 @@ impl Connection {
             None => Record::Absent,
         })
     }
+}
+
+fn body(
+    request: &JobRequest<'_>,
+    id: &str,
+    client_id: Option<String>,
+) -> Result<Bytes, serde_json::Error> {
+    let targets: Vec<&str> = request.targets.iter().map(NodeId::as_str).collect();
+    let prompt: IndexMap<&str, PromptNode> = request
+        .graph
+        .nodes
+        .iter()
+        .map(|(id, node)| {
+            (
+                id.as_str(),
+                PromptNode::new(&node.class_type, &node.inputs, &node.meta),
+            )
+        })
+        .collect();
+    let body = PromptRequest {
+        prompt,
+        prompt_id: id.to_owned(),
+        client_id,
+        partial_execution_targets: (!targets.is_empty()).then_some(targets),
+        extra_data: request.extra_data.clone(),
+    };
+    serde_json::to_vec(&body).map(Bytes::from)
 }
 
 /// Stops listening when a follower is dropped.

@@ -205,6 +205,15 @@ impl Transfer<'_> {
                 self.total = response.content_length();
                 Ok(())
             }
+            // There is nothing after what came: the end of the body was lost, or the file is another one now.
+            StatusCode::RANGE_NOT_SATISFIABLE if self.received > 0 => {
+                self.etag = None;
+                Err(ClientError::Broken {
+                    url: show(&self.url),
+                    cause: format!("nothing follows byte {}", self.received),
+                }
+                .into())
+            }
             StatusCode::NOT_FOUND => Err(DownloadError::Missing {
                 file: file.annotated(),
             }),

@@ -129,7 +129,8 @@ const RECORD_SOON: [u64; 6] = [0, 2, 8, 30, 100, 300];
 pub(super) struct Follower<'a> {
     connection: &'a Connection,
     id: &'a str,
-    signals: mpsc::UnboundedReceiver<Signal>,
+    /// `None` when nobody will send any more.
+    signals: Option<mpsc::Receiver<Signal>>,
     progress: Progress,
     updates: mpsc::UnboundedSender<JobUpdate>,
     cancels: watch::Receiver<()>,
@@ -152,6 +153,18 @@ enum Turn {
     Ended,
 }
 
+/// The next signal; `None` once, when the last sender is gone.
+async fn next(signals: &mut Option<mpsc::Receiver<Signal>>) -> Option<Signal> {
+    let signal = match signals {
+        Some(open) => open.recv().await,
+        None => std::future::pending().await,
+    };
+    if signal.is_none() {
+        *signals = None;
+    }
+    signal
+}
+
 impl<'a> Follower<'a> {
     pub(super) fn new(
         connection: &'a Connection,
@@ -164,7 +177,7 @@ impl<'a> Follower<'a> {
         Self {
             connection,
             id,
-            signals: registered.signals,
+            signals: Some(registered.signals),
             progress: registered.progress,
             updates,
             cancels: connection.client().cancels(),
@@ -191,7 +204,7 @@ impl<'a> Follower<'a> {
         loop {
             let ended = tokio::select! {
                 biased;
-                signal = self.signals.recv() => match self.take(signal) {
+                signal = next(&mut self.signals) => match self.take(signal) {
                     Turn::Wait => None,
                     Turn::Ended => self.record_soon().await,
                 },

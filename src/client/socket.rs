@@ -31,6 +31,10 @@ const PING: Duration = Duration::from_secs(15);
 const DEAD: Duration = Duration::from_mins(1);
 /// A picture of 4K is one frame of tens of megabytes.
 const LARGEST: usize = 256 << 20;
+/// Messages that wait for a job's follower, at most.
+const SIGNALS: usize = 4096;
+/// How many of them are left for lost sockets.
+const RESERVED: usize = 64;
 const BACKOFF: [u64; 5] = [250, 500, 1000, 2000, 5000];
 const FLAGS: &str = r#"{"type":"feature_flags","data":{"supports_preview_metadata":true}}"#;
 
@@ -50,7 +54,7 @@ pub(super) enum Signal {
 /// A job that was announced to the socket.
 #[derive(Debug)]
 pub(super) struct Registered {
-    pub(super) signals: mpsc::UnboundedReceiver<Signal>,
+    pub(super) signals: mpsc::Receiver<Signal>,
     pub(super) progress: Progress,
     /// Whether the socket was open when the job was announced.
     pub(super) deaf: bool,
@@ -65,7 +69,7 @@ pub(super) struct Hub {
 #[derive(Debug, Default)]
 struct State {
     client_id: Option<String>,
-    listeners: HashMap<String, mpsc::UnboundedSender<Signal>>,
+    listeners: HashMap<String, mpsc::Sender<Signal>>,
     waiting: HashMap<String, Registered>,
     /// The job that the server said it works on: whose are messages without a name.
     current: Option<String>,
@@ -76,16 +80,12 @@ impl Hub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The client id of the open socket.
-    pub(super) fn client_id(&self) -> Option<String> {
-        self.lock().client_id.clone()
-    }
-
-    /// Keeps what comes about a job until [`Hub::claim`] asks for it.
-    pub(super) fn announce(&self, prompt_id: &str, progress: Progress) {
-        let (sender, signals) = mpsc::unbounded_channel();
+    /// Keeps what comes about a job until [`Hub::claim`] asks for it. The client id to submit it under.
+    pub(super) fn announce(&self, prompt_id: &str, progress: Progress) -> Option<String> {
+        let (sender, signals) = mpsc::channel(SIGNALS);
         let mut state = self.lock();
-        let deaf = state.client_id.is_none();
+        let client_id = state.client_id.clone();
+        let deaf = client_id.is_none();
         state.listeners.insert(prompt_id.to_owned(), sender);
         state.waiting.insert(
             prompt_id.to_owned(),
@@ -95,6 +95,7 @@ impl Hub {
                 deaf,
             },
         );
+        client_id
     }
 
     /// What came about an announced job so far, and what will come. A job that was not announced belongs to an earlier socket.
@@ -116,6 +117,14 @@ impl Hub {
         state.waiting.remove(prompt_id);
     }
 
+    #[cfg(test)]
+    pub(super) fn queued(&self, prompt_id: &str) -> usize {
+        self.lock()
+            .waiting
+            .get(prompt_id)
+            .map_or(0, |registered| registered.signals.len())
+    }
+
     fn up(&self, client_id: String) {
         self.lock().client_id = Some(client_id);
     }
@@ -125,7 +134,7 @@ impl Hub {
         state.client_id = None;
         state.current = None;
         for listener in state.listeners.values() {
-            let _ = listener.send(Signal::Deaf);
+            let _ = listener.try_send(Signal::Deaf);
         }
     }
 
@@ -150,7 +159,7 @@ impl Hub {
             },
         };
         if let Some(listener) = state.listeners.get(&id) {
-            let _ = listener.send(Signal::Event(event));
+            offer(listener, Signal::Event(event));
         }
     }
 
@@ -168,8 +177,15 @@ impl Hub {
             .as_ref()
             .and_then(|current| state.listeners.get(current));
         if let Some(listener) = listener {
-            let _ = listener.send(Signal::Text { node, text });
+            offer(listener, Signal::Text { node, text });
         }
+    }
+}
+
+/// A follower that does not keep up misses messages, for which it has the server's records; of the loss of its socket it always learns.
+fn offer(listener: &mpsc::Sender<Signal>, signal: Signal) {
+    if listener.capacity() > RESERVED {
+        let _ = listener.try_send(signal);
     }
 }
 

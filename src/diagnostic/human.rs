@@ -8,9 +8,6 @@ use annotate_snippets::{
 
 use super::{Diagnostic, Label, Report, Severity, SourceMap, Span};
 
-/// Lines longer than this are cut around the span, so that a workflow on a single line does not fill the screen.
-const LONG_LINE: usize = 400;
-
 /// All diagnostics of a report as text, one blank line apart; `colour` adds ANSI styles.
 pub fn render_human(report: &Report, sources: &SourceMap, colour: bool) -> String {
     let renderer = if colour {
@@ -97,7 +94,8 @@ struct Window {
     first_line: usize,
 }
 
-/// The part of the file worth handing to the renderer: the whole lines of all spans, or a piece of a very long line.
+/// The part of the file worth handing to the renderer: the whole lines of all spans. (It cuts long lines around the caret itself, and
+/// needs them whole to tell the column.)
 fn window(sources: &SourceMap, spans: &[Span]) -> Window {
     let first = spans.iter().min().copied();
     let Some(first) = first else {
@@ -121,12 +119,11 @@ fn window(sources: &SourceMap, spans: &[Span]) -> Window {
         at
     };
     let from = floor(first.start);
-    let mut start = text[..from].rfind('\n').map_or(0, |n| n + 1);
+    let start = text[..from].rfind('\n').map_or(0, |n| n + 1);
     let to = floor(last).max(from);
     let mut end = text[to..].find('\n').map_or(text.len(), |n| to + n);
-    if end - start > LONG_LINE && !text[start..end].contains('\n') {
-        start = floor(start.max(from.saturating_sub(LONG_LINE / 4)));
-        end = floor(end.min(to + LONG_LINE / 4)).max(to);
+    if end > to && text[..end].ends_with('\r') {
+        end -= 1;
     }
     Window {
         bytes: start..end,

@@ -75,12 +75,24 @@ pub fn build(
         .map(|id| id.0.clone())
         .chain(materials.pipeline.broken_steps.iter().cloned())
         .collect();
+    let outputs = materials
+        .pipeline
+        .steps
+        .values()
+        .map(|step| {
+            (
+                step.id.value.clone(),
+                step.outputs.keys().cloned().collect(),
+            )
+        })
+        .collect();
     let mut evaluator = Evaluator {
         engine: &engine,
         names: Names {
             params: &params.values,
             undecided: &params.undecided,
             steps: &step_names,
+            outputs: &outputs,
         },
         scope: plan_scope(materials, &params),
         report,

@@ -6,12 +6,13 @@ use std::ops::Range;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::scope;
 use super::sealed::{EditValue, ParamValue, TemplateText};
 use crate::artifact::Datum;
 use crate::base::StepId;
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, SourceMap, Span, codes};
 use crate::spec::{self, Node, NodeKind};
-use crate::template::{Engine, Scope, Template, TemplateError};
+use crate::template::{Engine, Scope, StepResult, Template, TemplateError};
 use crate::workflow;
 
 /// Names that only a running task has.
@@ -96,6 +97,8 @@ pub(super) struct Names<'a> {
     pub(super) undecided: &'a BTreeSet<String>,
     /// All declared steps, usable or not.
     pub(super) steps: &'a BTreeSet<String>,
+    /// The names that usable steps give to their outputs.
+    pub(super) outputs: &'a BTreeMap<String, Vec<String>>,
 }
 
 /// Evaluates what can be evaluated before a run.
@@ -311,12 +314,18 @@ impl Evaluator<'_> {
         let mut scope = extra
             .onto(self.scope.clone())
             .with("params", Datum::Map(params))
+            .with("task", undecided(scope::TASK))
+            .with("run", undecided(scope::RUN))
             .with_steps();
-        for name in ["task", "run"] {
-            scope = scope.with(name, Datum::Null);
-        }
         if extra.file {
-            scope = scope.with("file", Datum::Null);
+            scope = scope.with("file", undecided(scope::FILE));
+        }
+        for (step, outputs) in self.names.outputs {
+            let result = StepResult {
+                outputs: outputs.clone(),
+                ..StepResult::default()
+            };
+            scope = scope.with_step(step, result);
         }
         scope
     }
@@ -360,6 +369,12 @@ impl Evaluator<'_> {
             _ => {}
         }
     }
+}
+
+/// A map whose members have no values yet.
+fn undecided(members: &[&str]) -> Datum {
+    let members = members.iter().map(|name| ((*name).to_owned(), Datum::Null));
+    Datum::Map(members.collect())
 }
 
 /// Understands a scalar where it stands: in a workflow file `{#` is no comment.

@@ -68,30 +68,25 @@ fn refuse_strangers(pipeline: &Pipeline, settings: &Settings, report: &mut Repor
             .chain(&pipeline.broken_params)
             .map(String::as_str)
     };
-    let refuse = |name: &str, span: Option<Span>| {
-        let mut diagnostic = Diagnostic::error(
+    let refuse = |name: &str, span: Span| {
+        Diagnostic::error(
             &codes::BAD_ARGUMENT,
             format!("the pipeline has no param `{name}`"),
         )
+        .at(span)
         .suggest(name, known())
-        .help(format!("declared params: {}", list_of(known(), 8)));
-        if let Some(span) = span {
-            diagnostic = diagnostic.at(span);
-        }
-        diagnostic
+        .help(format!("declared params: {}", list_of(known(), 8)))
     };
     for flag in &settings.params {
         if known().all(|k| k != flag.name) {
             let end = flag.span.start + flag.name.len();
-            report.push(refuse(
-                &flag.name,
-                Some(Span::new(flag.span.file, flag.span.start, end)),
-            ));
+            let span = Span::new(flag.span.file, flag.span.start, end);
+            report.push(refuse(&flag.name, span));
         }
     }
-    for name in settings.params_file.keys() {
-        if known().all(|k| k != name) {
-            report.push(refuse(name, None));
+    for (name, _) in &settings.params_file {
+        if known().all(|k| k != name.value) {
+            report.push(refuse(&name.value, name.span));
         }
     }
 }
@@ -115,9 +110,10 @@ fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
         let datum = param.parse(&flag.value).map_err(bad)?;
         return finish(param, datum, &context.settings.current_dir, context).map_err(bad);
     }
-    if let Some(value) = context.settings.params_file.get(name) {
-        let bad = |why: String| Some(bad_param(param, &format!("{why} (from --params)"), None));
-        let datum = param.check(&Datum::from(value.clone())).map_err(bad)?;
+    let mut values = context.settings.params_file.iter();
+    if let Some((_, node)) = values.find(|(key, _)| key.value == *name) {
+        let bad = |why: String| Some(bad_param(param, &why, Some(node.span)));
+        let datum = param.check(&node.to_datum()).map_err(bad)?;
         return finish(param, datum, &context.settings.current_dir, context).map_err(bad);
     }
     let Some(default) = &param.default else {

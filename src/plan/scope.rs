@@ -11,6 +11,13 @@ use crate::artifact::{Artifact, Datum};
 use crate::base::{RunId, StepId};
 use crate::template::{Scope, StepResult};
 
+/// Members of `task`.
+pub(super) const TASK: &[&str] = &["name", "index", "attempt", "seed"];
+/// Members of `run`.
+pub(super) const RUN: &[&str] = &["id", "seed", "started_at"];
+/// Members of `file` in `save_as`.
+pub(super) const FILE: &[&str] = &["index", "output", "kind", "name"];
+
 /// What ended steps made, as expressions of later tasks see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Results {

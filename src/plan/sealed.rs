@@ -99,6 +99,8 @@ pub struct StepPlan {
     pub workflow: WorkflowStep,
     /// Names for output nodes; when not empty, only these nodes' outputs run.
     pub outputs: IndexMap<String, NodeId>,
+    /// Where the nodes of `outputs` are named, in the same order.
+    pub output_spans: Vec<Span>,
     /// How result files are named, relative to the step's folder.
     pub save_as: Option<TemplateText>,
     /// Steps it waits for, written or inferred, in file order.

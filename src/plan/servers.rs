@@ -1,5 +1,7 @@
 //! Which server a step runs on: `--server`, the step's, the pipeline's, the project's default, else `embedded`.
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 
 use super::eval::{Evaluator, Extra};
@@ -18,6 +20,10 @@ const COMFY_JOBS: u32 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Chosen {
     pub(super) servers: IndexMap<ServerName, ServerPlan>,
+    /// Where a server was refused (`None`: on the command line), so that each refusal is told once and not for every step.
+    refused: Vec<Option<Span>>,
+    /// Declared servers that cannot be used.
+    broken: BTreeSet<String>,
 }
 
 impl Chosen {
@@ -30,15 +36,22 @@ impl Chosen {
         evaluator: &mut Evaluator<'_>,
         sources: &SourceMap,
     ) -> Option<ServerName> {
-        let (name, span) = match (flag, written.into_iter().flatten().next()) {
-            (Some(flag), _) => (flag.to_owned(), None),
-            (None, Some(node)) => (
-                evaluator.text_now(node, "`server`", sources)?,
-                Some(node.span),
-            ),
-            (None, None) => ("embedded".to_owned(), None),
+        let written = written.into_iter().flatten().next();
+        let written = written.filter(|_| flag.is_none());
+        let span = written.map(|node| node.span);
+        if self.refused.contains(&span) {
+            return None;
+        }
+        let name = match (flag, written) {
+            (Some(flag), _) => Some(flag.to_owned()),
+            (None, Some(node)) => evaluator.text_now(node, "`server`", sources),
+            (None, None) => Some("embedded".to_owned()),
         };
-        self.named(&name, span, project, evaluator, sources)
+        let chosen = name.and_then(|name| self.named(&name, span, project, evaluator, sources));
+        if chosen.is_none() {
+            self.refused.push(span);
+        }
+        chosen
     }
 
     fn named(
@@ -49,7 +62,7 @@ impl Chosen {
         evaluator: &mut Evaluator<'_>,
         sources: &SourceMap,
     ) -> Option<ServerName> {
-        if name.starts_with("http://") || name.starts_with("https://") {
+        if is_address(name) {
             let url = name.trim_end_matches('/').to_owned();
             let key = ServerName(
                 url.split_once("://")
@@ -69,7 +82,14 @@ impl Chosen {
             return Some(key);
         }
         let plan = match project.and_then(|p| p.servers.get(name)) {
-            Some(declared) => from_spec(&declared.value, declared.span, evaluator, sources)?,
+            Some(_) if self.broken.contains(name) => return None,
+            Some(declared) => {
+                let plan = from_spec(&declared.value, declared.span, evaluator, sources);
+                if plan.is_none() {
+                    self.broken.insert(name.to_owned());
+                }
+                plan?
+            }
             None => match name {
                 "embedded" => ServerPlan {
                     kind: ServerKind::Embedded,
@@ -109,8 +129,12 @@ fn unknown(name: &str, span: Option<Span>, project: Option<&Project>) -> Diagnos
         &codes::UNKNOWN_SERVER,
         format!("there is no server `{name}`"),
     )
-    .suggest(name, known())
-    .help(format!(
+    .suggest(name, known());
+    let address = format!("http://{name}");
+    if name.contains([':', '.']) && !name.contains("://") && is_address(&address) {
+        diagnostic = diagnostic.help(format!("an address begins with its scheme: `{address}`"));
+    }
+    diagnostic = diagnostic.help(format!(
         "known servers: {}; a URL such as {LOCAL_URL} works too",
         list_of(known(), 12)
     ));
@@ -118,6 +142,12 @@ fn unknown(name: &str, span: Option<Span>, project: Option<&Project>) -> Diagnos
         diagnostic = diagnostic.at(span);
     }
     diagnostic
+}
+
+/// Whether a text is the address of a server, and no server's name.
+fn is_address(text: &str) -> bool {
+    (text.starts_with("http://") || text.starts_with("https://"))
+        && url::Url::parse(text).is_ok_and(|url| url.host().is_some())
 }
 
 fn from_spec(
@@ -130,23 +160,16 @@ fn from_spec(
         spec::ServerKind::Embedded => ServerKind::Embedded,
         spec::ServerKind::Comfy { url: node } => {
             let text = evaluator.text_now(node, "`url`", sources)?;
-            match url::Url::parse(&text) {
-                Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => {
-                    ServerKind::Comfy {
-                        url: text.trim_end_matches('/').to_owned(),
-                    }
-                }
-                _ => {
-                    evaluator.report.push(
-                        Diagnostic::error(
-                            &codes::BAD_VALUE,
-                            format!("`{text}` is no server address"),
-                        )
+            if !is_address(&text) {
+                evaluator.report.push(
+                    Diagnostic::error(&codes::BAD_VALUE, format!("`{text}` is no server address"))
                         .at(node.span)
                         .help(format!("write it with its scheme, e.g. {LOCAL_URL}")),
-                    );
-                    return None;
-                }
+                );
+                return None;
+            }
+            ServerKind::Comfy {
+                url: text.trim_end_matches('/').to_owned(),
             }
         }
     };

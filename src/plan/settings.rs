@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use indexmap::IndexMap;
-
 use crate::diagnostic::Span;
+use crate::spec::{Node, Spanned};
 
 /// A `-p name=value`.
 #[derive(Clone, Debug)]
@@ -45,8 +44,8 @@ pub enum MissingParams {
 pub struct Settings {
     /// `-p`, in order; the last of a name wins.
     pub params: Vec<ParamFlag>,
-    /// Values from `--params FILE` with where the file's text stands.
-    pub params_file: IndexMap<String, serde_json::Value>,
+    /// The entries of `--params FILE`.
+    pub params_file: Vec<(Spanned<String>, Node)>,
     /// The folder that paths of `--params FILE` and of `-p` start from.
     pub current_dir: PathBuf,
     /// `--set`, in order.

@@ -9,7 +9,7 @@ use super::settings::SetFlag;
 use crate::artifact::Datum;
 use crate::base::{Inputs, NodeId, ServerName, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Origin, SourceMap, Span, codes, list_of};
-use crate::spec::{Node, NodeKind, SetEntry, SetNode, Step};
+use crate::spec::{Node, NodeKind, SetEntry, SetNode, Spanned, Step};
 use crate::workflow::{self, AddressError, Graph};
 use indexmap::IndexMap;
 
@@ -38,7 +38,7 @@ pub(super) fn build(
     let sources: &SourceMap = sources;
     let in_file = in_file(step, file, &mut graph, evaluator, sources);
     let edits = edits(step, context, &mut graph, evaluator, sources);
-    let outputs = outputs(step, &graph, evaluator);
+    let (outputs, output_spans) = outputs(step, &graph, evaluator);
     let save_as = step
         .save_as
         .as_ref()
@@ -58,6 +58,7 @@ pub(super) fn build(
             edits,
         },
         outputs,
+        output_spans,
         save_as,
         needs,
     })
@@ -94,8 +95,11 @@ fn read(
     workflow::read(file, sources, evaluator.report).map(|graph| (file, graph))
 }
 
-/// The file in the same folder whose name is nearest to the missing one.
+/// The file in the same folder whose name is nearest to the missing one; `None` when it is not missing.
 pub fn neighbour(path: &Path) -> Option<String> {
+    if path.exists() {
+        return None;
+    }
     let wrong = path.file_name()?.to_str()?;
     let names: Vec<String> = std::fs::read_dir(path.parent()?)
         .ok()?
@@ -150,7 +154,7 @@ fn edits(
     evaluator: &mut Evaluator<'_>,
     sources: &SourceMap,
 ) -> Vec<Edit> {
-    let mut edits = Vec::new();
+    let mut edits: Vec<Edit> = Vec::new();
     let mut removed = Vec::new();
     for SetNode { node: key, entry } in &step.set {
         let Some(id) = find(graph, key.value.as_str(), key.span, evaluator) else {
@@ -160,6 +164,11 @@ fn edits(
             SetEntry::Remove => removed.push(id),
             SetEntry::Inputs(inputs) => {
                 for (name, value) in inputs {
+                    let again = edits.iter().find(|e| e.node == id && e.input == name.value);
+                    if let Some(first) = again.and_then(|edit| edit.key) {
+                        evaluator.report.push(set_twice(graph, &id, name, first));
+                        continue;
+                    }
                     let extra = value_scope(&step.id.value, graph, &id, &name.value);
                     let Some(evaluated) = edit_value(value, graph, &extra, evaluator, sources)
                     else {
@@ -185,6 +194,18 @@ fn edits(
     remove(graph, &removed);
     edits.retain(|edit| !removed.contains(&edit.node));
     edits
+}
+
+/// Two keys of `set` can name one node, by its id and by its title.
+fn set_twice(graph: &Graph, id: &NodeId, name: &Spanned<String>, first: Span) -> Diagnostic {
+    let label = graph.nodes.get(id).map_or("", workflow::Node::label);
+    Diagnostic::error(
+        &codes::DUPLICATE_KEY,
+        format!("`{}` of `{label}` (node {id}) is set twice", name.value),
+    )
+    .at(name.span)
+    .also(first, "it is set here first")
+    .help("both keys name the same node: keep one of them")
 }
 
 /// The node that a key of `set`, `outputs` or a link means; complains at `span`.
@@ -297,7 +318,18 @@ fn flag_edit(
             flag.target_span.start,
             flag.target_span.start + key.len(),
         );
-        find(graph, key, span, evaluator);
+        if find(graph, key, span, evaluator).is_some() {
+            evaluator.report.push(
+                Diagnostic::error(
+                    &codes::BAD_ARGUMENT,
+                    format!("which input of `{key}` to set is not said"),
+                )
+                .at(flag.target_span)
+                .help(format!(
+                    "write the input's name after a dot: `{key}.INPUT=VALUE`"
+                )),
+            );
+        }
         return None;
     };
     let extra = value_scope(step, graph, &id, input);
@@ -330,13 +362,19 @@ fn remove(graph: &mut Graph, removed: &[NodeId]) {
     }
 }
 
-fn outputs(step: &Step, graph: &Graph, evaluator: &mut Evaluator<'_>) -> IndexMap<String, NodeId> {
+/// The nodes that `outputs` names, and where it does.
+fn outputs(
+    step: &Step,
+    graph: &Graph,
+    evaluator: &mut Evaluator<'_>,
+) -> (IndexMap<String, NodeId>, Vec<Span>) {
     step.outputs
         .iter()
         .filter_map(|(name, (_, key))| {
-            Some((name.clone(), find(graph, &key.value, key.span, evaluator)?))
+            let id = find(graph, &key.value, key.span, evaluator)?;
+            Some(((name.clone(), id), key.span))
         })
-        .collect()
+        .unzip()
 }
 
 /// `save_as` is evaluated per file, so it is kept as a template even when it is plain text.

@@ -1,6 +1,7 @@
 //! What nodes left behind: files under any key, and texts.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -77,9 +78,9 @@ pub fn results(outputs: &Value) -> Vec<NodeResult> {
     nodes.sort_by(|a, b| node_order(a.0, b.0));
     let mut found = Vec::new();
     for (node, output) in nodes {
-        let first = found.len();
+        let mut seen = HashSet::new();
         for (key, value) in output.as_object().into_iter().flatten() {
-            walk(node, key, value, 0, first, &mut found);
+            walk(node, key, value, 0, &mut seen, &mut found);
         }
     }
     found
@@ -90,7 +91,7 @@ fn walk(
     key: &str,
     value: &Value,
     depth: usize,
-    first: usize,
+    seen: &mut HashSet<FileRef>,
     found: &mut Vec<NodeResult>,
 ) {
     if depth > DEEPEST || found.len() >= MOST {
@@ -103,8 +104,7 @@ fn walk(
             value,
             meta,
         };
-        let again = matches!(result.value, ResultValue::File(_))
-            && found[first..].iter().any(|f| f.value == result.value);
+        let again = matches!(&result.value, ResultValue::File(file) if !seen.insert(file.clone()));
         if !again {
             found.push(result);
         }
@@ -115,13 +115,13 @@ fn walk(
             Some((file, meta)) => push(ResultValue::File(file), meta),
             None => {
                 for value in members.values().filter(|v| !v.is_string()) {
-                    walk(node, key, value, depth + 1, first, found);
+                    walk(node, key, value, depth + 1, seen, found);
                 }
             }
         },
         Value::Array(items) => {
             for item in items {
-                walk(node, key, item, depth + 1, first, found);
+                walk(node, key, item, depth + 1, seen, found);
             }
         }
         _ => {}
@@ -206,6 +206,16 @@ mod tests {
                 "2.files t.md [output]"
             ]
         );
+    }
+
+    #[test]
+    fn an_absurd_number_of_files_is_read_quickly_and_cut() {
+        let files: Vec<Value> = (0..MOST + 10)
+            .map(|n| json!({"filename": format!("{n}.png")}))
+            .collect();
+        let began = std::time::Instant::now();
+        assert_eq!(results(&json!({"1": {"images": files}})).len(), MOST);
+        assert!(began.elapsed() < std::time::Duration::from_secs(10));
     }
 
     #[test]

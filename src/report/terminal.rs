@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anstyle::{AnsiColor, Style};
 
 use super::complaints::write_report;
-use super::text::{cut, duration, plural};
+use super::text::{cut, duration, plural, tame};
 use super::view::{TaskState, TaskView, View};
 use super::{ReportResult, Reporter};
 use crate::artifact::Kind;
@@ -70,7 +70,6 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
             .values()
             .map(|t| t.server.as_str())
             .collect();
-        servers.dedup();
         servers.sort_unstable();
         servers.dedup();
         self.width = self
@@ -105,13 +104,12 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         };
         let what = match status {
             TaskStatus::Done => made(outputs),
-            TaskStatus::Failed => diagnostic.map_or_else(
-                || "failed".to_owned(),
-                |d| without_step(&d.message).to_owned(),
-            ),
+            TaskStatus::Failed => {
+                diagnostic.map_or_else(|| "failed".to_owned(), |d| tame(without_step(&d.message)))
+            }
             TaskStatus::Skipped => diagnostic.map_or_else(
                 || "skipped".to_owned(),
-                |d| format!("skipped: {}", d.message),
+                |d| format!("skipped: {}", tame(&d.message)),
             ),
             TaskStatus::Cancelled => "cancelled".to_owned(),
         };
@@ -141,8 +139,7 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
                 self.results.flush()
             }
             (None, Some(text)) => {
-                let line = text.lines().next().unwrap_or_default();
-                writeln!(self.notes, "      {DIM}{}{DIM:#}", cut(line, 100))
+                writeln!(self.notes, "      {DIM}{}{DIM:#}", cut(&tame(text), 100))
             }
             (None, None) => Ok(()),
         }
@@ -156,7 +153,8 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         writeln!(
             self.notes,
             "    {style}{word}[{}]{style:#}: {}",
-            diagnostic.code, diagnostic.message
+            diagnostic.code,
+            tame(&diagnostic.message)
         )?;
         if let (Some(file), Some(line), Some(column)) =
             (&diagnostic.file, diagnostic.line, diagnostic.column)
@@ -164,7 +162,7 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
             writeln!(self.notes, "      {DIM}at {file}:{line}:{column}{DIM:#}")?;
         }
         if !diagnostic.help.is_empty() {
-            writeln!(self.notes, "      help: {}", diagnostic.help)?;
+            writeln!(self.notes, "      help: {}", tame(&diagnostic.help))?;
         }
         Ok(())
     }
@@ -194,11 +192,11 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         }
         let cause = cause.map_or_else(String::new, |task| format!(", first by `{task}`"));
         let time = duration(Duration::from_secs_f64(seconds.max(0.0)));
-        writeln!(
-            self.notes,
-            "{style}{word}{style:#} in {time}{cause} {DIM}· {}{DIM:#}",
-            parts.join(", "),
-        )
+        write!(self.notes, "{style}{word}{style:#} in {time}{cause}")?;
+        if !parts.is_empty() {
+            write!(self.notes, " {DIM}· {}{DIM:#}", parts.join(", "))?;
+        }
+        writeln!(self.notes)
     }
 
     fn clear_live(&mut self) -> ReportResult {
@@ -330,7 +328,7 @@ fn under_way(name: &TaskName, task: &TaskView) -> String {
         _ => {
             let percent = (task.fraction * 100.0).clamp(0.0, 100.0);
             match &task.node_title {
-                Some(node) => format!("{name} {percent:.0}% {node}"),
+                Some(node) => format!("{name} {percent:.0}% {}", tame(node)),
                 None => format!("{name} {percent:.0}%"),
             }
         }

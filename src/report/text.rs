@@ -32,6 +32,14 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     short
 }
 
+/// The first line of a text from outside, without characters that would command a terminal.
+pub(super) fn tame(text: &str) -> String {
+    let line = text.trim().lines().next().unwrap_or_default();
+    line.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +55,12 @@ mod tests {
         ] {
             assert_eq!(duration(Duration::from_millis(ms)), text);
         }
+    }
+
+    #[test]
+    fn a_text_from_a_server_commands_no_terminal() {
+        assert_eq!(tame("a\u{1b}[2Jb\r\nsecond"), "a [2Jb");
+        assert_eq!(tame("\n first\n"), "first");
     }
 
     #[test]

@@ -361,7 +361,12 @@ impl Try {
                 })
                 .boxed()
         };
-        match self.patiently(server, CancelReason::Leave, submit).await? {
+        let submitted = self.patiently(server, CancelReason::Leave, submit).await;
+        if matches!(submitted, Err(Ending::Cancelled)) {
+            // Given up while it was being sent: it may have arrived.
+            let _ = connection.cancel(id).await;
+        }
+        match submitted? {
             Ok(_) => {}
             Err(SubmitError::Ambiguous(error)) => {
                 self.shared.teller.lost(&server.name, &error.to_string());
@@ -425,7 +430,10 @@ impl Try {
                     }
                     deadline = Some(Instant::now() + CANCEL_DEADLINE);
                 }
-                () = sleep_until(until), if deadline.is_some() => return Err(Ending::Cancelled),
+                () = sleep_until(until), if deadline.is_some() => {
+                    shared.teller.warn(self.task(), about.not_stopped(&server.name));
+                    return Err(Ending::Cancelled);
+                }
             }
         };
         while let Ok(update) = news.try_recv() {

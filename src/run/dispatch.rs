@@ -47,7 +47,6 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         events,
         stop,
     } = context;
-    survive_file_limits();
     let began = Instant::now();
     let _lock = store.lock(&output_set(&plan), &run)?;
     let folder = Folder::open(&plan, &run)?;
@@ -84,17 +83,6 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         stop_seen: Stop::None,
     };
     dispatcher.run(began).await
-}
-
-/// A process limit on file sizes is an error to be told, not a signal that kills the run.
-fn survive_file_limits() {
-    #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
-    {
-        const SIGXFSZ: i32 = 25;
-        let kind = tokio::signal::unix::SignalKind::from_raw(SIGXFSZ);
-        // Listening once is enough to replace the deadly default for the life of the process.
-        let _ = tokio::signal::unix::signal(kind);
-    }
 }
 
 /// Milliseconds since 1970.

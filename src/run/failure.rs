@@ -211,6 +211,14 @@ impl<'a> About<'a> {
         Failure::one(FailureClass::Stuck, built)
     }
 
+    pub(super) fn not_stopped(self, server: &ServerName) -> Diagnostic {
+        let message = format!(
+            "server `{server}` was asked to stop the job, and has not done so: it may still work on it"
+        );
+        self.complain(Diagnostic::warning(&codes::WORKER_STUCK, message))
+            .help("ComfyUI stops a job between two nodes or sampling steps, so a long node ends first")
+    }
+
     pub(super) fn stalled(self, server: &ServerName, minutes: u64) -> Diagnostic {
         let message = format!(
             "server `{server}` says that the job runs, but nothing was heard of it for {minutes} minutes"

@@ -45,6 +45,7 @@ fn plan() -> Plan {
             edits: Vec::new(),
         },
         outputs: IndexMap::new(),
+        output_spans: Vec::new(),
         save_as: None,
         needs: Vec::new(),
     };
@@ -171,7 +172,7 @@ fn someone_else_interrupted_the_job() {
 #[test]
 fn the_servers_worker_is_dead() {
     insta::assert_snapshot!(read(|about, _, server| {
-        let mut all = vec![about.stalled(server, 5)];
+        let mut all = vec![about.stalled(server, 5), about.not_stopped(server)];
         all.extend(about.stuck(server).diagnostics);
         all
     }));

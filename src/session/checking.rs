@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::load::{Loaded, Request, Target, load};
 use super::prepare;
-use crate::base::{NodeId, ServerName};
+use crate::base::{Inputs, NodeId, ServerName};
 use crate::catalog::Catalog;
 use crate::check;
-use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes};
-use crate::plan::{self, Plan, TaskIx};
+use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes, list_of};
+use crate::plan::{self, Plan, StepPlan, TaskIx};
 use crate::workflow::verdict::{self, JudgeOptions};
-use crate::workflow::{self, Graph};
+use crate::workflow::{self, Graph, Node};
 
 /// Catalogs by server; a server without one is checked by structure alone.
 pub trait Catalogs {
@@ -52,6 +52,12 @@ pub(super) fn check_plan(plan: &Plan, catalogs: &dyn Catalogs) -> Report {
         let (rendered, wrong) = plan::preview(plan, task, catalog.as_deref());
         report.extend(wrong.items);
         let Some(catalog) = catalog else { continue };
+        let idle = idle_outputs(&plan.steps[&plan.tasks[at].step], &rendered.graph, &catalog);
+        if !idle.is_empty() {
+            // What the server would say of a job without outputs says less.
+            report.extend(idle);
+            continue;
+        }
         let options = JudgeOptions {
             targets: (!rendered.targets.is_empty()).then_some(&rendered.targets[..]),
             ..JudgeOptions::default()
@@ -72,6 +78,36 @@ pub(super) fn check_plan(plan: &Plan, catalogs: &dyn Catalogs) -> Report {
         );
     }
     report
+}
+
+/// Entries of `outputs` whose node saves and shows nothing: the server would pass over it without a word.
+fn idle_outputs(step: &StepPlan, graph: &Graph, catalog: &Catalog) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for ((name, id), span) in step.outputs.iter().zip(&step.output_spans) {
+        let Some(node) = graph.nodes.get(id) else {
+            continue;
+        };
+        if catalog
+            .node(&node.class_type)
+            .is_none_or(|def| def.output_node)
+        {
+            continue;
+        }
+        let saving = graph.nodes.values().filter(|node| {
+            let def = catalog.node(&node.class_type);
+            def.is_some_and(|def| def.output_node)
+        });
+        let message = format!(
+            "the output `{name}` names `{}` (node {id}), which saves and shows nothing",
+            node.label()
+        );
+        let diagnostic = Diagnostic::error(&codes::BAD_VALUE, message)
+            .at(*span)
+            .node(id.as_str(), &node.class_type, None);
+        let help = format!("nodes that do: {}", list_of(saving.map(Node::label), 8));
+        found.push(diagnostic.help(help));
+    }
+    found
 }
 
 fn concerns_unknown(diagnostic: &Diagnostic, rendered: &plan::Rendered) -> bool {
@@ -217,17 +253,20 @@ fn read_as_server(file: FileId, sources: &SourceMap, report: &mut Report) -> Opt
     lenient.or_else(|| workflow::read(file, sources, report))
 }
 
-/// A catalog from a saved `GET /object_info` answer.
+/// A catalog from a saved `GET /object_info` answer; `-` is stdin.
 ///
 /// # Errors
 /// When the file cannot be read or is no such answer.
 pub fn catalog_file(path: &std::path::Path) -> Result<(Catalog, Vec<String>), Box<Diagnostic>> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Box::new(Diagnostic::error(
-            &codes::FILE_NOT_READABLE,
-            format!("could not read the catalog `{}`: {error}", path.display()),
-        ))
-    })?;
+    let inputs = Inputs::default();
+    let text = if path.as_os_str() == "-" {
+        inputs
+            .read_stdin()
+            .map_err(|why| format!("could not read the catalog from stdin: {why}"))
+    } else {
+        inputs.read_text(path).map_err(|error| error.to_string())
+    };
+    let text = text.map_err(|why| Box::new(Diagnostic::error(&codes::FILE_NOT_READABLE, why)))?;
     let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
         Box::new(Diagnostic::error(
             &codes::NOT_JSON,

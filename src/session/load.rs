@@ -1,6 +1,5 @@
 //! From a file and flags to a plan.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +9,9 @@ use crate::base::{Inputs, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes};
 use crate::plan::{self, MissingParams, ParamFlag, Plan, SetFlag, Settings};
 use crate::spec::{self, Node, NodeKind, Pipeline, Project, Spanned, Step};
+
+/// The name of the project file.
+const PROJECT_FILE: &str = "kiln.yaml";
 
 /// What the command line asks for.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +89,17 @@ pub fn load(request: &Request) -> Loaded {
     } else {
         sources.add_file(&path, &text)
     };
+    if path.file_name().is_some_and(|name| name == PROJECT_FILE) {
+        let message = format!("`{PROJECT_FILE}` is the project file, and no pipeline");
+        let help = "give a pipeline: the project file around it is read, and checked, with it";
+        report.push(Diagnostic::error(&codes::BAD_ARGUMENT, message).help(help));
+        return Loaded {
+            plan: None,
+            target: Target::Pipeline,
+            sources,
+            report,
+        };
+    }
     let (target, pipeline) = if is_workflow(&path, &text) {
         (Target::Workflow(file), Some(bare(file, &path, stdin)))
     } else {
@@ -132,13 +145,9 @@ pub fn load(request: &Request) -> Loaded {
 fn read(path: &Path, stdin: bool, inputs: &Inputs) -> Result<String, Box<Diagnostic>> {
     let unreadable = |message: String| Diagnostic::error(&codes::FILE_NOT_READABLE, message);
     if stdin {
-        let mut text = String::new();
-        return match std::io::stdin().read_to_string(&mut text) {
-            Ok(_) => Ok(text),
-            Err(error) => Err(Box::new(unreadable(format!(
-                "could not read stdin: {error}"
-            )))),
-        };
+        return inputs
+            .read_stdin()
+            .map_err(|why| Box::new(unreadable(format!("could not read stdin: {why}"))));
     }
     inputs.read_text(path).map_err(|error| {
         let diagnostic = unreadable(error.to_string());
@@ -212,11 +221,11 @@ fn project(
 ) -> (PathBuf, Option<Project>) {
     let found = folder
         .ancestors()
-        .find(|dir| dir.join("kiln.yaml").is_file());
+        .find(|dir| dir.join(PROJECT_FILE).is_file());
     match found {
         Some(dir) => (
             dir.to_path_buf(),
-            spec::load_project(&dir.join("kiln.yaml"), inputs, sources, report),
+            spec::load_project(&dir.join(PROJECT_FILE), inputs, sources, report),
         ),
         None => (folder.to_path_buf(), None),
     }
@@ -242,12 +251,12 @@ fn settings(
         let file = sources.add_text("-p", typed);
         let span = Span::new(file, 0, typed.len());
         match typed.split_once('=') {
-            Some((name, value)) => settings.params.push(ParamFlag {
+            Some((name, value)) if !name.is_empty() => settings.params.push(ParamFlag {
                 name: name.to_owned(),
                 value: value.to_owned(),
                 span,
             }),
-            None => report.push(
+            _ => report.push(
                 Diagnostic::error(&codes::BAD_ARGUMENT, "a param needs a name and a value")
                     .at(span)
                     .help("write it as -p name=value"),
@@ -271,10 +280,7 @@ fn settings(
         }
     }
     if let Some(path) = &request.params_file {
-        match params_file(path, current_dir, inputs) {
-            Ok(values) => settings.params_file = values,
-            Err(diagnostic) => report.push(*diagnostic),
-        }
+        settings.params_file = params_file(path, current_dir, inputs, sources, report);
     }
     settings
 }
@@ -283,16 +289,23 @@ fn params_file(
     path: &Path,
     current_dir: &Path,
     inputs: &Inputs,
-) -> Result<IndexMap<String, serde_json::Value>, Box<Diagnostic>> {
-    let shown = path.display();
-    let text = read(&current_dir.join(path), path.as_os_str() == "-", inputs)?;
-    serde_yaml::from_str(&text).map_err(|error| {
-        Box::new(
-            Diagnostic::error(
-                &codes::NOT_YAML,
-                format!("--params {shown} is no map of params: {error}"),
-            )
-            .help("write one `name: value` per line"),
-        )
-    })
+    sources: &mut SourceMap,
+    report: &mut Report,
+) -> Vec<(Spanned<String>, Node)> {
+    let stdin = path.as_os_str() == "-";
+    let path = current_dir.join(path);
+    match read(&path, stdin, inputs) {
+        Ok(text) => {
+            let file = if stdin {
+                sources.add_text("<stdin>", &text)
+            } else {
+                sources.add_file(&path, &text)
+            };
+            spec::values_from_text(file, sources, report).unwrap_or_default()
+        }
+        Err(diagnostic) => {
+            report.push(*diagnostic);
+            Vec::new()
+        }
+    }
 }

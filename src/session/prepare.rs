@@ -44,11 +44,12 @@ pub(super) async fn connect(plan: &Plan) -> Result<Servers, Vec<Diagnostic>> {
         .map_err(|failures| failures.iter().map(StartFailure::diagnostic).collect())
 }
 
-/// Stops what was started.
+/// Stops what was started. A wait that is broken off leaves the rest to the runtime's end.
 pub(super) async fn shutdown(servers: Arc<Servers>) {
     // Whoever still holds them is a task that ends with the runtime.
     if let Ok(servers) = Arc::try_unwrap(servers) {
-        servers.shutdown().await;
+        // In a task of its own: dropping an embedded server waits for the node that it computes.
+        let _ = tokio::spawn(servers.shutdown()).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! A run from the file to the exit code.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -11,10 +11,11 @@ use super::prepare;
 use super::signals::Signals;
 use crate::base::RunId;
 use crate::diagnostic::{Report, Severity, SourceMap, to_json};
-use crate::event::{Counts, Envelope, RunEvent, RunStatus, VERSION};
+use crate::event::{Counts, Envelope, RunEvent, RunStatus, TaskStatus, VERSION};
 use crate::plan::Plan;
 use crate::report::{ReportResult, Reporter, exit_code};
-use crate::run::RunContext;
+use crate::run::{RunContext, Stop};
+use crate::servers::Servers;
 use crate::store::Store;
 
 /// How often a reporter may redraw.
@@ -63,31 +64,19 @@ async fn carry_out(
     mut told: Told,
 ) -> Result<u8, Broken> {
     let signals = Signals::listen();
-    let servers = match prepare::connect(&plan).await {
-        Ok(servers) => Arc::new(servers),
-        Err(errors) => {
-            report.extend(errors);
-            return Ok(told.refuse(&report, &plan.sources));
+    // Until something is queued, whatever is under way can be dropped.
+    let ready = tokio::select! {
+        biased;
+        () = signals.at_least(Stop::Cancel) => {
+            let code = signals.exit_code();
+            return Ok(told.end(RunStatus::Cancelled, code, Counts::default(), 0.0));
         }
+        ready = get_ready(&plan, &mut report) => ready,
     };
-    let (catalogs, unreachable) = prepare::catalogs_of(&plan, &servers).await;
-    report.extend(unreachable);
-    if !report.has_errors() {
-        report.extend(check_plan(&plan, &catalogs).items);
-    }
-    if report.has_errors() {
-        prepare::shutdown(servers).await;
+    let Some((servers, store)) = ready else {
         return Ok(told.refuse(&report, &plan.sources));
-    }
-    told.complain(&report, &plan.sources);
-    let store = match Store::open(&plan.project_dir) {
-        Ok(store) => store,
-        Err(error) => {
-            report.push(error.diagnostic());
-            prepare::shutdown(servers).await;
-            return Ok(told.refuse(&report, &plan.sources));
-        }
     };
+    told.complain(&report, &plan.sources);
     let plan = Arc::new(plan);
     let (events, receiver) = mpsc::unbounded_channel();
     let context = RunContext {
@@ -99,8 +88,35 @@ async fn carry_out(
         stop: signals.stop.clone(),
     };
     let outcome = follow(context, receiver, &mut told, &signals).await;
-    prepare::shutdown(servers).await;
+    tokio::select! {
+        () = prepare::shutdown(servers) => {}
+        () = signals.at_least(Stop::Leave) => {}
+    }
     outcome
+}
+
+/// Everything that comes before the run: servers, catalogs, checks, the project's state. `None` when the report says why not.
+async fn get_ready(plan: &Plan, report: &mut Report) -> Option<(Arc<Servers>, Store)> {
+    let servers = match prepare::connect(plan).await {
+        Ok(servers) => Arc::new(servers),
+        Err(errors) => {
+            report.extend(errors);
+            return None;
+        }
+    };
+    let (catalogs, unreachable) = prepare::catalogs_of(plan, &servers).await;
+    report.extend(unreachable);
+    if !report.has_errors() {
+        report.extend(check_plan(plan, &catalogs).items);
+    }
+    if !report.has_errors() {
+        match Store::open(&plan.project_dir) {
+            Ok(store) => return Some((servers, store)),
+            Err(error) => report.push(error.diagnostic()),
+        }
+    }
+    prepare::shutdown(servers).await;
+    None
 }
 
 /// Runs, and tells the reporter of every event; the last comes after what went wrong was shown, so that the summary closes the output.
@@ -114,13 +130,20 @@ async fn follow(
     let running = tokio::spawn(crate::run::execute(context));
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let began = Instant::now();
     let mut last = None;
+    let mut counts = Counts::default();
     loop {
         tokio::select! {
             biased;
             event = receiver.recv() => match event {
                 Some(event @ RunEvent::RunFinished { .. }) => last = Some(event),
-                Some(event) => told.tell(event),
+                Some(event) => {
+                    if let RunEvent::TaskFinished { status, .. } = &event {
+                        count(&mut counts, *status);
+                    }
+                    told.tell(event);
+                }
                 None => break,
             },
             _ = ticks.tick() => told.tick(),
@@ -154,11 +177,23 @@ async fn follow(
                 let report = Report {
                     items: vec![diagnostic],
                 };
-                Ok(told.refuse_with(&report, &plan.sources, error.exit_code()))
+                told.complain(&report, &plan.sources);
+                let seconds = began.elapsed().as_secs_f64();
+                Ok(told.end(RunStatus::Failed, error.exit_code(), counts, seconds))
             }
             None => Err(Broken(error.to_string())),
         },
     }
+}
+
+fn count(counts: &mut Counts, status: TaskStatus) {
+    let of_status = match status {
+        TaskStatus::Done => &mut counts.done,
+        TaskStatus::Failed => &mut counts.failed,
+        TaskStatus::Skipped => &mut counts.skipped,
+        TaskStatus::Cancelled => &mut counts.cancelled,
+    };
+    *of_status += 1;
 }
 
 /// The reporter, and what it needs to number events.
@@ -219,17 +254,19 @@ impl Told {
     }
 
     fn refuse(&mut self, report: &Report, sources: &SourceMap) -> u8 {
-        self.refuse_with(report, sources, exit_code(report))
+        self.complain(report, sources);
+        let exit_code = exit_code(report);
+        self.end(RunStatus::Failed, exit_code, Counts::default(), 0.0)
     }
 
-    fn refuse_with(&mut self, report: &Report, sources: &SourceMap, exit_code: u8) -> u8 {
-        self.complain(report, sources);
+    /// The end of a run that never began, or was broken off.
+    fn end(&mut self, status: RunStatus, exit_code: u8, counts: Counts, seconds: f64) -> u8 {
         self.tell(RunEvent::RunFinished {
-            status: RunStatus::Failed,
+            status,
             exit_code,
-            counts: Counts::default(),
+            counts,
             cause: None,
-            seconds: 0.0,
+            seconds,
         });
         exit_code
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::reading::Reading;
-use super::{Node, Pipeline, Project, pipeline, project, yaml};
+use super::{Node, Pipeline, Project, Spanned, pipeline, project, yaml};
 use crate::base::Inputs;
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, codes};
 
@@ -16,8 +16,9 @@ pub fn load_project(
 ) -> Option<Project> {
     let found = report.items.len();
     let (file, root) = load(path, inputs, sources, report)?;
+    let reader = report.items.len();
     let project = project::read(file, &root, &mut Reading { sources, report });
-    in_order(&mut report.items[found..]);
+    settle(report, found, reader);
     project
 }
 
@@ -31,8 +32,9 @@ pub fn load_pipeline(
 ) -> Option<Pipeline> {
     let found = report.items.len();
     let (file, root) = load(path, inputs, sources, report)?;
+    let reader = report.items.len();
     let pipeline = pipeline::read(file, path, &root, &mut Reading { sources, report });
-    in_order(&mut report.items[found..]);
+    settle(report, found, reader);
     pipeline
 }
 
@@ -47,9 +49,24 @@ pub fn pipeline_from_text(
     let found = report.items.len();
     let file = sources.add_text(name, text);
     let root = yaml::read(file, sources, report)?;
+    let reader = report.items.len();
     let pipeline = pipeline::read(file, path, &root, &mut Reading { sources, report });
-    in_order(&mut report.items[found..]);
+    settle(report, found, reader);
     pipeline
+}
+
+/// Reads a file of values for params: a map, its entries with their places. An empty file has none.
+pub fn values_from_text(
+    file: FileId,
+    sources: &SourceMap,
+    report: &mut Report,
+) -> Option<Vec<(Spanned<String>, Node)>> {
+    let root = yaml::read(file, sources, report)?;
+    if root.is_null() {
+        return Some(Vec::new());
+    }
+    let mut reading = Reading { sources, report };
+    reading.map(&root, "a file of params").map(<[_]>::to_vec)
 }
 
 fn load(
@@ -73,7 +90,16 @@ fn load(
     }
 }
 
-/// A file's mistakes from its top to its bottom.
-fn in_order(found: &mut [Diagnostic]) {
-    found.sort_by_key(|d| d.primary.as_ref().map(|label| label.span));
+/// A file's mistakes from its top to its bottom. A value that the YAML reader refused (up to `reader`) has had its complaint: that
+/// what stands in for it has the wrong type, too, is no news.
+fn settle(report: &mut Report, found: usize, reader: usize) {
+    let place = |d: &Diagnostic| d.primary.as_ref().map(|label| label.span);
+    let elements = report.items.split_off(reader);
+    let news = |d: &Diagnostic| {
+        let mut refused = report.items[found..].iter();
+        place(d).is_none() || refused.all(|r| place(r) != place(d))
+    };
+    let elements: Vec<Diagnostic> = elements.into_iter().filter(news).collect();
+    report.extend(elements);
+    report.items[found..].sort_by_key(place);
 }

@@ -71,7 +71,8 @@ pub(super) fn outputs_schema() -> Value {
     })
 }
 
-fn templated(text: &Spanned<String>, place: &str, reading: &mut Reading<'_>) -> bool {
+/// Whether a text that no template may make has one in it; complains if so.
+pub(super) fn templated(text: &Spanned<String>, place: &str, reading: &mut Reading<'_>) -> bool {
     let found = text.value.contains("{{") || text.value.contains("{%");
     if found {
         reading.push(

@@ -168,7 +168,13 @@ impl Param {
     /// # Errors
     /// As for [`Param::check`].
     pub fn parse(&self, text: &str) -> Result<Datum, String> {
-        let wrong = || format!("must be {}, and `{text}` is none", self.kind.expected());
+        let wrong = || {
+            let given = match text {
+                "" => "nothing stands after the `=`".to_owned(),
+                text => format!("`{text}` is none"),
+            };
+            format!("must be {}, and {given}", self.kind.expected())
+        };
         let value = match self.kind {
             ParamKind::String | ParamKind::File => Datum::String(text.to_owned()),
             ParamKind::Boolean => match text {
@@ -290,7 +296,7 @@ pub(super) fn read(
     let owner = format!("the param `{}`", name.value);
     let fields = reading.fields(node, &owner, KEYS, false)?;
     let Some(written) = fields.get("type") else {
-        reading.missing(name.span, &owner, "type", "type: string");
+        reading.missing(&fields, name.span, &owner, "type", "type: string");
         return None;
     };
     let kind = kind(written, reading)?;

@@ -5,11 +5,12 @@ use std::path::Path;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
+use super::needs::templated;
 use super::reading::{Fields, Key, Reading};
 use super::schema::ID;
 use super::{Node, NodeKind, Param, Spanned, Step, param, schema, step};
 use crate::base::{StepId, safe_name};
-use crate::diagnostic::{Diagnostic, FileId, codes};
+use crate::diagnostic::{Diagnostic, FileId, Span, codes};
 
 /// A pipeline as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,6 +143,9 @@ fn name(fields: &Fields<'_>, path: &Path, reading: &mut Reading<'_>) -> String {
     let Some(name) = reading.string(node, "`name`") else {
         return fallback;
     };
+    if templated(&name, "`name`", reading) {
+        return fallback;
+    }
     let safe = safe_name(&name.value);
     if safe != name.value {
         reading.push(
@@ -173,13 +177,8 @@ fn params(fields: &Fields<'_>, pipeline: &mut Pipeline, reading: &mut Reading<'_
 
 fn steps(fields: &Fields<'_>, root: &Node, pipeline: &mut Pipeline, reading: &mut Reading<'_>) {
     let Some((key, node)) = fields.entry("steps") else {
-        reading.push(
-            Diagnostic::error(&codes::MISSING_KEY, "the pipeline has no `steps`")
-                .at(root.span)
-                .help(
-                    "add at least one step: `steps: { draw: { workflow: workflows/draw.json } }`",
-                ),
-        );
+        let example = "steps: { draw: { workflow: workflows/draw.json } }";
+        reading.missing(fields, first(root), "the pipeline", "steps", example);
         return;
     };
     let entries = reading.map(node, "`steps`").unwrap_or_default();
@@ -199,6 +198,14 @@ fn steps(fields: &Fields<'_>, root: &Node, pipeline: &mut Pipeline, reading: &mu
             }
             None => pipeline.broken_steps.push(id.value.clone()),
         }
+    }
+}
+
+/// Where a map begins: a complaint about what it lacks must not show all of it.
+fn first(map: &Node) -> Span {
+    match &map.kind {
+        NodeKind::Map(entries) => entries.first().map_or(map.span, |(key, _)| key.span),
+        _ => map.span,
     }
 }
 

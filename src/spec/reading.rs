@@ -45,6 +45,8 @@ pub(super) struct Reading<'a> {
 /// The entries of a map whose keys were checked.
 pub(super) struct Fields<'n> {
     entries: &'n [(Spanned<String>, Node)],
+    /// Keys that unknown ones were probably meant to be.
+    meant: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
@@ -82,18 +84,26 @@ impl Reading<'_> {
         free: bool,
     ) -> Option<Fields<'n>> {
         let entries = self.map(node, owner)?;
+        let mut meant = Vec::new();
         for (key, _) in entries {
             let name = key.value.as_str();
             if !(keys.iter().any(|k| k.name == name) || free && name.starts_with("x-")) {
-                self.unknown_key(key, owner, keys);
+                meant.extend(self.unknown_key(key, owner, keys));
             }
         }
-        Some(Fields { entries })
+        Some(Fields { entries, meant })
     }
 
-    fn unknown_key(&mut self, key: &Spanned<String>, owner: &str, keys: &[Key]) {
+    /// Complains about a key; gives the one that was probably meant.
+    fn unknown_key(
+        &mut self,
+        key: &Spanned<String>,
+        owner: &str,
+        keys: &[Key],
+    ) -> Option<&'static str> {
         let names = || keys.iter().map(|k| k.name);
-        let help = match did_you_mean(&key.value, names()) {
+        let near = did_you_mean(&key.value, names());
+        let help = match near {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("{owner} has the keys {}", list_of(names(), 40)),
         };
@@ -105,6 +115,7 @@ impl Reading<'_> {
             .at(key.span)
             .help(help),
         );
+        near
     }
 
     /// The entries of a map whose keys are the user's.
@@ -120,8 +131,18 @@ impl Reading<'_> {
         None
     }
 
-    /// Says that a required key is missing from the element that `at` names.
-    pub(super) fn missing(&mut self, at: Span, owner: &str, key: &str, example: &str) {
+    /// Says that a required key is missing from the element that `at` names, unless it is there with a slip in its name.
+    pub(super) fn missing(
+        &mut self,
+        fields: &Fields<'_>,
+        at: Span,
+        owner: &str,
+        key: &str,
+        example: &str,
+    ) {
+        if fields.meant.contains(&key) {
+            return;
+        }
         self.push(
             Diagnostic::error(&codes::MISSING_KEY, format!("{owner} has no `{key}`"))
                 .at(at)

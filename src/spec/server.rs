@@ -82,7 +82,8 @@ pub(super) fn read(
         ("embedded", ..) => ServerKind::Embedded,
         (_, Some(url), _) => ServerKind::Comfy { url: url? },
         (_, None, _) => {
-            reading.missing(name.span, &owner, "url", "url: http://127.0.0.1:8188");
+            let example = "url: http://127.0.0.1:8188";
+            reading.missing(&fields, name.span, &owner, "url", example);
             return None;
         }
     };

@@ -75,6 +75,7 @@ pub(super) fn read(id: &Spanned<String>, node: &Node, reading: &mut Reading<'_>)
     let workflow = fields.get("workflow");
     if workflow.is_none() {
         reading.missing(
+            &fields,
             id.span,
             &owner,
             "workflow",

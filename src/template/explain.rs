@@ -15,6 +15,9 @@ use super::parse::Template;
 use super::results::{ACCESSORS, OutputsObject, ResultsObject, STEP_ACCESSORS, StepsObject};
 use crate::diagnostic::{did_you_mean, list_of};
 
+/// Names whose members are all known, whenever they have members at all.
+const CLOSED: &[&str] = &["pipeline", "task", "run", "file"];
+
 /// A template and the values it was evaluated with.
 pub(super) struct Explain<'a> {
     pub(super) template: &'a Template,
@@ -119,17 +122,37 @@ impl Explain<'_> {
                 continue;
             }
             if root.name == "steps" {
-                errors.extend(unknown_accessor(&chain.parts));
+                let accessor = unknown_accessor(&chain.parts);
+                errors.extend(accessor.or_else(|| self.unknown_output(&chain.parts)));
             } else if !self.has(&root.name) {
                 errors.push(self.undefined(&root.name, &root.range));
-            } else if let (Some(param), "params") = (chain.parts.get(1), root.name.as_str())
-                && !self.keys_of("params").contains(&param.name)
-            {
-                let path = format!("params.{}", param.name);
-                errors.push(self.undefined(&path, &(root.range.start..param.range.end)));
+            } else if let Some(member) = chain.parts.get(1) {
+                let known = self.keys_of(&root.name);
+                let closed = root.name == "params"
+                    || CLOSED.contains(&root.name.as_str()) && !known.is_empty();
+                if closed && !known.contains(&member.name) {
+                    let path = format!("{}.{}", root.name, member.name);
+                    errors.push(self.undefined(&path, &(root.range.start..member.range.end)));
+                }
             }
         }
         errors
+    }
+
+    /// `steps.base.outputs.fnal`, when it is known what the step's outputs are called.
+    fn unknown_output(&self, parts: &[Mention]) -> Option<TemplateError> {
+        let [root, step, accessor, output, ..] = parts else {
+            return None;
+        };
+        let known = || self.keys_of(&format!("steps.{}.outputs", step.name));
+        if accessor.name != "outputs"
+            || !self.keys_of("steps").contains(&step.name)
+            || known().contains(&output.name)
+        {
+            return None;
+        }
+        let path = format!("steps.{}.outputs.{}", step.name, output.name);
+        Some(self.undefined(&path, &(root.range.start..output.range.end)))
     }
 
     fn mentions(&self) -> Mentions {

@@ -1,5 +1,6 @@
 //! The engine against a real server: what happens to jobs that are cancelled, lost, remembered or in the way.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -195,11 +196,7 @@ impl Running {
     }
 
     fn interrupt(&self) {
-        let killed = std::process::Command::new("kill")
-            .args(["-INT", &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(killed.success());
+        send(&self.child, "-INT");
     }
 
     /// Reads to the end and gives the exit code.
@@ -214,6 +211,14 @@ impl Running {
             .find(|e| e["event"] == "task_finished" && e["task"] == task)
             .unwrap()
     }
+}
+
+fn send(child: &Child, signal: &str) {
+    let killed = std::process::Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
 }
 
 impl Drop for Running {
@@ -310,6 +315,57 @@ fn ctrl_c_takes_our_waiting_job_out_of_the_queue() {
         !project.path().join("outputs/p").exists(),
         "nothing was made"
     );
+}
+
+#[test]
+fn a_signal_ends_a_run_whose_server_never_answers() {
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let project = project(
+            "steps:\n  only: { workflow: quick.json }\n",
+            &[("quick", quick(1))],
+        );
+        let child = project
+            .command(&["run", "p.yaml", "--server", &url, "--output", "json"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let _asked = silent.accept().unwrap();
+        let began = Instant::now();
+        send(&child, signal);
+        let output = child.wait_with_output().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(10));
+        assert_eq!(output.status.code(), Some(code));
+        let told = events(&String::from_utf8(output.stdout).unwrap());
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert_eq!(told[0]["event"], "run_finished");
+        assert_eq!(told[0]["status"], "cancelled");
+        assert_eq!(told[0]["exit_code"], code);
+    }
+}
+
+#[test]
+fn a_reader_that_does_not_read_cannot_keep_kiln_from_leaving() {
+    let server = Server::start();
+    let mut pipeline = "steps:\n".to_owned();
+    for n in 0..200 {
+        let set = format!("set: {{ \"1\": {{ color: {n} }} }}");
+        let _ = writeln!(pipeline, "  s{n}: {{ workflow: quick.json, {set} }}");
+    }
+    let project = project(&pipeline, &[("quick", quick(1))]);
+    let mut child = project
+        .command(&["run", "p.yaml", "--server", &server.url, "--output", "json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let outputs = project.path().join("outputs/p");
+    wait_for("results", || (files(&outputs).len() >= 200).then_some(()));
+    send(&child, "-INT");
+    std::thread::sleep(Duration::from_millis(300));
+    send(&child, "-INT");
+    let code = wait_for("the end", || child.try_wait().unwrap());
+    assert_eq!(code.code(), Some(130));
 }
 
 #[test]
@@ -504,6 +560,37 @@ fn a_full_disk_names_the_file_and_keeps_what_was_finished() {
         ["small/quick_00001_.png"],
         "no half of a file is left"
     );
+}
+
+#[test]
+fn a_disk_too_full_for_the_state_is_told() {
+    let server = Server::start();
+    for blocks in ["8", "64"] {
+        let project = project(
+            "steps:\n  one: { workflow: quick.json }\n",
+            &[("quick", quick(13))],
+        );
+        let program = project.command(&[]);
+        let mut limited = std::process::Command::new("sh");
+        limited
+            .args(["-c", "ulimit -f \"$0\"; exec \"$@\"", blocks])
+            .arg(program.get_program())
+            .args(["run", "p.yaml", "--server", &server.url])
+            .env("NO_COLOR", "1")
+            .current_dir(project.path());
+        let done = crate::support::finish(&mut limited).code(7);
+        assert!(
+            done.stderr
+                .contains("error[K0701]: could not write kiln's state in `.kiln/kiln.db`"),
+            "{}",
+            done.stderr
+        );
+        assert!(!done.stderr.contains("· \n"), "{}", done.stderr);
+        // With room again, the same project works.
+        project
+            .kiln(&["run", "p.yaml", "--server", &server.url])
+            .ok();
+    }
 }
 
 #[test]

@@ -140,6 +140,54 @@ async fn a_deaf_socket_does_not_lose_the_job() {
 }
 
 #[tokio::test]
+async fn a_follower_whose_messages_go_to_another_one_still_ends() {
+    let fake = Fake::new();
+    let connection = connect(&fake).await;
+    let id = submit(&connection).await.unwrap();
+    let first = follow(&connection, id);
+    pause(30).await;
+    let second = follow(&connection, id);
+    pause(30).await;
+    fake.record(&id.to_string(), &success());
+    for following in [first, second] {
+        let ended = tokio::time::timeout(Duration::from_secs(5), following).await;
+        assert!(matches!(
+            ended.unwrap().unwrap().0,
+            Outcome::Succeeded { .. }
+        ));
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_messages_does_not_pile_up_and_does_not_hide_the_end() {
+    let fake = Fake::new();
+    let connection = connect(&fake).await;
+    let id = submit(&connection).await.unwrap();
+    let text = id.to_string();
+    fake.start(&text);
+    for value in 0..20_000 {
+        // The server's own queue is short.
+        if value % 32 == 0 {
+            tokio::task::yield_now().await;
+            pause(1).await;
+        }
+        fake.say(
+            "progress",
+            &json!({"value": value, "max": 20_000, "prompt_id": text, "node": "2"}),
+        );
+    }
+    pause(50).await;
+    let waiting = connection.waiting(id);
+    assert!(waiting <= 4096, "{waiting}");
+    fake.record(&text, &success());
+    let ended = tokio::time::timeout(Duration::from_secs(5), follow(&connection, id)).await;
+    assert!(matches!(
+        ended.unwrap().unwrap().0,
+        Outcome::Succeeded { .. }
+    ));
+}
+
+#[tokio::test]
 async fn a_success_whose_record_holds_an_error_is_a_failure() {
     let fake = Fake::new();
     let connection = connect(&fake).await;
@@ -345,7 +393,12 @@ async fn answers_to_a_submission_are_told_apart() {
     };
     let invalid = r#"{"error":{"type":"prompt_no_outputs","message":"Prompt has no outputs","details":"","extra_info":{}},"node_errors":{}}"#;
     assert!(matches!(answer(400, invalid).await, SubmitError::Rejected(a) if a.error.is_some()));
-    for (status, text) in [(500, "500 Internal Server Error"), (502, "<html>")] {
+    let cut = r#"{"prompt_id": "ID", "numb"#;
+    for (status, text) in [
+        (500, "500 Internal Server Error"),
+        (502, "<html>"),
+        (200, cut),
+    ] {
         assert!(matches!(
             answer(status, text).await,
             SubmitError::Ambiguous(_)

@@ -129,6 +129,31 @@ async fn a_file_that_changed_in_between_is_fetched_anew() {
 }
 
 #[tokio::test]
+async fn a_download_whose_end_was_lost_is_fetched_anew() {
+    let asked = Arc::new(Mutex::new(0));
+    let counter = asked.clone();
+    let view = move |headers: HeaderMap| async move {
+        let mut asked = counter.lock().unwrap();
+        *asked += 1;
+        let tag = [(header::ETAG, "\"e1\"")];
+        if headers.contains_key(header::RANGE) {
+            return (StatusCode::RANGE_NOT_SATISFIABLE, tag).into_response();
+        }
+        match *asked {
+            // All bytes, in pieces, and no last piece.
+            1 => (tag, cut(&content())).into_response(),
+            _ => (tag, content()).into_response(),
+        }
+    };
+    let client = client(&serve(Router::new().route("/api/view", get(view))).await);
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("a.png");
+    client.download(&file(), &target, |_, _| {}).await.unwrap();
+    assert_eq!(std::fs::read(&target).unwrap(), content());
+    assert_eq!(*asked.lock().unwrap(), 3);
+}
+
+#[tokio::test]
 async fn a_download_that_only_breaks_is_given_up_and_leaves_nothing() {
     let view = || async { ([(header::CONTENT_LENGTH, "10")], cut(b"")).into_response() };
     let client = client(&serve(Router::new().route("/api/view", get(view))).await);
