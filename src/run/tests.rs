@@ -161,7 +161,10 @@ fn the_server_rejected_the_job() {
 
 #[test]
 fn the_server_lost_the_job_too_often() {
-    insta::assert_snapshot!(read(|about, _, server| vec![about.lost(server, 3)]));
+    insta::assert_snapshot!(read(|about, _, server| vec![
+        about.lost_once(server),
+        about.lost(server, 3)
+    ]));
 }
 
 #[test]
