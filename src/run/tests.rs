@@ -88,7 +88,7 @@ fn read(happened: impl FnOnce(About<'_>, &Rendered, &ServerName) -> Vec<Diagnost
     let (rendered, _) = plan::preview(&plan, TaskIx(0), None);
     let server = ServerName::from("workstation");
     let items = happened(About::of(&plan, TaskIx(0)), &rendered, &server);
-    render_human(&Report { items }, &plan.sources, false)
+    render_human(&Report { items }, &plan.sources)
 }
 
 fn failed(happened: impl FnOnce(About<'_>, &Rendered, &ServerName) -> Failure) -> String {
