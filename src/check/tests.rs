@@ -64,7 +64,7 @@ fn raw(nodes: &Value) -> String {
     report.extend(verdict_diagnostics(
         &verdict, &graph, &catalog, &origin_of, &sources,
     ));
-    render_human(&report, &sources, false)
+    render_human(&report, &sources)
 }
 
 fn empty(inputs: &Value) -> Value {

@@ -98,7 +98,7 @@ pub(super) struct RunArgs {
     pub(super) plan: PlanFlags,
 
     /// Format of stdout: result paths, or one event per line
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub(super) output: TextOrJson,
 }
 
@@ -135,7 +135,7 @@ pub(super) struct CheckArgs {
     pub(super) deny: Option<Deny>,
 
     /// Format: text on stderr, or one JSON object per file on stdout
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub(super) output: TextOrJson,
 }
 
@@ -155,7 +155,7 @@ pub(super) struct PlanArgs {
     pub(super) plan: PlanFlags,
 
     /// Format of stdout
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub(super) output: TextOrJson,
 }
 

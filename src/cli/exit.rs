@@ -1,6 +1,6 @@
 //! Exit codes, and how the end of a command is told.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
@@ -56,7 +56,17 @@ impl From<Exit> for ExitCode {
 /// Prints diagnostics for people on stderr.
 pub(super) fn tell(report: &Report, sources: &SourceMap) {
     // Nobody is left to tell when stderr is closed.
-    let _ = write_report(&mut anstream::stderr().lock(), report, sources);
+    let columns = columns().map(|ask| ask());
+    let _ = write_report(&mut anstream::stderr().lock(), report, sources, columns);
+}
+
+/// Asks how wide the terminal behind stderr is at the moment; `None` when it is no terminal.
+pub(super) fn columns() -> Option<fn() -> usize> {
+    fn ask() -> usize {
+        terminal_size::terminal_size_of(std::io::stderr())
+            .map_or(80, |(width, _)| usize::from(width.0))
+    }
+    std::io::stderr().is_terminal().then_some(ask)
 }
 
 /// Prints one plain error line for people.

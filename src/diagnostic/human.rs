@@ -8,14 +8,24 @@ use annotate_snippets::{
 
 use super::{Diagnostic, Label, Report, Severity, SourceMap, Span};
 
-/// All diagnostics of a report as text, one blank line apart; `colour` adds ANSI styles.
-pub fn render_human(report: &Report, sources: &SourceMap, colour: bool) -> String {
-    let renderer = if colour {
-        Renderer::styled()
-    } else {
-        Renderer::plain()
-    }
-    .decor_style(DecorStyle::Ascii);
+/// The user's lines are cut around the carets so that they take no more columns than these, unless a terminal says otherwise.
+const COLUMNS: usize = 140;
+/// A terminal narrower than this gets lines that wrap, since nothing would be left of them.
+const LEAST_COLUMNS: usize = 30;
+
+/// All diagnostics of a report as plain text, one blank line apart.
+pub fn render_human(report: &Report, sources: &SourceMap) -> String {
+    render(report, sources, Renderer::plain())
+}
+
+/// All diagnostics of a report with ANSI styles, for a terminal of so many columns, if it is one.
+pub fn render_styled(report: &Report, sources: &SourceMap, columns: Option<usize>) -> String {
+    let columns = columns.unwrap_or(COLUMNS).max(LEAST_COLUMNS);
+    render(report, sources, Renderer::styled().term_width(columns))
+}
+
+fn render(report: &Report, sources: &SourceMap, renderer: Renderer) -> String {
+    let renderer = renderer.decor_style(DecorStyle::Ascii);
     let mut out = String::new();
     for diagnostic in &report.items {
         if !out.is_empty() {

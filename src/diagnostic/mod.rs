@@ -11,7 +11,7 @@ mod source;
 mod suggest;
 
 pub use codes::Code;
-pub use human::render_human;
+pub use human::{render_human, render_styled};
 pub use json::{JsonDiagnostic, to_json};
 pub use source::{FileId, LineColumn, Origin, SourceFile, SourceMap, Span};
 pub use suggest::{did_you_mean, list_of};

@@ -1,6 +1,6 @@
 //! From files and flags to a sealed plan. Every error is reported; a plan comes only when there is none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,24 +68,7 @@ pub fn build(
         },
         report,
     );
-    let step_names: BTreeSet<String> = materials
-        .pipeline
-        .steps
-        .keys()
-        .map(|id| id.0.clone())
-        .chain(materials.pipeline.broken_steps.iter().cloned())
-        .collect();
-    let outputs = materials
-        .pipeline
-        .steps
-        .values()
-        .map(|step| {
-            (
-                step.id.value.clone(),
-                step.outputs.keys().cloned().collect(),
-            )
-        })
-        .collect();
+    let (step_names, outputs) = names(materials.pipeline);
     let mut evaluator = Evaluator {
         engine: &engine,
         names: Names {
@@ -96,7 +79,7 @@ pub fn build(
         },
         scope: plan_scope(materials, &params),
         report,
-        used: std::collections::BTreeMap::new(),
+        used: BTreeMap::new(),
     };
     let output_dir = output_dir(materials, &mut evaluator, sources);
     let (steps, chosen) = plan_steps(materials, &mut evaluator, sources);
@@ -129,6 +112,18 @@ pub fn build(
         steps,
         tasks,
     })
+}
+
+/// All declared steps, and the names that usable ones give to their outputs.
+fn names(pipeline: &Pipeline) -> (BTreeSet<String>, BTreeMap<String, Vec<String>>) {
+    let outputs: BTreeMap<String, Vec<String>> = pipeline
+        .steps
+        .iter()
+        .map(|(id, step)| (id.0.clone(), step.outputs.keys().cloned().collect()))
+        .collect();
+    let broken = pipeline.broken_steps.iter();
+    let steps = outputs.keys().chain(broken).cloned().collect();
+    (steps, outputs)
 }
 
 fn plan_scope(materials: &Materials<'_>, params: &Params) -> Scope {

@@ -5,9 +5,9 @@ use std::io::Write;
 use anstyle::{AnsiColor, Style};
 
 use super::text::plural;
-use crate::diagnostic::{Report, SourceMap, render_human};
+use crate::diagnostic::{Report, SourceMap, render_styled};
 
-/// Writes a report with styles (a stream that wants none strips them), and a last line that counts and points to `kiln explain`.
+/// Writes a report with styles (a stream that wants none strips them), cut to the columns of a terminal if it is one, and a last line that counts and points to `kiln explain`.
 ///
 /// # Errors
 /// When the stream cannot be written.
@@ -15,11 +15,12 @@ pub fn write_report(
     out: &mut dyn Write,
     report: &Report,
     sources: &SourceMap,
+    columns: Option<usize>,
 ) -> std::io::Result<()> {
     if report.items.is_empty() {
         return Ok(());
     }
-    writeln!(out, "{}", render_human(report, sources, true))?;
+    writeln!(out, "{}", render_styled(report, sources, columns))?;
     let (errors, warnings) = report.counts();
     let mut parts = Vec::new();
     if errors > 0 {

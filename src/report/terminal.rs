@@ -29,8 +29,10 @@ const BOLD: Style = Style::new().bold();
 /// What the streams are.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Terminal {
-    /// `notes` is a terminal of this many columns: a live line may be drawn.
-    pub live: Option<usize>,
+    /// Asks how many columns `notes` has at the moment; `None` when it is no terminal.
+    pub columns: Option<fn() -> usize>,
+    /// A live line may be drawn.
+    pub live: bool,
     /// `results` is the same terminal: paths are shown for people.
     pub shared: bool,
 }
@@ -292,7 +294,8 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
         if !self.view.tasks.is_empty() && !report.items.is_empty() {
             writeln!(self.notes)?;
         }
-        write_report(&mut self.notes, report, sources)?;
+        let columns = self.terminal.columns.map(|ask| ask());
+        write_report(&mut self.notes, report, sources, columns)?;
         self.notes.flush()
     }
 
@@ -300,9 +303,9 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
         if self.view.active().next().is_none() || self.view.ended.is_some() {
             return Ok(());
         }
-        if let Some(width) = self.terminal.live {
+        if let (true, Some(columns)) = (self.terminal.live, self.terminal.columns) {
             self.spinner += 1;
-            let line = self.live_line(width);
+            let line = self.live_line(columns());
             write!(self.notes, "\r\x1b[2K{line}")?;
             self.live_drawn = true;
             return self.notes.flush();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 /// A duration as people say it: `0.4s`, `12s`, `3m 05s`, `1h 02m`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -22,12 +24,20 @@ pub fn plural(count: usize, word: &str) -> String {
     }
 }
 
-/// Cuts a text to at most `width` columns (counting a character as one), ending in `…` when something was cut.
+/// Cuts a text to at most `width` columns of a terminal, ending in `…` when something was cut.
 pub(super) fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+    if text.width() <= width {
         return text.to_owned();
     }
-    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    let mut left = width.saturating_sub(1);
+    let mut short = String::new();
+    for c in text.chars() {
+        match left.checked_sub(c.width().unwrap_or(0)) {
+            Some(rest) => left = rest,
+            None => break,
+        }
+        short.push(c);
+    }
     short.push('…');
     short
 }
@@ -67,5 +77,7 @@ mod tests {
     fn long_text_is_cut_to_the_width() {
         assert_eq!(cut("abcdef", 6), "abcdef");
         assert_eq!(cut("abcdefg", 6), "abcde…");
+        assert_eq!(cut("光と影の絵", 6), "光と…");
+        assert_eq!(cut("光と影", 6), "光と影");
     }
 }

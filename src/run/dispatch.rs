@@ -393,6 +393,13 @@ impl Dispatcher {
                     attempt: ticket.attempt,
                 });
             }
+            Fact::Retried {
+                task, fresh: false, ..
+            } => {
+                let about = About::of(&plan, *task);
+                let lost = about.lost_once(&about.step.server);
+                self.shared.teller.warn(about.task, lost);
+            }
             Fact::Settled { task, settlement } => match settlement {
                 Settlement::Skipped { .. } => self.tell_finished(*task, TaskStatus::Skipped, None),
                 Settlement::Cancelled => self.tell_finished(*task, TaskStatus::Cancelled, None),

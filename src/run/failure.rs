@@ -234,6 +234,13 @@ impl<'a> About<'a> {
             .help("does the server restart by itself, or does something clear its queue? its log tells")
     }
 
+    /// The server does not know the job, and it is submitted once more.
+    pub(super) fn lost_once(self, server: &ServerName) -> Diagnostic {
+        let message = format!("server `{server}` does not know the job; it is sent again");
+        self.complain(Diagnostic::warning(&codes::JOB_LOST, message))
+            .help("the server was restarted, its queue was cleared, or the job never arrived; to stop it, stop kiln")
+    }
+
     /// Another result has the name that this one wanted.
     pub(super) fn renamed(self, wanted: &str, renamed: &str) -> Diagnostic {
         let message = format!("`{wanted}` is taken by another result, so this one is `{renamed}`");

@@ -88,7 +88,7 @@ fn read(happened: impl FnOnce(About<'_>, &Rendered, &ServerName) -> Vec<Diagnost
     let (rendered, _) = plan::preview(&plan, TaskIx(0), None);
     let server = ServerName::from("workstation");
     let items = happened(About::of(&plan, TaskIx(0)), &rendered, &server);
-    render_human(&Report { items }, &plan.sources, false)
+    render_human(&Report { items }, &plan.sources)
 }
 
 fn failed(happened: impl FnOnce(About<'_>, &Rendered, &ServerName) -> Failure) -> String {
@@ -161,7 +161,10 @@ fn the_server_rejected_the_job() {
 
 #[test]
 fn the_server_lost_the_job_too_often() {
-    insta::assert_snapshot!(read(|about, _, server| vec![about.lost(server, 3)]));
+    insta::assert_snapshot!(read(|about, _, server| vec![
+        about.lost_once(server),
+        about.lost(server, 3)
+    ]));
 }
 
 #[test]

@@ -61,69 +61,40 @@ pub struct Loaded {
 /// Reads the file, its project and the flags, and plans.
 pub fn load(request: &Request) -> Loaded {
     let inputs = Arc::new(Inputs::default());
-    let mut sources = SourceMap::default();
-    let mut report = Report::default();
-    let current_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-    let stdin = request.file.as_os_str() == "-";
-    let path = current_dir.join(&request.file);
-    let folder = if stdin {
-        current_dir.clone()
-    } else {
-        path.parent().unwrap_or(&current_dir).to_path_buf()
+    let mut loaded = Loaded {
+        plan: None,
+        target: Target::Pipeline,
+        sources: SourceMap::default(),
+        report: Report::default(),
     };
-
-    let text = match read(&path, stdin, &inputs) {
-        Ok(text) => text,
+    let current_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+    let path = current_dir.join(&request.file);
+    let stdin = request.file.as_os_str() == "-";
+    let folder = match path.parent() {
+        Some(parent) if !stdin => parent.to_path_buf(),
+        _ => current_dir.clone(),
+    };
+    let pipeline = match read(&path, stdin, &inputs) {
+        Ok(text) => target(&path, stdin, &text, &mut loaded),
         Err(diagnostic) => {
-            report.push(*diagnostic);
-            return Loaded {
-                plan: None,
-                target: Target::Pipeline,
-                sources,
-                report,
-            };
+            loaded.report.push(*diagnostic);
+            return loaded;
         }
     };
-    let file = if stdin {
-        sources.add_text("<stdin>", &text)
-    } else {
-        sources.add_file(&path, &text)
-    };
-    if path.file_name().is_some_and(|name| name == PROJECT_FILE) {
-        let message = format!("`{PROJECT_FILE}` is the project file, and no pipeline");
-        let help = "give a pipeline: the project file around it is read, and checked, with it";
-        report.push(Diagnostic::error(&codes::BAD_ARGUMENT, message).help(help));
-        return Loaded {
-            plan: None,
-            target: Target::Pipeline,
-            sources,
-            report,
-        };
-    }
-    let (target, pipeline) = if is_workflow(&path, &text) {
-        (Target::Workflow(file), Some(bare(file, &path, stdin)))
-    } else {
-        let pipeline = if stdin {
-            spec::pipeline_from_text(
-                &folder.join("stdin.yaml"),
-                "<stdin>",
-                &text,
-                &mut sources,
-                &mut report,
-            )
-        } else {
-            spec::load_pipeline(&path, &inputs, &mut sources, &mut report)
-        };
-        (Target::Pipeline, pipeline)
-    };
-    let (project_dir, project) = project(&folder, &inputs, &mut sources, &mut report);
-    let settings = settings(request, &current_dir, &inputs, &mut sources, &mut report);
+    let Loaded {
+        target,
+        sources,
+        report,
+        ..
+    } = &mut loaded;
+    let (project_dir, project) = project(&folder, &inputs, sources, report);
+    let settings = settings(request, &current_dir, &inputs, sources, report);
     let plan = pipeline.and_then(|pipeline| {
         let materials = plan::Materials {
             pipeline: &pipeline,
             pipeline_dir: &folder,
             bare: match target {
-                Target::Workflow(file) => Some(file),
+                Target::Workflow(file) => Some(*file),
                 Target::Pipeline => None,
             },
             project: project.as_ref(),
@@ -131,15 +102,36 @@ pub fn load(request: &Request) -> Loaded {
             settings: &settings,
             inputs: &inputs,
         };
-        plan::build(&materials, &mut sources, &mut report)
+        plan::build(&materials, sources, report)
     });
-    let plan = plan.filter(|_| !report.has_errors());
-    Loaded {
-        plan,
-        target,
-        sources,
-        report,
+    loaded.plan = plan.filter(|_| !loaded.report.has_errors());
+    loaded
+}
+
+/// What a file turns out to be: a pipeline as written, or one made around a bare workflow.
+fn target(path: &Path, stdin: bool, text: &str, loaded: &mut Loaded) -> Option<Pipeline> {
+    let file = if stdin {
+        loaded.sources.add_text("<stdin>", text)
+    } else {
+        loaded.sources.add_file(path, text)
+    };
+    if path.file_name().is_some_and(|name| name == PROJECT_FILE) {
+        let message = format!("`{PROJECT_FILE}` is the project file, and no pipeline");
+        let help = "give a pipeline: the project file around it is read, and checked, with it";
+        let diagnostic = Diagnostic::error(&codes::BAD_ARGUMENT, message).help(help);
+        loaded.report.push(diagnostic);
+        return None;
     }
+    if is_workflow(path, text) {
+        loaded.target = Target::Workflow(file);
+        return Some(bare(file, path, stdin));
+    }
+    let path = if stdin {
+        path.with_file_name("stdin.yaml")
+    } else {
+        path.to_path_buf()
+    };
+    spec::pipeline_from_text(file, &path, &loaded.sources, &mut loaded.report)
 }
 
 fn read(path: &Path, stdin: bool, inputs: &Inputs) -> Result<String, Box<Diagnostic>> {

@@ -15,39 +15,31 @@ pub fn load_project(
     report: &mut Report,
 ) -> Option<Project> {
     let found = report.items.len();
-    let (file, root) = load(path, inputs, sources, report)?;
+    let text = match inputs.read_text(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let diagnostic = Diagnostic::error(&codes::FILE_NOT_READABLE, error.to_string());
+            report.push(diagnostic);
+            return None;
+        }
+    };
+    let file = sources.add_file(path, &text);
+    let root = yaml::read(file, sources, report)?;
     let reader = report.items.len();
     let project = project::read(file, &root, &mut Reading { sources, report });
     settle(report, found, reader);
     project
 }
 
-/// Reads a pipeline. Everything wrong with it goes to `report`; a pipeline is given whenever the file is a map at all, so that
-/// planning can find what else is wrong.
-pub fn load_pipeline(
-    path: &Path,
-    inputs: &Inputs,
-    sources: &mut SourceMap,
-    report: &mut Report,
-) -> Option<Pipeline> {
-    let found = report.items.len();
-    let (file, root) = load(path, inputs, sources, report)?;
-    let reader = report.items.len();
-    let pipeline = pipeline::read(file, path, &root, &mut Reading { sources, report });
-    settle(report, found, reader);
-    pipeline
-}
-
-/// Reads a pipeline from text that is no file, such as stdin; `path` says where its relative paths begin and what it is called.
+/// Reads a pipeline from the text of `file`; `path` says what it is called. Everything wrong with it goes to `report`; a pipeline is
+/// given whenever the file is a map at all, so that planning can find what else is wrong.
 pub fn pipeline_from_text(
+    file: FileId,
     path: &Path,
-    name: &str,
-    text: &str,
-    sources: &mut SourceMap,
+    sources: &SourceMap,
     report: &mut Report,
 ) -> Option<Pipeline> {
     let found = report.items.len();
-    let file = sources.add_text(name, text);
     let root = yaml::read(file, sources, report)?;
     let reader = report.items.len();
     let pipeline = pipeline::read(file, path, &root, &mut Reading { sources, report });
@@ -67,27 +59,6 @@ pub fn values_from_text(
     }
     let mut reading = Reading { sources, report };
     reading.map(&root, "a file of params").map(<[_]>::to_vec)
-}
-
-fn load(
-    path: &Path,
-    inputs: &Inputs,
-    sources: &mut SourceMap,
-    report: &mut Report,
-) -> Option<(FileId, Node)> {
-    match inputs.read_text(path) {
-        Ok(text) => {
-            let file = sources.add_file(path, &text);
-            yaml::read(file, sources, report).map(|root| (file, root))
-        }
-        Err(error) => {
-            report.push(Diagnostic::error(
-                &codes::FILE_NOT_READABLE,
-                error.to_string(),
-            ));
-            None
-        }
-    }
 }
 
 /// A file's mistakes from its top to its bottom. A value that the YAML reader refused (up to `reader`) has had its complaint: that

@@ -24,7 +24,7 @@ mod within_tests;
 mod yaml;
 mod yaml_error;
 
-pub use load::{load_pipeline, load_project, pipeline_from_text, values_from_text};
+pub use load::{load_project, pipeline_from_text, values_from_text};
 pub use node::{Node, NodeKind, Spanned};
 pub use param::{Param, ParamKind, bad_param, missing_param};
 pub use pipeline::Pipeline;

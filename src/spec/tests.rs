@@ -12,13 +12,14 @@ fn load(text: &str) -> (Option<Pipeline>, SourceMap, Report) {
     let mut sources = SourceMap::default();
     let mut report = Report::default();
     let path = Path::new("/p/demo.yaml");
-    let pipeline = pipeline_from_text(path, "demo.yaml", text, &mut sources, &mut report);
+    let file = sources.add_text("demo.yaml", text);
+    let pipeline = pipeline_from_text(file, path, &sources, &mut report);
     (pipeline, sources, report)
 }
 
 fn complaints(text: &str) -> String {
     let (_, sources, report) = load(text);
-    render_human(&report, &sources, false)
+    render_human(&report, &sources)
 }
 
 fn good(text: &str) -> Pipeline {
@@ -26,7 +27,7 @@ fn good(text: &str) -> Pipeline {
     assert!(
         report.items.is_empty(),
         "{}",
-        render_human(&report, &sources, false)
+        render_human(&report, &sources)
     );
     pipeline.unwrap()
 }
@@ -42,7 +43,7 @@ fn project(text: &str) -> (Option<Project>, String) {
     if let Some(project) = &project {
         sources.rename(project.file, "kiln.yaml");
     }
-    (project, render_human(&report, &sources, false))
+    (project, render_human(&report, &sources))
 }
 
 const STEP: &str = "steps:\n  a:\n    workflow: a.json\n";
@@ -352,7 +353,7 @@ fn template_complaint(yaml: &str) -> String {
         .expect_err(yaml);
     let mut report = Report::default();
     report.push(template_diagnostic(&error, &node, &sources));
-    render_human(&report, &sources, false)
+    render_human(&report, &sources)
 }
 
 #[test]
@@ -432,7 +433,7 @@ fn params_without_a_value_are_asked_for() {
     let (pipeline, sources, _) = load(&format!("params:\n  subject: {{ type: string }}\n{STEP}"));
     let mut report = Report::default();
     report.push(missing_param(&pipeline.unwrap().params["subject"]));
-    insta::assert_snapshot!("missing_param", render_human(&report, &sources, false));
+    insta::assert_snapshot!("missing_param", render_human(&report, &sources));
 }
 
 #[test]
@@ -466,10 +467,8 @@ fn the_examples_of_the_pages_do_what_the_pages_say() {
 #[test]
 fn the_example_pipeline_in_the_repository_is_right() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart.yaml");
-    let mut sources = SourceMap::default();
-    let mut report = Report::default();
-    let inputs = crate::base::Inputs::default();
-    let pipeline = load_pipeline(&path, &inputs, &mut sources, &mut report).unwrap();
+    let (pipeline, _, report) = load(&std::fs::read_to_string(path).unwrap());
+    let pipeline = pipeline.unwrap();
     assert!(report.items.is_empty(), "{report:?}");
     assert!(pipeline.steps.len() >= 3);
 }
@@ -496,6 +495,6 @@ proptest::proptest! {
             assert!(span.end <= text.len() && text.get(span.start..span.end).is_some(), "{text:?}: {diagnostic:?}");
         }
         assert!(pipeline.is_some() || !report.items.is_empty());
-        render_human(&report, &sources, false);
+        render_human(&report, &sources);
     }
 }

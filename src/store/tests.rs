@@ -243,5 +243,5 @@ fn what_people_read_about_unusable_state() {
         items: all.iter().map(StoreError::diagnostic).collect(),
     };
     let sources = crate::diagnostic::SourceMap::default();
-    insta::assert_snapshot!(crate::diagnostic::render_human(&report, &sources, false));
+    insta::assert_snapshot!(crate::diagnostic::render_human(&report, &sources));
 }

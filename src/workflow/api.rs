@@ -407,7 +407,7 @@ mod tests {
         let file = sources.add_text("w.json", text);
         let mut report = Report::default();
         read(file, &sources, &mut report);
-        render_human(&report, &sources, false)
+        render_human(&report, &sources)
     }
 
     #[test]

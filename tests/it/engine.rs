@@ -405,6 +405,8 @@ fn a_job_that_the_server_lost_is_submitted_again_under_another_id() {
         .unwrap()
         .to_owned();
     assert_ne!(first, second);
+    let told = run.events.iter().find(|e| e["event"] == "task_warning");
+    assert_eq!(told.unwrap()["diagnostic"]["code"], "K0503");
     assert_eq!(run.end(), 0);
     assert_eq!(server.status(&first), None);
     assert_eq!(server.status(&second).as_deref(), Some("success"));
