@@ -38,7 +38,7 @@ pub struct Materials<'a> {
     pub inputs: &'a Arc<Inputs>,
 }
 
-/// Builds the plan; `None` when `report` holds errors.
+/// Builds the plan. While `report` holds errors it has only the steps that are sound, which is enough to look for more of them.
 pub fn build(
     materials: &Materials<'_>,
     sources: &mut SourceMap,
@@ -91,9 +91,6 @@ pub fn build(
             Vec::new()
         }
     };
-    if report.has_errors() {
-        return None;
-    }
     let written = materials.pipeline.max_parallel.as_ref().map(|m| m.value);
     Some(Plan {
         format: PIPELINE_FORMAT,

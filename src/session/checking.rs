@@ -80,6 +80,11 @@ pub(super) fn check_plan(plan: &Plan, catalogs: &dyn Catalogs) -> Report {
     report
 }
 
+/// What else is wrong in a pipeline that has errors: its sound steps, against the catalogs that are at hand without a connection.
+pub(super) fn check_sound(sound: &Plan) -> Vec<Diagnostic> {
+    check_plan(sound, &prepare::at_hand(sound)).items
+}
+
 /// Entries of `outputs` whose node saves and shows nothing: the server would pass over it without a word.
 fn idle_outputs(step: &StepPlan, graph: &Graph, catalog: &Catalog) -> Vec<Diagnostic> {
     let mut found = Vec::new();
@@ -154,6 +159,7 @@ impl Checker {
     pub fn check(&self, request: &Request) -> FileReport {
         let Loaded {
             plan,
+            sound,
             target,
             mut sources,
             mut report,
@@ -162,6 +168,14 @@ impl Checker {
             return check_workflow(file, catalog, sources);
         }
         let Some(plan) = plan else {
+            if let Some(sound) = sound {
+                match &self.offline {
+                    Some(catalog) => {
+                        report.extend(check_plan(&sound, &Same(Arc::clone(catalog))).items)
+                    }
+                    None => report.extend(check_sound(&sound)),
+                }
+            }
             return FileReport {
                 accepted: Some(false),
                 runs: Vec::new(),

@@ -50,6 +50,8 @@ pub enum Target {
 pub struct Loaded {
     /// The plan, when there is no error.
     pub plan: Option<Plan>,
+    /// When there are errors: a plan of the steps that are sound, to be checked but never run.
+    pub sound: Option<Plan>,
     /// What the file is.
     pub target: Target,
     /// All texts that diagnostics point into.
@@ -63,6 +65,7 @@ pub fn load(request: &Request) -> Loaded {
     let inputs = Arc::new(Inputs::default());
     let mut loaded = Loaded {
         plan: None,
+        sound: None,
         target: Target::Pipeline,
         sources: SourceMap::default(),
         report: Report::default(),
@@ -104,7 +107,11 @@ pub fn load(request: &Request) -> Loaded {
         };
         plan::build(&materials, sources, report)
     });
-    loaded.plan = plan.filter(|_| !loaded.report.has_errors());
+    if loaded.report.has_errors() {
+        loaded.sound = plan;
+    } else {
+        loaded.plan = plan;
+    }
     loaded
 }
 

@@ -73,18 +73,23 @@ pub(super) async fn catalogs_of(plan: &Plan, servers: &Servers) -> (Fetched, Vec
     (fetched, complaints)
 }
 
+/// The catalogs that are known without a connection: those of embedded servers.
+pub(super) fn at_hand(plan: &Plan) -> Fetched {
+    let embedded = plan
+        .servers
+        .iter()
+        .filter(|(_, server)| server.kind == plan::ServerKind::Embedded)
+        .map(|(name, _)| (name.clone(), Arc::new(crate::embedded::catalog())));
+    Fetched(embedded.collect())
+}
+
 /// Catalogs for a check: the embedded server need not be started for it, others are asked.
 pub(super) async fn catalogs(plan: &Plan) -> (Fetched, Vec<Diagnostic>) {
-    let mut fetched = Fetched::default();
+    let mut fetched = at_hand(plan);
     let mut remote = plan.clone();
-    for (name, server) in &plan.servers {
-        if server.kind == plan::ServerKind::Embedded {
-            fetched
-                .0
-                .insert(name.clone(), Arc::new(crate::embedded::catalog()));
-            remote.servers.shift_remove(name);
-        }
-    }
+    remote
+        .servers
+        .retain(|name, _| !fetched.0.contains_key(name));
     if remote.servers.is_empty() {
         return (fetched, Vec::new());
     }

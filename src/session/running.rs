@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::checking::check_plan;
+use super::checking::{check_plan, check_sound};
 use super::load::{Loaded, Request, load};
 use super::prepare;
 use super::signals::Signals;
@@ -33,8 +33,9 @@ pub struct Broken(String);
 pub fn run(request: &Request, reporter: Box<dyn Reporter>) -> Result<u8, Broken> {
     let Loaded {
         plan,
+        sound,
         sources,
-        report,
+        mut report,
         ..
     } = load(request);
     let run = RunId::new(&jiff::Zoned::now());
@@ -45,6 +46,7 @@ pub fn run(request: &Request, reporter: Box<dyn Reporter>) -> Result<u8, Broken>
         deaf: false,
     };
     let Some(plan) = plan else {
+        report.extend(sound.iter().flat_map(check_sound));
         return Ok(told.refuse(&report, &sources));
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

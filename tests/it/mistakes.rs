@@ -348,3 +348,13 @@ fn keys_of_later_versions_are_unknown() {
         3
     ));
 }
+
+#[test]
+fn mistakes_of_all_kinds_are_told_at_once() {
+    let project = project();
+    project.file(
+        "pipeline.yaml",
+        "steps:\n  a:\n    workflow: soft.json\n    set: { Foto: { image: x.png } }\n  b:\n    workflow: soft.json\n    set: { Soft Focus: { sigma: 999 }, Photo: { image: \"{{ steps.c.image }}\" } }\n  c:\n    workflow: soft.json\n    nedes: [a]\n",
+    );
+    insta::assert_snapshot!(said(&project, &["run", "pipeline.yaml"], 3));
+}
