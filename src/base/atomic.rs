@@ -119,7 +119,8 @@ impl AtomicFile {
         self.len() == 0
     }
 
-    /// Makes the content durable and gives the file its name, replacing what stood there.
+    /// Makes the content durable and gives the file its name, replacing what stood there. That the name is there after a power cut too
+    /// takes a [`sync_folder`]; whoever writes many files does that once, and until then takes nothing for granted that it cannot verify.
     ///
     /// # Errors
     /// When syncing or renaming fails; the old file, if any, is then untouched.
@@ -132,7 +133,6 @@ impl AtomicFile {
         let wrap = |source| WriteError::new(&target, source);
         file.as_file().sync_all().map_err(wrap)?;
         file.persist(&target).map_err(|e| wrap(e.error))?;
-        sync_folder(&target);
         let (hash, size) = hasher.finish();
         Ok(Finished {
             path: target,
@@ -152,11 +152,9 @@ impl AtomicFile {
     }
 }
 
-/// A rename is durable once its folder is. Not every file system can sync a folder, and none needs it to be consistent.
-fn sync_folder(target: &Path) {
-    if let Some(folder) = target.parent()
-        && let Ok(folder) = File::open(folder)
-    {
+/// Makes the names in a folder durable. Not every file system can sync a folder, and none needs it to be consistent.
+pub fn sync_folder(folder: &Path) {
+    if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }
 }

@@ -9,7 +9,7 @@ mod ids;
 mod inputs;
 mod path;
 
-pub use atomic::{AtomicFile, Finished, WriteError};
+pub use atomic::{AtomicFile, Finished, WriteError, sync_folder};
 pub use hash::{ContentHash, Hasher};
 pub use ids::{NodeId, RunId, ServerName, StepId, TaskName, valid_id};
 pub use inputs::{Input, Inputs, ReadError};

@@ -161,7 +161,7 @@ fn edits(
             continue;
         };
         match entry {
-            SetEntry::Remove => removed.push(id),
+            SetEntry::Remove => removed.push((id, key.span)),
             SetEntry::Inputs(inputs) => {
                 for (name, value) in inputs {
                     let again = edits.iter().find(|e| e.node == id && e.input == name.value);
@@ -191,8 +191,16 @@ fn edits(
             edits.push(edit);
         }
     }
-    remove(graph, &removed);
-    edits.retain(|edit| !removed.contains(&edit.node));
+    edits.retain(|edit| removed.iter().all(|(id, _)| *id != edit.node));
+    for cut in remove(graph, &removed) {
+        // An input that `set` fills again needs no other reason.
+        if edits
+            .iter()
+            .all(|edit| !(edit.node == cut.node && edit.input == cut.input))
+        {
+            edits.push(cut);
+        }
+    }
     edits
 }
 
@@ -351,15 +359,31 @@ fn flag_edit(
     })
 }
 
-/// Takes nodes out, and the links that led to them.
-fn remove(graph: &mut Graph, removed: &[NodeId]) {
-    graph.nodes.retain(|id, _| !removed.contains(id));
-    for node in graph.nodes.values_mut() {
-        node.inputs.retain(|_, value| {
-            workflow::is_link(value)
-                .is_none_or(|(from, _)| removed.iter().all(|id| id.as_str() != from))
+/// Takes nodes out, and the links that led to them: each is an edit of its own, so that a complaint about the input it leaves empty
+/// leads to the line that took the node out.
+fn remove(graph: &mut Graph, removed: &[(NodeId, Span)]) -> Vec<Edit> {
+    let mut cut = Vec::new();
+    graph
+        .nodes
+        .retain(|id, _| removed.iter().all(|(gone, _)| gone != id));
+    for (id, node) in &mut graph.nodes {
+        node.inputs.retain(|input, value| {
+            let from = workflow::is_link(value).map(|(from, _)| from);
+            let Some((_, span)) = removed.iter().find(|(gone, _)| from == Some(gone.as_str()))
+            else {
+                return true;
+            };
+            cut.push(Edit {
+                node: id.clone(),
+                input: input.clone(),
+                value: EditValue::Ready(Datum::Null),
+                origin: Origin::Written(*span),
+                key: Some(*span),
+            });
+            false
         });
     }
+    cut
 }
 
 /// The nodes that `outputs` names, and where it does.

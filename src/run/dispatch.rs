@@ -441,6 +441,9 @@ impl Dispatcher {
         self.drain(LEAVE_DEADLINE).await;
         let exit_code = self.exit_code(status);
         let folder = self.close_folder().await;
+        let shared = Arc::clone(&self.shared);
+        // Whatever the journal calls finished must still be there after a power cut.
+        let _ = tokio::task::spawn_blocking(move || shared.folder.sync()).await;
         if let Err(error) = self.log.finish(now(), status, exit_code).await {
             return Err(self.break_off(error.into()).await);
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::base::{RunId, StepId, UnsafePath, WriteError, safe_join, safe_name};
+use crate::base::{RunId, StepId, UnsafePath, WriteError, safe_join, safe_name, sync_folder};
 use crate::plan::{Plan, TaskIx};
 
 /// The folder that holds the runs of the plan's pipeline.
@@ -83,6 +83,19 @@ impl Folder {
             name = numbered(wanted, next);
             next += 1;
         }
+    }
+
+    /// Makes the names of all results durable: once for the run, since each file's content was synced before its task ended, and a task
+    /// whose file lost its name in a power cut is found out by its hash.
+    pub(super) fn sync(&self) {
+        let folders = walkdir::WalkDir::new(&self.root).contents_first(true);
+        for entry in folders.into_iter().filter_map(Result::ok) {
+            if entry.file_type().is_dir() {
+                sync_folder(entry.path());
+            }
+        }
+        sync_folder(&self.set);
+        self.set.parent().into_iter().for_each(sync_folder);
     }
 
     /// Ends the run: an empty folder goes, one with results becomes `latest`.

@@ -358,3 +358,13 @@ fn mistakes_of_all_kinds_are_told_at_once() {
     );
     insta::assert_snapshot!(said(&project, &["run", "pipeline.yaml"], 3));
 }
+
+#[test]
+fn a_removed_node_that_another_one_needs() {
+    insta::assert_snapshot!(says(
+        &project(),
+        "      Photo:",
+        "      Soft Focus: null\n      Photo:",
+        3
+    ));
+}
