@@ -20,7 +20,7 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
 
 fn reporter(output: TextOrJson) -> Box<dyn Reporter> {
     match output {
-        TextOrJson::Json => Box::new(JsonReporter::new(std::io::stdout())),
+        TextOrJson::Json => Box::new(JsonReporter::new(anstream::stderr(), std::io::stdout())),
         TextOrJson::Text => {
             let columns = columns();
             let terminal = Terminal {

@@ -31,10 +31,30 @@ fn render(report: &Report, sources: &SourceMap, renderer: Renderer) -> String {
         if !out.is_empty() {
             out.push('\n');
         }
-        out.push_str(&renderer.render(&[group(diagnostic, sources)]));
-        out.push('\n');
+        let text = renderer.render(&[group(diagnostic, sources)]);
+        if diagnostic.primary.is_none() && diagnostic.secondary.is_empty() {
+            without_gutter(&text, &mut out);
+        } else {
+            out.push_str(&text);
+            out.push('\n');
+        }
     }
     out
+}
+
+/// Without lines of the user's, the renderer still leaves an empty gutter above the help; the help moves to where it stands elsewhere.
+fn without_gutter(text: &str, out: &mut String) {
+    for line in text.lines() {
+        let plain = anstream::adapter::strip_str(line).to_string();
+        if plain.trim() == "|" {
+            continue;
+        }
+        if plain.starts_with(' ') && !plain.trim().is_empty() {
+            out.push(' ');
+        }
+        out.push_str(line);
+        out.push('\n');
+    }
 }
 
 fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a SourceMap) -> Group<'a> {

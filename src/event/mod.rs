@@ -132,6 +132,13 @@ pub enum RunEvent {
         /// Why it failed or was skipped.
         diagnostic: Option<JsonDiagnostic>,
     },
+    /// The user wants the run to stop: nothing new starts, jobs under way are cancelled.
+    RunStopping {
+        /// Who asked.
+        reason: StopReason,
+        /// Asked again: kiln leaves at once, and jobs may still be on servers.
+        at_once: bool,
+    },
     /// The run ended. Always the last event.
     RunFinished {
         /// How.
@@ -142,6 +149,9 @@ pub enum RunEvent {
         counts: Counts,
         /// The task that failed first, when one did.
         cause: Option<TaskName>,
+        /// The link `latest`, when it points to this run's results.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        latest: Option<PathBuf>,
         /// Wall time, seconds.
         seconds: f64,
     },
@@ -208,6 +218,16 @@ pub enum RunStatus {
     Failed,
     /// It was stopped.
     Cancelled,
+}
+
+/// Who asked a run to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StopReason {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
 }
 
 /// Tasks by status.

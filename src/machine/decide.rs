@@ -19,6 +19,9 @@ const LOST_PAUSE: u64 = 250;
 impl Machine {
     /// The decisions that follow from the state at `now` (milliseconds of the driver's clock, the same after a resume). The caller
     /// applies each of them; when they are applied, there may be further ones.
+    ///
+    /// A driver may die between any two of them, and the rest is then decided again from the state in between. So no decision stands with
+    /// one that would change it or its place: what gives or takes room, or halts the run, is applied before what depends on it is decided.
     pub fn decide(&self, now: u64) -> Vec<Fact> {
         if self.finished.is_some() {
             return Vec::new();
@@ -30,7 +33,10 @@ impl Machine {
             self.decide_rest(&mut facts);
         } else if facts.is_empty() {
             self.decide_starts(&mut facts);
-            self.decide_assignments(now, &mut facts);
+            // A start makes room to prepare ahead.
+            if facts.is_empty() {
+                self.decide_assignments(now, &mut facts);
+            }
         }
         if facts.is_empty() && self.counts_total() == self.states.len() {
             facts.push(Fact::Finished {
@@ -91,6 +97,8 @@ impl Machine {
                     task,
                     settlement: Settlement::Lost { times: losses },
                 });
+                // It halts the run: the others are cancelled, not retried.
+                return;
             } else {
                 let pause = if gone {
                     0

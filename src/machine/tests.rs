@@ -441,3 +441,69 @@ fn while_there_is_room_the_first_in_order_is_prepared_alone() {
         "prepared ahead once the place is taken"
     );
 }
+
+/// Decides until nothing is left to decide, `at_once` that many decisions of each answer, as if the driver died after them.
+fn decided(mut machine: Machine, at_once: usize) -> Vec<Fact> {
+    let mut decided = Vec::new();
+    loop {
+        let facts = machine.decide(0);
+        if facts.is_empty() {
+            return decided;
+        }
+        for fact in facts.into_iter().take(at_once) {
+            machine.apply(&fact).unwrap();
+            decided.push(fact);
+        }
+    }
+}
+
+#[test]
+fn a_start_does_not_change_the_order_of_what_is_prepared_after_it() {
+    // Server 0 is full once 0 starts, and then has room ahead for 1; server 1 has room for 2 from the beginning.
+    let mut machine = Machine::new(chain_shape(&[&[], &[], &[]], &[0, 0, 1], &[1, 1]));
+    let ticket = Ticket {
+        task: TaskIx(0),
+        attempt: 1,
+        try_: 1,
+    };
+    let server = ServerIx(0);
+    let fresh = false;
+    for fact in [
+        Fact::Assigned {
+            ticket,
+            server,
+            fresh,
+        },
+        Fact::Prepared { ticket },
+    ] {
+        machine.apply(&fact).unwrap();
+    }
+    assert_eq!(decided(machine.clone(), 1), decided(machine, usize::MAX));
+}
+
+#[test]
+fn a_job_lost_too_often_halts_the_run_before_another_one_is_retried() {
+    let mut machine = Machine::new(chain_shape(&[&[], &[]], &[0, 0], &[2]));
+    started(&mut machine);
+    let lost = |task, try_| Fact::Ended {
+        ticket: Ticket {
+            task: TaskIx(task),
+            attempt: 1,
+            try_,
+        },
+        outcome: Outcome::Lost,
+    };
+    for try_ in 1..=2 {
+        machine.apply(&lost(0, try_)).unwrap();
+        for now in [0, 10_000, 10_000] {
+            for fact in machine.decide(now) {
+                machine.apply(&fact).unwrap();
+            }
+        }
+    }
+    machine.apply(&lost(0, 3)).unwrap();
+    machine.apply(&lost(1, 1)).unwrap();
+    let facts = decided(machine.clone(), usize::MAX);
+    assert!(!facts.iter().any(|f| matches!(f, Fact::Retried { .. })));
+    assert_eq!(decided(machine, 1), facts);
+}

@@ -47,3 +47,13 @@ pub fn write_report(
     };
     writeln!(out, "{style}{}{style:#}{explain}", parts.join(", "))
 }
+
+/// Says that stdout cannot be written.
+pub(super) fn write_trouble(notes: &mut dyn Write, error: &std::io::Error) -> std::io::Result<()> {
+    let style: Style = AnsiColor::Red.on_default().bold();
+    writeln!(
+        notes,
+        "{style}error{style:#}: could not write to stdout: {error}"
+    )?;
+    notes.flush()
+}

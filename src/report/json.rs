@@ -2,26 +2,43 @@
 
 use std::io::Write;
 
+use super::complaints::write_trouble;
+use super::sink::Sink;
 use super::{ReportResult, Reporter};
 use crate::event::Envelope;
 
 /// Writes each event as one line of JSON and flushes it.
 #[derive(Debug)]
-pub struct JsonReporter<W> {
-    out: W,
+pub struct JsonReporter<N, W> {
+    notes: Sink<N>,
+    out: Sink<W>,
+    failed: bool,
 }
 
-impl<W: Write + Send> JsonReporter<W> {
-    /// A reporter on a stream, usually stdout.
-    pub fn new(out: W) -> Self {
-        Self { out }
+impl<N: Write + Send, W: Write + Send> JsonReporter<N, W> {
+    /// A reporter on a stream, usually stdout; `notes` hears only that it cannot be written.
+    pub fn new(notes: N, out: W) -> Self {
+        Self {
+            notes: Sink::new(notes),
+            out: Sink::new(out),
+            failed: false,
+        }
     }
 }
 
-impl<W: Write + Send> Reporter for JsonReporter<W> {
+impl<N: Write + Send, W: Write + Send> Reporter for JsonReporter<N, W> {
     fn event(&mut self, envelope: &Envelope) -> ReportResult {
         serde_json::to_writer(&mut self.out, envelope)?;
         self.out.write_all(b"\n")?;
-        self.out.flush()
+        self.out.flush()?;
+        if let Some(error) = self.out.trouble() {
+            self.failed = true;
+            write_trouble(&mut self.notes, &error)?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self) -> bool {
+        self.failed
     }
 }

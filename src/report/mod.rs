@@ -6,6 +6,7 @@
 mod complaints;
 mod exit;
 mod json;
+mod sink;
 mod terminal;
 mod text;
 mod view;
@@ -15,12 +16,12 @@ pub use exit::exit_code;
 pub use json::JsonReporter;
 pub use terminal::{Terminal, TerminalReporter};
 pub use text::{duration, plural};
-pub use view::{TaskState, TaskView, View};
+pub use view::{InFlight, TaskState, TaskView, View};
 
 use crate::diagnostic::{Report, SourceMap};
 use crate::event::Envelope;
 
-/// Where a broken pipe is success: the reader has seen enough.
+/// Whether everything was told that somebody may still read.
 pub type ReportResult = std::io::Result<()>;
 
 /// Someone who tells of a run.
@@ -45,5 +46,10 @@ pub trait Reporter: Send {
     /// When its stream cannot be written.
     fn tick(&mut self) -> ReportResult {
         Ok(())
+    }
+
+    /// Something asked for could not be written, and that was told; a reader that went away is no failure.
+    fn failed(&self) -> bool {
+        false
     }
 }

@@ -4,11 +4,13 @@
 //! else. Where both are a terminal the paths are indented below their task.
 
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 
-use super::complaints::write_report;
+use super::complaints::{write_report, write_trouble};
+use super::sink::Sink;
 use super::text::{cut, duration, plural, tame};
 use super::view::{TaskState, TaskView, View};
 use super::{ReportResult, Reporter};
@@ -40,8 +42,9 @@ pub struct Terminal {
 /// Tells of a run in text.
 #[derive(Debug)]
 pub struct TerminalReporter<N, R> {
-    notes: N,
-    results: R,
+    notes: Sink<N>,
+    results: Sink<R>,
+    failed: bool,
     terminal: Terminal,
     view: View,
     width: usize,
@@ -54,8 +57,9 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
     /// A reporter on two streams.
     pub fn new(notes: N, results: R, terminal: Terminal) -> Self {
         Self {
-            notes,
-            results,
+            notes: Sink::new(notes),
+            results: Sink::new(results),
+            failed: false,
             terminal,
             view: View::default(),
             width: 0,
@@ -138,7 +142,12 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
             }
             (Some(path), _) => {
                 writeln!(self.results, "{}", display_path(path))?;
-                self.results.flush()
+                self.results.flush()?;
+                if let Some(error) = self.results.trouble() {
+                    self.failed = true;
+                    write_trouble(&mut self.notes, &error)?;
+                }
+                Ok(())
             }
             (None, Some(text)) => {
                 writeln!(self.notes, "      {DIM}{}{DIM:#}", cut(&tame(text), 100))
@@ -174,6 +183,7 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         status: RunStatus,
         counts: Counts,
         cause: Option<&TaskName>,
+        latest: Option<&Path>,
         seconds: f64,
     ) -> ReportResult {
         let (style, word) = match status {
@@ -198,7 +208,29 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         if !parts.is_empty() {
             write!(self.notes, " {DIM}· {}{DIM:#}", parts.join(", "))?;
         }
+        if let Some(latest) = latest {
+            let latest = display_path(latest);
+            write!(self.notes, " {DIM}· results in {DIM:#}{latest}")?;
+        }
         writeln!(self.notes)
+    }
+
+    fn stopping(&mut self, at_once: bool) -> ReportResult {
+        let in_flight = self.view.in_flight(at_once);
+        let jobs = plural(in_flight.jobs, "job");
+        let servers = in_flight.servers.join(", ");
+        match (at_once, in_flight.jobs) {
+            (false, 0) => writeln!(self.notes, "{ODD}stopping{ODD:#}"),
+            (false, _) => writeln!(
+                self.notes,
+                "{ODD}stopping{ODD:#}: waiting for {jobs} to end on {servers} {DIM}(Ctrl-C again to leave at once){DIM:#}"
+            ),
+            (true, 0) => Ok(()),
+            (true, _) => writeln!(
+                self.notes,
+                "{ODD}leaving{ODD:#}: {jobs} may still be on {servers}"
+            ),
+        }
     }
 
     fn clear_live(&mut self) -> ReportResult {
@@ -266,6 +298,7 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
             }
             RunEvent::ServerBack { server } => writeln!(self.notes, "  {server} answers again")?,
             RunEvent::TaskWarning { diagnostic, .. } => self.diagnostic(diagnostic)?,
+            RunEvent::RunStopping { at_once, .. } => self.stopping(*at_once)?,
             RunEvent::TaskFinished {
                 task,
                 status,
@@ -279,10 +312,12 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
                 status,
                 counts,
                 cause,
+                latest,
                 seconds,
                 ..
             } if !self.view.tasks.is_empty() => {
-                self.summary(*status, *counts, cause.as_ref(), *seconds)?;
+                let (cause, latest) = (cause.as_ref(), latest.as_deref());
+                self.summary(*status, *counts, cause, latest, *seconds)?;
             }
             _ => {}
         }
@@ -321,6 +356,10 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
             self.notes.flush()?;
         }
         Ok(())
+    }
+
+    fn failed(&self) -> bool {
+        self.failed
     }
 }
 

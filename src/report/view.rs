@@ -37,6 +37,15 @@ pub struct TaskView {
     pub seconds: f64,
 }
 
+/// Jobs that servers have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InFlight {
+    /// How many.
+    pub jobs: usize,
+    /// The names of the servers.
+    pub servers: Vec<String>,
+}
+
 /// A run as its events tell it.
 #[derive(Clone, Debug, Default)]
 pub struct View {
@@ -44,6 +53,8 @@ pub struct View {
     pub pipeline: String,
     /// Tasks in planned order.
     pub tasks: IndexMap<TaskName, TaskView>,
+    /// Servers that end with this process.
+    pub own_servers: Vec<ServerName>,
     /// How it ended, once it did.
     pub ended: Option<(RunStatus, Counts)>,
 }
@@ -70,6 +81,11 @@ impl View {
                     );
                 }
             }
+            RunEvent::ServerReady {
+                server,
+                embedded: true,
+                ..
+            } => self.own_servers.push(server.clone()),
             RunEvent::TaskStarted { task, server, .. } => self.change(task, |t| {
                 t.state = TaskState::Preparing;
                 t.server = server.clone();
@@ -106,6 +122,7 @@ impl View {
             RunEvent::RunFinished { status, counts, .. } => self.ended = Some((*status, *counts)),
             RunEvent::Diagnostic { .. }
             | RunEvent::ServerReady { .. }
+            | RunEvent::RunStopping { .. }
             | RunEvent::ServerLost { .. }
             | RunEvent::ServerBack { .. }
             | RunEvent::TaskUploaded { .. }
@@ -121,6 +138,23 @@ impl View {
                 TaskState::Preparing | TaskState::Queued | TaskState::Executing
             )
         })
+    }
+
+    /// Jobs that servers have, on all servers or on those that outlive this process.
+    pub fn in_flight(&self, outliving: bool) -> InFlight {
+        let mut found = InFlight::default();
+        for (_, task) in self.active() {
+            let gone = outliving && self.own_servers.contains(&task.server);
+            if task.state == TaskState::Preparing || gone {
+                continue;
+            }
+            found.jobs += 1;
+            let server = task.server.to_string();
+            if !found.servers.contains(&server) {
+                found.servers.push(server);
+            }
+        }
+        found
     }
 
     /// How many tasks ended.

@@ -495,6 +495,7 @@ impl Dispatcher {
             exit_code,
             counts: self.machine.counts(),
             cause: self.machine.cause().map(|task| self.name(task)),
+            latest: self.shared.folder.latest(),
             seconds: began.elapsed().as_secs_f64(),
         });
     }

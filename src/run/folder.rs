@@ -98,6 +98,13 @@ impl Folder {
         self.set.parent().into_iter().for_each(sync_folder);
     }
 
+    /// The link `latest`, when it leads to this run.
+    pub(super) fn latest(&self) -> Option<PathBuf> {
+        let latest = self.set.join("latest");
+        let target = std::fs::read_link(&latest).ok()?;
+        (Some(target.as_os_str()) == self.root.file_name()).then_some(latest)
+    }
+
     /// Ends the run: an empty folder goes, one with results becomes `latest`.
     pub(super) fn close(&self, any: bool) -> Option<PathBuf> {
         if !any {

@@ -70,6 +70,7 @@ async fn carry_out(
     let ready = tokio::select! {
         biased;
         () = signals.at_least(Stop::Cancel) => {
+            told.stopping(&signals, Stop::Cancel);
             let code = signals.exit_code();
             return Ok(told.end(RunStatus::Cancelled, code, Counts::default(), 0.0));
         }
@@ -94,7 +95,7 @@ async fn carry_out(
         () = prepare::shutdown(servers) => {}
         () = signals.at_least(Stop::Leave) => {}
     }
-    outcome
+    outcome.map(|code| told.code(code))
 }
 
 /// Everything that comes before the run: servers, catalogs, checks, the project's state. `None` when the report says why not.
@@ -135,9 +136,15 @@ async fn follow(
     let began = Instant::now();
     let mut last = None;
     let mut counts = Counts::default();
+    let mut urgency = Stop::None;
     loop {
+        // What was asked for is told before what came of it.
         tokio::select! {
             biased;
+            () = signals.at_least(next(urgency)), if urgency < Stop::Leave => {
+                urgency = next(urgency);
+                told.stopping(signals, urgency);
+            }
             event = receiver.recv() => match event {
                 Some(event @ RunEvent::RunFinished { .. }) => last = Some(event),
                 Some(event) => {
@@ -188,6 +195,14 @@ async fn follow(
     }
 }
 
+/// The next step of urgency.
+fn next(urgency: Stop) -> Stop {
+    match urgency {
+        Stop::None => Stop::Cancel,
+        Stop::Cancel | Stop::Leave => Stop::Leave,
+    }
+}
+
 fn count(counts: &mut Counts, status: TaskStatus) {
     let of_status = match status {
         TaskStatus::Done => &mut counts.done,
@@ -233,6 +248,21 @@ impl Told {
         }
     }
 
+    fn stopping(&mut self, signals: &Signals, urgency: Stop) {
+        self.tell(RunEvent::RunStopping {
+            reason: signals.reason(),
+            at_once: urgency == Stop::Leave,
+        });
+    }
+
+    /// The exit code, when everything that was asked for could be told or not.
+    fn code(&self, code: u8) -> u8 {
+        match code {
+            0 if self.reporter.failed() => 1,
+            code => code,
+        }
+    }
+
     fn heard(&mut self, told: &ReportResult) {
         self.deaf |= told.is_err();
     }
@@ -268,6 +298,7 @@ impl Told {
             exit_code,
             counts,
             cause: None,
+            latest: None,
             seconds,
         });
         exit_code

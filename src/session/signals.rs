@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::event::StopReason;
 use crate::run::Stop;
 
 /// How long leaving may take before the process ends where it stands, for instance in the middle of a write that nobody reads.
@@ -34,6 +35,15 @@ impl Signals {
     /// The exit code of an interrupted run: 143 after SIGTERM, else 130.
     pub(super) fn exit_code(&self) -> u8 {
         exit_code(&self.terminated)
+    }
+
+    /// Which signal came.
+    pub(super) fn reason(&self) -> StopReason {
+        if self.terminated.load(Ordering::Relaxed) {
+            StopReason::Terminate
+        } else {
+            StopReason::Interrupt
+        }
     }
 
     /// Waits until stopping is at least this urgent.

@@ -338,10 +338,11 @@ fn a_signal_ends_a_run_whose_server_never_answers() {
         assert!(began.elapsed() < Duration::from_secs(10));
         assert_eq!(output.status.code(), Some(code));
         let told = events(&String::from_utf8(output.stdout).unwrap());
-        assert_eq!(told.len(), 1, "{told:#?}");
-        assert_eq!(told[0]["event"], "run_finished");
-        assert_eq!(told[0]["status"], "cancelled");
-        assert_eq!(told[0]["exit_code"], code);
+        assert_eq!(told.len(), 2, "{told:#?}");
+        assert_eq!(told[0]["event"], "run_stopping");
+        assert_eq!(told[1]["event"], "run_finished");
+        assert_eq!(told[1]["status"], "cancelled");
+        assert_eq!(told[1]["exit_code"], code);
     }
 }
 

@@ -17,5 +17,6 @@ mod odd;
 mod quickstart;
 mod readme;
 mod schemas;
+mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
 mod support;
