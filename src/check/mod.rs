@@ -8,6 +8,8 @@ mod beyond;
 mod refusals;
 mod words;
 
+use std::path::PathBuf;
+
 use crate::base::NodeId;
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, Origin, SourceMap, Span};
@@ -43,6 +45,17 @@ impl Places for Origins {
     }
 }
 
+/// What shapes the advice, and not what is wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setting<'a> {
+    /// The server is kiln's own.
+    pub embedded: bool,
+    /// The workflow runs by itself, without a pipeline around it.
+    pub bare: bool,
+    /// The folders in which the user's own files are looked for; none where nothing is to be set any more.
+    pub folders: &'a [PathBuf],
+}
+
 /// Everything to be said about a graph, each at the place that `places` names for a node or one of its inputs. `graph` is the
 /// graph that was judged.
 pub fn verdict_diagnostics(
@@ -51,12 +64,14 @@ pub fn verdict_diagnostics(
     catalog: &Catalog,
     places: &dyn Places,
     sources: &SourceMap,
+    setting: Setting<'_>,
 ) -> Vec<Diagnostic> {
     let scene = Scene {
         graph,
         catalog,
         places,
         sources,
+        setting,
     };
     let mut out = refusals::refusals(&scene, verdict);
     out.extend(beyond::beyond(&scene, verdict));

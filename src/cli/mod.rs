@@ -16,14 +16,17 @@ pub use args::command;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use args::{Cli, Command};
 use exit::Exit;
 
 /// Parses the command line, does what it says, and tells the exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let typed = args::without_empty_variables(args::command())
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match typed {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
