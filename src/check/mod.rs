@@ -5,63 +5,11 @@
 //! found here. This room never decides what a server accepts (that is `workflow::verdict`) and never prints.
 
 mod beyond;
+mod graph;
 mod refusals;
 mod words;
 
-use crate::base::NodeId;
-use crate::catalog::Catalog;
-use crate::diagnostic::{Diagnostic, Origin, SourceMap, Span};
-use crate::plan::Origins;
-use crate::workflow::Graph;
-use crate::workflow::verdict::Verdict;
-use words::Scene;
-
-/// Where a graph's parts are written.
-pub trait Places {
-    /// Where a node stands, or the value of one of its inputs.
-    fn of(&self, node: &NodeId, input: Option<&str>) -> Option<Origin>;
-
-    /// Where the name of an input stands, when that is not in the workflow file.
-    fn key(&self, _node: &NodeId, _input: &str) -> Option<Span> {
-        None
-    }
-}
-
-impl<F: Fn(&NodeId, Option<&str>) -> Option<Origin>> Places for F {
-    fn of(&self, node: &NodeId, input: Option<&str>) -> Option<Origin> {
-        self(node, input)
-    }
-}
-
-impl Places for Origins {
-    fn of(&self, node: &NodeId, input: Option<&str>) -> Option<Origin> {
-        self.of(node, input)
-    }
-
-    fn key(&self, node: &NodeId, input: &str) -> Option<Span> {
-        self.key(node, input)
-    }
-}
-
-/// Everything to be said about a graph, each at the place that `places` names for a node or one of its inputs. `graph` is the
-/// graph that was judged.
-pub fn verdict_diagnostics(
-    verdict: &Verdict,
-    graph: &Graph,
-    catalog: &Catalog,
-    places: &dyn Places,
-    sources: &SourceMap,
-) -> Vec<Diagnostic> {
-    let scene = Scene {
-        graph,
-        catalog,
-        places,
-        sources,
-    };
-    let mut out = refusals::refusals(&scene, verdict);
-    out.extend(beyond::beyond(&scene, verdict));
-    out
-}
+pub use graph::{Places, Setting, verdict_diagnostics};
 
 #[cfg(test)]
 mod tests;

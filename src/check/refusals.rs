@@ -7,6 +7,7 @@ use crate::base::NodeId;
 use crate::catalog::{InputDef, InputType, OpenInput, OutputType};
 use crate::diagnostic::{Code, Diagnostic, Origin, codes, did_you_mean, list_of};
 use crate::workflow::verdict::{NodeError, Verdict, must_be_written};
+use crate::workflow::{self, Node};
 
 /// Options are all named when there are no more than these.
 const FEW: usize = 8;
@@ -35,6 +36,8 @@ fn missing_classes(scene: &Scene<'_>) -> Vec<Diagnostic> {
         .nodes
         .iter()
         .filter(|(_, node)| scene.catalog.node(&node.class_type).is_none());
+    // Where to get node classes is the same for all of them.
+    let mut advice = Some(where_classes_are(scene));
     unknown
         .map(|(id, node)| {
             let class = node.class_type.as_str();
@@ -49,13 +52,25 @@ fn missing_classes(scene: &Scene<'_>) -> Vec<Diagnostic> {
                 let diagnostic = Diagnostic::error(&codes::MISSING_NODE_TYPE, message);
                 match did_you_mean(class, scene.catalog.classes()) {
                     Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-                    None => diagnostic
-                        .help("install the custom node pack that brings it, or update the server"),
+                    None => match advice.take() {
+                        Some(advice) => diagnostic.help(advice),
+                        None => diagnostic,
+                    },
                 }
             };
             scene.about(diagnostic, id, None)
         })
         .collect()
+}
+
+fn where_classes_are(scene: &Scene<'_>) -> String {
+    if !scene.setting.embedded {
+        return "install the custom node pack that brings it, or update the server".to_owned();
+    }
+    format!(
+        "kiln's embedded server has only {} nodes, all without models; run it on your ComfyUI with `--server local` (http://127.0.0.1:8188)",
+        crate::embedded::catalog().classes().count()
+    )
 }
 
 fn no_outputs(scene: &Scene<'_>) -> Diagnostic {
@@ -288,14 +303,58 @@ impl Complaint<'_> {
                     Some(InputType::Combo(combo)) => nearest_option(file, &combo.options),
                     _ => None,
                 };
+                if let Some(meant) = meant_as_template(file) {
+                    return diagnostic.help(format!(
+                        "if that is no name of a file, write it as a template: `\"{{{{ {meant} }}}}\"`"
+                    ));
+                }
+                let folders = self.scene.setting.folders;
+                let found = folders.iter().any(|folder| folder.join(file).is_file());
                 match near {
+                    _ if found => diagnostic.help(format!(
+                        "`{file}` is here, and not on the server; to upload it {}",
+                        self.how_to_upload(file)
+                    )),
                     Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-                    None => diagnostic.help(
-                        "upload it to the server; in a pipeline, give the file itself with `set`, and kiln uploads it",
-                    ),
+                    None => diagnostic.help(format!(
+                        "to upload a local file {}",
+                        self.how_to_upload(file)
+                    )),
                 }
             }
             _ => self.diagnostic(format!("{}: the node refuses it: {reason}", self.name)),
+        }
+    }
+
+    /// The exact words that have kiln upload a file, there where the user sets values.
+    fn how_to_upload(&self, file: &str) -> String {
+        let scene = self.scene;
+        let places = [" [input]", " [output]", " [temp]"];
+        let named = places.iter().find_map(|place| file.strip_suffix(place));
+        let file = named.unwrap_or(file);
+        let input = self.error.input.as_deref().unwrap_or_default();
+        if let Some(Origin::Written(span)) = scene.places.of(self.id, Some(input)) {
+            let source = scene.sources.file(span.file);
+            let typed = source.path.is_none() && source.name == "--set";
+            return match source.text.get(..span.start).filter(|_| typed) {
+                Some(target) => format!("write `--set '{target}{{{{ file(\"{file}\") }}}}'`"),
+                None => format!("write `\"{{{{ file('{file}') }}}}\"`"),
+            };
+        }
+        let label = scene.graph.nodes.get(self.id).map_or("", Node::label);
+        let unique = workflow::address(scene.graph, label).is_ok_and(|id| id == *self.id);
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '_' | '-');
+        let node = if unique && label.chars().all(plain) {
+            label
+        } else {
+            self.id.as_str()
+        };
+        if scene.setting.bare {
+            format!("write `--set '{node}.{input}={{{{ file(\"{file}\") }}}}'`")
+        } else {
+            format!(
+                "write `set: {{ {node}: {{ {input}: \"{{{{ file('{file}') }}}}\" }} }}` in the step"
+            )
         }
     }
 
@@ -342,6 +401,20 @@ impl Complaint<'_> {
         let reported = self.error.input.as_deref();
         self.scene.about_at(diagnostic, self.id, reported, span)
     }
+}
+
+/// A name of templates that was written without braces.
+fn meant_as_template(text: &str) -> Option<String> {
+    let name =
+        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let path = |path: &str| path.split('.').all(name);
+    if let Some(param) = text.strip_prefix('$') {
+        let param = param.trim_matches(['{', '}']);
+        let param = param.strip_prefix("params.").unwrap_or(param);
+        return name(param).then(|| format!("params.{param}"));
+    }
+    let rooted = text.starts_with("params.") || text.starts_with("steps.");
+    (rooted && path(text)).then(|| text.to_owned())
 }
 
 /// Why the server cannot even look at this value.

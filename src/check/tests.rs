@@ -62,7 +62,12 @@ fn raw(nodes: &Value) -> String {
         Some(Origin::Json { file, pointer })
     };
     report.extend(verdict_diagnostics(
-        &verdict, &graph, &catalog, &origin_of, &sources,
+        &verdict,
+        &graph,
+        &catalog,
+        &origin_of,
+        &sources,
+        super::Setting::default(),
     ));
     render_human(&report, &sources)
 }

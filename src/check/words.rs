@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Places;
+use super::{Places, Setting};
 use crate::base::NodeId;
 use crate::catalog::{Catalog, InputDef, InputType, NodeDef};
 use crate::diagnostic::{Diagnostic, Origin, SourceMap, Span, did_you_mean, list_of};
@@ -14,6 +14,7 @@ pub(super) struct Scene<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) places: &'a dyn Places,
     pub(super) sources: &'a SourceMap,
+    pub(super) setting: Setting<'a>,
 }
 
 impl<'a> Scene<'a> {

@@ -20,6 +20,20 @@ pub(super) struct Cli {
     pub(super) command: Command,
 }
 
+/// The command for parsing: an empty variable of the environment counts as unset.
+pub(super) fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|v| v.is_empty());
+    command.mut_subcommands(|sub| {
+        sub.mut_args(|arg| {
+            if arg.get_env().is_some_and(empty) {
+                arg.env(clap::builder::Resettable::Reset)
+            } else {
+                arg
+            }
+        })
+    })
+}
+
 /// The command for tools that document it.
 pub fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
@@ -51,9 +65,9 @@ pub(super) enum TextOrJson {
     Json,
 }
 
-/// What shapes a plan.
+/// The values that a plan is made with.
 #[derive(Debug, Args)]
-pub(super) struct PlanFlags {
+pub(super) struct ValueFlags {
     /// Set a param; may be repeated
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
     pub(super) params: Vec<String>,
@@ -74,6 +88,13 @@ pub(super) struct PlanFlags {
         allow_negative_numbers = true
     )]
     pub(super) seed: Option<u64>,
+}
+
+/// What shapes a plan.
+#[derive(Debug, Args)]
+pub(super) struct PlanFlags {
+    #[command(flatten)]
+    pub(super) values: ValueFlags,
 
     /// Move every step to this server: a name from kiln.yaml, `local`, `embedded`, or a URL
     #[arg(long, value_name = "NAME|URL", env = "KILN_SERVER", value_parser = NonEmptyStringValueParser::new())]
@@ -126,9 +147,8 @@ pub(super) struct CheckArgs {
     )]
     pub(super) catalog: Option<PathBuf>,
 
-    /// Set a param; may be repeated
-    #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
-    pub(super) params: Vec<String>,
+    #[command(flatten)]
+    pub(super) values: ValueFlags,
 
     /// Treat warnings as errors
     #[arg(long, value_name = "WHAT", value_enum)]

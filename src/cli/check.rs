@@ -62,11 +62,9 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
 
 fn request(args: &CheckArgs, file: &Path) -> Request {
     Request {
-        file: file.to_path_buf(),
-        params: args.params.clone(),
         server: args.server.clone().or_else(|| from_environment(args)),
         missing_params: MissingParams::Undecided,
-        ..Request::default()
+        ..args.values.request(file)
     }
 }
 

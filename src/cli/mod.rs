@@ -4,6 +4,7 @@
 
 mod args;
 mod check;
+mod entry;
 mod exit;
 mod explain;
 mod init;
@@ -13,31 +14,4 @@ mod schema;
 mod serve;
 
 pub use args::command;
-
-use std::process::ExitCode;
-
-use clap::Parser;
-
-use args::{Cli, Command};
-use exit::Exit;
-
-/// Parses the command line, does what it says, and tells the exit code.
-pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return Exit::from_clap(&error).into();
-        }
-    };
-    let done = match &cli.command {
-        Command::Run(args) => return run::run(args),
-        Command::Check(args) => check::check(args),
-        Command::Plan(args) => plan::plan(args),
-        Command::Serve(args) => serve::serve(args),
-        Command::Schema(args) => schema::schema(args),
-        Command::Explain(args) => explain::explain(args),
-        Command::Init(args) => init::init(args),
-    };
-    done.into()
-}
+pub use entry::main;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::args::{PlanArgs, PlanFlags, TextOrJson};
+use super::args::{PlanArgs, PlanFlags, TextOrJson, ValueFlags};
 use super::exit::{Exit, tell};
 use crate::plan;
 use crate::session::{self, Loaded, Request};
@@ -11,14 +11,23 @@ impl PlanFlags {
     /// The flags as a request for a file.
     pub(super) fn request(&self, file: &std::path::Path) -> Request {
         Request {
+            server: self.server.clone(),
+            output_dir: self.output_dir.clone(),
+            max_parallel: self.max_parallel,
+            ..self.values.request(file)
+        }
+    }
+}
+
+impl ValueFlags {
+    /// A request for a file with these values.
+    pub(super) fn request(&self, file: &std::path::Path) -> Request {
+        Request {
             file: file.to_path_buf(),
             params: self.params.clone(),
             params_file: self.params_file.clone(),
             sets: self.sets.clone(),
             seed: self.seed,
-            server: self.server.clone(),
-            output_dir: self.output_dir.clone(),
-            max_parallel: self.max_parallel,
             ..Request::default()
         }
     }

@@ -44,10 +44,24 @@ impl Default for Options {
     }
 }
 
+/// Who may well be there.
+fn comfyui_port(port: u16) -> &'static str {
+    match port {
+        8188 => " (ComfyUI may be running there)",
+        _ => "",
+    }
+}
+
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The port is taken, or not allowed.
+    /// Another program listens there.
+    #[error("port {port} is in use{}; choose another with `--port`", comfyui_port(*.port))]
+    InUse {
+        /// The port.
+        port: u16,
+    },
+    /// The port is not allowed.
     #[error("cannot listen on 127.0.0.1:{port}: {source}")]
     Listen {
         /// The port.
@@ -91,9 +105,10 @@ pub async fn start(options: Options) -> Result<Embedded, StartError> {
             .to_string(),
         source,
     })?;
-    let listen = |source| StartError::Listen {
-        port: options.port,
-        source,
+    let port = options.port;
+    let listen = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::AddrInUse => StartError::InUse { port },
+        _ => StartError::Listen { port, source },
     };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
         .await

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::eval::{Evaluator, Names};
+use super::eval::{Evaluator, Names, Typed};
 use super::params::{self, Context, Params};
 use super::sealed::{PIPELINE_FORMAT, Plan, StepPlan};
 use super::servers::Chosen;
@@ -49,13 +49,17 @@ pub fn build(
         .settings
         .seed
         .unwrap_or_else(|| u64::from(fastrand::u32(..)));
-    let world = PlanWorld::new(
-        Arc::clone(materials.inputs),
-        materials.pipeline_dir,
-        seed,
-        started_at.clone(),
-    );
-    let engine = Engine::new(Arc::new(world));
+    let engine_at = |folder: &Path| {
+        let inputs = Arc::clone(materials.inputs);
+        Engine::new(Arc::new(PlanWorld::new(
+            inputs,
+            folder,
+            seed,
+            started_at.clone(),
+        )))
+    };
+    let engine = engine_at(materials.pipeline_dir);
+    let typed = engine_at(&materials.settings.current_dir);
     let params = params::resolve(
         materials.pipeline,
         &Context {
@@ -71,6 +75,10 @@ pub fn build(
     let (step_names, outputs) = names(materials.pipeline);
     let mut evaluator = Evaluator {
         engine: &engine,
+        typed: Typed {
+            engine: &typed,
+            folder: &materials.settings.current_dir,
+        },
         names: Names {
             params: &params.values,
             undecided: &params.undecided,

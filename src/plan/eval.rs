@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::path::Path;
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -15,8 +16,8 @@ use crate::spec::{self, Node, NodeKind};
 use crate::template::{Engine, Scope, StepResult, Template, TemplateError};
 use crate::workflow;
 
-/// Names that only a running task has.
-const RUN_TIME_NAMES: &[&str] = &["steps", "task", "run", "file"];
+/// Names that only a running task has. `file` is one in `save_as` alone, and a function everywhere.
+const RUN_TIME_NAMES: &[&str] = &["steps", "task", "run"];
 
 /// Where a template stands: in a YAML node or in a string of a workflow file.
 #[derive(Clone, Copy, Debug)]
@@ -104,11 +105,20 @@ pub(super) struct Names<'a> {
 /// Evaluates what can be evaluated before a run.
 pub(super) struct Evaluator<'a> {
     pub(super) engine: &'a Engine,
+    /// For what was typed: its paths start from the current folder.
+    pub(super) typed: Typed<'a>,
     pub(super) names: Names<'a>,
     pub(super) scope: Scope,
     pub(super) report: &'a mut Report,
     /// Steps used by the step being planned, and where.
     pub(super) used: BTreeMap<String, Span>,
+}
+
+/// What evaluates the templates of the command line.
+#[derive(Clone, Copy)]
+pub(super) struct Typed<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) folder: &'a Path,
 }
 
 /// What one place adds to the names of a plan.
@@ -118,6 +128,8 @@ pub(super) struct Extra {
     pub(super) value: Option<Datum>,
     /// `file` in `save_as`.
     pub(super) file: bool,
+    /// The template was typed.
+    pub(super) typed: bool,
     /// The place itself, so that `random()` differs between places.
     pub(super) salt: String,
 }
@@ -196,10 +208,16 @@ impl Evaluator<'_> {
                 text: text.to_owned(),
                 origin: place.origin(),
                 steps,
+                folder: extra.typed.then(|| self.typed.folder.to_path_buf()),
             })),
             Timing::Now => {
                 let scope = extra.onto(self.scope.clone());
-                match self.engine.eval(&template, &scope) {
+                let engine = if extra.typed {
+                    self.typed.engine
+                } else {
+                    self.engine
+                };
+                match engine.eval(&template, &scope) {
                     Ok(datum) => Some(EditValue::Ready(datum)),
                     Err(error) => {
                         self.report
@@ -288,7 +306,7 @@ impl Evaluator<'_> {
             || uses
                 .names
                 .iter()
-                .any(|name| RUN_TIME_NAMES.contains(&name.as_str()))
+                .any(|name| RUN_TIME_NAMES.contains(&name.as_str()) || extra.file && name == "file")
         {
             return Timing::Later(
                 uses.steps

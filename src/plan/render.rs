@@ -4,6 +4,7 @@
 //! as the file has them, and are reported as unknown).
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -144,6 +145,13 @@ pub fn preview(plan: &Plan, task: TaskIx, catalog: Option<&Catalog>) -> (Rendere
     (renderer.rendered, renderer.report)
 }
 
+/// An engine whose relative paths start from `folder`.
+fn engine_at(plan: &Plan, folder: &Path) -> Engine {
+    let inputs = Arc::new(Inputs::default());
+    let world = PlanWorld::new(inputs, folder, plan.seed, plan.started_at.clone());
+    Engine::new(Arc::new(world))
+}
+
 struct Renderer<'a> {
     plan: &'a Plan,
     step: &'a StepPlan,
@@ -162,19 +170,12 @@ impl<'a> Renderer<'a> {
         catalog: Option<&'a Catalog>,
         scope: Option<Scope>,
     ) -> Self {
-        let inputs = Arc::new(Inputs::default());
-        let world = PlanWorld::new(
-            inputs,
-            &plan.pipeline_dir,
-            plan.seed,
-            plan.started_at.clone(),
-        );
         Self {
             plan,
             step,
             catalog,
             scope,
-            engine: Engine::new(Arc::new(world)),
+            engine: engine_at(plan, &plan.pipeline_dir),
             report: Report::default(),
             rendered: Rendered {
                 graph: step.workflow.graph.clone(),
@@ -342,7 +343,9 @@ impl<'a> Renderer<'a> {
                 return None;
             }
         };
-        match self.engine.eval(&parsed, &scope) {
+        let elsewhere = template.folder.as_deref().map(|f| engine_at(self.plan, f));
+        let engine = elsewhere.as_ref().unwrap_or(&self.engine);
+        match engine.eval(&parsed, &scope) {
             Ok(datum) => Some(datum),
             Err(error) => {
                 self.report.push(complaint(
@@ -370,7 +373,7 @@ impl<'a> Renderer<'a> {
                 .filter(|v| workflow::is_link(v).is_none())
                 .map(|v| Datum::from(v.clone())),
             salt: format!("{}/{node}/{input}", self.step.id),
-            file: false,
+            ..Extra::default()
         }
     }
 

@@ -180,6 +180,9 @@ pub struct TemplateText {
     pub origin: Origin,
     /// The steps it uses.
     pub steps: Vec<StepId>,
+    /// Where its paths start, when that is not the pipeline's folder: the folder in which it was typed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
 }
 
 /// A task.

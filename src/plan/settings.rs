@@ -46,7 +46,7 @@ pub struct Settings {
     pub params: Vec<ParamFlag>,
     /// The entries of `--params FILE`.
     pub params_file: Vec<(Spanned<String>, Node)>,
-    /// The folder that paths of `--params FILE` and of `-p` start from.
+    /// The folder that paths of `--params FILE`, `-p` and `--set` start from.
     pub current_dir: PathBuf,
     /// `--set`, in order.
     pub sets: Vec<SetFlag>,

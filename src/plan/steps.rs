@@ -258,6 +258,7 @@ fn value_scope(step: &str, graph: &Graph, id: &NodeId, input: &str) -> Extra {
             .map(|value| Datum::from(value.clone())),
         salt: format!("{step}/{id}/{input}"),
         file: false,
+        typed: false,
     }
 }
 
@@ -340,7 +341,10 @@ fn flag_edit(
         }
         return None;
     };
-    let extra = value_scope(step, graph, &id, input);
+    let extra = Extra {
+        typed: true,
+        ..value_scope(step, graph, &id, input)
+    };
     let node = Node {
         span: flag.value_span,
         kind: NodeKind::String(flag.value.clone()),
@@ -428,12 +432,14 @@ fn save_as(
                 text: text.to_owned(),
                 origin,
                 steps: Vec::new(),
+                folder: None,
             })
         }
         EditValue::Ready(Datum::Number(_)) => Some(TemplateText {
             text: text.to_owned(),
             origin,
             steps: Vec::new(),
+            folder: None,
         }),
         EditValue::Ready(other) => {
             evaluator.report.push(

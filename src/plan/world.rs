@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::steps::neighbour;
 use crate::artifact::FileValue;
 use crate::base::Inputs;
 use crate::template::World;
@@ -40,7 +41,11 @@ pub(super) fn file_value(inputs: &Inputs, path: PathBuf) -> Result<FileValue, St
 
 impl World for PlanWorld {
     fn file(&self, path: &str) -> Result<FileValue, String> {
-        file_value(&self.inputs, self.path(path))
+        let path = self.path(path);
+        file_value(&self.inputs, path.clone()).map_err(|why| match neighbour(&path) {
+            Some(near) => format!("{why}; did you mean `{near}`?"),
+            None => why,
+        })
     }
 
     fn exists(&self, path: &str) -> bool {

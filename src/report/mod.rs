@@ -6,6 +6,7 @@
 mod complaints;
 mod exit;
 mod json;
+mod reporter;
 mod sink;
 mod terminal;
 mod text;
@@ -14,42 +15,7 @@ mod view;
 pub use complaints::write_report;
 pub use exit::exit_code;
 pub use json::JsonReporter;
+pub use reporter::{ReportResult, Reporter};
 pub use terminal::{Terminal, TerminalReporter};
 pub use text::{duration, plural};
 pub use view::{InFlight, TaskState, TaskView, View};
-
-use crate::diagnostic::{Report, SourceMap};
-use crate::event::Envelope;
-
-/// Whether everything was told that somebody may still read.
-pub type ReportResult = std::io::Result<()>;
-
-/// Someone who tells of a run.
-pub trait Reporter: Send {
-    /// Takes the next event.
-    ///
-    /// # Errors
-    /// When its stream cannot be written.
-    fn event(&mut self, envelope: &Envelope) -> ReportResult;
-
-    /// Takes complaints with the texts they point into, for reporters that show the user's own lines. Programs get them as events.
-    ///
-    /// # Errors
-    /// When its stream cannot be written.
-    fn complaints(&mut self, _report: &Report, _sources: &SourceMap) -> ReportResult {
-        Ok(())
-    }
-
-    /// Called about ten times a second while a run is under way.
-    ///
-    /// # Errors
-    /// When its stream cannot be written.
-    fn tick(&mut self) -> ReportResult {
-        Ok(())
-    }
-
-    /// Something asked for could not be written, and that was told; a reader that went away is no failure.
-    fn failed(&self) -> bool {
-        false
-    }
-}

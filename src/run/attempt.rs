@@ -315,6 +315,7 @@ impl Try {
             catalog,
             &origin_of,
             &self.shared.plan.sources,
+            check::Setting::default(),
         );
         if found.iter().any(|d| d.severity == Severity::Error) {
             let about = self.about();

@@ -1,13 +1,14 @@
 //! Checking without running: a plan's graphs, or a bare workflow, against a catalog.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::load::{Loaded, Request, Target, load};
 use super::prepare;
 use crate::base::{Inputs, NodeId, ServerName};
 use crate::catalog::Catalog;
-use crate::check;
+use crate::check::{self, Setting};
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes, list_of};
 use crate::plan::{self, Plan, StepPlan, TaskIx};
 use crate::workflow::verdict::{self, JudgeOptions};
@@ -42,9 +43,39 @@ pub(super) fn classes(plan: &Plan, server: &ServerName) -> BTreeSet<String> {
         .collect()
 }
 
+/// Whether a server of a plan is kiln's own.
+fn is_embedded(plan: &Plan, server: &ServerName) -> bool {
+    let planned = plan.servers.get(server);
+    planned.is_some_and(|planned| planned.kind == plan::ServerKind::Embedded)
+}
+
+/// Where the paths of `file()` start: for `set` at the pipeline, for `--set` at the current folder.
+fn folders(plan: &Plan, bare: bool) -> Vec<PathBuf> {
+    if bare {
+        std::env::current_dir().into_iter().collect()
+    } else {
+        vec![plan.pipeline_dir.clone()]
+    }
+}
+
+/// Advice on where to get node classes is given once, however many steps lack them.
+fn say_once(report: &mut Report) {
+    let mut said = BTreeSet::new();
+    for diagnostic in &mut report.items {
+        if diagnostic.code == &codes::MISSING_NODE_TYPE {
+            let near = |help: &str| help.starts_with("did you mean");
+            diagnostic
+                .help
+                .retain(|help| near(help) || said.insert(help.clone()));
+        }
+    }
+}
+
 /// Every complaint about a plan's graphs that can be known before anything runs.
-pub(super) fn check_plan(plan: &Plan, catalogs: &dyn Catalogs) -> Report {
+pub(super) fn check_plan(plan: &Plan, target: Target, catalogs: &dyn Catalogs) -> Report {
     let mut report = Report::default();
+    let bare = matches!(target, Target::Workflow(_));
+    let folders = folders(plan, bare);
     for at in 0..plan.tasks.len() {
         let task = TaskIx(u32::try_from(at).unwrap_or(u32::MAX));
         let server = &plan.steps[&plan.tasks[at].step].server;
@@ -69,6 +100,11 @@ pub(super) fn check_plan(plan: &Plan, catalogs: &dyn Catalogs) -> Report {
             &catalog,
             &rendered.origins,
             &plan.sources,
+            Setting {
+                embedded: is_embedded(plan, server),
+                bare,
+                folders: &folders,
+            },
         );
         // What an input will be is not known yet, so nothing can be said against it.
         report.extend(
@@ -77,12 +113,13 @@ pub(super) fn check_plan(plan: &Plan, catalogs: &dyn Catalogs) -> Report {
                 .filter(|d| !concerns_unknown(d, &rendered)),
         );
     }
+    say_once(&mut report);
     report
 }
 
 /// What else is wrong in a pipeline that has errors: its sound steps, against the catalogs that are at hand without a connection.
-pub(super) fn check_sound(sound: &Plan) -> Vec<Diagnostic> {
-    check_plan(sound, &prepare::at_hand(sound)).items
+pub(super) fn check_sound(sound: &Plan, target: Target) -> Vec<Diagnostic> {
+    check_plan(sound, target, &prepare::at_hand(sound)).items
 }
 
 /// Entries of `outputs` whose node saves and shows nothing: the server would pass over it without a word.
@@ -164,16 +201,23 @@ impl Checker {
             mut sources,
             mut report,
         } = load(request);
-        if let (Target::Workflow(file), Some(catalog)) = (target, &self.offline) {
-            return check_workflow(file, catalog, sources);
+        // What `--set` changes is no longer the file as it stands.
+        let as_written = request.sets.is_empty();
+        if let (Target::Workflow(file), Some(catalog), true) = (target, &self.offline, as_written) {
+            let setting = Setting {
+                bare: true,
+                folders: &std::env::current_dir().into_iter().collect::<Vec<_>>(),
+                ..Setting::default()
+            };
+            return check_workflow(file, catalog, sources, setting);
         }
         let Some(plan) = plan else {
             if let Some(sound) = sound {
                 match &self.offline {
                     Some(catalog) => {
-                        report.extend(check_plan(&sound, &Same(Arc::clone(catalog))).items)
+                        report.extend(check_plan(&sound, target, &Same(Arc::clone(catalog))).items);
                     }
-                    None => report.extend(check_sound(&sound)),
+                    None => report.extend(check_sound(&sound, target)),
                 }
             }
             return FileReport {
@@ -199,11 +243,17 @@ impl Checker {
             .keys()
             .all(|server| catalogs.of(server).is_some());
         if let (Target::Workflow(file), Some(server)) = (target, plan.servers.keys().next())
+            && as_written
             && let Some(catalog) = catalogs.of(server)
         {
-            return check_workflow(file, &catalog, sources);
+            let setting = Setting {
+                embedded: is_embedded(&plan, server),
+                bare: true,
+                folders: &folders(&plan, true),
+            };
+            return check_workflow(file, &catalog, sources, setting);
         }
-        report.extend(check_plan(&plan, &*catalogs).items);
+        report.extend(check_plan(&plan, target, &*catalogs).items);
         let accepted = if report.has_errors() {
             Some(false)
         } else {
@@ -228,7 +278,12 @@ pub fn deny_warnings(found: &mut FileReport) {
 }
 
 /// A bare workflow by the verdict alone, as a server would see it.
-fn check_workflow(file: FileId, catalog: &Catalog, sources: SourceMap) -> FileReport {
+fn check_workflow(
+    file: FileId,
+    catalog: &Catalog,
+    sources: SourceMap,
+    setting: Setting<'_>,
+) -> FileReport {
     let mut report = Report::default();
     let Some(graph) = read_as_server(file, &sources, &mut report) else {
         return FileReport {
@@ -247,7 +302,7 @@ fn check_workflow(file: FileId, catalog: &Catalog, sources: SourceMap) -> FileRe
         Some(Origin::Json { file, pointer })
     };
     report.extend(check::verdict_diagnostics(
-        &verdict, &graph, catalog, &origin_of, &sources,
+        &verdict, &graph, catalog, &origin_of, &sources, setting,
     ));
     let mut runs: Vec<String> = verdict.runs.iter().map(|id| id.0.clone()).collect();
     runs.sort();

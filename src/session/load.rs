@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::base::{Inputs, StepId};
-use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes};
+use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes, list_of};
 use crate::plan::{self, MissingParams, ParamFlag, Plan, SetFlag, Settings};
 use crate::spec::{self, Node, NodeKind, Pipeline, Project, Spanned, Step};
 
@@ -77,6 +77,10 @@ pub fn load(request: &Request) -> Loaded {
         Some(parent) if !stdin => parent.to_path_buf(),
         _ => current_dir.clone(),
     };
+    if let Some(diagnostic) = no_text(&path, request).filter(|_| !stdin) {
+        loaded.report.push(diagnostic);
+        return loaded;
+    }
     let pipeline = match read(&path, stdin, &inputs) {
         Ok(text) => target(&path, stdin, &text, &mut loaded),
         Err(diagnostic) => {
@@ -139,6 +143,55 @@ fn target(path: &Path, stdin: bool, text: &str, loaded: &mut Loaded) -> Option<P
         path.to_path_buf()
     };
     spec::pipeline_from_text(file, &path, &loaded.sources, &mut loaded.report)
+}
+
+/// What is to be said of a folder or of a file that holds no text.
+fn no_text(path: &Path, request: &Request) -> Option<Diagnostic> {
+    let typed = request.file.display();
+    let wanted = "kiln takes a pipeline (.yaml) or a workflow in API format (.json)";
+    let unreadable = |message: String| Diagnostic::error(&codes::FILE_NOT_READABLE, message);
+    if path.is_dir() {
+        let diagnostic = unreadable(format!("`{typed}` is a folder; {wanted}"));
+        let names = pipelines_in(path);
+        let names = || names.iter().map(String::as_str);
+        return Some(match names().next() {
+            Some(_) => diagnostic.help(format!("pipelines in it: {}", list_of(names(), 12))),
+            None => diagnostic.help("there is no .yaml file in it"),
+        });
+    }
+    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+    let what = match extension.as_str() {
+        "png" | "jpg" | "jpeg" | "webp" | "gif" | "bmp" | "tif" | "tiff" | "avif" | "exr" => {
+            "a picture"
+        }
+        "mp4" | "webm" | "mov" | "mkv" | "avi" | "m4v" => "a video",
+        "wav" | "mp3" | "flac" | "ogg" | "opus" | "m4a" => "a sound",
+        "safetensors" | "ckpt" | "pt" | "pth" | "gguf" | "onnx" => "a model",
+        "json" | "yaml" | "yml" => return None,
+        _ => {
+            let binary =
+                path.is_file() && std::fs::read(path).is_ok_and(|bytes| bytes.contains(&0));
+            return binary.then(|| unreadable(format!("`{typed}` holds no text; {wanted}")));
+        }
+    };
+    path.is_file()
+        .then(|| unreadable(format!("`{typed}` is {what}; {wanted}")))
+}
+
+/// The names of the YAML files in a folder, sorted, without the project file.
+fn pipelines_in(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| {
+            let extension = Path::new(name).extension();
+            extension.is_some_and(|e| e == "yaml" || e == "yml")
+        })
+        .filter(|name| name != PROJECT_FILE)
+        .collect();
+    names.sort();
+    names
 }
 
 fn read(path: &Path, stdin: bool, inputs: &Inputs) -> Result<String, Box<Diagnostic>> {

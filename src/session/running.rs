@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::checking::{check_plan, check_sound};
-use super::load::{Loaded, Request, load};
+use super::load::{Loaded, Request, Target, load};
 use super::prepare;
 use super::signals::Signals;
 use crate::base::RunId;
@@ -34,9 +34,9 @@ pub fn run(request: &Request, reporter: Box<dyn Reporter>) -> Result<u8, Broken>
     let Loaded {
         plan,
         sound,
+        target,
         sources,
         mut report,
-        ..
     } = load(request);
     let run = RunId::new(&jiff::Zoned::now());
     let mut told = Told {
@@ -46,21 +46,21 @@ pub fn run(request: &Request, reporter: Box<dyn Reporter>) -> Result<u8, Broken>
         deaf: false,
     };
     let Some(plan) = plan else {
-        report.extend(sound.iter().flat_map(check_sound));
+        report.extend(sound.iter().flat_map(|sound| check_sound(sound, target)));
         return Ok(told.refuse(&report, &sources));
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| Broken(format!("could not start: {e}")))?;
-    let ended = runtime.block_on(carry_out(plan, run, report, told));
+    let ended = runtime.block_on(carry_out((plan, target), run, report, told));
     // Nothing that is still under way matters any more; a second Ctrl-C must not wait for it.
     runtime.shutdown_timeout(Duration::from_millis(200));
     ended
 }
 
 async fn carry_out(
-    plan: Plan,
+    (plan, target): (Plan, Target),
     run: RunId,
     mut report: Report,
     mut told: Told,
@@ -74,7 +74,7 @@ async fn carry_out(
             let code = signals.exit_code();
             return Ok(told.end(RunStatus::Cancelled, code, Counts::default(), 0.0));
         }
-        ready = get_ready(&plan, &mut report) => ready,
+        ready = get_ready(&plan, target, &mut report) => ready,
     };
     let Some((servers, store)) = ready else {
         return Ok(told.refuse(&report, &plan.sources));
@@ -99,7 +99,11 @@ async fn carry_out(
 }
 
 /// Everything that comes before the run: servers, catalogs, checks, the project's state. `None` when the report says why not.
-async fn get_ready(plan: &Plan, report: &mut Report) -> Option<(Arc<Servers>, Store)> {
+async fn get_ready(
+    plan: &Plan,
+    target: Target,
+    report: &mut Report,
+) -> Option<(Arc<Servers>, Store)> {
     let servers = match prepare::connect(plan).await {
         Ok(servers) => Arc::new(servers),
         Err(errors) => {
@@ -110,7 +114,7 @@ async fn get_ready(plan: &Plan, report: &mut Report) -> Option<(Arc<Servers>, St
     let (catalogs, unreachable) = prepare::catalogs_of(plan, &servers).await;
     report.extend(unreachable);
     if !report.has_errors() {
-        report.extend(check_plan(plan, &catalogs).items);
+        report.extend(check_plan(plan, target, &catalogs).items);
     }
     if !report.has_errors() {
         match Store::open(&plan.project_dir) {

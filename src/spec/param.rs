@@ -171,7 +171,7 @@ impl Param {
         let wrong = || {
             let given = match text {
                 "" => "nothing stands after the `=`".to_owned(),
-                text => format!("`{text}` is none"),
+                text => format!("`{text}` is not one"),
             };
             format!("must be {}, and {given}", self.kind.expected())
         };
@@ -253,6 +253,17 @@ pub fn bad_param(param: &Param, at: Span, reason: &str) -> Diagnostic {
 
 fn integer(text: &str) -> Option<Number> {
     let digits = text.strip_prefix('-').unwrap_or(text);
+    for (prefix, radix) in [("0x", 16), ("0o", 8)] {
+        if let Some(digits) = digits.strip_prefix(prefix) {
+            let alone = digits.chars().all(|c| c.is_digit(radix));
+            let number = u64::from_str_radix(digits, radix).ok().filter(|_| alone)?;
+            return if text.starts_with('-') {
+                i64::try_from(-i128::from(number)).ok().map(Number::from)
+            } else {
+                Some(number.into())
+            };
+        }
+    }
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }

@@ -49,6 +49,12 @@ pub(super) fn diagnostic(error: &Error, file: FileId, text: &str) -> Diagnostic 
                 "kiln refuses such files unread, since a few lines of YAML can stand for gigabytes",
             );
     }
+    if let Some(help) = quotes_in_quotes(span, text) {
+        let (message, _) = words(error);
+        return Diagnostic::error(&codes::NOT_YAML, message)
+            .at(span)
+            .help(help);
+    }
     if let Some((span, text)) = unquoted_near(span, file, text) {
         return unquoted(span, &text);
     }
@@ -169,6 +175,33 @@ fn usual(told: &str) -> Option<String> {
     }
     told.contains("did not find expected key")
         .then(|| "entries of one map must begin in the same column".to_owned())
+}
+
+/// A template that ends too early, since it holds the quotes that stand around it.
+fn quotes_in_quotes(span: Span, text: &str) -> Option<String> {
+    let line_start = text[..span.start].rfind('\n').map_or(0, |n| n + 1);
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    for (outer, inner, name) in [('"', '\'', "single"), ('\'', '"', "double")] {
+        for opening in [format!("{outer}{{{{"), format!("{outer}{{%")] {
+            let Some(at) = line.find(&opening) else {
+                continue;
+            };
+            let rest = &line[at + 1..];
+            let Some(end) = rest.find(["}}", "%}"][usize::from(opening.ends_with('%'))]) else {
+                continue;
+            };
+            let template = &rest[..end + 2];
+            // Doubled or escaped, they are part of the text.
+            let doubled = template.contains("''") || template.contains("\\\"");
+            if template.contains(outer) && !template.contains(inner) && !doubled {
+                let meant = template.replace(outer, &inner.to_string());
+                return Some(format!(
+                    "use {name} quotes inside the template: `{outer}{meant}{outer}`"
+                ));
+            }
+        }
+    }
+    None
 }
 
 /// What newcomers to YAML usually meant.

@@ -1,5 +1,11 @@
+use std::path::PathBuf;
+
 use super::*;
+use crate::base::RunId;
+use crate::event::RunStatus;
+use crate::machine::Fact;
 use crate::machine::{CancelReason, ServerIx, Ticket};
+use crate::plan::Plan;
 use crate::plan::{PIPELINE_FORMAT, TaskIx};
 
 fn plan() -> Plan {

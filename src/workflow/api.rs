@@ -301,7 +301,9 @@ pub fn problem_diagnostic(problem: &ParseProblem, file: FileId, sources: &Source
         } => not_json_diagnostic(text, message, *truncated, span, *offset),
         ParseProblem::UiFormat => Diagnostic::error(&codes::UI_FORMAT, problem.to_string())
             .label(start, "it has `nodes` and `links`")
-            .help("open it in ComfyUI and save it with File → Export (API), then use that file"),
+            .help(
+                "open it in ComfyUI and save it with Workflow → Export (API), then use that file",
+            ),
         ParseProblem::Request => Diagnostic::error(&codes::NOT_A_WORKFLOW, problem.to_string())
             .label(place("/prompt"), "the workflow")
             .help("save the value of `prompt` as a file of its own"),

@@ -13,6 +13,7 @@ mod codes;
 mod engine;
 mod failures;
 mod mistakes;
+mod newcomer;
 mod odd;
 mod quickstart;
 mod readme;

@@ -120,7 +120,9 @@ fn the_summary_names_latest_when_it_is_this_run() {
 
 #[test]
 fn help_without_a_place_has_no_empty_gutter() {
-    let done = Project::new().kiln(&["run", "none.yaml"]);
+    let project = Project::new();
+    project.file("pipeline.yaml", "");
+    let done = project.kiln(&["run", "pipelin.yaml"]);
     assert!(done.stderr.contains("\n  = help: "), "{}", done.stderr);
     assert!(
         done.stderr.lines().all(|l| l.trim() != "|"),

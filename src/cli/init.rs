@@ -9,10 +9,10 @@ use crate::cli::exit::{Exit, complain};
 
 /// What a new project holds. Files that exist are left alone.
 const FILES: &[(&str, &str)] = &[
-    ("kiln.yaml", include_str!("kiln.yaml")),
-    ("pipeline.yaml", include_str!("pipeline.yaml")),
-    ("workflows/card.json", include_str!("card.json")),
-    ("workflows/glow.json", include_str!("glow.json")),
+    ("kiln.yaml", include_str!("init/kiln.yaml")),
+    ("pipeline.yaml", include_str!("init/pipeline.yaml")),
+    ("workflows/card.json", include_str!("init/card.json")),
+    ("workflows/glow.json", include_str!("init/glow.json")),
     (".gitignore", "outputs/\n.kiln/\n"),
 ];
 

@@ -1,0 +1,33 @@
+//! From the words typed to the command they name.
+
+use std::process::ExitCode;
+
+use clap::FromArgMatches;
+
+use super::args::{Cli, Command};
+use super::exit::Exit;
+use super::{args, check, explain, init, plan, run, schema, serve};
+
+/// Parses the command line, does what it says, and tells the exit code.
+pub fn main() -> ExitCode {
+    let typed = args::without_empty_variables(args::command())
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match typed {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return Exit::from_clap(&error).into();
+        }
+    };
+    let done = match &cli.command {
+        Command::Run(args) => return run::run(args),
+        Command::Check(args) => check::check(args),
+        Command::Plan(args) => plan::plan(args),
+        Command::Serve(args) => serve::serve(args),
+        Command::Schema(args) => schema::schema(args),
+        Command::Explain(args) => explain::explain(args),
+        Command::Init(args) => init::init(args),
+    };
+    done.into()
+}
