@@ -299,8 +299,11 @@ fn overhead() {
     let server = Server::start();
     let url = format!("http://127.0.0.1:{}", server.port);
     let (mut raw, mut whole, mut each) = (Vec::new(), Vec::new(), Vec::new());
+    // Kept until the end: file systems are slow to make files for a while after many were deleted.
+    let mut dirs = Vec::new();
     for round in 0..6 {
-        let dir = tempfile::tempdir().unwrap();
+        dirs.push(tempfile::tempdir().unwrap());
+        let dir = &dirs[round];
         let by_hand = raw_loop(server.port, JOBS, 2 * round + 1, dir.path());
         tiny_pipeline(dir.path(), JOBS, 2 * round + 2);
         let start = Instant::now();

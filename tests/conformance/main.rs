@@ -10,6 +10,7 @@
 )]
 
 mod classes;
+mod client;
 mod pixels;
 mod server;
 mod transcripts;
@@ -26,11 +27,16 @@ fn main() {
         PathBuf::from,
     );
     let fixtures = folder.is_dir().then_some(folder);
+    if fixtures.is_none() && std::env::var_os("KILN_REQUIRE_FIXTURES").is_some() {
+        eprintln!("the recordings are required, and are not there");
+        std::process::exit(1);
+    }
     let trials: Vec<Trial> = [
         verdicts::trials(fixtures.as_deref()),
         classes::trials(fixtures.as_deref()),
         pixels::trials(fixtures.as_deref()),
         transcripts::trials(fixtures.as_deref()),
+        client::trials(fixtures.as_deref()),
     ]
     .into_iter()
     .flatten()
