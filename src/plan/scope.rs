@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::sealed::{ParamValue, Plan, TaskIx};
 use crate::artifact::{Artifact, Datum};
 use crate::base::{RunId, StepId};
-use crate::template::{Scope, StepResult};
+use crate::template::{Scope, StepResult, TaskResult};
 
 /// Members of `task`.
 pub(super) const TASK: &[&str] = &["name", "index", "attempt", "seed"];
@@ -100,15 +100,24 @@ pub(super) fn of_task(plan: &Plan, task: TaskIx, results: &Results, attempt: u32
                 .get(id)
                 .map(|s| s.outputs.keys().cloned().collect())
                 .unwrap_or_default();
+            let tasks = plan.tasks.iter().filter(|t| t.step == *id);
             let result = StepResult {
-                tasks: plan
-                    .tasks
-                    .iter()
-                    .filter(|t| t.step == *id)
-                    .map(|t| t.name.0.clone())
+                tasks: tasks
+                    .zip(0..)
+                    .map(|(task, index)| TaskResult {
+                        name: task.name.0.clone(),
+                        index,
+                        status: outcome.status.clone(),
+                        artifacts: outcome
+                            .artifacts
+                            .iter()
+                            .filter(|a| a.task == task.name)
+                            .cloned()
+                            .collect(),
+                        ..TaskResult::default()
+                    })
                     .collect(),
                 status: outcome.status.clone(),
-                artifacts: outcome.artifacts.clone(),
                 outputs,
             };
             scope = scope.with_step(id.as_str(), result);
