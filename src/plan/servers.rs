@@ -157,8 +157,9 @@ fn from_spec(
     sources: &SourceMap,
 ) -> Option<ServerPlan> {
     let kind = match &server.kind {
-        spec::ServerKind::Embedded => ServerKind::Embedded,
-        spec::ServerKind::Comfy { url: node } => {
+        spec::ServerKind::Embedded { .. } => ServerKind::Embedded,
+        spec::ServerKind::Comfy { urls } => {
+            let node = urls.first()?;
             let text = evaluator.text_now(node, "`url`", sources)?;
             if !is_address(&text) {
                 evaluator.report.push(
