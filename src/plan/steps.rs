@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::eval::{Evaluator, Extra, Place, unknown_step};
-use super::sealed::{Edit, EditValue, InFile, StepPlan, TemplateText, WorkflowStep};
+use super::sealed::{
+    Edit, EditValue, InFile, NeedPlan, StepPlan, TemplateText, Work, WorkflowStep,
+};
 use super::settings::SetFlag;
 use crate::artifact::Datum;
 use crate::base::{Inputs, NodeId, ServerName, StepId};
@@ -47,20 +49,26 @@ pub(super) fn build(
     let failed = evaluator.report.items[before..]
         .iter()
         .any(|d| d.severity == crate::diagnostic::Severity::Error);
-    (!failed).then(|| StepPlan {
-        id: StepId::from(step.id.value.as_str()),
-        span: Some(step.id.span),
-        server,
-        workflow: WorkflowStep {
-            file,
-            graph,
-            in_file,
-            edits,
-        },
+    if failed {
+        return None;
+    }
+    let work = Work::Workflow(WorkflowStep {
+        file,
+        graph,
+        in_file,
+        edits,
+    });
+    let id = StepId::from(step.id.value.as_str());
+    let needs = needs.into_iter().map(|step| NeedPlan {
+        step,
+        optional: false,
+    });
+    Some(StepPlan {
         outputs,
         output_spans,
         save_as,
-        needs,
+        needs: needs.collect(),
+        ..StepPlan::new(id, Some(step.id.span), server, work)
     })
 }
 
