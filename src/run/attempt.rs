@@ -27,7 +27,7 @@ use crate::client::{
 use crate::diagnostic::{Severity, to_json};
 use crate::event::RunEvent;
 use crate::machine::{CancelReason, Fact, FailureClass, Outcome, Ticket};
-use crate::plan::{self, EditValue, Plan, Rendered, Results, StepPlan};
+use crate::plan::{self, EditValue, Plan, Rendered, Results, StepPlan, Work};
 use crate::protocol::NodeResult;
 use crate::servers::{Server, Servers};
 use crate::workflow::Graph;
@@ -248,12 +248,16 @@ impl Try {
     async fn render(&mut self, server: &Server) -> Result<(Rendered, Arc<Catalog>), Ending> {
         let (plan, results) = (Arc::clone(&self.shared.plan), Arc::clone(&self.results));
         let Ticket { task, attempt, .. } = self.ticket;
-        let step = &plan.steps[&plan.tasks[task.0 as usize].step];
-        let classes = classes(&step.workflow.graph);
+        let planned = plan.tasks[task.0 as usize].clone();
+        let Some(step) = plan.steps[&planned.step].workflow().cloned() else {
+            // Commands do not come here.
+            return Err(Ending::Cancelled);
+        };
+        let classes = classes(&step.graph);
         let ask = || server.catalog(&classes).boxed();
         let catalog = self.patiently(server, CancelReason::Requested, ask).await?;
         let shared = Arc::clone(&catalog);
-        let work = move || plan::render(&plan, task, &results, Some(&shared), attempt);
+        let work = move || plan::render(&plan, &planned, &step, &results, Some(&shared), attempt);
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(rendered)) => Ok((rendered, catalog)),
             Ok(Err(report)) => Err(Failure::invalid(report.items).into()),
@@ -554,12 +558,18 @@ fn uses(other: &StepPlan, step: &StepPlan) -> bool {
         }
     }
     use value as value_uses;
-    let workflow = &other.workflow;
-    workflow.edits.iter().any(|edit| value(&edit.value, step))
-        || workflow
-            .in_file
-            .iter()
-            .any(|found| value(&found.value, step))
+    let shapes = match &other.work {
+        Work::Workflow(workflow) => {
+            let edits = workflow.edits.iter().map(|edit| &edit.value);
+            let in_file = workflow.in_file.iter().map(|found| &found.value);
+            edits.chain(in_file).any(|shape| value(shape, step))
+        }
+        Work::Command(command) => {
+            let values = command.args.iter().chain(command.env.values());
+            values.chain(&command.stdin).any(|shape| value(shape, step))
+        }
+    };
+    shapes
         || other
             .save_as
             .as_ref()

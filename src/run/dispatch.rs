@@ -24,7 +24,7 @@ use crate::machine::{
     Action, CancelReason, Fact, FailureClass, Machine, Outcome, Settlement, Shape, TaskState,
     Ticket,
 };
-use crate::plan::{Plan, Results, StepOutcome, TaskIx};
+use crate::plan::{NeedPlan, Plan, Results, StepOutcome, TaskIx, TaskOutcome};
 use crate::servers::Servers;
 
 /// Ends of tries that one turn takes at most.
@@ -98,10 +98,11 @@ fn tell_start(teller: &Teller, plan: &Plan, folder: &Folder) {
             task: task.name.clone(),
             step: task.step.clone(),
             server: plan.steps[&task.step].server.clone(),
-            needs: task
-                .needs
+            needs: plan
+                .tasks
                 .iter()
-                .map(|need| plan.tasks[need.0 as usize].name.clone())
+                .filter(|other| plan.steps[&task.step].waits_for(&other.step))
+                .map(|other| other.name.clone())
                 .collect(),
         })
         .collect();
@@ -326,23 +327,31 @@ impl Dispatcher {
         self.tries.spawn(work.run());
     }
 
+    fn outcome_of(&self, task: TaskIx, index: u32) -> Arc<TaskOutcome> {
+        let planned = &self.shared.plan.tasks[task.0 as usize];
+        Arc::new(TaskOutcome {
+            name: planned.name.clone(),
+            index,
+            matrix: planned.matrix.clone(),
+            item: None,
+            status: "done".to_owned(),
+            artifacts: self.made[task.0 as usize].clone(),
+        })
+    }
+
     /// What a task may see: the steps that its own one waits for.
     fn results_for(&self, task: TaskIx) -> Results {
         let plan = &self.shared.plan;
         let mut results = Results::new(self.shared.run.clone());
         let step = &plan.steps[&plan.tasks[task.0 as usize].step];
-        for need in &step.needs {
+        for NeedPlan { step: need, .. } in &step.needs {
             let tasks = self.tasks_of.get(need).map(Vec::as_slice);
-            let artifacts = tasks
-                .unwrap_or_default()
-                .iter()
-                .flat_map(|task| self.made[task.0 as usize].iter().cloned())
-                .collect();
+            let tasks = tasks.unwrap_or_default().iter().zip(0..);
             let outcome = StepOutcome {
                 status: "done".to_owned(),
-                artifacts,
+                tasks: tasks.map(|(task, at)| self.outcome_of(*task, at)).collect(),
             };
-            results.steps.insert(need.clone(), outcome);
+            results.steps.insert(need.clone(), Arc::new(outcome));
         }
         results
     }

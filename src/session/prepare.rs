@@ -32,8 +32,10 @@ pub(super) async fn connect(plan: &Plan) -> Result<Servers, Vec<Diagnostic>> {
         .map(|(name, server)| ServerSpec {
             name: name.clone(),
             kind: match &server.kind {
-                plan::ServerKind::Comfy { url } => ServerKind::Comfy { url: url.clone() },
-                plan::ServerKind::Embedded => ServerKind::Embedded,
+                plan::ServerKind::Comfy { urls } => ServerKind::Comfy {
+                    url: urls.first().cloned().unwrap_or_default(),
+                },
+                plan::ServerKind::Embedded { .. } | plan::ServerKind::Here => ServerKind::Embedded,
             },
             max_jobs: usize::try_from(server.max_jobs).ok(),
             span: server.span,
@@ -78,7 +80,7 @@ pub(super) fn at_hand(plan: &Plan) -> Fetched {
     let embedded = plan
         .servers
         .iter()
-        .filter(|(_, server)| server.kind == plan::ServerKind::Embedded)
+        .filter(|(_, server)| matches!(server.kind, plan::ServerKind::Embedded { .. }))
         .map(|(name, _)| (name.clone(), Arc::new(crate::embedded::catalog())));
     Fetched(embedded.collect())
 }
