@@ -9,6 +9,7 @@ mod hash;
 mod ids;
 mod inputs;
 mod path;
+pub mod secret;
 
 pub use atomic::{
     Access, AtomicFile, Finished, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, WriteError, copy_file,
@@ -19,3 +20,4 @@ pub use hash::{ContentHash, Hasher};
 pub use ids::{NodeId, RunId, ServerName, StepId, TaskName, valid_id};
 pub use inputs::{Input, Inputs, ReadError};
 pub use path::{UnsafePath, display_path, safe_join, safe_name};
+pub use secret::Masker;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Plan, TaskIx};
+use crate::plan::{Plan, TaskIx, TaskPlan};
 
 /// Index of a server in [`Plan::servers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ impl Shape {
                     .and_then(|step| plan.servers.get_index_of(&step.server))
                     .unwrap_or_default();
                 TaskShape {
-                    needs: task.needs.clone(),
+                    needs: needs(plan, task),
                     server: ServerIx(dense(server)),
                 }
             })
@@ -83,6 +83,16 @@ impl Shape {
         }
         chains
     }
+}
+
+/// The tasks that a task waits for: all of the steps that its step needs, and its own.
+fn needs(plan: &Plan, task: &TaskPlan) -> Vec<TaskIx> {
+    let step = plan.steps.get(&task.step);
+    let of_steps = plan.tasks.iter().enumerate().filter_map(|(at, other)| {
+        step.is_some_and(|s| s.waits_for(&other.step))
+            .then(|| TaskIx(dense(at)))
+    });
+    of_steps.chain(task.needs.iter().copied()).collect()
 }
 
 pub(super) fn dense(at: usize) -> u32 {

@@ -111,6 +111,8 @@ pub fn build(
         started_at,
         params: params.values,
         max_parallel: materials.settings.max_parallel.or(written),
+        limits: IndexMap::new(),
+        partner_key: None,
         servers: chosen.servers,
         sources: sources.clone(),
         inputs: materials.inputs.recorded(),

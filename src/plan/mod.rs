@@ -19,10 +19,11 @@ mod world;
 
 pub use build::{Materials, build};
 pub use render::{Origins, Rendered, Upload, Uploadable, preview, render, save_as};
-pub use scope::{Results, StepOutcome};
+pub use scope::{Results, StepOutcome, TaskOutcome};
 pub use sealed::{
-    Edit, EditValue, InFile, PIPELINE_FORMAT, ParamValue, Plan, ServerKind, ServerPlan, StepPlan,
-    TaskIx, TaskPlan, TemplateText, WorkflowStep,
+    CacheMode, CommandStep, Edit, EditValue, Grow, HERE, InFile, Item, LOST_AFTER_MS, NeedPlan,
+    PIPELINE_FORMAT, ParamValue, Plan, RetryClass, RetryPlan, ServerKind, ServerPlan, StepPlan,
+    TaskIx, TaskPlan, TemplateText, Work, WorkflowStep,
 };
 pub use settings::{MissingParams, ParamFlag, SetFlag, Settings};
 pub use show::{to_json, to_text};

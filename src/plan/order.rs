@@ -3,8 +3,8 @@
 use indexmap::IndexMap;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::sealed::{StepPlan, TaskIx, TaskPlan};
-use crate::base::{StepId, TaskName};
+use super::sealed::{StepPlan, TaskPlan};
+use crate::base::StepId;
 use crate::diagnostic::{Diagnostic, codes};
 
 /// Tasks in file order, each with the tasks it waits for.
@@ -16,7 +16,7 @@ pub(super) fn tasks(steps: &IndexMap<StepId, StepPlan>) -> Result<Vec<TaskPlan>,
     let nodes: Vec<NodeIndex> = (0..steps.len()).map(|at| graph.add_node(at)).collect();
     for (at, step) in steps.values().enumerate() {
         for need in &step.needs {
-            if let Some(from) = steps.get_index_of(need) {
+            if let Some(from) = steps.get_index_of(&need.step) {
                 graph.add_edge(nodes[from], nodes[at], ());
             }
         }
@@ -31,16 +31,7 @@ pub(super) fn tasks(steps: &IndexMap<StepId, StepPlan>) -> Result<Vec<TaskPlan>,
     }
     Ok(steps
         .values()
-        .map(|step| TaskPlan {
-            name: TaskName(step.id.0.clone()),
-            step: step.id.clone(),
-            needs: step
-                .needs
-                .iter()
-                .filter_map(|need| steps.get_index_of(need))
-                .map(|at| TaskIx(u32::try_from(at).unwrap_or(u32::MAX)))
-                .collect(),
-        })
+        .map(|step| TaskPlan::only(&step.id))
         .collect())
 }
 

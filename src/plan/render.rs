@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::eval::{Extra, complaint, parse_at};
 use super::scope::{self, Results};
-use super::sealed::{EditValue, Plan, StepPlan, TaskIx, TemplateText};
+use super::sealed::{EditValue, Plan, StepPlan, TaskPlan, TemplateText, WorkflowStep};
 use super::world::PlanWorld;
 use crate::artifact::{Artifact, Datum, FileValue};
 use crate::base::{Inputs, NodeId};
@@ -114,14 +114,15 @@ impl Rendered {
 /// Everything that is wrong with its values, each at the user's own line.
 pub fn render(
     plan: &Plan,
-    task: TaskIx,
+    task: &TaskPlan,
+    work: &WorkflowStep,
     results: &Results,
     catalog: Option<&Catalog>,
     attempt: u32,
 ) -> Result<Rendered, Report> {
     let scope = scope::of_task(plan, task, results, attempt);
-    let step = &plan.steps[&plan.tasks[task.0 as usize].step];
-    let mut renderer = Renderer::new(plan, step, catalog, Some(scope));
+    let step = &plan.steps[&task.step];
+    let mut renderer = Renderer::new(plan, (step, work), catalog, Some(scope));
     renderer.fill_in();
     if renderer.report.has_errors() {
         Err(renderer.report)
@@ -132,9 +133,14 @@ pub fn render(
 
 /// The graph of a task before anything ran, and everything that is already known to be wrong with its values. Inputs that need results,
 /// or have a wrong value, are in [`Rendered::unknown`].
-pub fn preview(plan: &Plan, task: TaskIx, catalog: Option<&Catalog>) -> (Rendered, Report) {
-    let step = &plan.steps[&plan.tasks[task.0 as usize].step];
-    let mut renderer = Renderer::new(plan, step, catalog, None);
+pub fn preview(
+    plan: &Plan,
+    task: &TaskPlan,
+    work: &WorkflowStep,
+    catalog: Option<&Catalog>,
+) -> (Rendered, Report) {
+    let step = &plan.steps[&task.step];
+    let mut renderer = Renderer::new(plan, (step, work), catalog, None);
     renderer.fill_in();
     for diagnostic in &renderer.report.items {
         if let (Some(node), Some(input)) = (&diagnostic.node, &diagnostic.input) {
@@ -155,6 +161,7 @@ fn engine_at(plan: &Plan, folder: &Path) -> Engine {
 struct Renderer<'a> {
     plan: &'a Plan,
     step: &'a StepPlan,
+    work: &'a WorkflowStep,
     catalog: Option<&'a Catalog>,
     /// `None` before a run.
     scope: Option<Scope>,
@@ -166,19 +173,20 @@ struct Renderer<'a> {
 impl<'a> Renderer<'a> {
     fn new(
         plan: &'a Plan,
-        step: &'a StepPlan,
+        (step, work): (&'a StepPlan, &'a WorkflowStep),
         catalog: Option<&'a Catalog>,
         scope: Option<Scope>,
     ) -> Self {
         Self {
             plan,
             step,
+            work,
             catalog,
             scope,
             engine: engine_at(plan, &plan.pipeline_dir),
             report: Report::default(),
             rendered: Rendered {
-                graph: step.workflow.graph.clone(),
+                graph: work.graph.clone(),
                 uploads: Vec::new(),
                 targets: step
                     .outputs
@@ -188,7 +196,7 @@ impl<'a> Renderer<'a> {
                     .into_iter()
                     .collect(),
                 origins: Origins {
-                    file: step.workflow.file,
+                    file: work.file,
                     edited: HashMap::new(),
                 },
                 unknown: BTreeSet::new(),
@@ -197,8 +205,8 @@ impl<'a> Renderer<'a> {
     }
 
     fn fill_in(&mut self) {
-        let step = self.step;
-        for found in &step.workflow.in_file {
+        let work = self.work;
+        for found in &work.in_file {
             self.put(
                 &found.node,
                 &found.input,
@@ -207,7 +215,7 @@ impl<'a> Renderer<'a> {
                 &found.origin,
             );
         }
-        for edit in &step.workflow.edits {
+        for edit in &work.edits {
             self.rendered.origins.edited.insert(
                 (edit.node.clone(), edit.input.clone()),
                 (edit.origin.clone(), edit.key),
@@ -362,8 +370,7 @@ impl<'a> Renderer<'a> {
     /// What the workflow file says of an input (`value` in `set`), and the input's own salt.
     fn place(&self, node: &NodeId, input: &str) -> Extra {
         let value = self
-            .step
-            .workflow
+            .work
             .graph
             .nodes
             .get(node)
@@ -495,12 +502,12 @@ fn origin_salt(origin: &Origin) -> String {
 /// When the template fails, or its path would leave the folder.
 pub fn save_as(
     plan: &Plan,
-    task: TaskIx,
+    task: &TaskPlan,
     artifact: &Artifact,
     results: &Results,
     attempt: u32,
 ) -> Result<String, Box<Diagnostic>> {
-    let step = &plan.steps[&plan.tasks[task.0 as usize].step];
+    let step = &plan.steps[&task.step];
     let Some(template) = &step.save_as else {
         return Ok(artifact.name.clone());
     };

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::sealed::{ParamValue, Plan, TaskIx};
+use super::sealed::{ParamValue, Plan, TaskPlan};
 use crate::artifact::{Artifact, Datum};
-use crate::base::{RunId, StepId};
-use crate::template::{Scope, StepResult};
+use crate::base::{RunId, StepId, TaskName};
+use crate::template::{Scope, StepResult, TaskResult};
 
 /// Members of `task`.
 pub(super) const TASK: &[&str] = &["name", "index", "attempt", "seed"];
@@ -24,7 +24,10 @@ pub struct Results {
     /// The run.
     pub run: RunId,
     /// Steps that ended.
-    pub steps: IndexMap<StepId, StepOutcome>,
+    pub steps: IndexMap<StepId, Arc<StepOutcome>>,
+    /// What the task that this one is for made, in a step that streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<Arc<TaskOutcome>>,
 }
 
 /// What one step made.
@@ -32,7 +35,24 @@ pub struct Results {
 pub struct StepOutcome {
     /// `done`, `failed`, `skipped` or `cancelled`.
     pub status: String,
-    /// Its artifacts: by task, node id, then the server's order.
+    /// Its tasks that ran, in their order.
+    pub tasks: Vec<Arc<TaskOutcome>>,
+}
+
+/// What one task made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskOutcome {
+    /// Its name.
+    pub name: TaskName,
+    /// Its place among the tasks of its step that ran, from 0.
+    pub index: u32,
+    /// Its combination of the matrix.
+    pub matrix: IndexMap<String, Datum>,
+    /// What it was for, when that is a plain value.
+    pub item: Option<Datum>,
+    /// `done` or `cached`.
+    pub status: String,
+    /// Its artifacts: by node id, then in the server's order.
     pub artifacts: Vec<Arc<Artifact>>,
 }
 
@@ -42,6 +62,7 @@ impl Results {
         Self {
             run,
             steps: IndexMap::new(),
+            item: None,
         }
     }
 }
@@ -62,21 +83,20 @@ pub(super) fn fixed(pipeline: &str, dir: &Path, params: &IndexMap<String, ParamV
 }
 
 /// Names of one attempt of a task.
-pub(super) fn of_task(plan: &Plan, task: TaskIx, results: &Results, attempt: u32) -> Scope {
-    let planned = &plan.tasks[task.0 as usize];
+pub(super) fn of_task(plan: &Plan, task: &TaskPlan, results: &Results, attempt: u32) -> Scope {
     let index = plan
         .tasks
         .iter()
-        .filter(|t| t.step == planned.step)
-        .position(|t| t.name == planned.name)
+        .filter(|t| t.step == task.step)
+        .position(|t| t.name == task.name)
         .unwrap_or(0);
     let about = IndexMap::from([
-        ("name".to_owned(), Datum::String(planned.name.0.clone())),
+        ("name".to_owned(), Datum::String(task.name.0.clone())),
         ("index".to_owned(), Datum::Number(index.into())),
         ("attempt".to_owned(), Datum::Number(attempt.into())),
         (
             "seed".to_owned(),
-            Datum::Number(task_seed(plan.seed, planned.name.as_str(), attempt).into()),
+            Datum::Number(task_seed(plan.seed, task.name.as_str(), attempt).into()),
         ),
     ]);
     let run = IndexMap::from([
@@ -91,30 +111,36 @@ pub(super) fn of_task(plan: &Plan, task: TaskIx, results: &Results, attempt: u32
         .with("task", Datum::Map(about))
         .with("run", Datum::Map(run))
         .with_steps();
-    let step = &plan.steps[&planned.step];
+    let step = &plan.steps[&task.step];
     for (id, outcome) in &results.steps {
         // Only what the step waits for may be seen: anything else would depend on timing.
-        if step.needs.contains(id) {
+        if step.waits_for(id) {
             let outputs = plan
                 .steps
                 .get(id)
                 .map(|s| s.outputs.keys().cloned().collect())
                 .unwrap_or_default();
             let result = StepResult {
-                tasks: plan
-                    .tasks
-                    .iter()
-                    .filter(|t| t.step == *id)
-                    .map(|t| t.name.0.clone())
-                    .collect(),
+                tasks: outcome.tasks.iter().map(|t| task_result(t)).collect(),
                 status: outcome.status.clone(),
-                artifacts: outcome.artifacts.clone(),
                 outputs,
             };
             scope = scope.with_step(id.as_str(), result);
         }
     }
     scope
+}
+
+/// A task as the results of its step show it.
+pub(super) fn task_result(task: &TaskOutcome) -> TaskResult {
+    TaskResult {
+        name: task.name.0.clone(),
+        index: task.index,
+        matrix: task.matrix.clone(),
+        item: task.item.clone(),
+        status: task.status.clone(),
+        artifacts: task.artifacts.clone(),
+    }
 }
 
 /// A seed below 2^32 from the run's seed, the task's name and the attempt.

@@ -10,8 +10,10 @@ use crate::base::{Input, NodeId, ServerName, StepId, TaskName};
 use crate::diagnostic::{FileId, Origin, SourceMap, Span};
 use crate::workflow::Graph;
 
+pub use crate::spec::{CacheMode, RetryClass};
+
 /// The version of [`Plan`]'s stored form.
-pub const PIPELINE_FORMAT: u32 = 1;
+pub const PIPELINE_FORMAT: u32 = 2;
 
 /// Index of a task in [`Plan::tasks`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,6 +43,12 @@ pub struct Plan {
     pub params: IndexMap<String, ParamValue>,
     /// The most tasks in flight at a time over all servers.
     pub max_parallel: Option<u32>,
+    /// Named counters that steps may claim, each with how much there is of it.
+    #[serde(default)]
+    pub limits: IndexMap<String, u32>,
+    /// The key for partner nodes, with placeholders for secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partner_key: Option<String>,
     /// The servers that tasks of this plan use.
     pub servers: IndexMap<ServerName, ServerPlan>,
     /// Every text that a diagnostic may point into.
@@ -49,7 +57,7 @@ pub struct Plan {
     pub inputs: Vec<Input>,
     /// Steps in file order.
     pub steps: IndexMap<StepId, StepPlan>,
-    /// Tasks in file order.
+    /// Tasks that are known when the plan is made, in file order; more come while the run goes on.
     pub tasks: Vec<TaskPlan>,
 }
 
@@ -62,28 +70,66 @@ pub struct ParamValue {
     pub drawn: bool,
 }
 
-/// A server that the plan uses.
+/// A server that the plan uses: one endpoint, or a pool of equal ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerPlan {
     /// What it is.
     pub kind: ServerKind,
-    /// The most jobs of ours that it holds at a time, queued or running.
+    /// The most jobs of ours that each of its endpoints holds at a time, queued or running.
     pub max_jobs: u32,
+    /// A bearer token, with placeholders for secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Headers of every request, with placeholders for secrets.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub headers: IndexMap<String, String>,
+    /// A root certificate to trust beside the system's, absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_cert: Option<PathBuf>,
+    /// How long an endpoint that does not answer keeps its jobs, milliseconds.
+    pub lost_after_ms: u64,
     /// Where it is declared, for messages.
     pub span: Option<Span>,
 }
+
+impl ServerPlan {
+    /// A server at its usual settings.
+    pub fn new(kind: ServerKind, max_jobs: u32, span: Option<Span>) -> Self {
+        Self {
+            kind,
+            max_jobs,
+            token: None,
+            headers: IndexMap::new(),
+            ca_cert: None,
+            lost_after_ms: LOST_AFTER_MS,
+            span,
+        }
+    }
+}
+
+/// How long an endpoint that does not answer keeps its jobs unless `lost_after` says otherwise, milliseconds.
+pub const LOST_AFTER_MS: u64 = 120_000;
+
+/// The name of the pseudo server on which commands run.
+pub const HERE: &str = "this machine";
 
 /// What a server is and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServerKind {
-    /// `ComfyUI` at an address (no trailing slash).
+    /// `ComfyUI` at one address, or at several equal ones.
     Comfy {
-        /// Its base URL.
-        url: String,
+        /// Base URLs without a trailing slash, at least one.
+        urls: Vec<String>,
     },
     /// kiln's own server, inside this process.
-    Embedded,
+    Embedded {
+        /// Classes that it does not have are painted as marked stand-ins.
+        #[serde(default)]
+        simulate: bool,
+    },
+    /// No server: this machine, where commands run.
+    Here,
 }
 
 /// A step.
@@ -93,18 +139,171 @@ pub struct StepPlan {
     pub id: StepId,
     /// Where `id:` stands.
     pub span: Option<Span>,
-    /// The server it runs on.
+    /// The server it runs on; [`HERE`] for a command.
     pub server: ServerName,
-    /// The workflow.
-    pub workflow: WorkflowStep,
-    /// Names for output nodes; when not empty, only these nodes' outputs run.
+    /// What each of its tasks does.
+    pub work: Work,
+    /// How its tasks become known.
+    #[serde(default)]
+    pub grow: Grow,
+    /// The combinations of its matrix, in order; one empty combination without a matrix.
+    pub matrix: Vec<IndexMap<String, Datum>>,
+    /// Its `when`, where that could not be decided yet: a bare expression, evaluated for each task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<TemplateText>,
+    /// Names for output nodes; when not empty, only these nodes' outputs run. For a command: names for the files it leaves, each its
+    /// own "node".
     pub outputs: IndexMap<String, NodeId>,
     /// Where the nodes of `outputs` are named, in the same order.
     pub output_spans: Vec<Span>,
     /// How result files are named, relative to the step's folder.
     pub save_as: Option<TemplateText>,
     /// Steps it waits for, written or inferred, in file order.
-    pub needs: Vec<StepId>,
+    pub needs: Vec<NeedPlan>,
+    /// What each of its tasks claims of the plan's limits.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub claims: IndexMap<String, u32>,
+    /// When it is tried again.
+    #[serde(default)]
+    pub retry: RetryPlan,
+    /// How long an attempt may execute, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// How long an attempt may be without progress, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall_timeout_ms: Option<u64>,
+    /// Whether earlier results may stand for new ones.
+    #[serde(default)]
+    pub cache: CacheMode,
+    /// It runs although an earlier result would do (`--force`, `--from`); what it makes is remembered all the same.
+    #[serde(default)]
+    pub force: bool,
+    /// Results are always uploaded, never passed by reference.
+    #[serde(default)]
+    pub transfer_upload: bool,
+}
+
+impl StepPlan {
+    /// A step with one task, at its usual settings.
+    pub fn new(id: StepId, span: Option<Span>, server: ServerName, work: Work) -> Self {
+        Self {
+            id,
+            span,
+            server,
+            work,
+            grow: Grow::Known,
+            matrix: vec![IndexMap::new()],
+            when: None,
+            outputs: IndexMap::new(),
+            output_spans: Vec::new(),
+            save_as: None,
+            needs: Vec::new(),
+            claims: IndexMap::new(),
+            retry: RetryPlan::default(),
+            timeout_ms: None,
+            stall_timeout_ms: None,
+            cache: CacheMode::On,
+            force: false,
+            transfer_upload: false,
+        }
+    }
+
+    /// Its workflow, when it is a workflow step.
+    pub fn workflow(&self) -> Option<&WorkflowStep> {
+        match &self.work {
+            Work::Workflow(workflow) => Some(workflow),
+            Work::Command(_) => None,
+        }
+    }
+
+    /// Whether it waits for a step.
+    pub fn waits_for(&self, step: &StepId) -> bool {
+        self.needs.iter().any(|need| need.step == *step)
+    }
+}
+
+/// A step that another one waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeedPlan {
+    /// The step.
+    pub step: StepId,
+    /// It is waited for however it ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+}
+
+/// What the tasks of a step do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// A job on a server.
+    Workflow(WorkflowStep),
+    /// A program on this machine.
+    Command(CommandStep),
+}
+
+/// How a step's tasks become known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grow {
+    /// They are among [`Plan::tasks`].
+    #[default]
+    Known,
+    /// Once, when every step it waits for has ended: `list` is a bare expression that gives their items.
+    Later {
+        /// The list.
+        list: TemplateText,
+    },
+    /// As each task of another step ends.
+    Stream {
+        /// The step whose tasks are followed.
+        from: StepId,
+        /// A bare expression over `item`, the result of the task that ended, which gives the items; `None`: the result is the item.
+        list: Option<TemplateText>,
+    },
+}
+
+/// The work of a command step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CommandStep {
+    /// The program and its arguments; a list is spliced.
+    pub args: Vec<EditValue>,
+    /// Where each of `args` stands, in the same order.
+    pub spans: Vec<Span>,
+    /// Its environment beside `PATH`, `HOME` and `TMPDIR`.
+    pub env: IndexMap<String, EditValue>,
+    /// What it reads.
+    pub stdin: Option<EditValue>,
+    /// Output name → pattern of the files that it leaves in its folder.
+    pub collect: IndexMap<String, String>,
+}
+
+/// When a failed attempt is followed by another one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetryPlan {
+    /// Attempts in all, at least 1.
+    pub attempts: u32,
+    /// The longest pause before the second attempt, milliseconds; doubled for each further one. The pause is drawn between 0 and it.
+    pub delay_ms: u64,
+    /// What the doubling ends at, milliseconds.
+    pub max_delay_ms: u64,
+    /// Failures that are worth another attempt.
+    pub classes: Vec<RetryClass>,
+    /// A bare expression that a good result fulfils.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<TemplateText>,
+}
+
+impl Default for RetryPlan {
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            delay_ms: 1000,
+            max_delay_ms: 60_000,
+            classes: vec![RetryClass::Transient],
+            until: None,
+        }
+    }
 }
 
 /// The work of a workflow step.
@@ -192,6 +391,44 @@ pub struct TaskPlan {
     pub name: TaskName,
     /// Its step.
     pub step: StepId,
-    /// Tasks it waits for.
+    /// Its place among the tasks of its step: the position in each list that fans it out, outermost first. Tasks are sorted by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<u32>,
+    /// Its combination of the matrix.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub matrix: IndexMap<String, Datum>,
+    /// What it is for, in a step with `for_each`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<Item>,
+    /// Tasks it waits for beyond its step's needs: the one that it streams from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<TaskIx>,
+    /// Its `when` is known to be false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skip: bool,
+}
+
+impl TaskPlan {
+    /// The only task of a step.
+    pub fn only(step: &StepId) -> Self {
+        Self {
+            name: TaskName(step.0.clone()),
+            step: step.clone(),
+            order: Vec::new(),
+            matrix: IndexMap::new(),
+            item: None,
+            needs: Vec::new(),
+            skip: false,
+        }
+    }
+}
+
+/// What one task of a step with `for_each` is for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Item {
+    /// A member of a list.
+    Value(Datum),
+    /// The result of a task.
+    Task(TaskIx),
 }

@@ -69,11 +69,7 @@ impl Chosen {
                     .map_or(url.as_str(), |(_, rest)| rest)
                     .to_owned(),
             );
-            let plan = ServerPlan {
-                kind: ServerKind::Comfy { url },
-                max_jobs: COMFY_JOBS,
-                span,
-            };
+            let plan = comfy(vec![url], span);
             self.servers.entry(key.clone()).or_insert(plan);
             return Some(key);
         }
@@ -91,18 +87,10 @@ impl Chosen {
                 plan?
             }
             None => match name {
-                "embedded" => ServerPlan {
-                    kind: ServerKind::Embedded,
-                    max_jobs: cpus(),
-                    span: None,
-                },
-                "local" => ServerPlan {
-                    kind: ServerKind::Comfy {
-                        url: LOCAL_URL.to_owned(),
-                    },
-                    max_jobs: COMFY_JOBS,
-                    span: None,
-                },
+                "embedded" => {
+                    ServerPlan::new(ServerKind::Embedded { simulate: false }, cpus(), None)
+                }
+                "local" => comfy(vec![LOCAL_URL.to_owned()], None),
                 // Its own error is reported where it is declared.
                 _ if project.is_some_and(|p| p.broken_servers.iter().any(|b| b == name)) => {
                     return None;
@@ -157,8 +145,11 @@ fn from_spec(
     sources: &SourceMap,
 ) -> Option<ServerPlan> {
     let kind = match &server.kind {
-        spec::ServerKind::Embedded => ServerKind::Embedded,
-        spec::ServerKind::Comfy { url: node } => {
+        spec::ServerKind::Embedded { simulate } => ServerKind::Embedded {
+            simulate: *simulate,
+        },
+        spec::ServerKind::Comfy { urls } => {
+            let node = urls.first()?;
             let text = evaluator.text_now(node, "`url`", sources)?;
             if !is_address(&text) {
                 evaluator.report.push(
@@ -169,12 +160,12 @@ fn from_spec(
                 return None;
             }
             ServerKind::Comfy {
-                url: text.trim_end_matches('/').to_owned(),
+                urls: vec![text.trim_end_matches('/').to_owned()],
             }
         }
     };
     let max_jobs = match &server.max_jobs {
-        None if kind == ServerKind::Embedded => cpus(),
+        None if matches!(kind, ServerKind::Embedded { .. }) => cpus(),
         None => COMFY_JOBS,
         Some(node) => match evaluator.value(node, &Extra::default(), sources)? {
             EditValue::Ready(Datum::Number(n))
@@ -194,11 +185,12 @@ fn from_spec(
             }
         },
     };
-    Some(ServerPlan {
-        kind,
-        max_jobs,
-        span: Some(span),
-    })
+    Some(ServerPlan::new(kind, max_jobs, Some(span)))
+}
+
+/// `ComfyUI` at its usual settings.
+fn comfy(urls: Vec<String>, span: Option<Span>) -> ServerPlan {
+    ServerPlan::new(ServerKind::Comfy { urls }, COMFY_JOBS, span)
 }
 
 fn cpus() -> u32 {

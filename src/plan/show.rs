@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::sealed::{Edit, EditValue, Plan, ServerKind, StepPlan};
+use super::sealed::{Edit, EditValue, Plan, ServerKind};
 use crate::artifact::Datum;
 use crate::base::display_path;
+use crate::workflow::Graph;
 
 /// The plan as text: params, then tasks in order with what they wait for and what they set.
 pub fn to_text(plan: &Plan) -> String {
@@ -44,12 +45,9 @@ pub fn to_text(plan: &Plan) -> String {
         .unwrap_or(0);
     for task in &plan.tasks {
         let step = &plan.steps[&task.step];
-        let after: Vec<&str> = task
-            .needs
-            .iter()
-            .map(|need| plan.tasks[need.0 as usize].name.as_str())
-            .collect();
-        let file = &plan.sources.file(step.workflow.file).name;
+        let after: Vec<&str> = step.needs.iter().map(|need| need.step.as_str()).collect();
+        let work = step.workflow();
+        let file = work.map_or("", |work| plan.sources.file(work.file).name.as_str());
         let after = if after.is_empty() {
             String::new()
         } else {
@@ -61,8 +59,13 @@ pub fn to_text(plan: &Plan) -> String {
             String::new()
         };
         let _ = writeln!(out, "  {:<width$}  {file}{after}{on}", task.name);
-        for edit in &step.workflow.edits {
-            let _ = writeln!(out, "  {:<width$}    {}", "", edit_text(step, edit));
+        for edit in work.into_iter().flat_map(|work| &work.edits) {
+            let _ = writeln!(
+                out,
+                "  {:<width$}    {}",
+                "",
+                edit_text(work.map(|work| &work.graph), edit)
+            );
         }
         if let Some(save_as) = &step.save_as {
             let _ = writeln!(out, "  {:<width$}    save_as {}", "", save_as.text);
@@ -88,10 +91,13 @@ pub fn to_json(plan: &Plan) -> Value {
         .iter()
         .map(|(name, server)| {
             let kind = match &server.kind {
-                ServerKind::Comfy { url } => {
-                    json!({ "kind": "comfy", "url": url, "max_jobs": server.max_jobs })
+                ServerKind::Comfy { urls } => {
+                    json!({ "kind": "comfy", "urls": urls, "max_jobs": server.max_jobs })
                 }
-                ServerKind::Embedded => json!({ "kind": "embedded", "max_jobs": server.max_jobs }),
+                ServerKind::Embedded { .. } => {
+                    json!({ "kind": "embedded", "max_jobs": server.max_jobs })
+                }
+                ServerKind::Here => json!({ "kind": "here", "max_jobs": server.max_jobs }),
             };
             (name.0.clone(), kind)
         })
@@ -110,9 +116,11 @@ pub fn to_json(plan: &Plan) -> Value {
                 "task": task.name,
                 "step": task.step,
                 "server": step.server,
-                "workflow": plan.sources.file(step.workflow.file).name,
-                "needs": task.needs.iter().map(|need| &plan.tasks[need.0 as usize].name).collect::<Vec<_>>(),
-                "set": step.workflow.edits.iter().map(|edit| edit_json(step, edit)).collect::<Vec<_>>(),
+                "workflow": step.workflow().map(|work| plan.sources.file(work.file).name.clone()),
+                "needs": step.needs.iter().map(|need| &need.step).collect::<Vec<_>>(),
+                "set": step.workflow().map_or(Vec::new(), |work| {
+                    work.edits.iter().map(|edit| edit_json(&work.graph, edit)).collect()
+                }),
                 "outputs": step.outputs,
                 "save_as": step.save_as.as_ref().map(|t| &t.text),
             })
@@ -122,19 +130,21 @@ pub fn to_json(plan: &Plan) -> Value {
 
 fn server_text(name: &str, kind: &ServerKind) -> String {
     match kind {
-        ServerKind::Embedded if name == "embedded" => name.to_owned(),
-        ServerKind::Embedded => format!("{name} (embedded)"),
-        ServerKind::Comfy { url } if url.ends_with(name) => url.clone(),
-        ServerKind::Comfy { url } => format!("{name} ({url})"),
+        ServerKind::Here => name.to_owned(),
+        ServerKind::Embedded { .. } if name == "embedded" => name.to_owned(),
+        ServerKind::Embedded { .. } => format!("{name} (embedded)"),
+        ServerKind::Comfy { urls } => match urls.as_slice() {
+            [url] if url.ends_with(name) => url.clone(),
+            [url] => format!("{name} ({url})"),
+            pool => format!("{name} ({} servers)", pool.len()),
+        },
     }
 }
 
-fn edit_text(step: &StepPlan, edit: &Edit) -> String {
-    let graph = &step.workflow.graph;
+fn edit_text(graph: Option<&Graph>, edit: &Edit) -> String {
     let label = |id| {
         graph
-            .nodes
-            .get(id)
+            .and_then(|graph| graph.nodes.get(id))
             .map_or("?", crate::workflow::Node::label)
     };
     let input = format!("{}.{}", label(&edit.node), edit.input);
@@ -147,8 +157,8 @@ fn edit_text(step: &StepPlan, edit: &Edit) -> String {
     }
 }
 
-fn edit_json(step: &StepPlan, edit: &Edit) -> Value {
-    let node = step.workflow.graph.nodes.get(&edit.node);
+fn edit_json(graph: &Graph, edit: &Edit) -> Value {
+    let node = graph.nodes.get(&edit.node);
     let value = match &edit.value {
         EditValue::Ready(datum) => json!({ "value": datum.to_json() }),
         EditValue::Later(template) => json!({ "template": template.text, "steps": template.steps }),

@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::eval::{Evaluator, Extra, Place, unknown_step};
-use super::sealed::{Edit, EditValue, InFile, StepPlan, TemplateText, WorkflowStep};
+use super::sealed::{
+    Edit, EditValue, InFile, NeedPlan, StepPlan, TemplateText, Work, WorkflowStep,
+};
 use super::settings::SetFlag;
 use crate::artifact::Datum;
 use crate::base::{Inputs, NodeId, ServerName, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Origin, SourceMap, Span, codes, list_of};
-use crate::spec::{Node, NodeKind, SetEntry, SetNode, Spanned, Step};
+use crate::spec::{Node, NodeKind, SetEntry, SetNode, Spanned, Step, StepWork};
 use crate::workflow::{self, AddressError, Graph};
 use indexmap::IndexMap;
 
@@ -47,20 +49,26 @@ pub(super) fn build(
     let failed = evaluator.report.items[before..]
         .iter()
         .any(|d| d.severity == crate::diagnostic::Severity::Error);
-    (!failed).then(|| StepPlan {
-        id: StepId::from(step.id.value.as_str()),
-        span: Some(step.id.span),
-        server,
-        workflow: WorkflowStep {
-            file,
-            graph,
-            in_file,
-            edits,
-        },
+    if failed {
+        return None;
+    }
+    let work = Work::Workflow(WorkflowStep {
+        file,
+        graph,
+        in_file,
+        edits,
+    });
+    let id = StepId::from(step.id.value.as_str());
+    let needs = needs.into_iter().map(|step| NeedPlan {
+        step,
+        optional: false,
+    });
+    Some(StepPlan {
         outputs,
         output_spans,
         save_as,
-        needs,
+        needs: needs.collect(),
+        ..StepPlan::new(id, Some(step.id.span), server, work)
     })
 }
 
@@ -73,7 +81,10 @@ fn read(
     let file = if let Some(file) = context.bare {
         file
     } else {
-        let path = evaluator.text_now(&step.workflow, "`workflow`", sources)?;
+        let StepWork::Workflow(written) = &step.work else {
+            return None;
+        };
+        let path = evaluator.text_now(written, "`workflow`", sources)?;
         let path = context.folder.join(path);
         match context.inputs.read_text(&path) {
             Ok(text) => sources.add_file(&path, &text),
@@ -81,7 +92,7 @@ fn read(
                 let near = neighbour(&path);
                 let mut diagnostic =
                     Diagnostic::error(&codes::FILE_NOT_READABLE, error.to_string())
-                        .at(step.workflow.span);
+                        .at(written.span);
                 if let Some(near) = near {
                     diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
                 }
@@ -161,7 +172,7 @@ fn edits(
             continue;
         };
         match entry {
-            SetEntry::Remove => removed.push((id, key.span)),
+            SetEntry::Bypass | SetEntry::Remove => removed.push((id, key.span)),
             SetEntry::Inputs(inputs) => {
                 for (name, value) in inputs {
                     let again = edits.iter().find(|e| e.node == id && e.input == name.value);
@@ -468,10 +479,10 @@ pub(super) fn unsafe_path(error: &crate::base::UnsafePath) -> Diagnostic {
 fn needs(step: &Step, evaluator: &mut Evaluator<'_>) -> Vec<StepId> {
     let mut needs: Vec<StepId> = Vec::new();
     for need in &step.needs {
-        if evaluator.names.steps.contains(&need.value) {
-            needs.push(StepId::from(need.value.as_str()));
+        if evaluator.names.steps.contains(&need.step.value) {
+            needs.push(StepId::from(need.step.value.as_str()));
         } else {
-            let diagnostic = unknown_step(&need.value, need.span, evaluator.names.steps);
+            let diagnostic = unknown_step(&need.step.value, need.step.span, evaluator.names.steps);
             evaluator.report.push(diagnostic);
         }
     }

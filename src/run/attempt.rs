@@ -27,9 +27,9 @@ use crate::client::{
 use crate::diagnostic::{Severity, to_json};
 use crate::event::RunEvent;
 use crate::machine::{CancelReason, Fact, FailureClass, Outcome, Ticket};
-use crate::plan::{self, EditValue, Plan, Rendered, Results, StepPlan};
+use crate::plan::{self, EditValue, Plan, Rendered, Results, StepPlan, Work};
 use crate::protocol::NodeResult;
-use crate::servers::{Server, Servers};
+use crate::servers::{Endpoint, Servers};
 use crate::workflow::Graph;
 use crate::workflow::verdict::{self, JudgeOptions};
 
@@ -174,7 +174,7 @@ impl Try {
     }
 
     /// Everything that can be done before the task has a slot.
-    async fn prepare(&mut self, server: &Server) -> Result<Ready, Ending> {
+    async fn prepare(&mut self, server: &Endpoint) -> Result<Ready, Ending> {
         let (mut rendered, catalog) = self.render(server).await?;
         let sent = self.send_inputs(server, &mut rendered).await?;
         if self.fresh {
@@ -205,7 +205,7 @@ impl Try {
     /// asked (again); while it is being asked, only one of at least the reason `gives_up`.
     async fn patiently<'a, T>(
         &mut self,
-        server: &Server,
+        server: &Endpoint,
         gives_up: CancelReason,
         mut ask: impl FnMut() -> BoxFuture<'a, Result<T, ClientError>> + Send,
     ) -> Result<T, Ending> {
@@ -245,15 +245,19 @@ impl Try {
         }
     }
 
-    async fn render(&mut self, server: &Server) -> Result<(Rendered, Arc<Catalog>), Ending> {
+    async fn render(&mut self, server: &Endpoint) -> Result<(Rendered, Arc<Catalog>), Ending> {
         let (plan, results) = (Arc::clone(&self.shared.plan), Arc::clone(&self.results));
         let Ticket { task, attempt, .. } = self.ticket;
-        let step = &plan.steps[&plan.tasks[task.0 as usize].step];
-        let classes = classes(&step.workflow.graph);
+        let planned = plan.tasks[task.0 as usize].clone();
+        let Some(step) = plan.steps[&planned.step].workflow().cloned() else {
+            // Commands do not come here.
+            return Err(Ending::Cancelled);
+        };
+        let classes = classes(&step.graph);
         let ask = || server.catalog(&classes).boxed();
         let catalog = self.patiently(server, CancelReason::Requested, ask).await?;
         let shared = Arc::clone(&catalog);
-        let work = move || plan::render(&plan, task, &results, Some(&shared), attempt);
+        let work = move || plan::render(&plan, &planned, &step, &results, Some(&shared), attempt);
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(rendered)) => Ok((rendered, catalog)),
             Ok(Err(report)) => Err(Failure::invalid(report.items).into()),
@@ -263,7 +267,7 @@ impl Try {
 
     async fn send_inputs(
         &mut self,
-        server: &Server,
+        server: &Endpoint,
         rendered: &mut Rendered,
     ) -> Result<Vec<RunEvent>, Ending> {
         let shared = Arc::clone(&self.shared);
@@ -273,7 +277,7 @@ impl Try {
         for at in 0..rendered.uploads.len() {
             let file = &rendered.uploads[at].file;
             let send = || {
-                let sent = shared.transfers.send(&server.client, file, anew);
+                let sent = shared.transfers.send(server.client(), file, anew);
                 sent.map(|sent| match sent {
                     Ok(sent) => Ok(Ok(sent)),
                     Err(SendError::Local(error)) => Ok(Err(error)),
@@ -341,7 +345,7 @@ impl Try {
 
     async fn submit(
         &mut self,
-        server: &Server,
+        server: &Endpoint,
         connection: &Connection,
         rendered: &Rendered,
         id: Uuid,
@@ -404,7 +408,7 @@ impl Try {
 
     async fn follow(
         &mut self,
-        server: &Server,
+        server: &Endpoint,
         connection: &Arc<Connection>,
         rendered: &Rendered,
         id: Uuid,
@@ -458,7 +462,7 @@ impl Try {
 
     async fn collect(
         &mut self,
-        server: &Server,
+        server: &Endpoint,
         found: Vec<NodeResult>,
         cached: &HashSet<NodeId>,
     ) -> Result<Vec<Arc<Artifact>>, Ending> {
@@ -466,7 +470,7 @@ impl Try {
         let collector = Collector {
             about: self.about(),
             ticket: self.ticket,
-            client: &server.client,
+            client: server.client(),
             folder: &self.shared.folder,
             teller: &self.shared.teller,
             results: &self.results,
@@ -554,12 +558,18 @@ fn uses(other: &StepPlan, step: &StepPlan) -> bool {
         }
     }
     use value as value_uses;
-    let workflow = &other.workflow;
-    workflow.edits.iter().any(|edit| value(&edit.value, step))
-        || workflow
-            .in_file
-            .iter()
-            .any(|found| value(&found.value, step))
+    let shapes = match &other.work {
+        Work::Workflow(workflow) => {
+            let edits = workflow.edits.iter().map(|edit| &edit.value);
+            let in_file = workflow.in_file.iter().map(|found| &found.value);
+            edits.chain(in_file).any(|shape| value(shape, step))
+        }
+        Work::Command(command) => {
+            let values = command.args.iter().chain(command.env.values());
+            values.chain(&command.stdin).any(|shape| value(shape, step))
+        }
+    };
+    shapes
         || other
             .save_as
             .as_ref()

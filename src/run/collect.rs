@@ -115,8 +115,14 @@ impl Collector<'_> {
 
     fn place(self, plan: &Plan, artifact: &Artifact) -> Result<Place, Failure> {
         let Ticket { task, attempt, .. } = self.ticket;
-        let wanted = plan::save_as(plan, task, artifact, self.results, attempt)
-            .map_err(|diagnostic| Failure::one(FailureClass::Invalid, *diagnostic))?;
+        let wanted = plan::save_as(
+            plan,
+            &plan.tasks[task.0 as usize],
+            artifact,
+            self.results,
+            attempt,
+        )
+        .map_err(|diagnostic| Failure::one(FailureClass::Invalid, *diagnostic))?;
         let place = self
             .folder
             .place(&artifact.step, (task, artifact.index), &wanted)

@@ -24,7 +24,7 @@ use crate::machine::{
     Action, CancelReason, Fact, FailureClass, Machine, Outcome, Settlement, Shape, TaskState,
     Ticket,
 };
-use crate::plan::{Plan, Results, StepOutcome, TaskIx};
+use crate::plan::{NeedPlan, Plan, Results, StepOutcome, TaskIx, TaskOutcome};
 use crate::servers::Servers;
 
 /// Ends of tries that one turn takes at most.
@@ -46,6 +46,8 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         store,
         events,
         stop,
+        options: _,
+        resumed: _,
     } = context;
     let began = Instant::now();
     let _lock = store.lock(&output_set(&plan), &run)?;
@@ -98,10 +100,12 @@ fn tell_start(teller: &Teller, plan: &Plan, folder: &Folder) {
             task: task.name.clone(),
             step: task.step.clone(),
             server: plan.steps[&task.step].server.clone(),
-            needs: task
-                .needs
+            command: plan.steps[&task.step].workflow().is_none(),
+            needs: plan
+                .tasks
                 .iter()
-                .map(|need| plan.tasks[need.0 as usize].name.clone())
+                .filter(|other| plan.steps[&task.step].waits_for(&other.step))
+                .map(|other| other.name.clone())
                 .collect(),
         })
         .collect();
@@ -113,11 +117,12 @@ fn tell_start(teller: &Teller, plan: &Plan, folder: &Folder) {
 }
 
 fn tell_servers(teller: &Teller, plan: &Plan, servers: &Servers) {
-    for server in plan.servers.keys().map(|name| servers.get(name)) {
+    for server in plan.servers.keys().flat_map(|name| servers.of(name)) {
+        let Some(info) = server.info() else { continue };
         teller.tell(RunEvent::ServerReady {
             server: server.name.clone(),
             url: server.url.clone(),
-            version: server.info.version.clone(),
+            version: info.version.clone(),
             embedded: server.is_embedded(),
         });
     }
@@ -326,23 +331,31 @@ impl Dispatcher {
         self.tries.spawn(work.run());
     }
 
+    fn outcome_of(&self, task: TaskIx, index: u32) -> Arc<TaskOutcome> {
+        let planned = &self.shared.plan.tasks[task.0 as usize];
+        Arc::new(TaskOutcome {
+            name: planned.name.clone(),
+            index,
+            matrix: planned.matrix.clone(),
+            item: None,
+            status: "done".to_owned(),
+            artifacts: self.made[task.0 as usize].clone(),
+        })
+    }
+
     /// What a task may see: the steps that its own one waits for.
     fn results_for(&self, task: TaskIx) -> Results {
         let plan = &self.shared.plan;
         let mut results = Results::new(self.shared.run.clone());
         let step = &plan.steps[&plan.tasks[task.0 as usize].step];
-        for need in &step.needs {
+        for NeedPlan { step: need, .. } in &step.needs {
             let tasks = self.tasks_of.get(need).map(Vec::as_slice);
-            let artifacts = tasks
-                .unwrap_or_default()
-                .iter()
-                .flat_map(|task| self.made[task.0 as usize].iter().cloned())
-                .collect();
+            let tasks = tasks.unwrap_or_default().iter().zip(0..);
             let outcome = StepOutcome {
                 status: "done".to_owned(),
-                artifacts,
+                tasks: tasks.map(|(task, at)| self.outcome_of(*task, at)).collect(),
             };
-            results.steps.insert(need.clone(), outcome);
+            results.steps.insert(need.clone(), Arc::new(outcome));
         }
         results
     }

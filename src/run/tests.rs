@@ -6,12 +6,12 @@ use indexmap::IndexMap;
 
 use super::failure::{About, Failure};
 use super::transfer::LocalError;
-use crate::base::{ServerName, StepId, TaskName};
+use crate::base::{ServerName, StepId};
 use crate::client::{ClientError, DownloadError};
 use crate::diagnostic::{Diagnostic, Report, SourceMap, Span, render_human};
 use crate::plan::{
     self, PIPELINE_FORMAT, Plan, Rendered, ServerKind, ServerPlan, StepPlan, TaskIx, TaskPlan,
-    WorkflowStep,
+    Work, WorkflowStep,
 };
 use crate::protocol::{NodeFailure, PromptAnswer};
 
@@ -34,23 +34,16 @@ fn plan() -> Plan {
     let workflow = sources.add_text("draw.json", WORKFLOW);
     let at = PIPELINE.find("draw").unwrap();
     let server = ServerName::from("workstation");
-    let step = StepPlan {
-        id: StepId::from("draw"),
-        span: Some(Span::new(pipeline, at, at + 4)),
-        server: server.clone(),
-        workflow: WorkflowStep {
-            file: workflow,
-            graph: serde_json::from_str(WORKFLOW).unwrap(),
-            in_file: Vec::new(),
-            edits: Vec::new(),
-        },
-        outputs: IndexMap::new(),
-        output_spans: Vec::new(),
-        save_as: None,
-        needs: Vec::new(),
-    };
+    let work = Work::Workflow(WorkflowStep {
+        file: workflow,
+        graph: serde_json::from_str(WORKFLOW).unwrap(),
+        in_file: Vec::new(),
+        edits: Vec::new(),
+    });
+    let span = Some(Span::new(pipeline, at, at + 4));
+    let step = StepPlan::new(StepId::from("draw"), span, server.clone(), work);
     let kind = ServerKind::Comfy {
-        url: "http://127.0.0.1:8188".to_owned(),
+        urls: vec!["http://127.0.0.1:8188".to_owned()],
     };
     Plan {
         format: PIPELINE_FORMAT,
@@ -63,29 +56,22 @@ fn plan() -> Plan {
         started_at: "2026-11-22T14:15:30[UTC]".parse().unwrap(),
         params: IndexMap::new(),
         max_parallel: None,
-        servers: IndexMap::from([(
-            server,
-            ServerPlan {
-                kind,
-                max_jobs: 2,
-                span: None,
-            },
-        )]),
+        limits: IndexMap::new(),
+        partner_key: None,
+        servers: IndexMap::from([(server, ServerPlan::new(kind, 2, None))]),
         sources,
         inputs: Vec::new(),
         steps: IndexMap::from([(step.id.clone(), step)]),
-        tasks: vec![TaskPlan {
-            name: TaskName::from("draw"),
-            step: StepId::from("draw"),
-            needs: Vec::new(),
-        }],
+        tasks: vec![TaskPlan::only(&StepId::from("draw"))],
     }
 }
 
 /// What people read about something that happened to step `draw`.
 fn read(happened: impl FnOnce(About<'_>, &Rendered, &ServerName) -> Vec<Diagnostic>) -> String {
     let plan = plan();
-    let (rendered, _) = plan::preview(&plan, TaskIx(0), None);
+    let task = &plan.tasks[0];
+    let work = plan.steps[&task.step].workflow().unwrap();
+    let (rendered, _) = plan::preview(&plan, task, work, None);
     let server = ServerName::from("workstation");
     let items = happened(About::of(&plan, TaskIx(0)), &rendered, &server);
     render_human(&Report { items }, &plan.sources)

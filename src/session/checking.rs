@@ -10,7 +10,7 @@ use crate::base::{Inputs, NodeId, ServerName};
 use crate::catalog::Catalog;
 use crate::check::{self, Setting};
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes, list_of};
-use crate::plan::{self, Plan, StepPlan, TaskIx};
+use crate::plan::{self, Plan, StepPlan};
 use crate::workflow::verdict::{self, JudgeOptions};
 use crate::workflow::{self, Graph, Node};
 
@@ -38,7 +38,8 @@ pub(super) fn classes(plan: &Plan, server: &ServerName) -> BTreeSet<String> {
     plan.steps
         .values()
         .filter(|step| step.server == *server)
-        .flat_map(|step| step.workflow.graph.nodes.values())
+        .filter_map(StepPlan::workflow)
+        .flat_map(|work| work.graph.nodes.values())
         .map(|node| node.class_type.clone())
         .collect()
 }
@@ -46,7 +47,7 @@ pub(super) fn classes(plan: &Plan, server: &ServerName) -> BTreeSet<String> {
 /// Whether a server of a plan is kiln's own.
 fn is_embedded(plan: &Plan, server: &ServerName) -> bool {
     let planned = plan.servers.get(server);
-    planned.is_some_and(|planned| planned.kind == plan::ServerKind::Embedded)
+    planned.is_some_and(|planned| matches!(planned.kind, plan::ServerKind::Embedded { .. }))
 }
 
 /// Where the paths of `file()` start: for `set` at the pipeline, for `--set` at the current folder.
@@ -76,14 +77,17 @@ pub(super) fn check_plan(plan: &Plan, target: Target, catalogs: &dyn Catalogs) -
     let mut report = Report::default();
     let bare = matches!(target, Target::Workflow(_));
     let folders = folders(plan, bare);
-    for at in 0..plan.tasks.len() {
-        let task = TaskIx(u32::try_from(at).unwrap_or(u32::MAX));
-        let server = &plan.steps[&plan.tasks[at].step].server;
+    for task in &plan.tasks {
+        let step = &plan.steps[&task.step];
+        let server = &step.server;
+        let Some(work) = step.workflow() else {
+            continue;
+        };
         let catalog = catalogs.of(server);
-        let (rendered, wrong) = plan::preview(plan, task, catalog.as_deref());
+        let (rendered, wrong) = plan::preview(plan, task, work, catalog.as_deref());
         report.extend(wrong.items);
         let Some(catalog) = catalog else { continue };
-        let idle = idle_outputs(&plan.steps[&plan.tasks[at].step], &rendered.graph, &catalog);
+        let idle = idle_outputs(step, &rendered.graph, &catalog);
         if !idle.is_empty() {
             // What the server would say of a job without outputs says less.
             report.extend(idle);

@@ -32,8 +32,11 @@ pub(super) async fn connect(plan: &Plan) -> Result<Servers, Vec<Diagnostic>> {
         .map(|(name, server)| ServerSpec {
             name: name.clone(),
             kind: match &server.kind {
-                plan::ServerKind::Comfy { url } => ServerKind::Comfy { url: url.clone() },
-                plan::ServerKind::Embedded => ServerKind::Embedded,
+                plan::ServerKind::Comfy { urls } => ServerKind::Comfy { urls: urls.clone() },
+                plan::ServerKind::Embedded { simulate } => ServerKind::Embedded {
+                    simulate: *simulate,
+                },
+                plan::ServerKind::Here => ServerKind::Here,
             },
             max_jobs: usize::try_from(server.max_jobs).ok(),
             span: server.span,
@@ -58,7 +61,7 @@ pub(super) async fn catalogs_of(plan: &Plan, servers: &Servers) -> (Fetched, Vec
     let mut fetched = Fetched::default();
     let mut complaints = Vec::new();
     for (name, planned) in &plan.servers {
-        let Some(server) = servers.find(name) else {
+        let Some(server) = servers.find(name).filter(|server| !server.is_here()) else {
             continue;
         };
         let wanted = classes(plan, name);
@@ -78,7 +81,7 @@ pub(super) fn at_hand(plan: &Plan) -> Fetched {
     let embedded = plan
         .servers
         .iter()
-        .filter(|(_, server)| server.kind == plan::ServerKind::Embedded)
+        .filter(|(_, server)| matches!(server.kind, plan::ServerKind::Embedded { .. }))
         .map(|(name, _)| (name.clone(), Arc::new(crate::embedded::catalog())));
     Fetched(embedded.collect())
 }

@@ -20,6 +20,8 @@ fn plan() -> Plan {
         started_at: "2026-11-22T14:15:30[UTC]".parse().unwrap(),
         params: indexmap::IndexMap::new(),
         max_parallel: None,
+        limits: indexmap::IndexMap::new(),
+        partner_key: None,
         servers: indexmap::IndexMap::new(),
         sources: crate::diagnostic::SourceMap::default(),
         inputs: Vec::new(),
