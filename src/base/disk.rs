@@ -89,7 +89,5 @@ pub(super) fn before(step: DiskStep<'_>) -> io::Result<()> {
             .filter(|(folder, _)| step.path().starts_with(folder));
         concerned.map(|(_, watcher)| Arc::clone(watcher)).collect()
     };
-    watching
-        .iter()
-        .try_for_each(|watcher| watcher.before(step))
+    watching.iter().try_for_each(|watcher| watcher.before(step))
 }

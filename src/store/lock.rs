@@ -72,10 +72,7 @@ pub(super) fn holder_of_run(folder: &Path, run: &RunId) -> Option<Holder> {
 }
 
 fn run_lock(folder: &Path, run: &RunId) -> PathBuf {
-    folder.join(format!(
-        "run-{}.lock",
-        crate::base::safe_name(run.as_str())
-    ))
+    folder.join(format!("run-{}.lock", crate::base::safe_name(run.as_str())))
 }
 
 /// Takes a lock, or tells who has it.

@@ -290,8 +290,7 @@ impl Store {
 
     /// Forgets what a server was given.
     pub fn forget_upload(&self, server: &str, hash: &ContentHash) {
-        self.writer
-            .note(notes::no_upload(server.to_owned(), *hash));
+        self.writer.note(notes::no_upload(server.to_owned(), *hash));
     }
 
     /// The ids of jobs that were given up while a server (by its URL) could not be reached.

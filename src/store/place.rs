@@ -142,8 +142,7 @@ fn is_network(folder: &Path) -> bool {
     ];
     const FUSE: u32 = 0x6573_5546;
     let there = folder.ancestors().find(|path| path.exists());
-    let Some((there, found)) =
-        there.and_then(|path| Some((path, rustix::fs::statfs(path).ok()?)))
+    let Some((there, found)) = there.and_then(|path| Some((path, rustix::fs::statfs(path).ok()?)))
     else {
         return false;
     };
@@ -163,9 +162,19 @@ fn is_remote_fuse(path: &Path) -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     fuse_kind(&mounts, &path).is_some_and(|kind| {
-        ["sshfs", "rclone", "s3fs", "gcsfuse", "davfs", "glusterfs", "cifs", "nfs", "juicefs"]
-            .iter()
-            .any(|network| kind.contains(network))
+        [
+            "sshfs",
+            "rclone",
+            "s3fs",
+            "gcsfuse",
+            "davfs",
+            "glusterfs",
+            "cifs",
+            "nfs",
+            "juicefs",
+        ]
+        .iter()
+        .any(|network| kind.contains(network))
     })
 }
 
@@ -196,9 +205,11 @@ fn is_network(folder: &Path) -> bool {
         .take_while(|c| **c != 0)
         .map(|c| char::from(c.cast_unsigned()))
         .collect();
-    ["nfs", "smbfs", "afpfs", "webdav", "ftp", "macfuse", "osxfuse"]
-        .iter()
-        .any(|network| name.starts_with(network))
+    [
+        "nfs", "smbfs", "afpfs", "webdav", "ftp", "macfuse", "osxfuse",
+    ]
+    .iter()
+    .any(|network| name.starts_with(network))
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos")))]

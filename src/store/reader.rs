@@ -118,7 +118,10 @@ impl Reader {
     pub fn facts(&self, run: &RunId, from: u64) -> Result<Vec<(u64, Fact)>, StoreError> {
         let sql = "SELECT at, fact FROM facts WHERE run = (SELECT id FROM runs WHERE run = ?1) AND seq >= ?2 ORDER BY seq";
         let rows = self.all(sql, (run.as_str(), super::writer::signed(from)), |row| {
-            Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, String>(1)?))
+            Ok((
+                row.get::<_, i64>(0)?.unsigned_abs(),
+                row.get::<_, String>(1)?,
+            ))
         })?;
         rows.into_iter()
             .map(|(at, text)| Ok((at, self.understand(run, &text)?)))
@@ -191,10 +194,7 @@ impl Reader {
     pub fn durations(&self, pipeline: &str) -> Result<HashMap<StepId, u64>, StoreError> {
         let sql = "SELECT step, ms FROM durations WHERE pipeline = ?1";
         let rows = self.all(sql, [pipeline], |row| {
-            Ok((
-                StepId(row.get(0)?),
-                row.get::<_, i64>(1)?.unsigned_abs(),
-            ))
+            Ok((StepId(row.get(0)?), row.get::<_, i64>(1)?.unsigned_abs()))
         })?;
         Ok(rows.into_iter().collect())
     }
@@ -279,8 +279,7 @@ impl Reader {
     }
 }
 
-const RUN: &str =
-    "run, pipeline, started, finished, status, exit_code, counts, tasks, folder";
+const RUN: &str = "run, pipeline, started, finished, status, exit_code, counts, tasks, folder";
 
 fn stored_run(row: &Row<'_>) -> rusqlite::Result<StoredRun> {
     let number = |index| -> rusqlite::Result<Option<u64>> {

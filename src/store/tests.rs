@@ -89,9 +89,7 @@ async fn what_was_acknowledged_is_there_for_another_process() {
             exit_code: Some(130),
             counts: Some(Counts::default()),
             tasks: Some(0),
-            folder: Some(PathBuf::from(
-                "/p/outputs/shots/20261122-141530-k3f9"
-            )),
+            folder: Some(PathBuf::from("/p/outputs/shots/20261122-141530-k3f9")),
         }]
     );
     assert!(other.replay(&RunId::from("none")).unwrap().is_none());

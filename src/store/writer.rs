@@ -136,10 +136,8 @@ fn write_all(opened: Opened, path: &Path, receiver: &Receiver<Work>) {
         broken = synced.err().map(|error| StoreError::io(path, error));
     }
     while let Some(group) = next_group(receiver) {
-        let (writes, acks): (Vec<_>, Vec<_>) = group
-            .into_iter()
-            .map(|work| (work.write, work.ack))
-            .unzip();
+        let (writes, acks): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|work| (work.write, work.ack)).unzip();
         let answer = match &broken {
             Some(error) => Err(error.clone()),
             None => {

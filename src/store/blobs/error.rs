@@ -16,7 +16,10 @@ pub enum BlobError {
         hash: ContentHash,
     },
     /// What was kept under the hash is something else by now.
-    #[error("a file of kiln's cache was damaged, and is in `{}` now", display_path(moved))]
+    #[error(
+        "a file of kiln's cache was damaged, and is in `{}` now",
+        display_path(moved)
+    )]
     Damaged {
         /// The hash.
         hash: ContentHash,
@@ -24,7 +27,10 @@ pub enum BlobError {
         moved: PathBuf,
     },
     /// The file to be kept is not what it was when it was written.
-    #[error("`{}` was changed before kiln could keep a copy of it", display_path(path))]
+    #[error(
+        "`{}` was changed before kiln could keep a copy of it",
+        display_path(path)
+    )]
     Changed {
         /// The file.
         path: PathBuf,

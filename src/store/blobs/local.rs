@@ -135,8 +135,8 @@ impl LocalBlobs {
             next += 1;
         }
         let path = self.path(hash);
-        let done = std::fs::create_dir_all(&self.quarantine)
-            .and_then(|()| std::fs::rename(&path, &moved));
+        let done =
+            std::fs::create_dir_all(&self.quarantine).and_then(|()| std::fs::rename(&path, &moved));
         if done.is_err() {
             // It must not be found again as what it is not.
             let _ = std::fs::remove_file(&path);
