@@ -555,6 +555,7 @@ impl Machine {
     fn close(&mut self, task: TaskIx, status: TaskStatus) {
         self.states[task.0 as usize] = TaskState::Ended(status);
         match status {
+            TaskStatus::Cached => self.counts.cached += 1,
             TaskStatus::Done => {
                 self.counts.done += 1;
                 self.free_dependants(task);

@@ -46,6 +46,8 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         store,
         events,
         stop,
+        options: _,
+        resumed: _,
     } = context;
     let began = Instant::now();
     let _lock = store.lock(&output_set(&plan), &run)?;
@@ -98,6 +100,7 @@ fn tell_start(teller: &Teller, plan: &Plan, folder: &Folder) {
             task: task.name.clone(),
             step: task.step.clone(),
             server: plan.steps[&task.step].server.clone(),
+            command: plan.steps[&task.step].workflow().is_none(),
             needs: plan
                 .tasks
                 .iter()
@@ -114,11 +117,12 @@ fn tell_start(teller: &Teller, plan: &Plan, folder: &Folder) {
 }
 
 fn tell_servers(teller: &Teller, plan: &Plan, servers: &Servers) {
-    for server in plan.servers.keys().map(|name| servers.get(name)) {
+    for server in plan.servers.keys().flat_map(|name| servers.of(name)) {
+        let Some(info) = server.info() else { continue };
         teller.tell(RunEvent::ServerReady {
             server: server.name.clone(),
             url: server.url.clone(),
-            version: server.info.version.clone(),
+            version: info.version.clone(),
             embedded: server.is_embedded(),
         });
     }
