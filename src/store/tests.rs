@@ -4,7 +4,7 @@ use super::*;
 use crate::base::RunId;
 use crate::event::{Counts, RunStatus};
 use crate::machine::Fact;
-use crate::machine::{CancelReason, ServerIx, Ticket};
+use crate::machine::{CancelReason, EndpointIx, Ticket};
 use crate::plan::Plan;
 use crate::plan::{PIPELINE_FORMAT, TaskIx};
 
@@ -37,7 +37,7 @@ fn assigned(task: u32) -> Fact {
             attempt: 1,
             try_: 1,
         },
-        server: ServerIx(0),
+        endpoint: EndpointIx(0),
         fresh: false,
     }
 }
