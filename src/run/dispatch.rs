@@ -483,7 +483,9 @@ impl Dispatcher {
         let shared = Arc::clone(&self.shared);
         // Whatever the journal calls finished must still be there after a power cut.
         let _ = tokio::task::spawn_blocking(move || shared.folder.sync()).await;
-        if let Err(error) = self.log.finish(now(), status, exit_code).await {
+        let counts = self.machine.counts();
+        let finished = self.log.finish(now(), status, exit_code, counts).await;
+        if let Err(error) = finished {
             return Err(self.break_off(error.into()).await);
         }
         self.tell_end(status, exit_code, began);
