@@ -8,9 +8,11 @@ mod hash;
 mod ids;
 mod inputs;
 mod path;
+pub mod secret;
 
 pub use atomic::{AtomicFile, Finished, WriteError, sync_folder};
 pub use hash::{ContentHash, Hasher};
 pub use ids::{NodeId, RunId, ServerName, StepId, TaskName, valid_id};
 pub use inputs::{Input, Inputs, ReadError};
 pub use path::{UnsafePath, display_path, safe_join, safe_name};
+pub use secret::Masker;
