@@ -54,7 +54,11 @@ pub(super) fn gather(
     for (output, pattern) in patterns {
         let matcher = matcher(output, pattern)?;
         let before = found.len();
-        for name in names.iter().filter(|name| matcher.is_match(name)).take(MOST) {
+        for name in names
+            .iter()
+            .filter(|name| matcher.is_match(name))
+            .take(MOST)
+        {
             if let Some(path) = inside(folder, name)? {
                 found.push(Found {
                     output: output.clone(),
@@ -165,7 +169,11 @@ mod tests {
         };
         assert_eq!(
             found(dir.path(), &[("film", "*.mp4"), ("frames", "./*.png")]),
-            own(&[("film", "film.mp4"), ("frames", "a.png"), ("frames", "b.png")])
+            own(&[
+                ("film", "film.mp4"),
+                ("frames", "a.png"),
+                ("frames", "b.png")
+            ])
         );
         assert_eq!(found(dir.path(), &[("all", "**/*.png")]).len(), 3);
         assert_eq!(found(dir.path(), &[("both", "{film.mp4,sub/*}")]).len(), 2);
@@ -194,9 +202,15 @@ mod tests {
         assert_eq!(found(dir.path(), &[("t", "good.txt")]).len(), 1);
         link(&secret.path().join("secret.txt"), "bad.txt");
         let error = gather(dir.path(), &patterns(&[("t", "*.txt")])).unwrap_err();
-        assert!(error.to_string().starts_with("`bad.txt` is a link to `"), "{error}");
+        assert!(
+            error.to_string().starts_with("`bad.txt` is a link to `"),
+            "{error}"
+        );
         link(secret.path(), "folder");
         let error = gather(dir.path(), &patterns(&[("t", "folder")])).unwrap_err();
-        assert!(error.to_string().starts_with("`folder` is a link to `"), "{error}");
+        assert!(
+            error.to_string().starts_with("`folder` is a link to `"),
+            "{error}"
+        );
     }
 }

@@ -151,9 +151,7 @@ impl Program<'_> {
         loop {
             match command.spawn() {
                 // Someone else's fork still holds the file open for a moment after it was written.
-                Err(error)
-                    if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < 10 =>
-                {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < 10 => {
                     tries += 1;
                     sleep(Duration::from_millis(20)).await;
                 }
@@ -492,8 +490,10 @@ mod tests {
 
     #[tokio::test]
     async fn stderr_is_heard_line_by_line_and_its_end_is_kept() {
-        let (ran, lines) =
-            run(case("for i in $(seq 30); do echo line $i >&2; done; printf '10%%\\r20%%\\r' >&2; exit 3")).await;
+        let (ran, lines) = run(case(
+            "for i in $(seq 30); do echo line $i >&2; done; printf '10%%\\r20%%\\r' >&2; exit 3",
+        ))
+        .await;
         assert_eq!(lines.len(), 32);
         assert_eq!(ran.tail.len(), TAIL);
         assert_eq!(ran.tail.last().unwrap(), "20%");
@@ -548,7 +548,10 @@ mod tests {
         .await;
         assert_eq!(ran.end, End::TimedOut);
         let took = began.elapsed();
-        assert!(took >= PATIENCE && took < PATIENCE + Duration::from_secs(3), "{took:?}");
+        assert!(
+            took >= PATIENCE && took < PATIENCE + Duration::from_secs(3),
+            "{took:?}"
+        );
     }
 
     #[tokio::test]
@@ -585,7 +588,11 @@ mod tests {
         assert_eq!(find("./tool", dir.path()), None, "it may not be executed");
         std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(find("./tool", dir.path()).map(|p| p.is_file()), Some(true));
-        assert_eq!(find("tool", dir.path()), None, "the current folder is not in PATH");
+        assert_eq!(
+            find("tool", dir.path()),
+            None,
+            "the current folder is not in PATH"
+        );
         assert!(find("sh", dir.path()).is_some());
         assert!(all().iter().any(|name| name == "sh"));
     }
