@@ -26,6 +26,6 @@ mod tell;
 mod tests;
 mod transfer;
 
-pub use context::{RunContext, RunError, RunOutcome, Stop};
+pub use context::{Resumed, RunContext, RunError, RunOptions, RunOutcome, Stop};
 pub use dispatch::execute;
 pub use folder::{output_set, run_folder};
