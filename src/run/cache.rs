@@ -172,11 +172,7 @@ impl Found {
         if self.record.run != *run || self.record.task != *task {
             return None;
         }
-        let stamps = self
-            .made
-            .stamps
-            .iter()
-            .chain(std::iter::repeat(&None));
+        let stamps = self.made.stamps.iter().chain(std::iter::repeat(&None));
         for (artifact, stamp) in self.record.artifacts.iter().zip(stamps) {
             if let Some(path) = &artifact.path
                 && (stamp.is_none() || Stamp::of(path) != *stamp)
@@ -361,7 +357,12 @@ pub(super) fn note(
     manifest: Manifest,
 ) {
     let earlier = earlier(store.reader(), pipeline, task);
-    let why = why(step, miss, earlier.as_ref().map(|(_, noted)| noted), &manifest);
+    let why = why(
+        step,
+        miss,
+        earlier.as_ref().map(|(_, noted)| noted),
+        &manifest,
+    );
     let noted = Noted {
         manifest,
         why,

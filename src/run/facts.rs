@@ -17,7 +17,17 @@ const AT_ONCE: usize = 8;
 
 /// What model files are called.
 const MODELS: &[&str] = &[
-    "safetensors", "sft", "ckpt", "pt", "pt2", "pth", "bin", "pkl", "gguf", "onnx", "engine",
+    "safetensors",
+    "sft",
+    "ckpt",
+    "pt",
+    "pt2",
+    "pth",
+    "bin",
+    "pkl",
+    "gguf",
+    "onnx",
+    "engine",
 ];
 
 type Models = BTreeMap<String, Vec<ModelFact>>;
@@ -100,9 +110,8 @@ fn texts(graph: &Graph) -> impl Iterator<Item = &str> {
 
 fn uses_models(graph: &Graph) -> bool {
     texts(graph).any(|text| {
-        text.rsplit_once('.').is_some_and(|(_, extension)| {
-            MODELS.contains(&extension.to_ascii_lowercase().as_str())
-        })
+        text.rsplit_once('.')
+            .is_some_and(|(_, extension)| MODELS.contains(&extension.to_ascii_lowercase().as_str()))
     })
 }
 

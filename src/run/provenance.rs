@@ -148,9 +148,9 @@ impl Provenance<'_> {
             task: self.task,
             attempt: self.attempt,
             key: self.key,
-            cached_from: self.made.map(|made| {
-                json!({ "run": made.run, "task": made.task, "ended_at": time(made.at) })
-            }),
+            cached_from: self.made.map(
+                |made| json!({ "run": made.run, "task": made.task, "ended_at": time(made.at) }),
+            ),
             started_at: time(self.times.0),
             ended_at: time(self.times.1),
             server: self.server(),
