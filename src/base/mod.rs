@@ -9,6 +9,7 @@ mod ids;
 mod inputs;
 mod path;
 pub mod secret;
+mod secrets;
 
 pub use atomic::{AtomicFile, Finished, WriteError, sync_folder};
 pub use hash::{ContentHash, Hasher};
@@ -16,3 +17,4 @@ pub use ids::{NodeId, RunId, ServerName, StepId, TaskName, valid_id};
 pub use inputs::{Input, Inputs, ReadError};
 pub use path::{UnsafePath, display_path, safe_join, safe_name};
 pub use secret::Masker;
+pub use secrets::Secrets;

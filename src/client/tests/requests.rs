@@ -140,10 +140,12 @@ async fn two_origins() -> (Client, Arc<Mutex<Vec<(String, bool)>>>) {
             })
             .post(async move || Redirect::temporary(&far)),
         );
-    let mut headers = reqwest::header::HeaderMap::new();
-    headers.insert("x-api-key", HeaderValue::from_static("k"));
+    let access = Access {
+        headers: [("x-api-key".to_owned(), "k".to_owned())].into(),
+        ..Access::default()
+    };
     let url = serve(router).await;
-    let client = Client::with_headers(ServerName::from("test"), &url, headers).unwrap();
+    let client = Client::with_access(ServerName::from("test"), &url, access).unwrap();
     (client, seen)
 }
 
