@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect};
 use axum::routing::{Router, get, post};
-use reqwest::header::HeaderValue;
 
 use super::fake::{Fake, client, serve};
 use crate::base::ServerName;
 use crate::client::http::{Call, Payload};
-use crate::client::{Client, ClientError, Connection};
+use crate::client::{Access, Client, ClientError, Connection};
 
 #[tokio::test]
 async fn a_probe_learns_version_routes_and_limits() {
