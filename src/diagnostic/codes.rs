@@ -105,6 +105,8 @@ codes! {
     // K07xx: state
     STATE_UNUSABLE = "K0701" "state_unusable";
     STATE_LOCKED = "K0702" "state_locked";
+    CACHE_NOT_KEPT = "K0703" "cache_not_kept";
+    CACHE_DAMAGED = "K0704" "cache_damaged";
 }
 
 /// The code of an id, whatever its case.

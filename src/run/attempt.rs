@@ -152,6 +152,7 @@ impl Try {
         // What went wrong is told when the task's turn has come, so that the order of failures is the order of starts.
         self.note(Fact::Prepared {
             ticket: self.ticket,
+            key: None,
         });
         self.await_slot().await?;
         let Ready {

@@ -18,6 +18,7 @@ mod dispatch;
 mod failure;
 mod folder;
 mod identity;
+mod kinds;
 mod log;
 mod news;
 mod tell;
