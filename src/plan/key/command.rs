@@ -1,5 +1,6 @@
 //! The key of a command task.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -50,12 +51,16 @@ pub fn of_command(command: &CommandInputs<'_>) -> Option<ContentHash> {
 
 /// Everything that is in a command task's key.
 pub fn command_manifest(plan: &Plan, command: &CommandInputs<'_>) -> Manifest {
-    let mut sink = KeepSink::new(hash(command), params(plan));
+    manifest(command, params(plan))
+}
+
+pub(super) fn manifest(command: &CommandInputs<'_>, params: BTreeMap<String, String>) -> Manifest {
+    let mut sink = KeepSink::new(hash(command), params);
     write(&mut sink, command);
     sink.finish()
 }
 
-fn hash(command: &CommandInputs<'_>) -> ContentHash {
+pub(super) fn hash(command: &CommandInputs<'_>) -> ContentHash {
     let mut sink = HashSink::new(None);
     write(&mut sink, command);
     sink.finish()
