@@ -12,6 +12,7 @@ mod path;
 #[cfg(test)]
 pub(crate) mod power;
 pub mod secret;
+mod secrets;
 
 pub use atomic::{
     Access, AtomicFile, Finished, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, WriteError, copy_file,
@@ -23,3 +24,4 @@ pub use ids::{NodeId, RunId, ServerName, StepId, TaskName, valid_id};
 pub use inputs::{Input, Inputs, ReadError};
 pub use path::{UnsafePath, display_path, safe_join, safe_name};
 pub use secret::Masker;
+pub use secrets::Secrets;

@@ -6,6 +6,7 @@
 
 mod build;
 mod eval;
+pub mod key;
 mod order;
 mod params;
 mod render;
@@ -19,7 +20,7 @@ mod world;
 
 pub use build::{Materials, build};
 pub use render::{Origins, Rendered, Upload, Uploadable, preview, render, save_as};
-pub use scope::{Results, StepOutcome, TaskOutcome};
+pub use scope::{Results, StepOutcome, TaskOutcome, task_seed};
 pub use sealed::{
     CacheMode, CommandStep, Edit, EditValue, Grow, HERE, InFile, Item, LOST_AFTER_MS, NeedPlan,
     PIPELINE_FORMAT, ParamValue, Plan, RetryClass, RetryPlan, ServerKind, ServerPlan, StepPlan,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::base::{RunId, TaskName, WriteError};
+use crate::base::{RunId, Secrets, TaskName, WriteError};
 use crate::diagnostic::{Diagnostic, Report, codes};
 use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::{CancelReason, Contradiction, Fact};
@@ -75,6 +75,8 @@ pub struct RunContext {
     pub options: RunOptions,
     /// What was already done, when `run` is an earlier run.
     pub resumed: Option<Resumed>,
+    /// Where the values of secrets are.
+    pub secrets: Secrets,
 }
 
 /// How a run ended.

@@ -48,6 +48,7 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         stop,
         options: _,
         resumed: _,
+        secrets: _,
     } = context;
     let began = Instant::now();
     let _lock = store.lock(&output_set(&plan), &run)?;
