@@ -95,6 +95,7 @@ codes! {
     SERVER_UNREACHABLE = "K0401" "server_unreachable";
     NOT_COMFYUI = "K0402" "not_comfyui";
     SERVER_REFUSED = "K0403" "server_refused";
+    NOT_AUTHORIZED = "K0404" "not_authorized";
     // K05xx: failures while running
     NODE_FAILED = "K0501" "node_failed";
     JOB_REJECTED = "K0502" "job_rejected";
@@ -108,6 +109,8 @@ codes! {
     // K07xx: state
     STATE_UNUSABLE = "K0701" "state_unusable";
     STATE_LOCKED = "K0702" "state_locked";
+    CACHE_NOT_KEPT = "K0703" "cache_not_kept";
+    CACHE_DAMAGED = "K0704" "cache_damaged";
 }
 
 /// The code of an id, whatever its case.

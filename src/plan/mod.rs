@@ -10,6 +10,7 @@ mod condition;
 mod eval;
 mod evaluate;
 mod expand;
+pub mod key;
 mod naming;
 mod order;
 mod params;

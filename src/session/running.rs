@@ -9,12 +9,12 @@ use super::checking::{check_plan, check_sound};
 use super::load::{Loaded, Request, Target, load};
 use super::prepare;
 use super::signals::Signals;
-use crate::base::RunId;
+use crate::base::{RunId, Secrets};
 use crate::diagnostic::{Report, Severity, SourceMap, to_json};
 use crate::event::{Counts, Envelope, RunEvent, RunStatus, TaskStatus, VERSION};
 use crate::plan::Plan;
 use crate::report::{ReportResult, Reporter, exit_code};
-use crate::run::{RunContext, Stop};
+use crate::run::{RunContext, RunOptions, Stop};
 use crate::servers::Servers;
 use crate::store::Store;
 
@@ -37,6 +37,7 @@ pub fn run(request: &Request, reporter: Box<dyn Reporter>) -> Result<u8, Broken>
         target,
         sources,
         mut report,
+        secrets,
     } = load(request);
     let run = RunId::new(&jiff::Zoned::now());
     let mut told = Told {
@@ -53,14 +54,14 @@ pub fn run(request: &Request, reporter: Box<dyn Reporter>) -> Result<u8, Broken>
         .enable_all()
         .build()
         .map_err(|e| Broken(format!("could not start: {e}")))?;
-    let ended = runtime.block_on(carry_out((plan, target), run, report, told));
+    let ended = runtime.block_on(carry_out((plan, target, secrets), run, report, told));
     // Nothing that is still under way matters any more; a second Ctrl-C must not wait for it.
     runtime.shutdown_timeout(Duration::from_millis(200));
     ended
 }
 
 async fn carry_out(
-    (plan, target): (Plan, Target),
+    (plan, target, secrets): (Plan, Target, Secrets),
     run: RunId,
     mut report: Report,
     mut told: Told,
@@ -74,7 +75,7 @@ async fn carry_out(
             let code = signals.exit_code();
             return Ok(told.end(RunStatus::Cancelled, code, Counts::default(), 0.0));
         }
-        ready = get_ready(&plan, target, &mut report) => ready,
+        ready = get_ready(&plan, target, &secrets, &mut report) => ready,
     };
     let Some((servers, store)) = ready else {
         return Ok(told.refuse(&report, &plan.sources));
@@ -89,6 +90,9 @@ async fn carry_out(
         store,
         events,
         stop: signals.stop.clone(),
+        options: RunOptions::default(),
+        resumed: None,
+        secrets,
     };
     let outcome = follow(context, receiver, &mut told, &signals).await;
     tokio::select! {
@@ -102,9 +106,10 @@ async fn carry_out(
 async fn get_ready(
     plan: &Plan,
     target: Target,
+    secrets: &Secrets,
     report: &mut Report,
 ) -> Option<(Arc<Servers>, Store)> {
-    let servers = match prepare::connect(plan).await {
+    let servers = match prepare::connect(plan, secrets).await {
         Ok(servers) => Arc::new(servers),
         Err(errors) => {
             report.extend(errors);
@@ -210,6 +215,7 @@ fn next(urgency: Stop) -> Stop {
 fn count(counts: &mut Counts, status: TaskStatus) {
     let of_status = match status {
         TaskStatus::Done => &mut counts.done,
+        TaskStatus::Cached => &mut counts.cached,
         TaskStatus::Failed => &mut counts.failed,
         TaskStatus::Skipped => &mut counts.skipped,
         TaskStatus::Cancelled => &mut counts.cancelled,
