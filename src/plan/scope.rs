@@ -161,7 +161,7 @@ pub(super) fn task_result(task: &TaskOutcome) -> TaskResult {
 }
 
 /// A seed below 2^32 from the run's seed, the task's name and the attempt.
-fn task_seed(run_seed: u64, task: &str, attempt: u32) -> u64 {
+pub fn task_seed(run_seed: u64, task: &str, attempt: u32) -> u64 {
     let hash = blake3::Hasher::new()
         .update(b"kiln task seed\0")
         .update(&run_seed.to_le_bytes())
