@@ -10,7 +10,7 @@ use super::facts::Realm;
 use super::manifest::{HashSink, KeepSink, Manifest, Sink, Tag};
 use super::workflow::params;
 use crate::base::ContentHash;
-use crate::plan::Plan;
+use crate::plan::{Plan, RenderedCommand};
 
 /// Rises when kiln runs commands in another way, so that earlier results no longer stand for new ones.
 const KIND: &[u8] = b"command 1";
@@ -39,6 +39,25 @@ pub struct CommandInputs<'a> {
     pub collect: &'a IndexMap<String, String>,
     /// Each file whose path stands in an argument, a variable or stdin, with its content.
     pub files: &'a [(PathBuf, ContentHash)],
+}
+
+impl<'a> CommandInputs<'a> {
+    /// Those of a rendered command.
+    pub fn of(command: &'a RenderedCommand, collect: &'a IndexMap<String, String>) -> Self {
+        let content = command.files.iter().find(|(path, _)| *path == command.program);
+        Self {
+            program: match content {
+                Some((_, hash)) => Program::File(*hash),
+                // A bare name was text in the pipeline.
+                None => Program::Named(command.program.to_str().unwrap_or_default()),
+            },
+            args: &command.args,
+            env: &command.env,
+            stdin: command.stdin.as_deref(),
+            collect,
+            files: &command.files,
+        }
+    }
 }
 
 /// The key of a command task; `None` for one without declared outputs, which always runs.
