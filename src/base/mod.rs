@@ -4,6 +4,7 @@
 //! every path that came from outside through [`safe_join`] or [`safe_name`], and everything a plan reads through [`Inputs`].
 
 mod atomic;
+mod dotenv;
 mod hash;
 mod ids;
 mod inputs;
@@ -11,6 +12,7 @@ mod path;
 pub mod secret;
 
 pub use atomic::{AtomicFile, Finished, WriteError, sync_folder};
+pub use dotenv::DotenvError;
 pub use hash::{ContentHash, Hasher};
 pub use ids::{NodeId, RunId, ServerName, StepId, TaskName, valid_id};
 pub use inputs::{Input, Inputs, ReadError};
