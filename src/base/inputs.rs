@@ -211,9 +211,9 @@ impl Inputs {
         value
     }
 
-    /// The value of a secret: an environment variable of which nothing but its presence is recorded.
+    /// The value of a secret: an environment variable of which nothing but its presence is recorded. An empty one counts as unset.
     pub fn secret(&self, name: &str) -> Option<String> {
-        let value = self.variable(name);
+        let value = self.variable(name).filter(|value| !value.is_empty());
         self.insert(
             format!("secret:{name}"),
             Input::Secret {
@@ -222,6 +222,15 @@ impl Inputs {
             },
         );
         value
+    }
+
+    /// What the `.env` file says.
+    pub fn dotenv(&self) -> BTreeMap<String, String> {
+        let file = self.dotenv.get();
+        file.into_iter()
+            .flatten()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 
     fn variable(&self, name: &str) -> Option<String> {

@@ -2,16 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::base::{RunId, TaskName, WriteError};
+use crate::base::{RunId, Secrets, TaskName, WriteError};
 use crate::diagnostic::{Diagnostic, Report, codes};
 use crate::event::{Counts, RunEvent, RunStatus};
-use crate::machine::{CancelReason, Contradiction};
+use crate::machine::{CancelReason, Contradiction, Fact};
 use crate::plan::Plan;
 use crate::servers::Servers;
-use crate::store::{Store, StoreError};
+use crate::store::{Journal, Lock, Store, StoreError};
 
 /// Whether someone wants the run to stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +36,17 @@ impl Stop {
     }
 }
 
+/// What the user wants of one run, beside the plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// A failure skips what depends on it and nothing else.
+    pub keep_going: bool,
+    /// Failures after which nothing new starts, whatever `keep_going` says.
+    pub max_fail: Option<u32>,
+    /// How long the run may take, from its start or its resumption.
+    pub deadline: Option<Duration>,
+}
+
 /// Everything a run needs.
 #[derive(Debug)]
 pub struct RunContext {
@@ -46,10 +58,20 @@ pub struct RunContext {
     pub servers: Arc<Servers>,
     /// The project's state.
     pub store: Store,
+    /// The lock on the plan's output set; see [`super::output_set`].
+    pub lock: Lock,
+    /// The run's journal, opened or reopened.
+    pub journal: Journal,
+    /// What is in the journal already, when an earlier run is taken up again; each fact with its time in milliseconds since 1970.
+    pub facts: Vec<(u64, Fact)>,
     /// Where events go.
     pub events: mpsc::UnboundedSender<RunEvent>,
     /// Rises when someone wants the run to stop.
     pub stop: watch::Receiver<Stop>,
+    /// What the user wants of it.
+    pub options: RunOptions,
+    /// Where the values of secrets are.
+    pub secrets: Secrets,
 }
 
 /// How a run ended.
