@@ -171,12 +171,18 @@ impl Foresight<'_> {
             }
         }
         if complete {
-            let status = if outcomes.is_empty() { "skipped" } else { "done" };
+            let status = if outcomes.is_empty() {
+                "skipped"
+            } else {
+                "done"
+            };
             let outcome = StepOutcome {
                 status: status.to_owned(),
                 tasks: outcomes,
             };
-            self.results.steps.insert(step.id.clone(), Arc::new(outcome));
+            self.results
+                .steps
+                .insert(step.id.clone(), Arc::new(outcome));
         }
         fates
     }

@@ -44,7 +44,10 @@ pub struct CommandInputs<'a> {
 impl<'a> CommandInputs<'a> {
     /// Those of a rendered command.
     pub fn of(command: &'a RenderedCommand, collect: &'a IndexMap<String, String>) -> Self {
-        let content = command.files.iter().find(|(path, _)| *path == command.program);
+        let content = command
+            .files
+            .iter()
+            .find(|(path, _)| *path == command.program);
         Self {
             program: match content {
                 Some((_, hash)) => Program::File(*hash),
