@@ -27,6 +27,7 @@ fn plan() -> Plan {
         inputs: Vec::new(),
         steps: indexmap::IndexMap::new(),
         tasks: Vec::new(),
+        given: indexmap::IndexMap::new(),
     }
 }
 
