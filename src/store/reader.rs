@@ -1,7 +1,7 @@
 //! What is read from the database: by the run itself, and by other processes while it writes.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};

@@ -165,9 +165,11 @@ impl Store {
                 self.made(&run.run, &mut needed)?;
             }
         }
-        let records = self.reader.all("SELECT key, record FROM cache", [], |row| {
-            Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, String>(1)?))
-        })?;
+        let records = self
+            .reader
+            .all("SELECT key, record FROM cache", [], |row| {
+                Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, String>(1)?))
+            })?;
         let mut unneeded = Vec::new();
         for (key, text) in records {
             let key = ContentHash::from_bytes(key);
@@ -278,9 +280,7 @@ fn stale_locks(locks: &Path) -> Vec<Waste> {
             by_stem.entry(stem).or_default().push(file);
         }
     }
-    let free = by_stem
-        .into_iter()
-        .filter(|(lock, _)| lock::is_free(lock));
+    let free = by_stem.into_iter().filter(|(lock, _)| lock::is_free(lock));
     free.flat_map(|(_, files)| files).collect()
 }
 
