@@ -106,6 +106,21 @@ impl Connection {
         Self::open_with(client, Timing::default()).await
     }
 
+    /// [`Connection::open`] to a server that keeps its jobs for so long after it stopped to answer.
+    ///
+    /// # Errors
+    /// When no connection to the server can be made.
+    pub async fn open_patiently(
+        client: Client,
+        lost_after: Duration,
+    ) -> Result<Arc<Self>, ClientError> {
+        let timing = Timing {
+            lost_after,
+            ..Timing::default()
+        };
+        Self::open_with(client, timing).await
+    }
+
     pub(super) async fn open_with(
         client: Client,
         timing: Timing,

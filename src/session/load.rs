@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::base::{Inputs, StepId};
+use crate::base::{Inputs, Secrets, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes, list_of};
 use crate::plan::{self, MissingParams, ParamFlag, Plan, SetFlag, Settings};
 use crate::spec::{self, Node, NodeKind, Pipeline, Project, Spanned, Step, StepWork};
@@ -58,6 +58,8 @@ pub struct Loaded {
     pub sources: SourceMap,
     /// Everything that is wrong.
     pub report: Report,
+    /// Where the values of secrets are.
+    pub secrets: Secrets,
 }
 
 /// Reads the file, its project and the flags, and plans.
@@ -69,6 +71,7 @@ pub fn load(request: &Request) -> Loaded {
         target: Target::Pipeline,
         sources: SourceMap::default(),
         report: Report::default(),
+        secrets: Secrets::default(),
     };
     let current_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let path = current_dir.join(&request.file);

@@ -9,14 +9,14 @@ use super::checking::{check_plan, check_sound};
 use super::load::{Loaded, Request, Target, load};
 use super::prepare;
 use super::signals::Signals;
-use crate::base::RunId;
+use crate::base::{RunId, Secrets};
 use crate::diagnostic::{Report, Severity, SourceMap, to_json};
 use crate::event::{Counts, Envelope, RunEvent, RunStatus, TaskStatus, VERSION};
 use crate::plan::Plan;
 use crate::report::{ReportResult, Reporter, exit_code};
-use crate::run::{RunContext, RunOptions, Stop};
+use crate::run::{RunContext, RunOptions, Stop, output_set};
 use crate::servers::Servers;
-use crate::store::Store;
+use crate::store::{Lock, Store};
 
 /// How often a reporter may redraw.
 const TICK: Duration = Duration::from_millis(100);
@@ -37,6 +37,7 @@ pub fn run(request: &Request, reporter: Box<dyn Reporter>) -> Result<u8, Broken>
         target,
         sources,
         mut report,
+        secrets,
     } = load(request);
     let run = RunId::new(&jiff::Zoned::now());
     let mut told = Told {
@@ -53,14 +54,14 @@ pub fn run(request: &Request, reporter: Box<dyn Reporter>) -> Result<u8, Broken>
         .enable_all()
         .build()
         .map_err(|e| Broken(format!("could not start: {e}")))?;
-    let ended = runtime.block_on(carry_out((plan, target), run, report, told));
+    let ended = runtime.block_on(carry_out((plan, target, secrets), run, report, told));
     // Nothing that is still under way matters any more; a second Ctrl-C must not wait for it.
     runtime.shutdown_timeout(Duration::from_millis(200));
     ended
 }
 
 async fn carry_out(
-    (plan, target): (Plan, Target),
+    (plan, target, secrets): (Plan, Target, Secrets),
     run: RunId,
     mut report: Report,
     mut told: Told,
@@ -74,12 +75,19 @@ async fn carry_out(
             let code = signals.exit_code();
             return Ok(told.end(RunStatus::Cancelled, code, Counts::default(), 0.0));
         }
-        ready = get_ready(&plan, target, &mut report) => ready,
+        ready = get_ready(&plan, target, &secrets, &run, &mut report) => ready,
     };
-    let Some((servers, store)) = ready else {
+    let Some((servers, store, lock)) = ready else {
         return Ok(told.refuse(&report, &plan.sources));
     };
     told.complain(&report, &plan.sources);
+    let journal = match store.begin(&run, &plan, now()) {
+        Ok(journal) => journal,
+        Err(error) => {
+            report.push(error.diagnostic());
+            return Ok(told.refuse(&report, &plan.sources));
+        }
+    };
     let plan = Arc::new(plan);
     let (events, receiver) = mpsc::unbounded_channel();
     let context = RunContext {
@@ -87,10 +95,13 @@ async fn carry_out(
         run,
         servers: Arc::clone(&servers),
         store,
+        lock,
+        journal,
+        facts: Vec::new(),
         events,
         stop: signals.stop.clone(),
         options: RunOptions::default(),
-        resumed: None,
+        secrets,
     };
     let outcome = follow(context, receiver, &mut told, &signals).await;
     tokio::select! {
@@ -104,9 +115,11 @@ async fn carry_out(
 async fn get_ready(
     plan: &Plan,
     target: Target,
+    secrets: &Secrets,
+    run: &RunId,
     report: &mut Report,
-) -> Option<(Arc<Servers>, Store)> {
-    let servers = match prepare::connect(plan).await {
+) -> Option<(Arc<Servers>, Store, Lock)> {
+    let servers = match prepare::connect(plan, secrets).await {
         Ok(servers) => Arc::new(servers),
         Err(errors) => {
             report.extend(errors);
@@ -119,8 +132,10 @@ async fn get_ready(
         report.extend(check_plan(plan, target, &catalogs).items);
     }
     if !report.has_errors() {
-        match Store::open(&plan.project_dir) {
-            Ok(store) => return Some((servers, store)),
+        let locked = Store::open(&plan.project_dir)
+            .and_then(|store| Ok((store.lock(&output_set(plan), run)?, store)));
+        match locked {
+            Ok((lock, store)) => return Some((servers, store, lock)),
             Err(error) => report.push(error.diagnostic()),
         }
     }
@@ -199,6 +214,11 @@ async fn follow(
             None => Err(Broken(error.to_string())),
         },
     }
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
 }
 
 /// The next step of urgency.
@@ -306,6 +326,7 @@ impl Told {
             counts,
             cause: None,
             latest: None,
+            up_to_date: false,
             seconds,
         });
         exit_code
