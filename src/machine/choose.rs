@@ -4,10 +4,9 @@ use std::cmp::Reverse;
 
 use super::fact::{Fact, RetryCause};
 use super::places::fits;
-use super::shape::EndpointIx;
-use super::shape::dense;
+use super::shape::{EndpointIx, dense};
 use super::state::Machine;
-use super::task::{Phase, Rank, TaskState};
+use super::task::{Rank, TaskState};
 use crate::plan::TaskIx;
 
 /// How often a task may be overtaken by lower-ranked ones that take what it claims while its endpoint is full. After that they wait.
@@ -119,7 +118,9 @@ impl Machine {
             needed.is_some_and(|need| matches!(&need.tasks[..], [only] if is_here(only)))
         });
         let models = u32::from(step.at == Some(at));
-        dense(own + single.count()).saturating_mul(2).saturating_add(models)
+        dense(own + single.count())
+            .saturating_mul(2)
+            .saturating_add(models)
     }
 
     /// What waits on an endpoint that is down goes to another one of its pool that is up.
@@ -128,7 +129,9 @@ impl Machine {
         down.flat_map(|endpoint| &endpoint.ahead).find_map(|task| {
             let known = &self.tasks[task.0 as usize];
             let pool = &self.places.lane(known.step).pool;
-            let up = pool.iter().any(|at| self.places.endpoints[at.0 as usize].up);
+            let up = pool
+                .iter()
+                .any(|at| self.places.endpoints[at.0 as usize].up);
             (up && !known.pinned)
                 .then(|| moved(*task, self.task_is_fresh(*task), RetryCause::Moved))
         })
@@ -149,14 +152,15 @@ impl Machine {
         for endpoint in endpoints.iter().filter(|e| e.up && e.free() == 0) {
             for (lane, ranks) in &endpoint.prepared {
                 let lane = &self.places.lanes[*lane];
-                if lane.pool.len() > 1
-                    && fits(&lane.claims, &available)
-                    && lane.pool.iter().any(idle)
-                {
-                    let mut ranks = ranks.iter();
-                    let first = ranks.find(|rank| !self.tasks[rank.task.0 as usize].pinned);
-                    best = first.into_iter().chain(best).min();
+                if lane.pool.len() == 1 || !fits(&lane.claims, &available) {
+                    continue;
                 }
+                let idle: Vec<_> = lane.pool.iter().filter(|at| idle(at)).collect();
+                let first = ranks.iter().find(|rank| {
+                    let known = &self.tasks[rank.task.0 as usize];
+                    !known.pinned && idle.iter().any(|at| known.avoid != Some(**at))
+                });
+                best = first.into_iter().chain(best).min();
             }
         }
         let task = best?.task;

@@ -96,7 +96,11 @@ impl Machine {
         let retried = |pause: u64, because| {
             Some(Fact::Retried {
                 task,
-                not_before: if pause == 0 { 0 } else { now.saturating_add(pause) },
+                not_before: if pause == 0 {
+                    0
+                } else {
+                    now.saturating_add(pause)
+                },
                 fresh: because == RetryCause::Gone,
                 attempt: because == RetryCause::Failed,
                 because,
@@ -127,8 +131,12 @@ impl Machine {
         let step = self.tasks[ticket.task.0 as usize].step;
         let retry = &self.retries[step.0 as usize];
         let doublings = ticket.attempt.saturating_sub(1).min(32);
-        let longest = retry.delay.saturating_mul(1 << doublings).min(retry.max_delay);
-        let drawn = scatter(scatter(self.seed ^ u64::from(ticket.task.0)) ^ u64::from(ticket.attempt));
+        let longest = retry
+            .delay
+            .saturating_mul(1 << doublings)
+            .min(retry.max_delay);
+        let drawn =
+            scatter(scatter(self.seed ^ u64::from(ticket.task.0)) ^ u64::from(ticket.attempt));
         drawn % longest.saturating_add(1).max(1)
     }
 
@@ -155,8 +163,12 @@ impl Machine {
     fn was_tried(&self, task: TaskIx) -> bool {
         let known = &self.tasks[task.0 as usize];
         match known.state {
-            TaskState::Running { ticket, .. } => ticket.try_ > known.floor.saturating_add(1) || ticket.attempt > 1,
-            TaskState::Ready | TaskState::Paused { .. } => known.losses > 0 || known.next.attempt > 1,
+            TaskState::Running { ticket, .. } => {
+                ticket.try_ > known.floor.saturating_add(1) || ticket.attempt > 1
+            }
+            TaskState::Ready | TaskState::Paused { .. } => {
+                known.losses > 0 || known.next.attempt > 1
+            }
             _ => false,
         }
     }

@@ -284,8 +284,10 @@ impl Machine {
             let good = known.status == Some(StepStatus::Done);
             let blame = known.blame(step);
             for at in 0..self.steps[step.0 as usize].dependants.len() {
-                let Dependant { step: dependant, optional } =
-                    self.steps[step.0 as usize].dependants[at];
+                let Dependant {
+                    step: dependant,
+                    optional,
+                } = self.steps[step.0 as usize].dependants[at];
                 if good || optional {
                     let progress = self.step(dependant);
                     progress.open_needs = progress.open_needs.saturating_sub(1);
@@ -444,7 +446,13 @@ impl Machine {
                     ..
                 } => {
                     let cancelling = None;
-                    let state = TaskState::Running { ticket, endpoint, phase, cancelling, fresh };
+                    let state = TaskState::Running {
+                        ticket,
+                        endpoint,
+                        phase,
+                        cancelling,
+                        fresh,
+                    };
                     self.put(task, state);
                 }
                 _ => {}

@@ -26,12 +26,12 @@ mod shape;
 mod state;
 mod step;
 mod task;
+#[cfg(test)]
+mod tests;
 mod tries;
 mod twins;
 
-pub use fact::{
-    CancelReason, Cause, Fact, FailureClass, Outcome, RetryCause, Settlement, Ticket,
-};
+pub use fact::{CancelReason, Cause, Fact, FailureClass, Outcome, RetryCause, Settlement, Ticket};
 pub use shape::{
     EndpointIx, EndpointShape, Grows, LimitIx, Need, Policy, RetryShape, ServerIx, Shape, StepIx,
     StepShape, TaskShape,

@@ -197,7 +197,11 @@ impl Shape {
     /// The shape with a step for tasks that name one which is not there: it has no server, so that they fail instead of waiting forever.
     pub(super) fn total(mut self) -> Self {
         let nowhere = StepIx(dense(self.steps.len()));
-        let mut homeless = self.tasks.iter_mut().filter(|task| task.step >= nowhere).peekable();
+        let mut homeless = self
+            .tasks
+            .iter_mut()
+            .filter(|task| task.step >= nowhere)
+            .peekable();
         if homeless.peek().is_some() {
             homeless.for_each(|task| task.step = nowhere);
             self.steps.push(StepShape {

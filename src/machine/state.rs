@@ -1,7 +1,7 @@
 //! The machine as a value: what it holds, what can be asked of it, and the door through which facts come in.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::fact::{CancelReason, Cause, Fact, Settlement, Ticket};
@@ -10,7 +10,6 @@ use super::shape::{EndpointIx, Policy, RetryShape, Shape, StepIx, TaskShape, den
 use super::step::{Step, StepStatus};
 use super::task::{Phase, Rank, Task, TaskState};
 use super::twins::Twins;
-use crate::base::ContentHash;
 use crate::event::{Counts, RunStatus, TaskStatus};
 use crate::plan::TaskIx;
 
@@ -267,9 +266,10 @@ impl Machine {
         }
         let later = (now.saturating_add(1), TaskIx(0));
         let paused = self.paused.range(later..).next().map(|(at, _)| *at);
-        let deadline = self.policy.deadline.filter(|at| {
-            *at > now && self.stop < Some(CancelReason::Deadline)
-        });
+        let deadline = self
+            .policy
+            .deadline
+            .filter(|at| *at > now && self.stop < Some(CancelReason::Deadline));
         [paused, deadline].into_iter().flatten().min()
     }
 
@@ -279,16 +279,30 @@ impl Machine {
     /// When it contradicts the facts before it; the state is then as it was.
     pub fn apply(&mut self, fact: &Fact) -> Result<(), Contradiction> {
         match fact {
-            Fact::Expanded { step, source, tasks } => self.expand(*step, *source, tasks)?,
+            Fact::Expanded {
+                step,
+                source,
+                tasks,
+            } => self.expand(*step, *source, tasks)?,
             Fact::ExpandFailed { step, source, .. } => self.fail_to_expand(*step, *source)?,
-            Fact::Assigned { ticket, endpoint, fresh } => self.assign(*ticket, *endpoint, *fresh)?,
+            Fact::Assigned {
+                ticket,
+                endpoint,
+                fresh,
+            } => self.assign(*ticket, *endpoint, *fresh)?,
             Fact::Prepared { ticket, key } => self.prepare(*ticket, *key)?,
             Fact::Started { ticket } => self.start(*ticket)?,
             // The id is the driver's business: it follows from the ticket.
             Fact::Accepted { ticket, .. } => self.given_out(*ticket, "accepted").map(drop)?,
             Fact::Released { ticket } => self.release(*ticket)?,
             Fact::Ended { ticket, outcome } => self.end(*ticket, outcome)?,
-            Fact::Retried { task, not_before, fresh, attempt, because } => {
+            Fact::Retried {
+                task,
+                not_before,
+                fresh,
+                attempt,
+                because,
+            } => {
                 self.retry(*task, *not_before, *fresh, *attempt, *because)?;
             }
             Fact::ServerDown { endpoint } => self.set_up(*endpoint, false)?,
@@ -325,9 +339,22 @@ impl Machine {
         let mut owed = Vec::with_capacity(self.running.len());
         for task in &self.running {
             let task = &mut self.tasks[task.0 as usize];
-            if let TaskState::Running { ticket, endpoint, phase, cancelling, fresh } = task.state {
+            if let TaskState::Running {
+                ticket,
+                endpoint,
+                phase,
+                cancelling,
+                fresh,
+            } = task.state
+            {
                 task.pinned = true;
-                owed.push(Owed { ticket, endpoint, fresh, cancelling, phase });
+                owed.push(Owed {
+                    ticket,
+                    endpoint,
+                    fresh,
+                    cancelling,
+                    phase,
+                });
             }
         }
         owed
@@ -338,16 +365,19 @@ impl Machine {
         self.stop.is_some()
             || self.counts.cancelled > 0
             || (self.failures > 0 && !self.policy.keep_going)
-            || self.policy.max_fail.is_some_and(|most| self.failures >= most.max(1))
+            || self
+                .policy
+                .max_fail
+                .is_some_and(|most| self.failures >= most.max(1))
     }
 
     fn stop(&mut self, reason: CancelReason) {
         if self.stop < Some(reason) {
             self.stop = Some(reason);
             let told_less = |task: &TaskIx| match self.tasks[task.0 as usize].state {
-                TaskState::Running { phase, cancelling, .. } => {
-                    phase.is_in_flight() && cancelling < Some(reason)
-                }
+                TaskState::Running {
+                    phase, cancelling, ..
+                } => phase.is_in_flight() && cancelling < Some(reason),
                 _ => false,
             };
             self.untold = self.running.iter().copied().filter(told_less).collect();
@@ -411,7 +441,9 @@ impl Machine {
         let old = std::mem::replace(&mut self.task(task).state, state);
         self.account(task, old, false);
         self.account(task, state, true);
-        if let TaskState::Running { phase, cancelling, .. } = state
+        if let TaskState::Running {
+            phase, cancelling, ..
+        } = state
             && phase.is_in_flight()
             && cancelling < self.stop
         {
@@ -443,7 +475,9 @@ impl Machine {
                 toggle(&mut lane.paused, (not_before, task), comes);
             }
             TaskState::Unsettled { .. } => toggle(&mut self.unsettled, task, comes),
-            TaskState::Running { endpoint, phase, .. } => {
+            TaskState::Running {
+                endpoint, phase, ..
+            } => {
                 toggle(&mut self.running, task, comes);
                 self.account_running(task, endpoint, phase, comes);
             }

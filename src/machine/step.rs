@@ -115,9 +115,14 @@ impl Step {
         for (at, step) in shape.steps.iter().enumerate() {
             let this = StepIx(dense(at));
             for need in &step.needs {
-                let Some(needed) = steps.get_mut(need.step.0 as usize) else { continue };
+                let Some(needed) = steps.get_mut(need.step.0 as usize) else {
+                    continue;
+                };
                 if step.grow != Grows::Stream(need.step) {
-                    needed.dependants.push(Dependant { step: this, optional: need.optional });
+                    needed.dependants.push(Dependant {
+                        step: this,
+                        optional: need.optional,
+                    });
                 }
             }
             if let Grows::Stream(from) = step.grow
@@ -125,7 +130,10 @@ impl Step {
             {
                 let same = step.needs.iter().find(|need| need.step == from);
                 let optional = same.is_some_and(|need| need.optional);
-                source.streams.push(Dependant { step: this, optional });
+                source.streams.push(Dependant {
+                    step: this,
+                    optional,
+                });
             }
         }
         for (step, chain) in steps.iter_mut().zip(chains(shape)) {
@@ -166,7 +174,9 @@ fn chains(shape: &Shape) -> Vec<u64> {
     let mut open = vec![0_u32; count];
     let needs_of = |at: usize| {
         let needs = shape.steps[at].needs.iter();
-        needs.map(|need| need.step.0 as usize).filter(|need| *need < count)
+        needs
+            .map(|need| need.step.0 as usize)
+            .filter(|need| *need < count)
     };
     for at in 0..count {
         for need in needs_of(at) {
@@ -185,5 +195,7 @@ fn chains(shape: &Shape) -> Vec<u64> {
             }
         }
     }
-    (0..count).map(|at| below[at].saturating_add(own(at))).collect()
+    (0..count)
+        .map(|at| below[at].saturating_add(own(at)))
+        .collect()
 }

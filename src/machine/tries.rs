@@ -10,7 +10,11 @@ use crate::plan::{RetryClass, TaskIx};
 
 impl Machine {
     /// Refuses a fact about a try that cannot have been.
-    pub(super) fn given_out(&self, ticket: Ticket, what: &'static str) -> Result<(), Contradiction> {
+    pub(super) fn given_out(
+        &self,
+        ticket: Ticket,
+        what: &'static str,
+    ) -> Result<(), Contradiction> {
         match self.known(ticket.task) {
             Some(task) if task.highest > 0 => Ok(()),
             _ => Err(no_task(ticket.task, what)),
@@ -25,9 +29,12 @@ impl Machine {
     ) -> Result<Option<(EndpointIx, Phase)>, Contradiction> {
         self.given_out(ticket, what)?;
         Ok(match self.tasks[ticket.task.0 as usize].state {
-            TaskState::Running { ticket: current, endpoint, phase, .. } if current == ticket => {
-                Some((endpoint, phase))
-            }
+            TaskState::Running {
+                ticket: current,
+                endpoint,
+                phase,
+                ..
+            } if current == ticket => Some((endpoint, phase)),
             _ => None,
         })
     }
@@ -69,7 +76,11 @@ impl Machine {
         known.at = Some(endpoint);
         known.pinned = false;
         self.steps[step.0 as usize].at = Some(endpoint);
-        self.actions.push(Action::Prepare { ticket, endpoint, fresh });
+        self.actions.push(Action::Prepare {
+            ticket,
+            endpoint,
+            fresh,
+        });
         Ok(())
     }
 
@@ -119,8 +130,14 @@ impl Machine {
         let mut overtaken = Vec::new();
         for endpoint in &self.places.endpoints {
             for (other, ranks) in &endpoint.prepared {
-                let shares = self.places.lanes[*other].shares_a_claim_with(&self.places.lanes[lane]);
-                overtaken.extend(ranks.first().filter(|first| shares && **first < rank).cloned());
+                let shares =
+                    self.places.lanes[*other].shares_a_claim_with(&self.places.lanes[lane]);
+                overtaken.extend(
+                    ranks
+                        .first()
+                        .filter(|first| shares && **first < rank)
+                        .cloned(),
+                );
             }
         }
         for rank in overtaken {
@@ -180,7 +197,8 @@ impl Machine {
     pub(super) fn may_retry(&self, ticket: Ticket, class: FailureClass) -> bool {
         let step = self.tasks[ticket.task.0 as usize].step;
         let retry = &self.retries[step.0 as usize];
-        let covers = |class| retry.classes.contains(&RetryClass::Any) || retry.classes.contains(&class);
+        let covers =
+            |class| retry.classes.contains(&RetryClass::Any) || retry.classes.contains(&class);
         ticket.attempt < retry.attempts && class.retry_class().is_some_and(covers)
     }
 

@@ -42,7 +42,10 @@ impl Machine {
             return true;
         } else {
             let waiting = BTreeSet::new();
-            let group = Group { leader: task, waiting };
+            let group = Group {
+                leader: task,
+                waiting,
+            };
             self.twins.groups.insert(key, group);
             self.task(task).key = Some(key);
             return false;
@@ -54,9 +57,13 @@ impl Machine {
     /// A task neither leads those with its key any more nor waits for the one that does.
     pub(super) fn abdicate(&mut self, task: TaskIx, succeeded: bool) {
         self.twins.woken.remove(&task);
-        let Some(key) = self.task(task).key.take() else { return };
+        let Some(key) = self.task(task).key.take() else {
+            return;
+        };
         let rank = self.rank(task);
-        let Some(group) = self.twins.groups.get_mut(&key) else { return };
+        let Some(group) = self.twins.groups.get_mut(&key) else {
+            return;
+        };
         if group.leader != task {
             group.waiting.remove(&rank);
             return;
