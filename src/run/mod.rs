@@ -35,3 +35,4 @@ pub use cache::{
 pub use context::{RunContext, RunError, RunOptions, RunOutcome, Stop};
 pub use dispatch::execute;
 pub use folder::{output_set, run_folder};
+pub use identity::prompt_id;
