@@ -10,9 +10,22 @@ params:
 steps:
   base:
     workflow: base.json
+    set: { EmptyImage: { width: "{{ params.size }}" } }
+  small:
+    workflow: small.json
+    set: { LoadImage: { image: "{{ steps.base.image }}" } }
+    save_as: small
+"#;
+
+/// The same for two pictures, the second step growing out of the first.
+const FANNED: &str = r#"
+params:
+  size: { type: integer, default: 8 }
+steps:
+  base:
+    workflow: base.json
     matrix: { i: [0, 1] }
-    set:
-      EmptyImage: { width: "{{ params.size }}", color: "{{ matrix.i }}" }
+    set: { EmptyImage: { width: "{{ params.size }}", color: "{{ matrix.i }}" } }
   small:
     workflow: small.json
     for_each: steps.base
@@ -67,10 +80,9 @@ fn before_anything_ran_every_task_would_run_and_nothing_is_written() {
     let project = project();
     assert_eq!(
         would(&project, &[]),
-        "2 would run, 1 open until others ran
-  base[i=0]  runs     never ran
-  base[i=1]  runs     never ran
-  small      open     waits for base (its inputs may change)
+        "1 would run, 1 open until others ran
+  base   runs     never ran
+  small  open     waits for base (its inputs may change)
 "
     );
     assert!(!project.path().join(".kiln").exists());
@@ -79,6 +91,29 @@ fn before_anything_ran_every_task_would_run_and_nothing_is_written() {
 #[test]
 fn what_was_done_is_cached_and_a_change_is_told_with_old_and_new() {
     let project = project();
+    assert_eq!(counts(&project, &[]), (0, 2));
+    assert_eq!(
+        would(&project, &[]),
+        "0 would run, 2 cached
+  base   cached   from run RUN
+  small  cached   from run RUN
+"
+    );
+    assert_eq!(
+        would(&project, &["-p", "size=10"]),
+        "1 would run, 1 open until others ran
+  base   runs     param size 8 → 10; EmptyImage.width 8 → 10
+  small  open     waits for base (its inputs may change)
+"
+    );
+    assert_eq!(counts(&project, &["-p", "size=10"]), (0, 2));
+    assert_eq!(counts(&project, &[]), (2, 0), "what was made first is still there");
+}
+
+#[test]
+fn tasks_that_grow_out_of_cached_results_are_foreseen() {
+    let project = project();
+    project.file("p.yaml", FANNED);
     assert_eq!(counts(&project, &[]), (0, 4));
     assert_eq!(
         would(&project, &[]),
@@ -89,20 +124,18 @@ fn what_was_done_is_cached_and_a_change_is_told_with_old_and_new() {
   small[base[i=1]]  cached   from run RUN
 "
     );
+    let more = FANNED.replace("[0, 1]", "[0, 1, 2]");
+    project.file("p.yaml", more);
     assert_eq!(
-        would(&project, &["-p", "size=9"]),
-        "2 would run, 1 open until others ran
-  base[i=0]  runs     param size 8 → 9; EmptyImage.width 8 → 9
-  base[i=1]  runs     param size 8 → 9; EmptyImage.width 8 → 9
+        would(&project, &[]),
+        "1 would run, 1 open until others ran, 2 cached
+  base[i=0]  cached   from run RUN
+  base[i=1]  cached   from run RUN
+  base[i=2]  runs     never ran
   small      open     waits for base (its inputs may change)
 "
     );
-    assert_eq!(counts(&project, &["-p", "size=9"]), (0, 4));
-    assert_eq!(
-        counts(&project, &[]),
-        (4, 0),
-        "what was made first is still there"
-    );
+    assert_eq!(counts(&project, &[]), (4, 2));
 }
 
 #[test]
@@ -113,43 +146,42 @@ fn a_step_that_makes_the_same_again_leaves_those_after_it_cached() {
     graph["7"] = json!({"class_type": "EmptyImage", "inputs": {"width": 4, "height": 4, "batch_size": 1, "color": 9}});
     project.file("base.json", graph.to_string());
     assert!(would(&project, &[]).contains("runs     node 7 (EmptyImage) is new"));
-    assert_eq!(counts(&project, &[]), (2, 2));
+    assert_eq!(counts(&project, &[]), (1, 1));
 }
 
 #[test]
 fn an_edited_output_spoils_nothing_and_a_lost_blob_is_made_again() {
     let project = project();
     counts(&project, &[]);
-    let latest = project.path().join("outputs/p/latest/small/small-0.png");
+    let latest = project.path().join("outputs/p/latest/small/small.png");
     let right = std::fs::read(&latest).unwrap();
     std::fs::write(&latest, "scribbled over").unwrap();
-    assert_eq!(counts(&project, &[]), (4, 0));
+    assert_eq!(counts(&project, &[]), (2, 0));
     assert_eq!(std::fs::read(&latest).unwrap(), right);
     std::fs::remove_dir_all(project.path().join(".kiln/blobs")).unwrap();
     let told = would(&project, &[]);
     assert!(
-        told.contains("base[i=0]  runs     its earlier result `"),
+        told.contains("base   runs     its earlier result `"),
         "{told}"
     );
     assert!(told.contains("` is damaged or gone"), "{told}");
-    assert_eq!(counts(&project, &[]), (0, 4));
+    assert_eq!(counts(&project, &[]), (0, 2));
 }
 
 #[test]
 fn force_and_cache_false_are_reasons() {
     let project = project();
     counts(&project, &[]);
-    assert_eq!(counts(&project, &["--force"]), (0, 4));
+    assert_eq!(counts(&project, &["--force"]), (0, 2));
     project.file("p.yaml", format!("cache: false\n{PIPELINE}"));
     assert_eq!(
         would(&project, &[]),
-        "3 would run
-  base[i=0]  runs     `cache: false`
-  base[i=1]  runs     `cache: false`
-  small      runs     `cache: false`
+        "2 would run
+  base   runs     `cache: false`
+  small  runs     `cache: false`
 "
     );
-    assert_eq!(counts(&project, &[]), (0, 4));
+    assert_eq!(counts(&project, &[]), (0, 2));
 }
 
 #[test]
@@ -157,23 +189,23 @@ fn programs_get_the_reasons_as_data() {
     let project = project();
     counts(&project, &[]);
     let done = project
-        .kiln(&["plan", "p.yaml", "-p", "size=9", "--output", "json"])
+        .kiln(&["plan", "p.yaml", "-p", "size=10", "--output", "json"])
         .ok();
     let json: Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(
         json["would"][0],
         json!({
             "step": "base",
-            "task": "base[i=0]",
+            "task": "base",
             "would": "run",
             "why": [
-                {"reason": "param", "name": "size", "old": "8", "new": "9"},
-                {"reason": "input", "node": "1", "label": "EmptyImage", "input": "width", "old": "8", "new": "9"}
+                {"reason": "param", "name": "size", "old": "8", "new": "10"},
+                {"reason": "input", "node": "1", "label": "EmptyImage", "input": "width", "old": "8", "new": "10"}
             ],
-            "because": ["param size 8 → 9", "EmptyImage.width 8 → 9"]
+            "because": ["param size 8 → 10", "EmptyImage.width 8 → 10"]
         })
     );
-    assert_eq!(json["would"][2]["task"], Value::Null);
+    assert_eq!(json["would"][1]["would"], "open");
 }
 
 #[test]
@@ -181,11 +213,11 @@ fn each_file_has_a_record_of_what_made_it() {
     let project = project();
     counts(&project, &[]);
     let record = |run: &str| -> Value {
-        let path = format!("outputs/p/{run}/small/small-1.png.kiln.json");
+        let path = format!("outputs/p/{run}/small/small.png.kiln.json");
         serde_json::from_slice(&std::fs::read(project.path().join(path)).unwrap()).unwrap()
     };
     let first = record("latest");
-    assert_eq!(first["task"], "small[base[i=1]]");
+    assert_eq!(first["task"], "small");
     assert_eq!(first["graph"]["2"]["inputs"]["scale_by"], 0.5);
     assert!(first.get("cached_from").is_none());
     project.file(
@@ -193,8 +225,8 @@ fn each_file_has_a_record_of_what_made_it() {
         PIPELINE.replace("width: \"{{ params.size }}\"", "width: 16"),
     );
     counts(&project, &[]);
-    counts(&project, &["-p", "size=3"]);
+    counts(&project, &["-p", "size=8"]);
     let again = record("latest");
-    assert_eq!(again["cached_from"]["task"], "small[base[i=1]]");
+    assert_eq!(again["cached_from"]["task"], "small");
     assert_ne!(again["cached_from"]["run"], again["run"]);
 }
