@@ -143,9 +143,9 @@ fn a_step_that_makes_the_same_again_leaves_those_after_it_cached() {
     let project = project();
     counts(&project, &[]);
     let mut graph = base();
-    graph["7"] = json!({"class_type": "EmptyImage", "inputs": {"width": 4, "height": 4, "batch_size": 1, "color": 9}});
+    graph["7"] = json!({"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 4, "height": 4}});
     project.file("base.json", graph.to_string());
-    assert!(would(&project, &[]).contains("runs     node 7 (EmptyImage) is new"));
+    assert!(would(&project, &[]).contains("runs     node 7 (SolidMask) is new"));
     assert_eq!(counts(&project, &[]), (1, 1));
 }
 
