@@ -5,9 +5,14 @@
 mod checking;
 mod load;
 mod prepare;
+mod resume;
 mod running;
+mod settings;
 mod signals;
+mod told;
+mod wishes;
 
 pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings};
 pub use load::{Loaded, Request, Target, load};
 pub use running::{Broken, run};
+pub use wishes::{Ask, Resume, Wishes};
