@@ -7,10 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::history;
 use super::load::{PROJECT_FILE, Request, project_of};
 use super::wishes::Resume;
 use crate::base::{Inputs, RunId, Secrets};
-use crate::diagnostic::{Diagnostic, Report, SourceMap, codes, did_you_mean, list_of};
+use crate::diagnostic::{Diagnostic, Report, SourceMap, codes};
 use crate::event::RunStatus;
 use crate::plan::Plan;
 use crate::store::{self, Journal, Replay, Store, StoredRun};
@@ -50,7 +51,7 @@ pub(super) fn take_up(request: &Request, resume: &Resume) -> Result<Taken, Box<D
         .names_a_file()
         .then(|| pipeline_name(request))
         .flatten();
-    let stored = find(&resume.run, pipeline.as_deref(), &runs, &project)?;
+    let stored = find(&resume.run, pipeline.as_deref(), runs, &project)?;
     let anew =
         !request.params.is_empty() || request.params_file.is_some() || !request.sets.is_empty();
     if anew {
@@ -70,7 +71,7 @@ pub(super) fn take_up(request: &Request, resume: &Resume) -> Result<Taken, Box<D
         ));
     }
     if stored.status == Some(RunStatus::Done) {
-        return Ok(Taken::Done(stored.clone()));
+        return Ok(Taken::Done(stored));
     }
     drop(reader);
     let store = Store::open(&project).map_err(state)?;
@@ -82,7 +83,7 @@ pub(super) fn take_up(request: &Request, resume: &Resume) -> Result<Taken, Box<D
         store,
         journal,
         replay,
-        run: stored.run.clone(),
+        run: stored.run,
         secrets,
     })))
 }
@@ -91,7 +92,7 @@ pub(super) fn take_up(request: &Request, resume: &Resume) -> Result<Taken, Box<D
 fn project_dir(request: &Request) -> PathBuf {
     let current = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     if !request.names_a_file() {
-        return project_of(&current);
+        return history::project_of(&current);
     }
     let path = current.join(&request.file);
     project_of(path.parent().unwrap_or(&current))
@@ -103,45 +104,34 @@ fn pipeline_name(request: &Request) -> Option<String> {
     super::load::name_of(&current.join(&request.file))
 }
 
-fn find<'a>(
+fn find(
     wanted: &str,
     pipeline: Option<&str>,
-    runs: &'a [StoredRun],
+    mut runs: Vec<StoredRun>,
     project: &Path,
-) -> Result<&'a StoredRun, Box<Diagnostic>> {
+) -> Result<StoredRun, Box<Diagnostic>> {
     let refuse = |message: String| Diagnostic::error(&codes::BAD_ARGUMENT, message);
     if runs.is_empty() {
         return Err(Box::new(no_runs(project)));
     }
     if wanted == "last" {
-        let mut of_pipeline = runs
-            .iter()
-            .filter(|run| pipeline.is_none_or(|name| run.pipeline == name));
-        return of_pipeline.next().ok_or_else(|| {
+        runs.retain(|run| pipeline.is_none_or(|name| run.pipeline == name));
+        if runs.is_empty() {
             let name = pipeline.unwrap_or_default();
-            Box::new(refuse(format!("there is no run of `{name}` to resume")))
-        });
+            let message = format!("there is no run of `{name}` to resume");
+            return Err(Box::new(refuse(message)));
+        }
     }
-    let Some(run) = runs.iter().find(|run| run.run.as_str() == wanted) else {
-        let known = || runs.iter().map(|run| run.run.as_str());
-        let complaint = refuse(format!("there is no run `{wanted}`"));
-        let complaint = match did_you_mean(wanted, known()) {
-            Some(near) => complaint.help(format!("did you mean `{near}`?")),
-            None => complaint,
-        };
-        return Err(Box::new(complaint.help(format!(
-            "newest runs: {}; `last` means the newest",
-            list_of(known(), 5)
-        ))));
-    };
+    let run = history::pick(runs, wanted)?;
     match pipeline {
-        Some(name) if run.pipeline != name => Err(Box::new(
-            refuse(format!(
-                "run `{wanted}` is one of `{}`, not of `{name}`",
-                run.pipeline
-            ))
-            .help("leave the pipeline out: a run knows its own"),
-        )),
+        Some(name) if run.pipeline != name => {
+            let message = format!(
+                "run `{}` is one of `{}`, not of `{name}`",
+                run.run, run.pipeline
+            );
+            let help = "leave the pipeline out: a run knows its own";
+            Err(Box::new(refuse(message).help(help)))
+        }
         _ => Ok(run),
     }
 }
