@@ -9,6 +9,8 @@ mod hash;
 mod ids;
 mod inputs;
 mod path;
+#[cfg(test)]
+pub(crate) mod power;
 pub mod secret;
 mod secrets;
 

@@ -24,7 +24,7 @@ pub use download::{DownloadError, Downloaded};
 pub use error::ClientError;
 pub use follow::{JobUpdate, Outcome};
 pub use http::Client;
-pub use info::{Device, ServerInfo};
+pub use info::{Device, ModelFile, ServerInfo};
 pub use upload::Uploaded;
 
 #[cfg(test)]

@@ -118,6 +118,7 @@ pub fn build(
         inputs: materials.inputs.recorded(),
         steps,
         tasks,
+        given: IndexMap::new(),
     })
 }
 

@@ -353,7 +353,7 @@ impl Evaluator<'_> {
         &mut self,
         value: &Value,
         file: FileId,
-        pointer: &str,
+        (step, pointer): (&str, &str),
         sources: &SourceMap,
         found: &mut Vec<(String, Option<EditValue>)>,
     ) {
@@ -366,7 +366,7 @@ impl Evaluator<'_> {
                         text,
                         place,
                         &Extra {
-                            salt: pointer.to_owned(),
+                            salt: format!("{step}{pointer}"),
                             ..Extra::default()
                         },
                         sources,
@@ -375,13 +375,25 @@ impl Evaluator<'_> {
             }
             Value::Array(items) => {
                 for (at, item) in items.iter().enumerate() {
-                    self.json(item, file, &format!("{pointer}/{at}"), sources, found);
+                    self.json(
+                        item,
+                        file,
+                        (step, &format!("{pointer}/{at}")),
+                        sources,
+                        found,
+                    );
                 }
             }
             Value::Object(entries) => {
                 for (key, item) in entries {
                     let key = key.replace('~', "~0").replace('/', "~1");
-                    self.json(item, file, &format!("{pointer}/{key}"), sources, found);
+                    self.json(
+                        item,
+                        file,
+                        (step, &format!("{pointer}/{key}")),
+                        sources,
+                        found,
+                    );
                 }
             }
             _ => {}

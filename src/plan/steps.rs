@@ -57,6 +57,7 @@ pub(super) fn build(
         graph,
         in_file,
         edits,
+        bypassed: Vec::new(),
     });
     let id = StepId::from(step.id.value.as_str());
     let needs = needs.into_iter().map(|step| NeedPlan {
@@ -135,7 +136,7 @@ fn in_file(
         for (input, value) in &mut node.inputs {
             let base = workflow::pointer([id.as_str(), "inputs", input.as_str()]);
             let mut found = Vec::new();
-            evaluator.json(value, file, &base, sources, &mut found);
+            evaluator.json(value, file, (&step.id.value, &base), sources, &mut found);
             for (pointer, evaluated) in found {
                 let Some(evaluated) = evaluated else { continue };
                 let inside = pointer[base.len()..].to_owned();

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::attempt::{FETCHING, Shared, Try};
 use super::context::{RunContext, RunError, RunOutcome, Stop};
 use super::failure::About;
-use super::folder::{Folder, output_set};
+use super::folder::Folder;
 use super::log::Log;
 use super::tell::{Teller, output};
 use super::transfer::Transfers;
@@ -43,17 +43,17 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         plan,
         run,
         servers,
-        store,
+        store: _,
+        lock: _lock,
+        journal,
+        facts: _,
         events,
         stop,
         options: _,
-        resumed: _,
         secrets: _,
     } = context;
     let began = Instant::now();
-    let _lock = store.lock(&output_set(&plan), &run)?;
     let folder = Folder::open(&plan, &run)?;
-    let journal = store.begin(&run, &plan, now())?;
     let (noting, notes) = mpsc::unbounded_channel();
     let teller = Teller::new(events, Arc::clone(&plan));
     tell_start(&teller, &plan, &folder);
@@ -333,16 +333,10 @@ impl Dispatcher {
         self.tries.spawn(work.run());
     }
 
-    fn outcome_of(&self, task: TaskIx, index: u32) -> Arc<TaskOutcome> {
+    fn outcome_of(&self, task: TaskIx) -> Arc<TaskOutcome> {
         let planned = &self.shared.plan.tasks[task.0 as usize];
-        Arc::new(TaskOutcome {
-            name: planned.name.clone(),
-            index,
-            matrix: planned.matrix.clone(),
-            item: None,
-            status: "done".to_owned(),
-            artifacts: self.made[task.0 as usize].clone(),
-        })
+        let artifacts = self.made[task.0 as usize].clone();
+        Arc::new(TaskOutcome::of(planned, "done", artifacts))
     }
 
     /// What a task may see: the steps that its own one waits for.
@@ -352,10 +346,10 @@ impl Dispatcher {
         let step = &plan.steps[&plan.tasks[task.0 as usize].step];
         for NeedPlan { step: need, .. } in &step.needs {
             let tasks = self.tasks_of.get(need).map(Vec::as_slice);
-            let tasks = tasks.unwrap_or_default().iter().zip(0..);
+            let tasks = tasks.unwrap_or_default().iter();
             let outcome = StepOutcome {
                 status: "done".to_owned(),
-                tasks: tasks.map(|(task, at)| self.outcome_of(*task, at)).collect(),
+                tasks: tasks.map(|task| self.outcome_of(*task)).collect(),
             };
             results.steps.insert(need.clone(), Arc::new(outcome));
         }
@@ -538,6 +532,7 @@ impl Dispatcher {
             counts: self.machine.counts(),
             cause: self.cause(),
             latest: self.shared.folder.latest(),
+            up_to_date: false,
             seconds: began.elapsed().as_secs_f64(),
         });
     }

@@ -12,20 +12,26 @@
 //! without a clear answer is looked up, never repeated under the same id. Nothing here prints: everything is an event.
 
 mod attempt;
+mod cache;
 mod collect;
 mod context;
 mod dispatch;
+mod facts;
 mod failure;
 mod folder;
 mod identity;
 mod kinds;
 mod log;
 mod news;
+mod provenance;
 mod tell;
 #[cfg(test)]
 mod tests;
 mod transfer;
 
-pub use context::{Resumed, RunContext, RunError, RunOptions, RunOutcome, Stop};
+pub use cache::{
+    Found, Made, Miss, Noted, Restored, Unrestored, always, earlier, find, prove, why,
+};
+pub use context::{RunContext, RunError, RunOptions, RunOutcome, Stop};
 pub use dispatch::execute;
 pub use folder::{output_set, run_folder};

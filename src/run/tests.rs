@@ -39,6 +39,7 @@ fn plan() -> Plan {
         graph: serde_json::from_str(WORKFLOW).unwrap(),
         in_file: Vec::new(),
         edits: Vec::new(),
+        bypassed: Vec::new(),
     });
     let span = Some(Span::new(pipeline, at, at + 4));
     let step = StepPlan::new(StepId::from("draw"), span, server.clone(), work);
@@ -63,6 +64,7 @@ fn plan() -> Plan {
         inputs: Vec::new(),
         steps: IndexMap::from([(step.id.clone(), step)]),
         tasks: vec![TaskPlan::only(&StepId::from("draw"))],
+        given: IndexMap::new(),
     }
 }
 

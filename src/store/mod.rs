@@ -27,7 +27,7 @@ mod reader;
 mod schema;
 mod writer;
 
-pub use blobs::{BlobError, Blobs, Held, LocalBlobs};
+pub use blobs::{BlobError, Blobs, Ensured, Held, LocalBlobs};
 pub use cache::CacheRecord;
 pub use error::{Holder, StoreError};
 pub use journal::Journal;

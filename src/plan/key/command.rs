@@ -95,6 +95,19 @@ fn write(sink: &mut impl Sink, command: &CommandInputs<'_>) {
     }
 }
 
+/// A text with the names of files in the place of their paths on this machine.
+pub fn of_here(text: &str, files: &[(PathBuf, ContentHash)]) -> String {
+    let known = Known::new(files);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((at, (path, file, _))) = known.next(rest) {
+        out.push_str(&rest[..at]);
+        out.push_str(&file.file_name().unwrap_or_default().to_string_lossy());
+        rest = &rest[at + path.len()..];
+    }
+    out + rest
+}
+
 /// Files by their paths, the longest first, so that `a.png.txt` is not taken for `a.png` and more.
 struct Known<'a>(Vec<(String, &'a Path, ContentHash)>);
 
@@ -122,10 +135,7 @@ impl<'a> Known<'a> {
             canonical::string(&rest[..at], out);
             let extension = file.extension().unwrap_or_default().to_string_lossy();
             out.extend_from_slice(b",{\"file\":");
-            canonical::string(
-                &format!("{hash}.{}", extension.to_ascii_lowercase()),
-                out,
-            );
+            canonical::string(&format!("{hash}.{}", extension.to_ascii_lowercase()), out);
             out.push(b'}');
             rest = &rest[at + path.len()..];
         }

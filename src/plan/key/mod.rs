@@ -25,7 +25,7 @@ mod golden;
 #[cfg(test)]
 mod tests;
 
-pub use command::{CommandInputs, Program, command_manifest, of_command};
+pub use command::{CommandInputs, Program, command_manifest, of_command, of_here};
 pub use facts::{ModelFact, Realm, Recorded, ServerFacts};
 pub use manifest::{Entry, FORMAT, Manifest, Tag};
 pub use stale::{StaleReason, explain};
