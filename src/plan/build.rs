@@ -51,12 +51,8 @@ pub fn build(
         .unwrap_or_else(|| u64::from(fastrand::u32(..)));
     let engine_at = |folder: &Path| {
         let inputs = Arc::clone(materials.inputs);
-        Engine::new(Arc::new(PlanWorld::new(
-            inputs,
-            folder,
-            seed,
-            started_at.clone(),
-        )))
+        let world = PlanWorld::new(inputs, folder, seed, started_at.clone());
+        Engine::new(Arc::new(world.in_project(materials.project_dir)))
     };
     let engine = engine_at(materials.pipeline_dir);
     let typed = engine_at(&materials.settings.current_dir);

@@ -7,7 +7,9 @@ mod load;
 mod prepare;
 mod running;
 mod signals;
+mod why;
 
 pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings};
 pub use load::{Loaded, Request, Target, load};
 pub use running::{Broken, run};
+pub use why::{Fate, Would, fates, fates_json, fates_text, told};
