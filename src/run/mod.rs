@@ -12,26 +12,32 @@
 //! without a clear answer is looked up, never repeated under the same id. Nothing here prints: everything is an event.
 
 mod attempt;
-mod cache;
+pub mod cache;
 mod collect;
 mod context;
 mod dispatch;
+mod ending;
 mod facts;
 mod failure;
 mod folder;
+mod health;
+mod hush;
 mod identity;
 mod kinds;
 mod log;
 mod news;
 mod provenance;
+mod recall;
+mod roster;
+mod shared;
+mod start;
 mod tell;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod uses;
 
-pub use cache::{
-    Found, Made, Miss, Noted, Restored, Unrestored, always, earlier, find, glance, prove, why,
-};
-pub use context::{RunContext, RunError, RunOptions, RunOutcome, Stop};
-pub use dispatch::execute;
+pub use context::{Resumed, RunContext, RunError, RunOptions, RunOutcome, Stop};
 pub use folder::{output_set, run_folder};
+pub use start::execute;

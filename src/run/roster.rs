@@ -51,6 +51,11 @@ impl Roster {
         self.made[task.0 as usize] = Some(Arc::new(outcome));
     }
 
+    /// What a task made is gone.
+    pub(super) fn unmake(&mut self, task: TaskIx) {
+        self.made[task.0 as usize] = None;
+    }
+
     /// What a task made, if it ended well.
     pub(super) fn outcome(&self, task: TaskIx) -> Option<&Arc<TaskOutcome>> {
         self.made[task.0 as usize].as_ref()

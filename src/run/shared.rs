@@ -1,6 +1,7 @@
 //! What all tries of a run share.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc};
@@ -11,7 +12,7 @@ use super::health::Health;
 use super::hush::Hush;
 use super::tell::Teller;
 use super::transfer::Transfers;
-use crate::base::RunId;
+use crate::base::{RunId, safe_name};
 use crate::machine::{EndpointIx, Fact};
 use crate::plan::Plan;
 use crate::servers::{Endpoint, Servers};
@@ -42,7 +43,7 @@ pub(super) struct Shared {
 }
 
 /// What a run is about, for [`Shared::new`].
-pub(super) struct About {
+pub(super) struct Given {
     pub(super) plan: Arc<Plan>,
     pub(super) run: RunId,
     pub(super) servers: Arc<Servers>,
@@ -51,7 +52,7 @@ pub(super) struct About {
 
 impl Shared {
     pub(super) fn new(
-        about: About,
+        about: Given,
         teller: Teller,
         hush: Arc<Hush>,
         folder: Folder,
@@ -80,6 +81,12 @@ impl Shared {
 
     pub(super) fn endpoint(&self, at: EndpointIx) -> &Arc<Endpoint> {
         &self.servers.endpoints()[at.0 as usize]
+    }
+
+    /// Where the folders of commands lie while they run.
+    pub(super) fn work_folder(&self) -> PathBuf {
+        let work = self.store.folder().join("work");
+        work.join(safe_name(self.run.as_str()))
     }
 
     pub(super) fn jobs(&self) -> MutexGuard<'_, HashSet<String>> {
