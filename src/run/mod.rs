@@ -12,7 +12,7 @@
 //! without a clear answer is looked up, never repeated under the same id. Nothing here prints: everything is an event.
 
 mod attempt;
-pub mod cache;
+mod cache;
 mod collect;
 mod context;
 mod dispatch;
@@ -38,6 +38,15 @@ mod tests;
 mod transfer;
 mod uses;
 
+pub use cache::{
+    Found, Made, Miss, Noted, Restored, Unrestored, always, earlier, find, glance, prove, why,
+};
 pub use context::{Resumed, RunContext, RunError, RunOptions, RunOutcome, Stop};
 pub use folder::{output_set, run_folder};
+pub use identity::prompt_id;
 pub use start::execute;
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}
