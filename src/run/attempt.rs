@@ -122,13 +122,18 @@ impl Try {
         Arc::clone(self.shared.endpoint(self.at))
     }
 
+    /// Whether an earlier session had already given it its slot.
+    fn is_under_way(&self) -> bool {
+        self.owed.is_some_and(has_slot)
+    }
+
     pub(super) fn cancelling(&self) -> bool {
         self.cancel.borrow().is_some()
     }
 
     /// Whether the task's `when` holds.
     async fn wanted(&self) -> Result<bool, Ending> {
-        if self.owed >= Some(Phase::Started) || self.step().when.is_none() {
+        if self.is_under_way() || self.step().when.is_none() {
             return Ok(true);
         }
         self.off_thread(plan::condition).await
@@ -160,7 +165,7 @@ impl Try {
         if matches!(prepared, Err(Ending::Cancelled | Ending::Lost)) {
             return prepared;
         }
-        if self.owed < Some(Phase::Started) {
+        if !self.is_under_way() {
             let ticket = self.ticket;
             self.shared.note(Fact::Prepared { ticket, key });
         }
@@ -249,6 +254,11 @@ impl Try {
         self.remember(&artifacts, recalled).await;
         Ok(Outcome::Done { artifacts })
     }
+}
+
+/// Whether a task that was so far has its slot.
+pub(super) fn has_slot(phase: Phase) -> bool {
+    matches!(phase, Phase::Started | Phase::Released)
 }
 
 /// Removes the files of an attempt that counts no more.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
-use super::attempt::Try;
+use super::attempt::{Try, has_slot};
 use super::context::{RunError, RunOutcome, Stop};
 use super::log::Log;
 use super::now;
@@ -315,7 +315,7 @@ impl Dispatcher {
     ) {
         let (cancel, cancelled) = watch::channel(None);
         let (go, gone) = oneshot::channel();
-        let waits = owed < Some(Phase::Started);
+        let waits = !owed.is_some_and(has_slot);
         let handle = Handle {
             ticket,
             go: waits.then_some(go),

@@ -41,7 +41,7 @@ mod uses;
 pub use cache::{
     Found, Made, Miss, Noted, Restored, Unrestored, always, earlier, find, glance, prove, why,
 };
-pub use context::{Resumed, RunContext, RunError, RunOptions, RunOutcome, Stop};
+pub use context::{RunContext, RunError, RunOptions, RunOutcome, Stop};
 pub use folder::{output_set, run_folder};
 pub use identity::prompt_id;
 pub use start::execute;

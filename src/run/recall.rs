@@ -48,7 +48,8 @@ impl Try {
             // A database that cannot be read will be complained about by whoever writes to it.
             Err(_) => return Ok(Err(None)),
         };
-        if !self.fulfils(found.artifacts()).await? {
+        let found_artifacts = found.artifacts_of(self.step(), self.name());
+        if !self.fulfils(&found_artifacts).await? {
             return Ok(Err(None));
         }
         let from = found.made.run.clone();

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::context::{RunContext, RunError, RunOptions, RunOutcome};
 use super::dispatch::Dispatcher;
-use super::folder::{Folder, output_set};
+use super::folder::Folder;
 use super::hush::Hush;
 use super::log::Log;
 use super::now;
@@ -19,12 +19,11 @@ use super::tell::Teller;
 use super::telling::infos;
 use crate::artifact::Artifact;
 use crate::base::{ContentHash, RunId};
-use crate::diagnostic::{Diagnostic, Severity, codes};
 use crate::event::RunEvent;
 use crate::machine::{EndpointIx, Fact, Machine, Policy, Shape};
 use crate::plan::{Plan, TaskIx};
 use crate::servers::Servers;
-use crate::store::{Blobs, Journal, Lock, Store, StoreError};
+use crate::store::{Blobs, Store};
 
 /// How often is looked whether another process asks for the run to stop.
 const ASKED: Duration = Duration::from_millis(250);
@@ -42,18 +41,15 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         events,
         stop,
         options,
-        resumed,
+        lock: _lock,
+        journal,
+        facts,
         secrets,
     } = context;
     let began = Instant::now();
     let hush = Arc::new(Hush::new(secrets, &plan));
     let teller = Teller::new(events, Arc::clone(&plan), Arc::clone(&hush));
-    let _lock = lock(&store, &plan, &run, options, &teller).await?;
     let folder = Folder::open(&plan, &run)?;
-    let (journal, facts) = match resumed {
-        None => (store.begin(&run, &plan, now())?, Vec::new()),
-        Some(_) => resume(&store, &run)?,
-    };
     tell_start(&teller, &plan, &folder, &servers);
     let (noting, notes) = mpsc::unbounded_channel();
     let expected = store.durations(&plan.pipeline).unwrap_or_default();
@@ -76,17 +72,6 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
     dispatcher.run(began).await
 }
 
-fn resume(store: &Store, run: &RunId) -> Result<(Journal, Vec<(u64, Fact)>), RunError> {
-    match store.resume(run)? {
-        Some((journal, replay)) => Ok((journal, replay.facts)),
-        None => Err(StoreError::Damaged {
-            path: store.folder(),
-            cause: format!("there is no run {run}"),
-        }
-        .into()),
-    }
-}
-
 fn policy(options: RunOptions) -> Policy {
     let deadline = options.deadline.map(|time| {
         let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -97,27 +82,6 @@ fn policy(options: RunOptions) -> Policy {
         max_fail: options.max_fail,
         deadline,
     }
-}
-
-async fn lock(
-    store: &Store,
-    plan: &Plan,
-    run: &RunId,
-    options: RunOptions,
-    teller: &Teller,
-) -> Result<Lock, RunError> {
-    let set = output_set(plan);
-    if !options.wait {
-        return Ok(store.lock(&set, run)?);
-    }
-    let tell = |holder: &crate::store::Holder| {
-        let message = format!("waiting for {holder}, which writes to the same outputs");
-        teller.complain(Diagnostic {
-            severity: Severity::Note,
-            ..Diagnostic::warning(&codes::STATE_LOCKED, message)
-        });
-    };
-    Ok(store.lock_when_free(&set, run, tell).await?)
 }
 
 fn tell_start(teller: &Teller, plan: &Plan, folder: &Folder, servers: &Servers) {
