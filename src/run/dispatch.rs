@@ -359,7 +359,13 @@ impl Dispatcher {
         let id = id.clone();
         let followed = source.map(|task| {
             let made = self.roster.outcome(task).cloned();
-            let none = || Arc::new(TaskOutcome::of(self.roster.task(task), "failed", Vec::new()));
+            let none = || {
+                Arc::new(TaskOutcome::of(
+                    self.roster.task(task),
+                    "failed",
+                    Vec::new(),
+                ))
+            };
             (task, made.unwrap_or_else(none))
         });
         let shared = Arc::clone(&self.shared);

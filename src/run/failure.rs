@@ -263,12 +263,20 @@ impl<'a> About<'a> {
         let (class, message, help) = match overdue {
             Overdue::Timeout(limit) => (
                 FailureClass::Timeout,
-                format!("it ran for longer than {} on {}", spoken(limit), place(server)),
+                format!(
+                    "it ran for longer than {} on {}",
+                    spoken(limit),
+                    place(server)
+                ),
                 "raise the step's `timeout`, or give `retry` the class `timeout`",
             ),
             Overdue::Stall(limit) => (
                 FailureClass::Stall,
-                format!("it made no progress for {} on {}", spoken(limit), place(server)),
+                format!(
+                    "it made no progress for {} on {}",
+                    spoken(limit),
+                    place(server)
+                ),
                 "raise the step's `stall_timeout`, or give `retry` the class `stall`",
             ),
         };
@@ -337,13 +345,21 @@ pub(super) fn spoken(time: Duration) -> String {
         return format!("{ms}ms");
     }
     let seconds = ms / 1000;
-    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let parts = [
+        (seconds / 3600, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
     let text: String = parts
         .iter()
         .filter(|(n, _)| *n > 0)
         .map(|(n, unit)| format!("{n}{unit}"))
         .collect();
-    if text.is_empty() { "0s".to_owned() } else { text }
+    if text.is_empty() {
+        "0s".to_owned()
+    } else {
+        text
+    }
 }
 
 /// What an error of talking to a server says about whose fault it is.

@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::base::secret::{self, Masker, MissingSecret};
 use crate::base::Secrets;
+use crate::base::secret::{self, Masker, MissingSecret};
 use crate::diagnostic::Diagnostic;
 use crate::plan::Plan;
 use crate::workflow::Graph;
@@ -180,7 +180,10 @@ mod tests {
         assert_eq!(sent.nodes["1"].inputs["key"], "hunter2-long");
         assert_eq!(sent.nodes["1"].inputs["more"]["list"][0], "hunter2-long");
         assert_eq!(hush.mask("bad key hunter2-long!"), "bad key ***!");
-        assert_eq!(hush.mask_all(json!({"a": "hunter2-long"})), json!({"a": "***"}));
+        assert_eq!(
+            hush.mask_all(json!({"a": "hunter2-long"})),
+            json!({"a": "***"})
+        );
     }
 
     #[test]
@@ -188,12 +191,18 @@ mod tests {
         let graph: Graph =
             serde_json::from_value(json!({"1": {"class_type": "A", "inputs": {"a": 1}}})).unwrap();
         assert!(hush().reveal_graph(&graph).unwrap().is_none());
-        assert_eq!(hush().mask("hunter2-long"), "hunter2-long", "nothing was met yet");
+        assert_eq!(
+            hush().mask("hunter2-long"),
+            "hunter2-long",
+            "nothing was met yet"
+        );
     }
 
     #[test]
     fn a_secret_without_a_value_is_an_error() {
-        let error = hush().reveal(&secret::placeholder("KILN_TEST_NOT_SET")).unwrap_err();
+        let error = hush()
+            .reveal(&secret::placeholder("KILN_TEST_NOT_SET"))
+            .unwrap_err();
         assert!(error.to_string().contains("KILN_TEST_NOT_SET"));
     }
 }

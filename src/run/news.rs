@@ -68,7 +68,9 @@ impl<'a> News<'a> {
                 teller.warn(task, built);
             }
             JobUpdate::Stalled { quiet } => {
-                let built = self.about.stalled(&self.shared.endpoint(self.at).name, quiet.as_secs() / 60);
+                let built = self
+                    .about
+                    .stalled(&self.shared.endpoint(self.at).name, quiet.as_secs() / 60);
                 teller.warn(task, built);
             }
             JobUpdate::Unreachable { cause } => self.shared.missed(self.at, &cause),

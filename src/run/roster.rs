@@ -6,7 +6,9 @@ use std::sync::Arc;
 use crate::artifact::Artifact;
 use crate::base::{RunId, StepId};
 use crate::machine::{Machine, StepIx};
-use crate::plan::{Grow, Item, Plan, Results, StepOutcome, StepPlan, TaskIx, TaskOutcome, TaskPlan};
+use crate::plan::{
+    Grow, Item, Plan, Results, StepOutcome, StepPlan, TaskIx, TaskOutcome, TaskPlan,
+};
 
 /// What the dispatcher knows of tasks beside their states.
 #[derive(Debug)]

@@ -77,7 +77,8 @@ impl Teller {
     /// It was the last attempt.
     pub(super) fn keep_held(&self, ticket: Ticket) {
         let held = self.held().remove(&ticket);
-        held.into_iter().for_each(|diagnostic| self.keep(diagnostic));
+        held.into_iter()
+            .for_each(|diagnostic| self.keep(diagnostic));
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, HashMap<Ticket, Diagnostic>> {

@@ -109,12 +109,7 @@ impl Dispatcher {
         self.tell_finished(task, status, diagnostic);
     }
 
-    fn tell_finished(
-        &self,
-        task: TaskIx,
-        status: TaskStatus,
-        diagnostic: Option<JsonDiagnostic>,
-    ) {
+    fn tell_finished(&self, task: TaskIx, status: TaskStatus, diagnostic: Option<JsonDiagnostic>) {
         let began = self.started.get(&task);
         let made = self.roster.artifacts(task).iter();
         self.shared.teller.tell(RunEvent::TaskFinished {
@@ -136,7 +131,9 @@ impl Dispatcher {
             of_step.entry(task.step.clone()).or_default().push(told);
         }
         for (step, tasks) in of_step {
-            self.shared.teller.tell(RunEvent::TasksAdded { step, tasks });
+            self.shared
+                .teller
+                .tell(RunEvent::TasksAdded { step, tasks });
         }
     }
 
@@ -155,7 +152,9 @@ impl Dispatcher {
             .collect();
         if !tasks.is_empty() {
             let step = id.clone();
-            self.shared.teller.tell(RunEvent::TasksAdded { step, tasks });
+            self.shared
+                .teller
+                .tell(RunEvent::TasksAdded { step, tasks });
         }
     }
 
@@ -208,7 +207,11 @@ pub(super) fn infos(plan: &Plan) -> Vec<TaskInfo> {
     let needs = |task: &TaskPlan| -> Vec<TaskName> {
         let steps = plan.steps[&task.step].needs.iter();
         let names = steps.filter_map(|need| of_step.get(&need.step));
-        names.flatten().take(NEEDS).map(|name| (*name).clone()).collect()
+        names
+            .flatten()
+            .take(NEEDS)
+            .map(|name| (*name).clone())
+            .collect()
     };
     let tasks = plan.tasks.iter();
     tasks.map(|task| info(plan, task, needs(task))).collect()

@@ -127,10 +127,7 @@ impl Try {
     }
 
     /// Files that someone has changed since are put aside as they were, and the command is given those.
-    async fn restore_inputs(
-        &self,
-        command: &mut RenderedCommand,
-    ) -> Result<Vec<Original>, Ending> {
+    async fn restore_inputs(&self, command: &mut RenderedCommand) -> Result<Vec<Original>, Ending> {
         let mut originals = Vec::new();
         for (path, hash) in command.files.clone() {
             let source = Source::new(path.clone(), hash);
@@ -152,7 +149,10 @@ impl Try {
         command: &RenderedCommand,
         folder: &Path,
     ) -> Result<Ran, Ending> {
-        let found = program::find(&command.program.to_string_lossy(), &self.shared.plan.pipeline_dir);
+        let found = program::find(
+            &command.program.to_string_lossy(),
+            &self.shared.plan.pipeline_dir,
+        );
         let Some(found) = found else {
             return Err(self.program_not_found(&command.program).into());
         };
@@ -315,7 +315,10 @@ fn did(rendered: &RenderedCommand) -> Did<'_> {
 }
 
 fn inputs<'a>(rendered: &'a RenderedCommand, work: &'a CommandStep) -> CommandInputs<'a> {
-    let own = rendered.files.iter().find(|(path, _)| *path == rendered.program);
+    let own = rendered
+        .files
+        .iter()
+        .find(|(path, _)| *path == rendered.program);
     let name = rendered.program.to_str().unwrap_or_default();
     CommandInputs {
         program: own.map_or(KeyProgram::Named(name), |(_, hash)| KeyProgram::File(*hash)),

@@ -114,7 +114,9 @@ impl Try {
             }
             Err(SubmitError::Rejected(answer)) => {
                 let about = self.about();
-                Err(about.rejected(&ready.rendered, &server.name, &answer).into())
+                Err(about
+                    .rejected(&ready.rendered, &server.name, &answer)
+                    .into())
             }
             Err(SubmitError::Refused(error) | SubmitError::Unreachable(error)) => {
                 Err(self.about().server(&server.name, &error).into())
@@ -160,7 +162,12 @@ impl Try {
     }
 
     /// Follows the job to its end. One that must stop, for whatever reason, is cancelled, and its record is waited for.
-    async fn follow(&mut self, server: &Endpoint, ready: &Ready, id: Uuid) -> Result<Found, Ending> {
+    async fn follow(
+        &mut self,
+        server: &Endpoint,
+        ready: &Ready,
+        id: Uuid,
+    ) -> Result<Found, Ending> {
         let (updates, mut news) = mpsc::unbounded_channel();
         let job = ready.connection.follow(id, updates);
         tokio::pin!(job);
@@ -236,12 +243,8 @@ impl Try {
         match ended {
             JobOutcome::Succeeded { results, cached } => Ok((results, cached)),
             JobOutcome::Interrupted if self.was_stopping => Err(Ending::Lost),
-            JobOutcome::Unreachable { .. } if self.shared.has_another(self.at) => {
-                Err(Ending::Lost)
-            }
-            JobOutcome::Failed(failure) => {
-                Err(about.node_failed(&ready.rendered, &failure).into())
-            }
+            JobOutcome::Unreachable { .. } if self.shared.has_another(self.at) => Err(Ending::Lost),
+            JobOutcome::Failed(failure) => Err(about.node_failed(&ready.rendered, &failure).into()),
             JobOutcome::Cancelled => Err(Ending::Cancelled),
             JobOutcome::Interrupted => Err(about.interrupted(&server.name).into()),
             JobOutcome::Lost => Err(Ending::Lost),
@@ -358,7 +361,10 @@ impl Patience {
         }
         let timeout = self.timeout.map(|t| (since + t, Overdue::Timeout(t)));
         let stall = self.stall.map(|t| (self.heard + t, Overdue::Stall(t)));
-        [timeout, stall].into_iter().flatten().min_by_key(|(at, _)| *at)
+        [timeout, stall]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
     }
 }
 

@@ -50,7 +50,10 @@ enum Prepared {
 }
 
 impl Try {
-    pub(in crate::run) async fn workflow(&mut self, work: &WorkflowStep) -> Result<Outcome, Ending> {
+    pub(in crate::run) async fn workflow(
+        &mut self,
+        work: &WorkflowStep,
+    ) -> Result<Outcome, Ending> {
         let server = self.endpoint();
         let prepared = match self.prepare_job(&server, work).await {
             Ok(Prepared::Hit(outcome)) => return Ok(outcome),
@@ -84,7 +87,11 @@ impl Try {
         work: &WorkflowStep,
     ) -> Result<Prepared, Ending> {
         let (mut rendered, catalog) = self.render(server, work).await?;
-        let facts = self.shared.facts.of(server, &catalog, &rendered.graph).await;
+        let facts = self
+            .shared
+            .facts
+            .of(server, &catalog, &rendered.graph)
+            .await;
         let mode = self.step().cache;
         let key = of_workflow(&rendered, mode, &facts, None);
         let manifest = workflow_manifest(&self.shared.plan, &rendered, mode, &facts);
@@ -127,7 +134,9 @@ impl Try {
         let classes = classes(&work.graph);
         let ask = || server.catalog(&classes).boxed();
         let catalog = self.patiently(server, CancelReason::Requested, ask).await?;
-        let rendered = self.render_attempt(work, &catalog, self.ticket.attempt).await?;
+        let rendered = self
+            .render_attempt(work, &catalog, self.ticket.attempt)
+            .await?;
         Ok((rendered, catalog))
     }
 
