@@ -713,15 +713,14 @@ fn a_pool_spreads_its_tasks_and_does_without_an_endpoint_that_is_down() {
         (4..8).all(|task| at(&machine, task) == 0),
         "nothing waits for it"
     );
-    for task in [1, 3] {
-        end(&mut machine, ticket(task, 1, 1), Outcome::Lost);
+    let there: Vec<u32> = (0..4).filter(|task| at(&machine, *task) == 1).collect();
+    for task in &there {
+        end(&mut machine, ticket(*task, 1, 1), Outcome::Lost);
     }
+    tries(&mut machine, 0);
     tries(&mut machine, 10_000);
-    assert_eq!(
-        (at(&machine, 1), at(&machine, 3)),
-        (0, 0),
-        "they run elsewhere"
-    );
+    let elsewhere = there.iter().all(|task| at(&machine, *task) == 0);
+    assert!(elsewhere, "they run elsewhere");
     machine.apply(&Fact::ServerUp { endpoint }).unwrap();
     assert_eq!(
         tries(&mut machine, 20_000).len(),
