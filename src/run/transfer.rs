@@ -203,13 +203,14 @@ pub(super) enum Original {
     /// Where it was.
     There(PathBuf),
     /// Another one stands in its place: this is a copy of what was there.
-    Copy(tempfile::TempDir, PathBuf),
+    Copy(PathBuf, Arc<tempfile::TempDir>),
 }
 
 impl Original {
     pub(super) fn path(&self) -> &Path {
         match self {
-            Self::There(path) | Self::Copy(_, path) => path,
+            Self::There(path) => path,
+            Self::Copy(path, _folder) => path,
         }
     }
 }
@@ -242,7 +243,7 @@ impl Source {
             let folder = tempfile::tempdir().ok()?;
             let path = folder.path().join(name);
             blobs.materialise(&hash, &path).ok()?;
-            Some(Original::Copy(folder, path))
+            Some(Original::Copy(path, Arc::new(folder)))
         });
         copied.await.ok_or(error)
     }
