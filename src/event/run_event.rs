@@ -175,6 +175,9 @@ pub enum RunEvent {
         /// The link `latest`, when it points to this run's results.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         latest: Option<PathBuf>,
+        /// Everything was done before and is where `latest` points: no folder was made.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        up_to_date: bool,
         /// Wall time, seconds.
         seconds: f64,
     },

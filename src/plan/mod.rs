@@ -36,6 +36,6 @@ pub use sealed::{
     NeedPlan, PIPELINE_FORMAT, ParamValue, Plan, RetryClass, RetryPlan, ServerKind, ServerPlan,
     StepPlan, TaskIx, TaskPlan, TemplateText, Work, WorkflowStep,
 };
-pub use settings::{MissingParams, ParamFlag, SetFlag, Settings};
+pub use settings::{MissingParams, ParamFlag, SetFlag, Settings, StepFlag};
 pub use show::{to_json, to_text};
 pub use steps::neighbour;

@@ -107,6 +107,17 @@ impl Chosen {
 }
 
 fn unknown(name: &str, span: Option<Span>, project: Option<&Project>) -> Diagnostic {
+    if name == "cloud" {
+        let diagnostic = Diagnostic::error(
+            &codes::NOT_IN_THIS_VERSION,
+            "Comfy Cloud (the server `cloud`) is not in this version of kiln",
+        )
+        .help("use a ComfyUI server of your own, by its address or a name in kiln.yaml, or `embedded`");
+        return match span {
+            Some(span) => diagnostic.at(span),
+            None => diagnostic,
+        };
+    }
     let declared = || {
         project
             .into_iter()

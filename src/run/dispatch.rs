@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::attempt::{FETCHING, Shared, Try};
 use super::context::{RunContext, RunError, RunOutcome, Stop};
 use super::failure::About;
-use super::folder::{Folder, output_set};
+use super::folder::Folder;
 use super::log::Log;
 use super::tell::{Teller, output};
 use super::transfer::Transfers;
@@ -43,17 +43,17 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         plan,
         run,
         servers,
-        store,
+        store: _,
+        lock: _lock,
+        journal,
+        facts: _,
         events,
         stop,
         options: _,
-        resumed: _,
         secrets: _,
     } = context;
     let began = Instant::now();
-    let _lock = store.lock(&output_set(&plan), &run)?;
     let folder = Folder::open(&plan, &run)?;
-    let journal = store.begin(&run, &plan, now())?;
     let (noting, notes) = mpsc::unbounded_channel();
     let teller = Teller::new(events, Arc::clone(&plan));
     tell_start(&teller, &plan, &folder);
@@ -532,6 +532,7 @@ impl Dispatcher {
             counts: self.machine.counts(),
             cause: self.cause(),
             latest: self.shared.folder.latest(),
+            up_to_date: false,
             seconds: began.elapsed().as_secs_f64(),
         });
     }

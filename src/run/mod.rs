@@ -32,6 +32,6 @@ mod transfer;
 pub use cache::{
     Found, Made, Miss, Noted, Restored, Unrestored, always, earlier, find, prove, why,
 };
-pub use context::{Resumed, RunContext, RunError, RunOptions, RunOutcome, Stop};
+pub use context::{RunContext, RunError, RunOptions, RunOutcome, Stop};
 pub use dispatch::execute;
 pub use folder::{output_set, run_folder};

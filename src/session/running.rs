@@ -14,9 +14,9 @@ use crate::diagnostic::{Report, Severity, SourceMap, to_json};
 use crate::event::{Counts, Envelope, RunEvent, RunStatus, TaskStatus, VERSION};
 use crate::plan::Plan;
 use crate::report::{ReportResult, Reporter, exit_code};
-use crate::run::{RunContext, RunOptions, Stop};
+use crate::run::{RunContext, RunOptions, Stop, output_set};
 use crate::servers::Servers;
-use crate::store::Store;
+use crate::store::{Lock, Store};
 
 /// How often a reporter may redraw.
 const TICK: Duration = Duration::from_millis(100);
@@ -75,12 +75,19 @@ async fn carry_out(
             let code = signals.exit_code();
             return Ok(told.end(RunStatus::Cancelled, code, Counts::default(), 0.0));
         }
-        ready = get_ready(&plan, target, &secrets, &mut report) => ready,
+        ready = get_ready(&plan, target, &secrets, &run, &mut report) => ready,
     };
-    let Some((servers, store)) = ready else {
+    let Some((servers, store, lock)) = ready else {
         return Ok(told.refuse(&report, &plan.sources));
     };
     told.complain(&report, &plan.sources);
+    let journal = match store.begin(&run, &plan, now()) {
+        Ok(journal) => journal,
+        Err(error) => {
+            report.push(error.diagnostic());
+            return Ok(told.refuse(&report, &plan.sources));
+        }
+    };
     let plan = Arc::new(plan);
     let (events, receiver) = mpsc::unbounded_channel();
     let context = RunContext {
@@ -88,10 +95,12 @@ async fn carry_out(
         run,
         servers: Arc::clone(&servers),
         store,
+        lock,
+        journal,
+        facts: Vec::new(),
         events,
         stop: signals.stop.clone(),
         options: RunOptions::default(),
-        resumed: None,
         secrets,
     };
     let outcome = follow(context, receiver, &mut told, &signals).await;
@@ -107,8 +116,9 @@ async fn get_ready(
     plan: &Plan,
     target: Target,
     secrets: &Secrets,
+    run: &RunId,
     report: &mut Report,
-) -> Option<(Arc<Servers>, Store)> {
+) -> Option<(Arc<Servers>, Store, Lock)> {
     let servers = match prepare::connect(plan, secrets).await {
         Ok(servers) => Arc::new(servers),
         Err(errors) => {
@@ -122,8 +132,10 @@ async fn get_ready(
         report.extend(check_plan(plan, target, &catalogs).items);
     }
     if !report.has_errors() {
-        match Store::open(&plan.project_dir) {
-            Ok(store) => return Some((servers, store)),
+        let locked = Store::open(&plan.project_dir)
+            .and_then(|store| Ok((store.lock(&output_set(plan), run)?, store)));
+        match locked {
+            Ok((lock, store)) => return Some((servers, store, lock)),
             Err(error) => report.push(error.diagnostic()),
         }
     }
@@ -202,6 +214,11 @@ async fn follow(
             None => Err(Broken(error.to_string())),
         },
     }
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
 }
 
 /// The next step of urgency.
@@ -309,6 +326,7 @@ impl Told {
             counts,
             cause: None,
             latest: None,
+            up_to_date: false,
             seconds,
         });
         exit_code

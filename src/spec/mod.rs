@@ -8,14 +8,18 @@
 
 mod command;
 mod duration;
+mod expression;
+mod limits;
 mod load;
 mod matrix;
 mod needs;
 mod node;
 mod param;
+mod param_value;
 mod pipeline;
 mod profile;
 mod project;
+mod quoting;
 mod reading;
 mod retry;
 mod schema;

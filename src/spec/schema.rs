@@ -71,7 +71,8 @@ fn template() -> Value {
     json!({ "type": "string", "pattern": "\\{[{%]" })
 }
 
-fn described(schema: Value, about: &str) -> Value {
+/// A schema with what editors show.
+pub(super) fn described(schema: Value, about: &str) -> Value {
     let mut members = Map::new();
     members.insert("description".to_owned(), json!(about));
     if let Value::Object(mut rest) = schema {

@@ -501,3 +501,11 @@ proptest::proptest! {
         render_human(&report, &sources);
     }
 }
+
+#[test]
+fn probe() {
+    let text = std::fs::read_to_string("/tmp/spec_probe.txt").unwrap();
+    for part in text.split("=====\n") {
+        println!("{part}-----\n{}", complaints(part));
+    }
+}
