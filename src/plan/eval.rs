@@ -109,6 +109,8 @@ pub(super) struct Names<'a> {
     pub(super) undecided: &'a BTreeSet<String>,
     /// All declared steps, usable or not.
     pub(super) steps: &'a BTreeSet<String>,
+    /// The usable ones in file order.
+    pub(super) order: &'a [String],
     /// The names that usable steps give to their outputs.
     pub(super) outputs: &'a BTreeMap<String, Vec<String>>,
 }
@@ -281,6 +283,54 @@ impl Evaluator<'_> {
         }
     }
 
+    /// The text of a file that is a template as a whole.
+    pub(super) fn file_text(&mut self, file: FileId, sources: &SourceMap) -> Option<String> {
+        let text = sources.file(file).text.clone();
+        let place = |range: Range<usize>| Some(Span::new(file, range.start, range.end));
+        let template = match Template::parse(&text) {
+            Ok(Some(template)) => template,
+            Ok(None) => return Some(text.to_string()),
+            Err(error) => {
+                let span = place(error.range.clone());
+                self.report.push(spec::template_diagnostic_at(&error, span));
+                return None;
+            }
+        };
+        let uses = template.uses();
+        let mut errors = self
+            .engine
+            .check(&template, &self.known_names(&Extra::default()));
+        if errors.is_empty() {
+            let early = |name: &&String| LATER_NAMES.contains(&name.as_str());
+            if let Some(name) = uses.names.iter().find(early) {
+                let from = text.find(name.as_str()).unwrap_or_default();
+                let message = format!(
+                    "this file is rendered before anything runs, when `{name}` has no value yet"
+                );
+                let help =
+                    "use `params` here, and `set` in the step for what each task has of its own";
+                let span = Span::new(file, from, from + name.len());
+                let diagnostic = Diagnostic::error(&codes::TEMPLATE_FAILED, message);
+                self.report.push(diagnostic.at(span).help(help));
+                return None;
+            }
+            if uses.params.iter().any(|p| self.names.undecided.contains(p)) {
+                // An error says why, or only a check goes on without it.
+                return None;
+            }
+            match self.engine.eval(&template, &self.scope) {
+                Ok(Datum::String(text)) => return Some(text),
+                Ok(other) => return Some(other.to_json().to_string()),
+                Err(error) => errors.push(error),
+            }
+        }
+        for error in errors {
+            let span = place(error.range.clone());
+            self.report.push(spec::template_diagnostic_at(&error, span));
+        }
+        None
+    }
+
     /// A string that must be known before the run (`workflow`, `server`).
     pub(super) fn text_now(
         &mut self,
@@ -381,7 +431,9 @@ impl Evaluator<'_> {
             "matrix" if self.here.matrix.is_empty() => {
                 "`matrix` exists in the templates of a step with `matrix:`"
             }
-            "item" if !self.here.item => "`item` exists in the templates of a step with `for_each:`",
+            "item" if !self.here.item => {
+                "`item` exists in the templates of a step with `for_each:`"
+            }
             "result" if !extra.result => "`result` exists in `retry.until`",
             "value" if extra.value.is_none() => {
                 "`value` is what the workflow file says, and exists in `set` where that is a value"

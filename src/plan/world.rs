@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::steps::neighbour;
 use crate::artifact::FileValue;
-use crate::base::Inputs;
+use crate::base::{Inputs, Secrets};
 use crate::template::World;
 
 /// The world of one plan. Everything read goes through [`Inputs`].
@@ -15,6 +15,8 @@ pub(super) struct PlanWorld {
     folder: PathBuf,
     seed: u64,
     now: jiff::Zoned,
+    /// `None` once the plan is sealed: that they are there was found out before, and their values are put in elsewhere.
+    secrets: Option<Secrets>,
 }
 
 impl PlanWorld {
@@ -25,7 +27,14 @@ impl PlanWorld {
             folder: folder.to_path_buf(),
             seed,
             now,
+            secrets: None,
         }
+    }
+
+    /// A world that knows which secrets have values.
+    pub(super) fn with_secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = Some(secrets);
+        self
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -70,6 +79,15 @@ impl World for PlanWorld {
 
     fn env(&self, name: &str) -> Option<String> {
         self.inputs.env(name)
+    }
+
+    fn secret(&self, name: &str) -> Result<(), String> {
+        match &self.secrets {
+            Some(secrets) if secrets.get(name).is_none() => {
+                Err(format!("the environment variable `{name}` is not set"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn run_seed(&self) -> u64 {

@@ -95,6 +95,7 @@ pub fn load(request: &Request) -> Loaded {
         target,
         sources,
         report,
+        secrets,
         ..
     } = &mut loaded;
     let (project_dir, project) = project(&folder, &inputs, sources, report);
@@ -111,6 +112,8 @@ pub fn load(request: &Request) -> Loaded {
             project_dir: &project_dir,
             settings: &settings,
             inputs: &inputs,
+            secrets,
+            earlier: None,
         };
         plan::build(&materials, sources, report)
     });
