@@ -5,6 +5,7 @@
 
 mod atomic;
 mod disk;
+mod dotenv;
 mod hash;
 mod ids;
 mod inputs;
@@ -19,6 +20,7 @@ pub use atomic::{
     sync_file_system, sync_folder,
 };
 pub use disk::{DiskStep, DiskWatcher, Watching, watch_disk};
+pub use dotenv::DotenvError;
 pub use hash::{ContentHash, Hasher};
 pub use ids::{NodeId, RunId, ServerName, StepId, TaskName, valid_id};
 pub use inputs::{Input, Inputs, ReadError};

@@ -57,7 +57,10 @@ pub fn build(
     let engine_at = |folder: &Path| {
         let inputs = Arc::clone(materials.inputs);
         let world = PlanWorld::new(inputs, folder, seed, started_at.clone());
-        Engine::new(Arc::new(world.with_secrets(materials.secrets.clone())))
+        let world = world
+            .with_secrets(materials.secrets.clone())
+            .in_project(materials.project_dir);
+        Engine::new(Arc::new(world))
     };
     let engine = engine_at(materials.pipeline_dir);
     let typed = engine_at(&materials.settings.current_dir);

@@ -29,7 +29,8 @@ pub(super) type Evaluated = Result<Option<Datum>, Box<Diagnostic>>;
 /// An engine whose relative paths start from `folder`.
 pub(super) fn engine_at(plan: &Plan, folder: &Path) -> Engine {
     let inputs = Arc::new(Inputs::default());
-    let world = PlanWorld::new(inputs, folder, plan.seed, plan.started_at.clone());
+    let world = PlanWorld::new(inputs, folder, plan.seed, plan.started_at.clone())
+        .in_project(&plan.project_dir);
     Engine::new(Arc::new(world))
 }
 
