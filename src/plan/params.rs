@@ -97,7 +97,8 @@ fn refuse_strangers(pipeline: &Pipeline, settings: &Settings, report: &mut Repor
 /// `Err(None)`: what is wrong was reported when the file was read.
 type Resolved = Result<Option<ParamValue>, Option<Box<Diagnostic>>>;
 
-/// The value of one param: the last `-p` (all of them for a list), else the params file, else the default.
+/// The value of one param: the last `-p` (all of them for a list), else the params file, else that of the run that
+/// is gone on with, else the profile, else the default.
 fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
     let name = &param.name.value;
     if let Some(flag) = context
@@ -124,7 +125,11 @@ fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
         return finish(param, datum, &context.settings.current_dir, context).map_err(bad);
     }
     if let Some(recalled) = context.settings.recalled.get(name) {
-        return Ok(Some(recalled.clone()));
+        let bad = |why: String| Some(bad_param(param, &why, None));
+        let datum = param.check(&as_typed(&recalled.value)).map_err(bad)?;
+        let value = finish(param, datum, context.folder, context).map_err(bad)?;
+        let drawn = recalled.drawn;
+        return Ok(value.map(|value| ParamValue { drawn, ..value }));
     }
     let profile = context.settings.profile.as_ref();
     let mut values = profile.into_iter().flat_map(|profile| &profile.params);
@@ -139,6 +144,15 @@ fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
     match &param.default {
         Some(default) => written(param, default, (context.engine, context.folder), context),
         None => Ok(None),
+    }
+}
+
+/// The value of an earlier run as somebody would have typed it: a file is read again.
+fn as_typed(datum: &Datum) -> Datum {
+    match datum {
+        Datum::File(file) => Datum::String(file.path.display().to_string()),
+        Datum::List(items) => Datum::List(items.iter().map(as_typed).collect()),
+        other => other.clone(),
     }
 }
 
@@ -157,6 +171,7 @@ fn written(
         }
         _ => evaluated(default, engine, context)?,
     };
+    let declared = param.default.as_ref() == Some(default);
     let datum = match param.check(&written) {
         Ok(datum) => datum,
         // What is wrong with a default was said when it was read.

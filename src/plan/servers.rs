@@ -1,4 +1,4 @@
-//! Which server a step runs on: `--server`, the step's, the pipeline's, the project's default, else `embedded`.
+//! Which server a step runs on: `--server`, the profile's, the step's, the pipeline's, the project's default, else `embedded`.
 
 use std::collections::BTreeSet;
 

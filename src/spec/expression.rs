@@ -104,7 +104,7 @@ pub(super) fn without_braces(text: &str) -> String {
             break;
         };
         match before.strip_suffix('.') {
-            Some(before) => meant += &format!("{before}[{}]", inside.trim()),
+            Some(before) => meant = meant + before + "[" + inside.trim() + "]",
             None => meant = meant + before + inside.trim(),
         }
         rest = after;

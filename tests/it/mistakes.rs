@@ -340,7 +340,7 @@ fn steps_that_wait_for_each_other() {
 }
 
 #[test]
-fn keys_of_later_versions_are_unknown() {
+fn keys_of_plugins_are_unknown() {
     insta::assert_snapshot!(says(
         &project(),
         "    set:",
