@@ -107,7 +107,11 @@ fn what_was_done_is_cached_and_a_change_is_told_with_old_and_new() {
 "
     );
     assert_eq!(counts(&project, &["-p", "size=10"]), (0, 2));
-    assert_eq!(counts(&project, &[]), (2, 0), "what was made first is still there");
+    assert_eq!(
+        counts(&project, &[]),
+        (2, 0),
+        "what was made first is still there"
+    );
 }
 
 #[test]
@@ -143,7 +147,8 @@ fn a_step_that_makes_the_same_again_leaves_those_after_it_cached() {
     let project = project();
     counts(&project, &[]);
     let mut graph = base();
-    graph["7"] = json!({"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 4, "height": 4}});
+    graph["7"] =
+        json!({"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 4, "height": 4}});
     project.file("base.json", graph.to_string());
     assert!(would(&project, &[]).contains("runs     node 7 (SolidMask) is new"));
     assert_eq!(counts(&project, &[]), (1, 1));
