@@ -115,6 +115,38 @@ fn what_was_done_is_cached_and_a_change_is_told_with_old_and_new() {
 }
 
 #[test]
+fn with_nothing_to_do_no_folder_is_made_and_the_results_are_told() {
+    let project = project();
+    let first = project.kiln(&["run", "p.yaml"]).ok();
+    let folders = || {
+        std::fs::read_dir(project.path().join("outputs/p"))
+            .unwrap()
+            .count()
+    };
+    let before = folders();
+    let again = project.kiln(&["run", "p.yaml"]).ok();
+    assert_eq!(folders(), before);
+    assert_eq!(again.stdout, first.stdout, "the same results");
+    assert!(again.stderr.contains("nothing to do: "), "{}", again.stderr);
+    let json = project.kiln(&["run", "p.yaml", "--output", "json"]).ok();
+    let last: Value = serde_json::from_str(json.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(last["up_to_date"], true);
+    assert_eq!(last["counts"]["cached"], 2);
+    // Another name is another file.
+    project.file(
+        "p.yaml",
+        PIPELINE.replace("save_as: small", "save_as: tiny"),
+    );
+    let renamed = project.kiln(&["run", "p.yaml"]).ok();
+    assert_eq!(folders(), before + 1);
+    assert!(
+        renamed.stdout.contains("small/tiny.png"),
+        "{}",
+        renamed.stdout
+    );
+}
+
+#[test]
 fn tasks_that_grow_out_of_cached_results_are_foreseen() {
     let project = project();
     project.file("p.yaml", FANNED);

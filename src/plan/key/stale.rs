@@ -37,6 +37,8 @@ pub enum StaleReason {
         /// The file.
         file: String,
     },
+    /// The same was made before, and is not what the step's `until` wants.
+    Unfit,
     /// The earlier result was made by a kiln that described results in another way.
     Format,
     /// A param has another value.
@@ -142,6 +144,7 @@ impl fmt::Display for StaleReason {
             Self::NotYetKnown { what } => write!(f, "{what} is only known while it runs"),
             Self::Removed => f.write_str("its earlier result was removed"),
             Self::Damaged { file } => write!(f, "its earlier result `{file}` is damaged or gone"),
+            Self::Unfit => f.write_str("its earlier result is not what `until` wants"),
             Self::Format => f.write_str("made by a kiln that kept results in another way"),
             Self::Param { name, old, new } => {
                 change(f, &format!("param {name}"), old.as_deref(), new.as_deref())
