@@ -5,6 +5,12 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::cancel::CancelArgs;
+use super::diff::DiffArgs;
+use super::gc::GcArgs;
+use super::runs::RunsArgs;
+use super::show::ShowArgs;
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -47,6 +53,16 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Show what a pipeline would run; queues nothing
     Plan(PlanArgs),
+    /// List what ran here
+    Runs(RunsArgs),
+    /// Show a run, or one of its tasks
+    Show(ShowArgs),
+    /// Tell what differs between two runs
+    Diff(DiffArgs),
+    /// Stop a run of another process, or what a dead one left
+    Cancel(CancelArgs),
+    /// Remove old runs, and what nothing needs any more
+    Gc(GcArgs),
     /// Run the embedded ComfyUI-compatible server alone
     Serve(ServeArgs),
     /// Print the JSON Schema of a file or of the event stream

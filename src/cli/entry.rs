@@ -6,7 +6,9 @@ use clap::FromArgMatches;
 
 use super::args::{Cli, Command};
 use super::exit::Exit;
-use super::{args, check, explain, init, plan, run, schema, serve};
+use super::{
+    args, cancel, check, diff, explain, gc, init, plan, run, runs, schema, serve, show,
+};
 
 /// Parses the command line, does what it says, and tells the exit code.
 pub fn main() -> ExitCode {
@@ -24,6 +26,11 @@ pub fn main() -> ExitCode {
         Command::Run(args) => return run::run(args),
         Command::Check(args) => check::check(args),
         Command::Plan(args) => plan::plan(args),
+        Command::Runs(args) => runs::runs(args),
+        Command::Show(args) => show::show(args),
+        Command::Diff(args) => diff::diff(args),
+        Command::Cancel(args) => cancel::cancel_run(args),
+        Command::Gc(args) => gc::gc(args),
         Command::Serve(args) => serve::serve(args),
         Command::Schema(args) => schema::schema(args),
         Command::Explain(args) => explain::explain(args),

@@ -19,7 +19,7 @@ use crate::artifact::Artifact;
 use crate::base::{ContentHash, RunId, TaskName};
 use crate::plan::key::{Manifest, Recorded, StaleReason, explain};
 use crate::plan::{CacheMode, StepPlan, Work};
-use crate::store::{BlobError, Blobs, CacheRecord, Held, Reader, Store, StoreError};
+use crate::store::{BlobError, Blobs, CacheRecord, Held, Place, Reader, Store, StoreError};
 
 /// What is remembered beside a result: who made it, and what its server was then. The `facts` of a [`CacheRecord`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,14 +129,38 @@ pub fn find(
     Ok(record.map_or(Err(Miss::Unknown), |record| prove(record, blobs)))
 }
 
+/// Looks for a result and takes its files for whole when they are there: for looking ahead, in a project that nothing is written to.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn glance(
+    reader: &Reader,
+    place: &Place,
+    key: &ContentHash,
+) -> Result<Result<Found, Miss>, StoreError> {
+    let Some(record) = reader.cached(key)? else {
+        return Ok(Err(Miss::Unknown));
+    };
+    let mut files = record.artifacts.iter().filter(|a| a.text.is_none());
+    if let Some(gone) = files.find(|a| !place.holds(&a.hash, a.size)) {
+        let file = gone.name.clone();
+        return Ok(Err(Miss::Damaged { file, error: None }));
+    }
+    Ok(understood(record))
+}
+
+fn understood(record: CacheRecord) -> Result<Found, Miss> {
+    // What another kiln noted in another way is unknown to this one.
+    serde_json::from_value::<Made>(record.facts.clone())
+        .map(|made| Found { record, made })
+        .map_err(|_| Miss::Unknown)
+}
+
 /// Proves that a result can be had.
 ///
 /// # Errors
 /// When it cannot.
 pub fn prove(record: CacheRecord, blobs: &dyn Blobs) -> Result<Found, Miss> {
-    let Ok(made) = serde_json::from_value::<Made>(record.facts.clone()) else {
-        return Err(Miss::Unknown);
-    };
     let files: Vec<&Artifact> = record
         .artifacts
         .iter()
@@ -153,7 +177,7 @@ pub fn prove(record: CacheRecord, blobs: &dyn Blobs) -> Result<Found, Miss> {
         let file = artifact.name.clone();
         return Err(Miss::Damaged { file, error });
     }
-    Ok(Found { record, made })
+    understood(record)
 }
 
 impl Found {
@@ -162,9 +186,20 @@ impl Found {
         self.made.server.differences(now)
     }
 
-    /// What the task made, as it lies where it was put last. For looking ahead, not for handing on.
+    /// What was made, as it lies where it was put last. For looking at, not for handing on.
     pub fn artifacts(&self) -> &[Arc<Artifact>] {
         &self.record.artifacts
+    }
+
+    /// What the task would have, with its files where they were put last. For looking ahead, not for handing on.
+    pub fn artifacts_of(&self, step: &StepPlan, task: &TaskName) -> Vec<Arc<Artifact>> {
+        let artifacts = self.record.artifacts.iter().map(|artifact| {
+            Arc::new(Artifact {
+                path: artifact.path.clone(),
+                ..renamed(artifact, step, task)
+            })
+        });
+        artifacts.collect()
     }
 
     /// The result where it lies, when it was put there by this task in that run and nobody touched it since.
@@ -370,3 +405,6 @@ pub(super) fn note(
     };
     store.note_manifest(run, task, to_json(&noted));
 }
+
+#[cfg(test)]
+mod tests;

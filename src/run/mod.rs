@@ -30,8 +30,9 @@ mod tests;
 mod transfer;
 
 pub use cache::{
-    Found, Made, Miss, Noted, Restored, Unrestored, always, earlier, find, prove, why,
+    Found, Made, Miss, Noted, Restored, Unrestored, always, earlier, find, glance, prove, why,
 };
 pub use context::{RunContext, RunError, RunOptions, RunOutcome, Stop};
 pub use dispatch::execute;
 pub use folder::{output_set, run_folder};
+pub use identity::prompt_id;

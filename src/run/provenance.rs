@@ -264,7 +264,7 @@ fn put(artifact: &Artifact, path: &Path, of_task: &str) -> Result<(), WriteError
 }
 
 /// Where the record of a file lies.
-pub fn beside(path: &Path) -> PathBuf {
+fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ENDING);
     PathBuf::from(name)
@@ -334,3 +334,6 @@ fn named_secrets(mut text: String) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

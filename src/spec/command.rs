@@ -50,18 +50,19 @@ fn scalar(node: &Node) -> bool {
     )
 }
 
+const EXAMPLE: &str =
+    "write the program and its arguments as a list: `command: [ffmpeg, -i, in.mp4, out.mp4]`";
+
 fn args(node: &Node, reading: &mut Reading<'_>) -> Option<Vec<Node>> {
     let complain = |why: String, span: Span, help: String, reading: &mut Reading<'_>| {
         let diagnostic = Diagnostic::error(&codes::BAD_COMMAND, why).at(span);
         reading.push(diagnostic.help(help));
     };
-    let example =
-        "write the program and its arguments as a list: `command: [ffmpeg, -i, in.mp4, out.mp4]`";
     let items = match &node.kind {
         NodeKind::List(items) if !items.is_empty() => items,
         NodeKind::List(_) => {
             let why = "`command` names no program".to_owned();
-            complain(why, node.span, example.to_owned(), reading);
+            complain(why, node.span, EXAMPLE.to_owned(), reading);
             return None;
         }
         NodeKind::String(text) if !text.trim().is_empty() => {
@@ -71,48 +72,47 @@ fn args(node: &Node, reading: &mut Reading<'_>) -> Option<Vec<Node>> {
         }
         _ => {
             let why = format!("`command` must be a list, and this is {}", node.describe());
-            complain(why, node.span, example.to_owned(), reading);
+            complain(why, node.span, EXAMPLE.to_owned(), reading);
             return None;
         }
     };
     let mut good = true;
     for (at, item) in items.iter().enumerate() {
-        let refused = match &item.kind {
-            NodeKind::String(text) if at == 0 && text.trim().is_empty() => {
-                Some("the program of `command` is an empty text".to_owned())
-            }
-            NodeKind::String(_) => None,
-            _ if at == 0 => Some(format!(
-                "the program of `command` must be a string, and this is {}",
-                item.describe()
-            )),
-            NodeKind::List(parts) if parts.iter().all(scalar) => None,
-            NodeKind::List(_) => Some("a list inside `command` must hold plain values".to_owned()),
-            NodeKind::Null | NodeKind::Map(_) => Some(format!(
-                "an argument of `command` must be a text, and this is {}",
-                item.describe()
-            )),
-            NodeKind::Number(_) | NodeKind::Bool(_) => None,
-        };
-        if let Some(why) = refused {
+        if let Some(why) = refusal(at, item) {
             good = false;
             let help = match &item.kind {
                 NodeKind::Null => "for an empty argument write `\"\"`".to_owned(),
-                NodeKind::Map(_) => {
-                    let written = reading.source(item.span).trim();
-                    match written.lines().next() {
-                        Some(line) if line == written => {
-                            format!("quote it if it is text: `{}`", quoted(written))
-                        }
-                        _ => "quote it if it is text".to_owned(),
-                    }
-                }
-                _ => example.to_owned(),
+                NodeKind::Map(_) => match reading.source(item.span).trim() {
+                    block if block.contains('\n') => "quote it if it is text".to_owned(),
+                    line => format!("quote it if it is text: `{}`", quoted(line)),
+                },
+                _ => EXAMPLE.to_owned(),
             };
             complain(why, item.span, help, reading);
         }
     }
     good.then(|| items.clone())
+}
+
+/// Why an element cannot stand where it stands.
+fn refusal(at: usize, item: &Node) -> Option<String> {
+    match &item.kind {
+        NodeKind::String(text) if at == 0 && text.trim().is_empty() => {
+            Some("the program of `command` is an empty text".to_owned())
+        }
+        NodeKind::String(_) => None,
+        _ if at == 0 => Some(format!(
+            "the program of `command` must be a string, and this is {}",
+            item.describe()
+        )),
+        NodeKind::List(parts) if parts.iter().all(scalar) => None,
+        NodeKind::List(_) => Some("a list inside `command` must hold plain values".to_owned()),
+        NodeKind::Null | NodeKind::Map(_) => Some(format!(
+            "an argument of `command` must be a text, and this is {}",
+            item.describe()
+        )),
+        NodeKind::Number(_) | NodeKind::Bool(_) => None,
+    }
 }
 
 fn env(node: &Node, reading: &mut Reading<'_>) -> Vec<(Spanned<String>, Node)> {

@@ -88,9 +88,7 @@ pub(super) fn read(node: &Node, name: &str, reading: &mut Reading<'_>) -> Option
 
 /// Reads a duration that is longer than nothing, or a template that makes one.
 pub(super) fn read_limit(node: &Node, name: &str, reading: &mut Reading<'_>) -> Option<Node> {
-    if let NodeKind::String(text) = &node.kind
-        && (text.contains("{{") || text.contains("{%"))
-    {
+    if node.has_template() {
         return Some(node.clone());
     }
     let read = read(node, name, reading)?;
@@ -132,7 +130,8 @@ fn meant(text: &str) -> Option<String> {
     let mut meant = String::new();
     for (name, size) in UNITS {
         if rest >= *size {
-            meant.push_str(&format!("{}{name}", rest / size));
+            meant += &(rest / size).to_string();
+            meant += name;
             rest %= size;
         }
     }

@@ -68,10 +68,31 @@ fn expression(key: &str, node: &Node, wanted: &str, reading: &mut Reading<'_>) -
             format!("write `{key}: {}`", quoted(&meant)),
             reading,
         );
-    } else {
-        reading.push(template_diagnostic(&error, node, reading.sources));
+        return None;
     }
+    let mut diagnostic = template_diagnostic(&error, node, reading.sources);
+    let meant = other_words(inside);
+    if meant != inside && Template::parse_expression(&meant).is_ok() {
+        diagnostic = diagnostic.help(format!(
+            "the operators are `and`, `or`, `not` and `==`: `{key}: {}`",
+            quoted(&meant)
+        ));
+    }
+    reading.push(diagnostic);
     None
+}
+
+/// An expression in the operators of other languages, as it was meant.
+fn other_words(text: &str) -> String {
+    let mut meant = text
+        .replace("===", "==")
+        .replace(" && ", " and ")
+        .replace(" || ", " or ")
+        .replace(" = ", " == ");
+    while let Some(at) = negation(&meant) {
+        meant.replace_range(at..=at, "not ");
+    }
+    meant
 }
 
 /// An expression whose names stand in `{{ }}` as in a text, as it was meant.
@@ -83,7 +104,7 @@ pub(super) fn without_braces(text: &str) -> String {
             break;
         };
         match before.strip_suffix('.') {
-            Some(before) => meant += &format!("{before}[{}]", inside.trim()),
+            Some(before) => meant = meant + before + "[" + inside.trim() + "]",
             None => meant = meant + before + inside.trim(),
         }
         rest = after;
@@ -136,6 +157,14 @@ pub(super) fn tagged(key: &str, written: &str, span: Span) -> Diagnostic {
             "quote the expression; its word for `!` is `not`: `{key}: {}`",
             quoted(&format!("not {meant}"))
         ),
+    })
+}
+
+/// Where a `!` stands before a name or a bracket.
+fn negation(text: &str) -> Option<usize> {
+    text.match_indices('!').map(|(at, _)| at).find(|at| {
+        let after = text[at + 1..].chars().next();
+        after.is_some_and(|c| c.is_alphabetic() || c == '(')
     })
 }
 

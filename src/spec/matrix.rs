@@ -48,10 +48,14 @@ pub(super) fn read(key: Span, node: &Node, reading: &mut Reading<'_>) -> Option<
         reading.id(name, "the key of a matrix");
         // One that cannot be used still is a key, of no values: what refers to it is no second mistake.
         let usable = values(name, value, reading);
-        let values = usable.then(|| value.clone()).unwrap_or(Node {
-            span: value.span,
-            kind: NodeKind::List(Vec::new()),
-        });
+        let values = if usable {
+            value.clone()
+        } else {
+            Node {
+                span: value.span,
+                kind: NodeKind::List(Vec::new()),
+            }
+        };
         matrix.keys.insert(name.value.clone(), (name.span, values));
     }
     let combinations = |name: &str, reading: &mut Reading<'_>| {
@@ -67,64 +71,49 @@ pub(super) fn read(key: Span, node: &Node, reading: &mut Reading<'_>) -> Option<
     })
 }
 
-/// Whether a key's values can be a list.
+/// Whether a key's values can be a list; complains if not.
 fn values(name: &Spanned<String>, node: &Node, reading: &mut Reading<'_>) -> bool {
     let key = &name.value;
-    let before = reading.report.items.len();
-    let complain = |why: String, help: String, reading: &mut Reading<'_>| {
-        reading.push(
-            Diagnostic::error(&codes::BAD_MATRIX, format!("the matrix key `{key}` {why}"))
-                .at(node.span)
-                .help(help),
-        );
-    };
-    let must = "must have a list of values";
-    match &node.kind {
-        NodeKind::List(_) => {}
-        NodeKind::String(text) if text.contains("{{") || text.contains("{%") => {
-            let whole = text.trim().starts_with("{{") && Template::parse_expression(text).is_ok();
-            match Template::parse(text) {
-                Err(error) => {
-                    reading.push(template_diagnostic(&error, node, reading.sources));
-                }
-                Ok(_) if whole => {}
-                Ok(_) => complain(
-                    format!("{must}, and this template makes a text"),
-                    format!(
-                        "one whole template can give a list: `{key}: \"{{{{ params.values }}}}\"`; or write `{key}: [{}]`",
-                        element(text)
-                    ),
-                    reading,
-                ),
+    let list = |text: &str| format!("write `{key}: [{text}]`");
+    let (what, help) = match &node.kind {
+        NodeKind::List(_) => return true,
+        NodeKind::String(text) if node.has_template() => match Template::parse(text) {
+            Err(error) => {
+                reading.push(template_diagnostic(&error, node, reading.sources));
+                return false;
             }
-        }
-        NodeKind::String(text) if looks_like_expression(text) => complain(
-            format!("{must}, and this is a string"),
+            Ok(_) if text.trim().starts_with("{{") && Template::parse_expression(text).is_ok() => {
+                return true;
+            }
+            Ok(_) => (
+                "this template makes a text",
+                format!(
+                    "one whole template can give a list: `{key}: \"{{{{ params.values }}}}\"`; or {}",
+                    list(&element(text))
+                ),
+            ),
+        },
+        NodeKind::String(text) if looks_like_expression(text) => (
+            "this is a string",
             format!("if it is an expression, write `{key}: \"{{{{ {text} }}}}\"`"),
-            reading,
         ),
-        NodeKind::String(text) => complain(
-            format!("{must}, and this is a string"),
-            format!("write `{key}: [{}]`", element(text)),
-            reading,
-        ),
-        NodeKind::Number(_) | NodeKind::Bool(_) => complain(
-            format!("{must}, and this is {}", node.describe()),
-            format!("write `{key}: [{}]`", reading.source(node.span).trim()),
-            reading,
-        ),
-        NodeKind::Null => complain(
-            "has no values".to_owned(),
-            format!("write a list, such as `{key}: [1, 2]`"),
-            reading,
-        ),
-        NodeKind::Map(_) => complain(
-            format!("{must}, and this is a map"),
-            format!("write a list, such as `{key}: [1, 2]`"),
-            reading,
-        ),
-    }
-    reading.report.items.len() == before
+        NodeKind::String(text) => ("this is a string", list(&element(text))),
+        NodeKind::Number(_) | NodeKind::Bool(_) => {
+            let help = list(reading.source(node.span).trim());
+            ("this is a single value", help)
+        }
+        NodeKind::Null => ("there is none", list("1, 2")),
+        NodeKind::Map(_) => ("this is a map", list("1, 2")),
+    };
+    reading.push(
+        Diagnostic::error(
+            &codes::BAD_MATRIX,
+            format!("the matrix key `{key}` must have a list of values, and {what}"),
+        )
+        .at(node.span)
+        .help(help),
+    );
+    false
 }
 
 /// A bare path or call, as `for_each` would take it.

@@ -50,4 +50,6 @@ pub use step::{CacheMode, Need, Step, StepWork, Transfer};
 pub use template::{template_code, template_diagnostic, template_diagnostic_at};
 
 #[cfg(test)]
+mod language_tests;
+#[cfg(test)]
 mod tests;

@@ -164,7 +164,7 @@ pub(super) fn templated(text: &Spanned<String>, place: &str, reading: &mut Readi
                 format!("{place} cannot contain templates"),
             )
             .at(text.span)
-            .help("it must be known before anything is evaluated: write the name itself"),
+            .help("it must be known before anything is evaluated: write it out"),
         );
     }
     found

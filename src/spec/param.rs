@@ -325,7 +325,7 @@ fn choices(node: &Node, param: &mut Param, reading: &mut Reading<'_>) {
 
 fn default_value(node: &Node, param: &mut Param, reading: &mut Reading<'_>) {
     param.default = Some(node.clone());
-    if templated(node) || node.is_null() {
+    if node.has_template() || node.is_null() {
         return;
     }
     if let (ParamKind::List, NodeKind::List(items)) = (param.kind, &node.kind) {
@@ -333,7 +333,7 @@ fn default_value(node: &Node, param: &mut Param, reading: &mut Reading<'_>) {
         for (at, item) in items
             .iter()
             .enumerate()
-            .filter(|(_, item)| !templated(item))
+            .filter(|(_, item)| !item.has_template())
         {
             if let Err(reason) = param.check_each(&item.to_datum()) {
                 let reason = format!("(item {}) {reason}", at + 1);
@@ -343,11 +343,6 @@ fn default_value(node: &Node, param: &mut Param, reading: &mut Reading<'_>) {
     } else if let Err(reason) = param.check(&node.to_datum()) {
         complain(param, node, &reason, param.kind.expected(), reading);
     }
-}
-
-fn templated(node: &Node) -> bool {
-    node.as_str()
-        .is_some_and(|t| t.contains("{{") || t.contains("{%"))
 }
 
 fn complain(param: &Param, at: &Node, reason: &str, wanted: &str, reading: &mut Reading<'_>) {

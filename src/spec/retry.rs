@@ -113,12 +113,11 @@ pub(super) fn read(key: Span, node: &Node, reading: &mut Reading<'_>) -> Option<
         return None;
     }
     let fields = reading.fields(node, "`retry`", KEYS, false)?;
-    let attempts = match fields.get("attempts") {
-        Some(node) => reading.count(node, "`attempts`"),
-        None => {
-            reading.missing(&fields, key, "`retry`", "attempts", "attempts: 3");
-            None
-        }
+    let attempts = if let Some(node) = fields.get("attempts") {
+        reading.count(node, "`attempts`")
+    } else {
+        reading.missing(&fields, key, "`retry`", "attempts", "attempts: 3");
+        None
     };
     let pause = |name: &str, reading: &mut Reading<'_>| {
         let node = fields.get(name)?;

@@ -114,12 +114,10 @@ pub(super) fn read(
         return None;
     }
     let fields = reading.fields(node, &owner, KEYS, false)?;
-    let max_jobs = fields.get("max_jobs").and_then(|n| {
-        let template = n
-            .as_str()
-            .is_some_and(|t| t.contains("{{") || t.contains("{%"));
-        (template || reading.count(n, "`max_jobs`").is_some()).then(|| n.clone())
-    });
+    let max_jobs = fields
+        .get("max_jobs")
+        .filter(|n| n.has_template() || reading.count(n, "`max_jobs`").is_some())
+        .cloned();
     let kind = match fields.get("kind") {
         Some(node) => kind(node, reading),
         None => Some("comfy"),
@@ -131,34 +129,30 @@ pub(super) fn read(
         let node = fields.get(key)?;
         reading.text(node, &format!("`{key}`"))
     };
-    let token = text("token", reading);
-    let ca_cert = text("ca_cert", reading);
+    let (token, ca_cert) = (text("token", reading), text("ca_cert", reading));
     let headers = headers(&fields, reading);
     let lost_after = fields
         .get("lost_after")
         .and_then(|n| duration::read(n, "`lost_after`", reading));
     let urls = urls(&fields, reading);
-    let kind = match kind? {
-        "embedded" => {
-            misplaced(&fields, REMOTE, &owner, "is embedded, and", reading)?;
-            ServerKind::Embedded {
-                simulate: simulate.unwrap_or_default(),
-            }
+    let kind = if kind? == "embedded" {
+        misplaced(&fields, REMOTE, &owner, "is embedded, and", reading)?;
+        ServerKind::Embedded {
+            simulate: simulate.unwrap_or_default(),
         }
-        _ => {
-            misplaced(
-                &fields,
-                &["simulate"],
-                &owner,
-                "is not embedded, and",
-                reading,
-            )?;
-            if fields.get("url").is_none() && fields.get("urls").is_none() {
-                let example = "url: http://127.0.0.1:8188";
-                reading.missing(&fields, name.span, &owner, "url", example);
-            }
-            ServerKind::Comfy { urls: urls? }
+    } else {
+        misplaced(
+            &fields,
+            &["simulate"],
+            &owner,
+            "is not embedded, and",
+            reading,
+        )?;
+        if fields.get("url").is_none() && fields.get("urls").is_none() {
+            let example = "url: http://127.0.0.1:8188";
+            reading.missing(&fields, name.span, &owner, "url", example);
         }
+        ServerKind::Comfy { urls: urls? }
     };
     Some(ServerSpec {
         kind,
@@ -235,6 +229,11 @@ fn urls(fields: &Fields<'_>, reading: &mut Reading<'_>) -> Option<Vec<Node>> {
         );
         return None;
     }
+    pool(items, reading)
+}
+
+/// The addresses of a pool, each once.
+fn pool(items: &[Node], reading: &mut Reading<'_>) -> Option<Vec<Node>> {
     let mut urls: Vec<Node> = Vec::with_capacity(items.len());
     let mut good = true;
     for item in items {
@@ -267,12 +266,12 @@ fn headers(fields: &Fields<'_>, reading: &mut Reading<'_>) -> Vec<(Spanned<Strin
     };
     let mut headers: Vec<(Spanned<String>, Node)> = Vec::new();
     for (name, value) in reading.map(node, "`headers`").unwrap_or_default() {
-        let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+.^_`|~-".contains(c);
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+.^_`|~-".contains(c);
         let taken = name.value.eq_ignore_ascii_case("authorization");
         if templated(name, "the name of a header", reading) {
             continue;
         }
-        let wrong = if name.value.is_empty() || !name.value.chars().all(token) {
+        let wrong = if name.value.is_empty() || !name.value.chars().all(allowed) {
             Some((
                 format!("`{}` cannot be the name of a header", name.value),
                 "names of headers consist of letters, digits and `-`",

@@ -79,7 +79,7 @@ fn unknown_word(name: &str, word: &str, value: &Node) -> Diagnostic {
         "remove" | "delete" | "none" | "mute" | "off" | "disable" | "disabled" => {
             diagnostic.help("`null` removes it, `bypass` takes it out and passes on what it gets")
         }
-        word if did_you_mean(word, ["bypass"].into_iter()).is_some() => {
+        word if did_you_mean(word, ["bypass"]).is_some() => {
             diagnostic.help("did you mean `bypass`?")
         }
         _ => diagnostic

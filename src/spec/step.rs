@@ -258,9 +258,10 @@ pub(super) fn read(
     // What it does stands in last: all its mistakes are told, also when it can do nothing.
     let mut step = Step::new(id.clone(), StepWork::Workflow(node.clone()));
     if let Some(outputs) = fields.get("outputs") {
-        step.outputs = match command {
-            true => read_patterns(outputs, reading),
-            false => read_outputs(outputs, reading),
+        step.outputs = if command {
+            read_patterns(outputs, reading)
+        } else {
+            read_outputs(outputs, reading)
         };
     }
     if let Some(set) = fields.get("set").filter(|_| !command) {
@@ -399,9 +400,7 @@ pub(super) fn cache(node: &Node, reading: &mut Reading<'_>) -> Option<Spanned<Ca
             let help = match word.to_ascii_lowercase().as_str() {
                 "no" | "off" | "never" | "false" => "write `cache: false`",
                 "yes" | "on" | "always" | "true" => "write `cache: true`",
-                word if did_you_mean(word, ["strict"].into_iter()).is_some() => {
-                    "did you mean `strict`?"
-                }
+                word if did_you_mean(word, ["strict"]).is_some() => "did you mean `strict`?",
                 _ => {
                     "write `cache: false` to run it always, or `cache: strict` to run it again when the server has changed"
                 }

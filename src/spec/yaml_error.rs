@@ -317,12 +317,11 @@ fn plain_value(rest: &str, in_flow: bool) -> &str {
     for (at, c) in rest.char_indices() {
         match (quote, c) {
             (Some(q), c) if c == q => quote = None,
-            (Some(_), _) => {}
             (None, '"' | '\'') => quote = Some(c),
             (None, '[' | '{' | '(') => depth += 1,
             (None, ',' | ']' | '}') if depth == 0 => return rest[..at].trim_end(),
             (None, ']' | '}' | ')') => depth -= 1,
-            (None, _) => {}
+            _ => {}
         }
     }
     rest.trim_end()

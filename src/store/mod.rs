@@ -25,6 +25,7 @@ mod open;
 mod place;
 mod reader;
 mod schema;
+mod sweep;
 mod writer;
 
 pub use blobs::{BlobError, Blobs, Ensured, Held, LocalBlobs};
@@ -35,6 +36,7 @@ pub use lock::Lock;
 pub use open::{Store, read};
 pub use place::{Place, STATE_FOLDER};
 pub use reader::{KeptManifest, Reader, Replay, StoredRun};
+pub use sweep::{Sweep, Waste, is_temporary};
 pub use writer::Ack;
 
 #[cfg(test)]

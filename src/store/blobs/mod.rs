@@ -15,6 +15,7 @@ use std::path::Path;
 
 pub use error::BlobError;
 pub use local::LocalBlobs;
+pub(super) use local::path_in;
 pub(super) use stamp::Boot;
 
 use crate::base::ContentHash;
