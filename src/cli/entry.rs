@@ -6,9 +6,7 @@ use clap::FromArgMatches;
 
 use super::args::{Cli, Command};
 use super::exit::Exit;
-use super::{
-    args, cancel, check, diff, explain, gc, init, plan, run, runs, schema, serve, show,
-};
+use super::{args, cancel, check, diff, explain, gc, init, plan, run, runs, schema, serve, show};
 
 /// Parses the command line, does what it says, and tells the exit code.
 pub fn main() -> ExitCode {
