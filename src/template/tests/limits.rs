@@ -81,14 +81,14 @@ fn expression() -> impl proptest::strategy::Strategy<Value = String> {
             (inner.clone(), operator, inner.clone()).prop_map(|(a, op, b)| format!("{a}{op}{b}")),
             inner.clone().prop_map(|a| format!("({a})")),
             inner.clone().prop_map(|a| format!("-{a}")),
-            inner.clone().prop_map(|a| format!("not {a}")),
+            inner.clone().prop_map(|a| format!("(not {a})")),
             inner
                 .clone()
                 .prop_map(|a| format!("[{a}, x if {a} else {a}]").replace('x', "7")),
             inner
                 .clone()
                 .prop_map(|a| format!("({a}) | string | default(b={a})").replace("b=", "")),
-            inner.clone().prop_map(|a| format!("{a} is none")),
+            inner.clone().prop_map(|a| format!("({a} is none)")),
             (inner.clone(), inner).prop_map(|(a, b)| format!("{{'k': {a}}}['k'] if {b} else none")),
         ]
     })
