@@ -161,9 +161,13 @@ mod tests {
     use serde_json::json;
 
     fn hush() -> Hush {
-        let dotenv = [("KILN_TEST_HUSH".to_owned(), "hunter2-long".to_owned())];
+        let folder = tempfile::tempdir().unwrap();
+        let dotenv = folder.path().join(".env");
+        std::fs::write(&dotenv, "KILN_TEST_HUSH=hunter2-long\n").unwrap();
+        let inputs = crate::base::Inputs::default();
+        inputs.read_dotenv(&dotenv).unwrap();
         Hush {
-            secrets: Secrets::new(dotenv.into()),
+            secrets: Secrets::of(std::sync::Arc::new(inputs)),
             known: RwLock::default(),
         }
     }
