@@ -16,3 +16,6 @@ pub use find::{Alive, History, RunRow};
 pub use gc::{Cleaning, Swept, SweptRun, Tally, sweep};
 pub use standing::{Standing, State, TaskStanding};
 pub use tell::{TaskEvent, events_of, news};
+
+#[cfg(test)]
+mod tests;
