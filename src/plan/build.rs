@@ -63,6 +63,7 @@ pub fn build(
             engine: &engine,
             inputs: materials.inputs,
             folder: materials.pipeline_dir,
+            project: materials.project_dir,
             run_seed: seed,
             sources,
         },
@@ -95,7 +96,10 @@ pub fn build(
             Vec::new()
         }
     };
-    let written = materials.pipeline.max_parallel.as_ref().map(|m| m.value);
+    let profile = materials.settings.profile.as_ref();
+    let written = materials.pipeline.max_parallel.as_ref();
+    let written = profile.and_then(|p| p.max_parallel.as_ref()).or(written);
+    let written = written.map(|m| m.value);
     Some(Plan {
         format: PIPELINE_FORMAT,
         pipeline: materials.pipeline.name.clone(),
@@ -147,10 +151,12 @@ fn plan_steps(
     let mut steps = IndexMap::new();
     let mut flags = flags_by_step(materials, evaluator);
     let default = materials.project.and_then(|p| p.default_server.as_ref());
+    let profile = materials.settings.profile.as_ref();
     for (id, step) in &materials.pipeline.steps {
         let server = chosen.choose(
             materials.settings.server.as_deref(),
             [
+                profile.and_then(|p| p.server.as_ref()),
                 step.server.as_ref(),
                 materials.pipeline.server.as_ref(),
                 default,
@@ -231,7 +237,9 @@ fn output_dir(
     if let Some(dir) = &materials.settings.output_dir {
         return Some(dir.clone());
     }
-    match materials.project.and_then(|p| p.output_dir.as_ref()) {
+    let profile = materials.settings.profile.as_ref();
+    let profile = profile.and_then(|p| p.output_dir.as_ref());
+    match profile.or(materials.project.and_then(|p| p.output_dir.as_ref())) {
         None => Some(materials.project_dir.join("outputs")),
         Some(node) => {
             let text = evaluator.text_now(node, "`output_dir`", sources)?;

@@ -29,6 +29,8 @@ pub(super) struct Context<'a> {
     pub(super) engine: &'a Engine,
     pub(super) inputs: &'a Inputs,
     pub(super) folder: &'a Path,
+    /// The folder of the project file, where a profile's paths start.
+    pub(super) project: &'a Path,
     pub(super) run_seed: u64,
     pub(super) sources: &'a SourceMap,
 }
@@ -94,7 +96,8 @@ fn refuse_strangers(pipeline: &Pipeline, settings: &Settings, report: &mut Repor
 /// `Err(None)`: what is wrong was reported when the file was read.
 type Resolved = Result<Option<ParamValue>, Option<Box<Diagnostic>>>;
 
-/// The value of one param: the last `-p` (all of them for a list), else the params file, else the default.
+/// The value of one param: the last `-p` (all of them for a list), else the params file, else that of the run that
+/// is gone on with, else the profile, else the default.
 fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
     let name = &param.name.value;
     if let Some(flag) = context
@@ -120,9 +123,35 @@ fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
         let datum = param.check(&node.to_datum()).map_err(bad)?;
         return finish(param, datum, &context.settings.current_dir, context).map_err(bad);
     }
+    if let Some(recalled) = context.settings.recalled.get(name) {
+        let bad = |why: String| Some(bad_param(param, &why, None));
+        let datum = param.check(&as_typed(&recalled.value)).map_err(bad)?;
+        let value = finish(param, datum, context.folder, context).map_err(bad)?;
+        let drawn = recalled.drawn;
+        return Ok(value.map(|value| ParamValue { drawn, ..value }));
+    }
+    let profile = context.settings.profile.as_ref();
+    let mut values = profile.into_iter().flat_map(|profile| &profile.params);
+    if let Some((_, node)) = values.find(|(key, _)| key.value == *name) {
+        return written(param, node, context.project, context);
+    }
     let Some(default) = &param.default else {
         return Ok(None);
     };
+    written(param, default, context.folder, context)
+}
+
+/// The value of an earlier run as somebody would have typed it: a file is read again.
+fn as_typed(datum: &Datum) -> Datum {
+    match datum {
+        Datum::File(file) => Datum::String(file.path.display().to_string()),
+        Datum::List(items) => Datum::List(items.iter().map(as_typed).collect()),
+        other => other.clone(),
+    }
+}
+
+/// A value of a YAML file, maybe a template; its paths start from `folder`.
+fn written(param: &Param, default: &Node, folder: &Path, context: &Context<'_>) -> Resolved {
     let bad = |why: String| Some(bad_param(param, &why, Some(default.span)));
     let written = match &default.kind {
         NodeKind::List(items) if param.kind == ParamKind::List => {
@@ -131,12 +160,13 @@ fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
         }
         _ => evaluated(default, context)?,
     };
+    let declared = param.default.as_ref() == Some(default);
     let datum = match param.check(&written) {
         Ok(datum) => datum,
-        Err(_) if written == default.to_datum() => return Err(None),
+        Err(_) if declared && written == default.to_datum() => return Err(None),
         Err(why) => return Err(bad(why)),
     };
-    finish(param, datum, context.folder, context).map_err(bad)
+    finish(param, datum, folder, context).map_err(bad)
 }
 
 /// A list from all its `-p`, one after the other.

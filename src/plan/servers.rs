@@ -1,4 +1,4 @@
-//! Which server a step runs on: `--server`, the step's, the pipeline's, the project's default, else `embedded`.
+//! Which server a step runs on: `--server`, the profile's, the step's, the pipeline's, the project's default, else `embedded`.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ impl Chosen {
     pub(super) fn choose(
         &mut self,
         flag: Option<&str>,
-        written: [Option<&Node>; 3],
+        written: [Option<&Node>; 4],
         project: Option<&Project>,
         evaluator: &mut Evaluator<'_>,
         sources: &SourceMap,
