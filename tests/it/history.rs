@@ -7,7 +7,7 @@ use crate::support::{Done, Project, settled};
 const PIPELINE: &str = "name: shots
 params: { size: { type: integer, default: 16 } }
 steps:
-  draw: { workflow: w.json, set: { 1.width: '${{ params.size }}' } }
+  draw: { workflow: w.json, set: { EmptyImage: { width: '{{ params.size }}' } } }
   sheet: { workflow: w.json, needs: [draw] }
 ";
 

@@ -19,7 +19,7 @@ const PIPELINE: &str = "name: shots
 server: far
 params: { size: { type: integer, default: 8 } }
 steps:
-  draw: { workflow: w.json, set: { 1.width: '${{ params.size }}' } }
+  draw: { workflow: w.json, set: { EmptyImage: { width: '{{ params.size }}' } } }
   sheet: { workflow: w.json, needs: [draw] }
 ";
 
@@ -64,7 +64,7 @@ impl Project {
     }
 
     /// A run with one result, kept under a key of its own; its journal.
-    async fn run(&self, run: &str, started: u64) -> Journal {
+    fn run(&self, run: &str, started: u64) -> Journal {
         let id = RunId::from(run);
         let journal = self.store.begin(&id, &self.plan(&[]), started).unwrap();
         let result = self.result(run);
@@ -92,19 +92,19 @@ impl Project {
             ended(0, 1, vec![artifact]),
         ];
         let now = millis(SystemTime::now());
-        journal.append(now, facts).durable().await.unwrap();
+        journal.append(now, facts).wait_blocking().unwrap();
         journal
     }
 
-    async fn ended_run(&self, run: &str, started: u64) {
-        let journal = self.run(run, started).await;
+    fn ended_run(&self, run: &str, started: u64) {
+        let journal = self.run(run, started);
         let now = millis(SystemTime::now());
         let counts = Counts {
             done: 2,
             ..Counts::default()
         };
         let finished = journal.finish(now, RunStatus::Done, 0, counts);
-        finished.durable().await.unwrap();
+        finished.wait_blocking().unwrap();
     }
 
     fn result(&self, run: &str) -> PathBuf {
@@ -279,11 +279,11 @@ fn a_run_that_goes_on_gives_its_failures_another_chance_and_keeps_what_is_done()
     assert_eq!(standing.resumed, 1);
 }
 
-#[tokio::test]
-async fn a_run_whose_process_died_is_interrupted() {
+#[test]
+fn a_run_whose_process_died_is_interrupted() {
     let project = Project::new();
-    project.ended_run("one", 1).await;
-    let journal = project.run("two", 2).await;
+    project.ended_run("one", 1);
+    let journal = project.run("two", 2);
     let status = || {
         let rows = project.history().rows().unwrap();
         rows.iter().map(|row| row.status).collect::<Vec<_>>()
@@ -296,11 +296,11 @@ async fn a_run_whose_process_died_is_interrupted() {
     assert_eq!((rows[1].counts.done, rows[1].tasks), (2, 2));
 }
 
-#[tokio::test]
-async fn old_runs_go_with_what_they_made_and_nothing_else() {
+#[test]
+fn old_runs_go_with_what_they_made_and_nothing_else() {
     let project = Project::new();
     for (at, run) in ["one", "two", "three"].iter().enumerate() {
-        project.ended_run(run, at as u64).await;
+        project.ended_run(run, at as u64);
     }
     let latest = project.path().join("outputs/shots/latest");
     #[cfg(unix)]
@@ -342,11 +342,11 @@ async fn old_runs_go_with_what_they_made_and_nothing_else() {
     assert_eq!(did.resisting, Vec::<PathBuf>::new());
 }
 
-#[tokio::test]
-async fn a_result_that_somebody_changed_outlives_its_run() {
+#[test]
+fn a_result_that_somebody_changed_outlives_its_run() {
     let project = Project::new();
     for run in ["one", "two"] {
-        project.ended_run(run, 1).await;
+        project.ended_run(run, 1);
     }
     let result = project.result("one");
     let file = std::fs::File::options().write(true).open(&result).unwrap();
@@ -362,11 +362,11 @@ async fn a_result_that_somebody_changed_outlives_its_run() {
     assert_eq!(project.ids(), ["two"]);
 }
 
-#[tokio::test]
-async fn while_a_run_is_under_way_neither_it_nor_any_content_goes() {
+#[test]
+fn while_a_run_is_under_way_neither_it_nor_any_content_goes() {
     let project = Project::new();
-    project.ended_run("one", 1).await;
-    let journal = project.run("two", 2).await;
+    project.ended_run("one", 1);
+    let journal = project.run("two", 2);
     let all = Cleaning {
         keep: Some(0),
         ..Cleaning::default()
@@ -383,10 +383,10 @@ async fn while_a_run_is_under_way_neither_it_nor_any_content_goes() {
     assert!(project.is_kept("two"), "its run may go on");
 }
 
-#[tokio::test]
-async fn only_old_runs_go_when_an_age_is_given() {
+#[test]
+fn only_old_runs_go_when_an_age_is_given() {
     let project = Project::new();
-    project.ended_run("one", 1).await;
+    project.ended_run("one", 1);
     let day = Some(86_400_000);
     let wanted = Cleaning {
         older_than: day,
@@ -396,30 +396,34 @@ async fn only_old_runs_go_when_an_age_is_given() {
     assert_eq!(project.ids(), ["one"]);
 }
 
-#[tokio::test]
-async fn another_process_is_asked_and_a_dead_one_is_cleaned_up_after() {
+#[test]
+fn another_process_is_asked_and_a_dead_one_is_cleaned_up_after() {
     let project = Project::new();
-    let journal = project.run("one", 1).await;
+    let journal = project.run("one", 1);
     journal
         .append(2, vec![assigned(1, 1, 1)])
-        .durable()
-        .await
+        .wait_blocking()
         .unwrap();
     let run = RunId::from("one");
     let history = project.history();
-    let stop = async || {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let stop = || {
         let stored = history.find("one").unwrap();
-        cancel(&history, &stored, &Secrets::default())
-            .await
+        let secrets = Secrets::default();
+        runtime
+            .block_on(cancel(&history, &stored, &secrets))
             .unwrap()
     };
-    let Cancelled::Asked { process } = stop().await else {
+    let Cancelled::Asked { process } = stop() else {
         panic!("its process lives");
     };
     assert_eq!(process.pid, std::process::id());
     assert!(project.store.cancel_requested(&run).unwrap());
     drop(journal);
-    let Cancelled::Cleaned { jobs } = stop().await else {
+    let Cancelled::Cleaned { jobs } = stop() else {
         panic!("its process is dead");
     };
     // The task that was done has no job any more.
@@ -431,7 +435,7 @@ async fn another_process_is_asked_and_a_dead_one_is_cleaned_up_after() {
     let strays = project.store.strays("http://127.0.0.1:9").unwrap();
     assert_eq!(strays, [jobs[0].prompt_id.clone()]);
     assert_eq!(
-        stop().await,
+        stop(),
         Cancelled::Nothing {
             status: Alive::Cancelled
         }
