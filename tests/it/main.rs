@@ -16,6 +16,7 @@ mod history;
 mod mistakes;
 mod newcomer;
 mod odd;
+mod params;
 mod quickstart;
 mod readme;
 mod schemas;
