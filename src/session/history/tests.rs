@@ -271,12 +271,16 @@ fn a_run_that_goes_on_gives_its_failures_another_chance_and_keeps_what_is_done()
         Fact::Finished {
             status: RunStatus::Failed,
         },
-        Fact::Resumed,
+        Fact::Resumed { again: Vec::new() },
     ];
     let standing = fold(&plan, &facts);
     assert_eq!(states(&standing), [State::Done, State::Waiting]);
     assert_eq!((standing.stop, standing.finished), (None, None));
     assert_eq!(standing.resumed, 1);
+    let mut standing = standing;
+    let again = vec![TaskIx(0)];
+    standing.apply(9000, &Fact::Resumed { again });
+    assert_eq!(states(&standing), [State::Waiting, State::Waiting]);
 }
 
 #[test]
