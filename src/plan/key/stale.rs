@@ -288,11 +288,11 @@ impl Comparison<'_> {
             class.map(|class| (*class).to_owned())
         };
         let title = |manifest: &Manifest| manifest.labels.get(node).cloned();
-        title(self.new)
+        let label = title(self.new)
             .or_else(|| class(self.now))
             .or_else(|| title(self.old))
-            .or_else(|| class(self.before))
-            .unwrap_or_else(|| node.to_owned())
+            .or_else(|| class(self.before));
+        show::tame(label.as_deref().unwrap_or(node))
     }
 
     fn single(&self) -> Vec<StaleReason> {
@@ -378,9 +378,8 @@ impl Comparison<'_> {
 
     fn file_name(&self, old: Option<&str>, new: Option<&str>) -> String {
         let name = |manifest: &Manifest, hash: Option<&str>| manifest.files.get(hash?).cloned();
-        name(self.new, new)
-            .or_else(|| name(self.old, old))
-            .unwrap_or_else(|| "a file".to_owned())
+        let found = name(self.new, new).or_else(|| name(self.old, old));
+        show::tame(found.as_deref().unwrap_or("a file"))
     }
 
     fn outputs(&self) -> Option<StaleReason> {
@@ -449,14 +448,14 @@ impl Comparison<'_> {
     fn with_names(&self, value: &str) -> String {
         let parts: Vec<serde_json::Value> = match serde_json::from_str(value) {
             Ok(serde_json::Value::Array(parts)) => parts,
-            Ok(serde_json::Value::String(text)) => return text,
+            Ok(serde_json::Value::String(text)) => return show::tame(&text),
             _ => return value.to_owned(),
         };
         let mut out = String::new();
         for part in parts {
             let file = part.get("file").and_then(serde_json::Value::as_str);
             match (part.as_str(), file) {
-                (Some(text), _) => out.push_str(text),
+                (Some(text), _) => out.push_str(&show::tame(text)),
                 (None, Some(file)) => {
                     let hash = file.split('.').next().unwrap_or(file);
                     let name = self.file_name(Some(hash), Some(hash));
