@@ -420,47 +420,4 @@ impl Machine {
             }
         }
     }
-
-    pub(super) fn resume(&mut self) {
-        self.stop = None;
-        self.cut_short = false;
-        self.cause = None;
-        self.failures = 0;
-        self.finished = None;
-        self.untold.clear();
-        self.due.clear();
-        for at in 0..self.tasks.len() {
-            let task = TaskIx(dense(at));
-            match self.tasks[at].state {
-                TaskState::Ended(TaskStatus::Done | TaskStatus::Cached) => {}
-                TaskState::Ended(_) => {
-                    self.task(task).revive();
-                    self.put(task, TaskState::Waiting);
-                }
-                TaskState::Ready => self.put(task, TaskState::Waiting),
-                TaskState::Running {
-                    ticket,
-                    endpoint,
-                    phase,
-                    fresh,
-                    ..
-                } => {
-                    let cancelling = None;
-                    let state = TaskState::Running {
-                        ticket,
-                        endpoint,
-                        phase,
-                        cancelling,
-                        fresh,
-                    };
-                    self.put(task, state);
-                }
-                _ => {}
-            }
-            if self.tasks[at].skip && self.tasks[at].status().is_none() {
-                self.due.insert(task, Settlement::Unwanted);
-            }
-        }
-        self.open_gates();
-    }
 }
