@@ -1,15 +1,15 @@
-//! The values of secrets: the environment's, and those of a `.env` file.
+//! The values of secrets, where they are needed.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::inputs::Inputs;
 use super::secret::{MissingSecret, reveal};
 
 /// Where the values of secrets are looked up, at the moment in which they are needed. Cheap to clone; never prints a value.
 #[derive(Clone, Default)]
 pub struct Secrets {
-    dotenv: Arc<BTreeMap<String, String>>,
+    inputs: Arc<Inputs>,
 }
 
 impl fmt::Debug for Secrets {
@@ -19,19 +19,14 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// The environment first, then these.
-    pub fn new(dotenv: BTreeMap<String, String>) -> Self {
-        Self {
-            dotenv: Arc::new(dotenv),
-        }
+    /// The environment, and the `.env` that was read through these inputs.
+    pub fn of(inputs: Arc<Inputs>) -> Self {
+        Self { inputs }
     }
 
     /// The value of a secret; an empty one counts as unset.
     pub fn get(&self, name: &str) -> Option<String> {
-        std::env::var(name)
-            .ok()
-            .or_else(|| self.dotenv.get(name).cloned())
-            .filter(|value| !value.is_empty())
+        self.inputs.secret(name).filter(|value| !value.is_empty())
     }
 
     /// A text with the secrets' values in it.
@@ -50,8 +45,12 @@ mod tests {
 
     #[test]
     fn a_dotenv_value_stands_in_for_a_variable_that_is_not_set() {
-        let pairs = [("KILN_TEST_ONLY_HERE", "hush"), ("PATH", "/nowhere")];
-        let secrets = Secrets::new(pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(".env");
+        std::fs::write(&file, "KILN_TEST_ONLY_HERE=hush\nPATH=/nowhere\n").unwrap();
+        let inputs = Arc::new(Inputs::default());
+        inputs.read_dotenv(&file).unwrap();
+        let secrets = Secrets::of(inputs);
         let text = format!("Bearer {}", placeholder("KILN_TEST_ONLY_HERE"));
         assert_eq!(secrets.reveal(&text).unwrap(), "Bearer hush");
         assert_ne!(

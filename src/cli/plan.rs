@@ -14,6 +14,10 @@ impl PlanFlags {
             server: self.server.clone(),
             output_dir: self.output_dir.clone(),
             max_parallel: self.max_parallel,
+            to: self.to.clone(),
+            from: self.from.clone(),
+            only: self.only.clone(),
+            force: self.force,
             ..self.values.request(file)
         }
     }
@@ -28,6 +32,7 @@ impl ValueFlags {
             params_file: self.params_file.clone(),
             sets: self.sets.clone(),
             seed: self.seed,
+            profile: self.profile.clone(),
             ..Request::default()
         }
     }

@@ -183,10 +183,9 @@ impl Client {
         let url = self.at(&["experiment", "models", folder]);
         match self.json(Call::get(url), JSON_LIMIT).await {
             Ok(Value::Array(files)) => Ok(files.iter().filter_map(ModelFile::read).collect()),
-            Ok(_) => Ok(Vec::new()),
             Err(error) if error.is_connection() => Err(error),
             // Older servers do not have the route.
-            Err(_) => Ok(Vec::new()),
+            Ok(_) | Err(_) => Ok(Vec::new()),
         }
     }
 
@@ -231,4 +230,27 @@ fn bytes(value: &Value) -> Option<u64> {
         let size = value.as_f64()?;
         (size.is_finite() && size > 0.0).then_some(size as u64)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_model_is_listed_with_whatever_the_server_tells_of_it() {
+        let told = json!({
+            "name": "sd/v15.safetensors", "pathIndex": 0,
+            "modified": 1_700_000_000.25, "created": 1.0, "size": 4_265_146_304_u64
+        });
+        let model = ModelFile {
+            name: "sd/v15.safetensors".to_owned(),
+            size: Some(4_265_146_304),
+            modified: Some(1_700_000_000_250),
+        };
+        assert_eq!(ModelFile::read(&told), Some(model));
+        let cloud = ModelFile::read(&json!({"name": "a.pt", "pathIndex": 0})).unwrap();
+        assert_eq!((cloud.size, cloud.modified), (None, None));
+        assert_eq!(ModelFile::read(&json!("a.pt")), None);
+    }
 }

@@ -44,6 +44,11 @@ pub enum RunEvent {
         /// Where results will lie.
         output_dir: PathBuf,
     },
+    /// Another kiln writes to the same outputs; this one waits for it.
+    RunWaiting {
+        /// Who has them.
+        holder: String,
+    },
     /// A step's tasks became known, or some of them.
     TasksAdded {
         /// The step.

@@ -24,6 +24,16 @@ pub struct Ticket {
     pub try_: u32,
 }
 
+impl Ticket {
+    /// The next try of the same attempt.
+    pub(super) fn again(self) -> Self {
+        Self {
+            try_: self.try_.saturating_add(1),
+            ..self
+        }
+    }
+}
+
 /// One fact. Decisions are made by [`super::Machine::decide`], observations by the driver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "fact")]
@@ -142,7 +152,11 @@ pub enum Fact {
         cause: Cause,
     },
     /// Observation: the run goes on in another session. Whatever is neither done nor under way has another chance.
-    Resumed,
+    Resumed {
+        /// Tasks that were done, and whose results are gone: they run again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        again: Vec<TaskIx>,
+    },
     /// Decision: every task has ended.
     Finished {
         /// How.

@@ -31,11 +31,11 @@ struct Entry {
     needs: Vec<TaskIx>,
     live: Option<Live>,
     status: Option<TaskStatus>,
-    /// It was assigned before.
-    begun: bool,
     /// It was not wanted before the run was resumed, and may be asked again.
     asked_before: bool,
     unwanted: bool,
+    /// Its try may have been given up when the run was resumed.
+    put_back: bool,
     /// Its try ended, and a decision must follow.
     unsettled: bool,
     /// Submissions of the attempt that is under way.
@@ -46,6 +46,10 @@ impl Entry {
     fn ask_again(&mut self) {
         if std::mem::take(&mut self.asked_before) {
             self.status = None;
+        }
+        if std::mem::take(&mut self.put_back) {
+            self.live = None;
+            self.unsettled = false;
         }
     }
 }
@@ -112,9 +116,9 @@ impl Ledger {
             needs,
             live: None,
             status: None,
-            begun: false,
             asked_before: false,
             unwanted: false,
+            put_back: false,
             unsettled: false,
             submissions: 0,
         });
@@ -136,6 +140,10 @@ impl Ledger {
     pub(super) fn statuses(&self) -> BTreeMap<TaskId, Option<TaskStatus>> {
         let of = |entry: &Entry| (entry.id.clone(), entry.status);
         self.entries.iter().map(of).collect()
+    }
+
+    pub(super) fn status(&self, task: TaskIx) -> Option<TaskStatus> {
+        self.entries.get(task.0 as usize)?.status
     }
 
     pub(super) fn is_released(&self, ticket: Ticket) -> bool {
@@ -234,7 +242,7 @@ impl Ledger {
             Fact::StepSkipped { step, .. } => {
                 check(self.closed.insert(*step), || format!("twice: {fact:?}"))?;
             }
-            Fact::Resumed => self.resumed(),
+            Fact::Resumed { again } => self.resumed(again),
             Fact::Finished { status } => self.finish(*status)?,
             Fact::Accepted { .. } | Fact::ServerDown { .. } | Fact::ServerUp { .. } => {}
         }
@@ -260,7 +268,6 @@ impl Ledger {
             entry.live.is_none() && entry.status.is_none() && !entry.unsettled,
             || format!("{ticket:?} while {entry:?}"),
         )?;
-        entry.begun = true;
         entry.live = Some(Live {
             ticket,
             endpoint,
@@ -290,10 +297,9 @@ impl Ledger {
                 .filter(|e| e.id.step == need.step)
                 .collect();
             let ended = tasks.iter().all(|entry| entry.status.is_some());
-            // One that was under way before the run was resumed goes on although an optional need has another chance.
-            let goes_on = need.optional && self.entries[task.0 as usize].begun;
-            let ended = goes_on || (ended && self.has_grown(need.step));
-            check(ended, || format!("{task:?} before {need:?}"))?;
+            check(ended && self.has_grown(need.step), || {
+                format!("{task:?} before {need:?}")
+            })?;
             let bad = |entry: &&Entry| {
                 matches!(
                     entry.status,
@@ -471,8 +477,12 @@ impl Ledger {
             {
                 TaskStatus::Failed
             }
-            _ => {
-                self.entry(ticket.task)?.unsettled = true;
+            outcome => {
+                let entry = self.entry(ticket.task)?;
+                entry.unsettled = true;
+                if matches!(outcome, Outcome::Failed { .. }) {
+                    entry.submissions = 0;
+                }
                 return Ok(());
             }
         };
@@ -536,21 +546,25 @@ impl Ledger {
         )
     }
 
-    fn resumed(&mut self) {
+    fn resumed(&mut self, again: &[TaskIx]) {
         (self.failures, self.cancelled, self.stopped, self.finished) = (0, 0, None, None);
         self.closed.clear();
         self.broken.clear();
-        for entry in &mut self.entries {
-            if !ran(entry.status) {
-                if entry.status == Some(TaskStatus::Skipped) && entry.unwanted {
-                    entry.asked_before = true;
-                } else if entry.status.take().is_some() {
-                    entry.submissions = 0;
-                    entry.begun = false;
+        for (entry, at) in self.entries.iter_mut().zip(0..) {
+            let gone = again.contains(&TaskIx(at));
+            if entry.status == Some(TaskStatus::Skipped) && entry.unwanted {
+                entry.asked_before = true;
+            } else if (gone || !ran(entry.status)) && entry.status.take().is_some() {
+                entry.submissions = 0;
+            }
+            match &mut entry.live {
+                Some(live) if live.phase >= Phase::Started => live.told = false,
+                Some(_) => entry.put_back = true,
+                None if entry.unsettled => {
+                    entry.put_back = true;
+                    entry.submissions %= MAX_SUBMISSIONS;
                 }
-                if let Some(live) = &mut entry.live {
-                    live.told = false;
-                }
+                None => {}
             }
         }
     }

@@ -1,14 +1,18 @@
 //! Another session goes on with a run: what has results keeps them, what is under way stays so, everything else has another chance.
 
-use super::fact::Settlement;
+use std::collections::HashSet;
+
+use super::decide::MAX_SUBMISSIONS;
+use super::fact::{Settlement, Ticket};
 use super::shape::{StepIx, dense};
 use super::state::Machine;
-use super::task::TaskState;
+use super::task::{Phase, TaskState, Trouble};
 use crate::event::TaskStatus;
 use crate::plan::TaskIx;
 
 impl Machine {
-    pub(super) fn resume(&mut self) {
+    /// The results of the tasks `again` are gone.
+    pub(super) fn resume(&mut self, again: &[TaskIx]) {
         self.stop = None;
         self.cut_short = false;
         self.cause = None;
@@ -16,8 +20,14 @@ impl Machine {
         self.finished = None;
         self.untold.clear();
         self.due.clear();
+        let again: HashSet<TaskIx> = again.iter().copied().collect();
         for at in 0..self.tasks.len() {
-            self.resume_task(TaskIx(dense(at)));
+            let task = TaskIx(dense(at));
+            if again.contains(&task) && self.tasks[at].has_result() {
+                self.revive(task);
+            } else {
+                self.resume_task(task);
+            }
         }
         self.ask_again();
         for at in 0..self.tasks.len() {
@@ -27,16 +37,27 @@ impl Machine {
             }
         }
         self.open_gates();
+        self.call_back();
     }
 
     fn resume_task(&mut self, task: TaskIx) {
         let known = &self.tasks[task.0 as usize];
         match known.state {
-            TaskState::Ended(TaskStatus::Done | TaskStatus::Cached) => {}
+            TaskState::Ended(TaskStatus::Done | TaskStatus::Cached) | TaskState::Waiting => {}
             // Not wanted: that is a result, too.
             TaskState::Ended(TaskStatus::Skipped) if known.why.is_none() => {}
             TaskState::Ended(_) => self.revive(task),
-            TaskState::Ready => self.put(task, TaskState::Waiting),
+            TaskState::Ready | TaskState::Paused { .. } => self.put(task, TaskState::Waiting),
+            TaskState::Unsettled { ticket, trouble } => {
+                let failed = matches!(trouble, Trouble::Failed(_));
+                if failed || known.losses >= MAX_SUBMISSIONS {
+                    self.revive(task);
+                } else {
+                    self.task(task).fresh = trouble == Trouble::Gone;
+                    self.put_back(task, ticket);
+                }
+            }
+            TaskState::Parked { ticket } => self.put_back(task, ticket),
             TaskState::Running {
                 ticket,
                 endpoint,
@@ -56,7 +77,30 @@ impl Machine {
                     },
                 );
             }
-            _ => {}
+        }
+    }
+
+    /// A try that has nothing on a server is given up; the next one waits for its turn.
+    fn put_back(&mut self, task: TaskIx, ticket: Ticket) {
+        self.abdicate(task, false);
+        self.task(task).next = ticket.again();
+        self.put(task, TaskState::Waiting);
+    }
+
+    /// What was only prepared waits again when something that it needs has another chance.
+    fn call_back(&mut self) {
+        for task in self.running.clone() {
+            if let TaskState::Running {
+                ticket,
+                phase: Phase::Preparing | Phase::Prepared,
+                fresh,
+                ..
+            } = self.state(task)
+                && self.waits(task)
+            {
+                self.task(task).fresh = fresh;
+                self.put_back(task, ticket);
+            }
         }
     }
 

@@ -29,6 +29,10 @@ fn finish(world: &mut World) -> Result<RunStatus, String> {
     world.run()?.ok_or_else(|| "the driver died".to_owned())
 }
 
+fn nth(at: u64) -> TaskIx {
+    TaskIx(u32::try_from(at).unwrap())
+}
+
 /// A life that ends somewhere in a journal.
 fn cut(seed: u64, journal: usize) -> usize {
     usize::try_from(mix(&[seed, 99]) % (journal as u64)).unwrap()
@@ -45,7 +49,7 @@ fn orderly(seed: u64, size: u32) -> Result<(), String> {
 
     let mut resumed = World::living(&scenario, life);
     resumed.run()?;
-    resumed.resume(mix(&[seed, 98]) % 100)?;
+    resumed.resume(mix(&[seed, 98]) % 100, &[])?;
     let again = finish(&mut resumed)?;
     if again != status {
         return Err(format!(
@@ -85,7 +89,11 @@ fn chaotic(seed: u64, size: u32) -> Result<(), String> {
 
     let mut resumed = World::living(&scenario, life);
     resumed.run()?;
-    resumed.resume(mix(&[seed, 98]) % 100)?;
+    let gone: Vec<TaskIx> = (0..9)
+        .filter(|at| mix(&[seed, 97, *at]) % 8 == 0)
+        .map(nth)
+        .collect();
+    resumed.resume(mix(&[seed, 98]) % 100, &gone)?;
     finish(&mut resumed).map_err(|wrong| format!("resumed after {life} facts: {wrong}"))?;
     Ok(())
 }
@@ -104,7 +112,7 @@ fn healed(seed: u64, size: u32) -> Result<(), String> {
     };
     world.scenario = scenario.clone();
     world.ledger.obey(scenario.shape.policy);
-    world.resume(10)?;
+    world.resume(10, &[TaskIx(1)])?;
     finish(&mut world)?;
     compare(&scenario, &world.machine, &world.ledger.statuses())
 }
@@ -222,7 +230,7 @@ fn any_fact(dice: &mut Dice, machine: &Machine) -> Fact {
             settlement: Settlement::Skipped { cause },
         },
         24 if dice.chance(20) => Fact::StepSkipped { step, cause },
-        25 if dice.chance(10) => Fact::Resumed,
+        25 if dice.chance(10) => Fact::Resumed { again: vec![task] },
         _ => Fact::Finished {
             status: RunStatus::Done,
         },

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::oracle::Ledger;
+use super::oracle::{Ledger, ran};
 use super::scenario::{Fate, Outage, Scenario, TaskId, mix, plan_of};
 use super::tests::{diagnostic, done, failed};
 use super::*;
@@ -471,14 +471,20 @@ impl World {
         Ok(())
     }
 
+    /// Whether a try was given up, so that its task waits: for its twin, or in a resumed run for what it needs.
+    fn waits(&self, ticket: Ticket) -> bool {
+        let state = self.machine.state(ticket.task);
+        matches!(
+            state,
+            TaskState::Parked { .. } | TaskState::Waiting | TaskState::Ready
+        )
+    }
+
     /// What is owed is exactly what is live.
     fn check_owed(&self, owed: &[Owed]) -> Verdict {
         let mut owed: Vec<_> = owed.iter().map(|o| (o.ticket, o.endpoint)).collect();
         let mut live = self.ledger.live();
-        owed.sort_unstable();
-        live.retain(|(ticket, _)| {
-            !matches!(self.machine.state(ticket.task), TaskState::Parked { .. })
-        });
+        live.retain(|(ticket, _)| !self.waits(*ticket));
         live.sort_unstable();
         if owed == live {
             Ok(())
@@ -490,18 +496,18 @@ impl World {
     /// Preparations whose try ended with the facts that the driver did not live to act on.
     fn forget_the_dead(&mut self) {
         let live: HashSet<Ticket> = self.ledger.live().into_iter().map(|(t, _)| t).collect();
-        let parked = |t: &Ticket| matches!(self.machine.state(t.task), TaskState::Parked { .. });
         let dead = self
             .spoken
             .keys()
-            .filter(|t| !live.contains(t) || parked(t));
+            .filter(|t| !live.contains(t) || self.waits(**t));
         for ticket in dead.copied().collect::<Vec<_>>() {
             self.hush(ticket);
         }
     }
 
-    /// Another session resumes the run some time later: servers worked on, whatever the driver did is gone.
-    pub(super) fn resume(&mut self, later: u64) -> Verdict {
+    /// Another session resumes the run some time later: servers worked on, whatever the driver did is gone, and so are the results of
+    /// those of the tasks `again` that were done.
+    pub(super) fn resume(&mut self, later: u64, again: &[TaskIx]) -> Verdict {
         self.life = usize::MAX;
         self.now += later;
         self.due
@@ -511,7 +517,9 @@ impl World {
         self.cancelled.clear();
         self.asked.clear();
         self.machine = self.replayed()?;
-        self.take(Fact::Resumed)?;
+        let again = again.iter().filter(|task| ran(self.ledger.status(**task)));
+        let again = again.copied().collect();
+        self.take(Fact::Resumed { again })?;
         let owed = self.machine.owed();
         self.check_owed(&owed)?;
         for Owed { ticket, phase, .. } in owed {

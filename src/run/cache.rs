@@ -186,6 +186,11 @@ impl Found {
         self.made.server.differences(now)
     }
 
+    /// What was made, as it lies where it was put last. For looking at, not for handing on.
+    pub fn artifacts(&self) -> &[Arc<Artifact>] {
+        &self.record.artifacts
+    }
+
     /// What the task would have, with its files where they were put last. For looking ahead, not for handing on.
     pub fn artifacts_of(&self, step: &StepPlan, task: &TaskName) -> Vec<Arc<Artifact>> {
         let artifacts = self.record.artifacts.iter().map(|artifact| {
@@ -400,3 +405,6 @@ pub(super) fn note(
     };
     store.note_manifest(run, task, to_json(&noted));
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,3 +126,50 @@ fn packs(catalog: &Catalog, graph: &Graph) -> BTreeMap<String, String> {
         .map(|pack| (pack.to_owned(), String::new()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded;
+    use serde_json::json;
+
+    fn graph(inputs: &serde_json::Value) -> Graph {
+        serde_json::from_value(json!({"4": {"class_type": "X", "inputs": inputs}})).unwrap()
+    }
+
+    #[test]
+    fn a_graph_uses_models_when_an_input_names_such_a_file() {
+        assert!(uses_models(&graph(
+            &json!({"ckpt_name": "sub\\SD15.Safetensors"})
+        )));
+        assert!(!uses_models(&graph(
+            &json!({"image": "a.png", "n": 3, "text": "no. pt"})
+        )));
+    }
+
+    #[test]
+    fn packs_are_told_by_the_nodes_of_the_graph() {
+        let info = json!({
+            "X": {"input": {}, "output": [], "python_module": "custom_nodes.Pack-A.nodes"},
+            "Y": {"input": {}, "output": [], "python_module": "custom_nodes.Other"}
+        });
+        let (catalog, _) = Catalog::from_object_info(&info);
+        let found = packs(&catalog, &graph(&json!({})));
+        assert_eq!(found.into_keys().collect::<Vec<_>>(), ["Pack-A"]);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_lists_no_models_is_one_of_which_none_is_known() {
+        let own = embedded::start(embedded::Options::default()).await.unwrap();
+        let client = Client::new("own".into(), &own.url()).unwrap();
+        assert!(
+            list(&client)
+                .await
+                .unwrap()
+                .values()
+                .flatten()
+                .all(|m| m.size.is_none())
+        );
+        own.shutdown().await;
+    }
+}

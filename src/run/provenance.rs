@@ -334,3 +334,6 @@ fn named_secrets(mut text: String) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

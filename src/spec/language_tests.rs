@@ -438,3 +438,76 @@ profiles:
     assert_eq!(draft.max_parallel.as_ref().unwrap().value, 2);
     assert!(read.profiles["full"].params.is_empty());
 }
+
+/// The YAML blocks of a page: whole files, or keys of one step.
+fn blocks(page: &str) -> Vec<&str> {
+    let blocks: Vec<&str> = page
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(blocks.len() >= 3);
+    blocks
+}
+
+#[test]
+fn the_examples_of_the_guide_are_right() {
+    let guide = include_str!("../../docs/guide/pipelines.md");
+    for block in blocks(guide) {
+        if block.lines().any(|line| line == "steps:") {
+            good(block);
+            continue;
+        }
+        let keys: String = block.lines().map(|line| format!("    {line}\n")).collect();
+        let work = ["workflow:", "command:"]
+            .iter()
+            .any(|key| block.starts_with(key));
+        let work = if work { "" } else { "    workflow: a.json\n" };
+        good(&format!("steps:\n  a:\n{work}{keys}"));
+    }
+    for block in blocks(include_str!("../../docs/guide/servers.md")) {
+        let (read, said) = project(block);
+        assert_eq!(said, "", "{block}");
+        assert!(read.is_some());
+    }
+}
+
+#[test]
+fn the_guide_names_every_key() {
+    fn keys(schema: &serde_json::Value, found: &mut Vec<String>) {
+        let members = schema.as_object().into_iter().flatten();
+        for (name, member) in members {
+            if name == "properties" {
+                found.extend(
+                    member
+                        .as_object()
+                        .into_iter()
+                        .flatten()
+                        .map(|(k, _)| k.clone()),
+                );
+            }
+            keys(member, found);
+        }
+        for item in schema.as_array().into_iter().flatten() {
+            keys(item, found);
+        }
+    }
+    for (schema, page) in [
+        (
+            pipeline_schema(),
+            include_str!("../../docs/guide/pipelines.md"),
+        ),
+        (
+            project_schema(),
+            include_str!("../../docs/guide/servers.md"),
+        ),
+    ] {
+        let mut found = Vec::new();
+        keys(&schema, &mut found);
+        assert!(found.len() > 12);
+        for key in found {
+            let named = [format!("`{key}`"), format!("{key}: "), format!("`{key}:")];
+            assert!(named.iter().any(|form| page.contains(form)), "{key}");
+        }
+    }
+}

@@ -10,11 +10,16 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::fake::{Fake, graph, serve};
-use crate::base::{Secrets, ServerName, secret};
+use crate::base::{Inputs, Secrets, ServerName, secret};
 use crate::client::{Access, Client, ClientError, Connection, JobRequest, diagnostic};
 
 fn secrets() -> Secrets {
-    Secrets::new([("KILN_TEST_TOKEN".to_owned(), "hush-hush".to_owned())].into())
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(".env");
+    std::fs::write(&file, "KILN_TEST_TOKEN=hush-hush\n").unwrap();
+    let inputs = Arc::new(Inputs::default());
+    inputs.read_dotenv(&file).unwrap();
+    Secrets::of(inputs)
 }
 
 /// A server that notes the headers of each request, by path.

@@ -183,7 +183,7 @@ impl History {
 }
 
 /// The project that holds a folder.
-fn project_of(folder: &Path) -> PathBuf {
+pub(in crate::session) fn project_of(folder: &Path) -> PathBuf {
     let with = |name: &str| folder.ancestors().find(|dir| dir.join(name).exists());
     with(PROJECT_FILE)
         .or_else(|| with(STATE_FOLDER))
@@ -203,7 +203,11 @@ fn gone(run: &RunId) -> Diagnostic {
     )
 }
 
-fn pick(mut runs: Vec<StoredRun>, typed: &str) -> Result<StoredRun, Box<Diagnostic>> {
+/// A run by what was typed of it.
+pub(in crate::session) fn pick(
+    mut runs: Vec<StoredRun>,
+    typed: &str,
+) -> Result<StoredRun, Box<Diagnostic>> {
     let refuse = |message: String| Diagnostic::error(&codes::BAD_ARGUMENT, message);
     if typed == "last" && !runs.is_empty() {
         return Ok(runs.swap_remove(0));

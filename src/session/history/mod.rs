@@ -13,6 +13,7 @@ mod tell;
 pub use cancel::{Cancelled, Fate, LeftJob, cancel};
 pub use compare::{Difference, compare};
 pub use find::{Alive, History, RunRow};
+pub(super) use find::{pick, project_of};
 pub use gc::{Cleaning, Swept, SweptRun, Tally, sweep};
 pub use standing::{Standing, State, TaskStanding};
 pub use tell::{TaskEvent, events_of, news};
