@@ -485,6 +485,7 @@ impl World {
         let mut owed: Vec<_> = owed.iter().map(|o| (o.ticket, o.endpoint)).collect();
         let mut live = self.ledger.live();
         live.retain(|(ticket, _)| !self.waits(*ticket));
+        owed.sort_unstable();
         live.sort_unstable();
         if owed == live {
             Ok(())
