@@ -12,6 +12,7 @@ mod architecture;
 mod codes;
 mod engine;
 mod failures;
+mod history;
 mod mistakes;
 mod newcomer;
 mod odd;
@@ -22,4 +23,5 @@ mod schemas;
 mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
 mod support;
+mod templates_guide;
 mod why;
