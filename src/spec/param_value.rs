@@ -83,6 +83,12 @@ impl Param {
             return Err(why.to_owned());
         }
         let Some(items) = list_items(text) else {
+            let plain = matches!(self.each(), ParamKind::String | ParamKind::File);
+            if text.trim_start().starts_with('[') && !plain {
+                return Err(format!(
+                    "must be a list, and `{text}` has no `]` at its end"
+                ));
+            }
             return Ok(Datum::List(vec![self.parse_each(text)?]));
         };
         let items = items.map_err(|why| format!("must be a list, and {why}"))?;

@@ -49,20 +49,24 @@ const KEYS: &[Key] = &[
     ),
 ];
 
-/// Reads a profile; `None` when it is no map.
-pub(super) fn read(
-    name: &Spanned<String>,
-    node: &Node,
-    reading: &mut Reading<'_>,
-) -> Option<Profile> {
+/// Reads a profile. One that is no map is empty: whoever chooses it gets no second complaint.
+pub(super) fn read(name: &Spanned<String>, node: &Node, reading: &mut Reading<'_>) -> Profile {
     let owner = format!("the profile `{}`", name.value);
     profile_name(name, reading);
-    let fields = reading.fields(node, &owner, KEYS, false)?;
-    let params = match fields.get("params") {
-        Some(node) => reading.map(node, "`params`").unwrap_or_default().to_vec(),
-        None => Vec::new(),
+    let mut profile = Profile {
+        name: name.clone(),
+        server: None,
+        params: Vec::new(),
+        output_dir: None,
+        max_parallel: None,
     };
-    for (key, value) in &params {
+    let Some(fields) = reading.fields(node, &owner, KEYS, false) else {
+        return profile;
+    };
+    if let Some(node) = fields.get("params") {
+        profile.params = reading.map(node, "`params`").unwrap_or_default().to_vec();
+    }
+    for (key, value) in &profile.params {
         if matches!(value.kind, NodeKind::Map(_)) {
             reading.push(
                 Diagnostic::error(
@@ -80,19 +84,16 @@ pub(super) fn read(
             );
         }
     }
-    Some(Profile {
-        name: name.clone(),
-        server: fields
-            .get("server")
-            .and_then(|n| reading.text(n, "`server`")),
-        params,
-        output_dir: fields
-            .get("output_dir")
-            .and_then(|n| reading.text(n, "`output_dir`")),
-        max_parallel: fields
-            .get("max_parallel")
-            .and_then(|n| reading.count(n, "`max_parallel`")),
-    })
+    profile.server = fields
+        .get("server")
+        .and_then(|n| reading.text(n, "`server`"));
+    profile.output_dir = fields
+        .get("output_dir")
+        .and_then(|n| reading.text(n, "`output_dir`"));
+    profile.max_parallel = fields
+        .get("max_parallel")
+        .and_then(|n| reading.count(n, "`max_parallel`"));
+    profile
 }
 
 /// It is typed after `--profile`.

@@ -103,9 +103,8 @@ pub(super) fn read(file: FileId, root: &Node, reading: &mut Reading<'_>) -> Opti
         .unwrap_or_default();
     if let Some(profiles) = fields.get("profiles") {
         for (name, node) in reading.map(profiles, "`profiles`").unwrap_or_default() {
-            if let Some(profile) = profile::read(name, node, reading) {
-                project.profiles.insert(name.value.clone(), profile);
-            }
+            let profile = profile::read(name, node, reading);
+            project.profiles.insert(name.value.clone(), profile);
         }
     }
     Some(project)

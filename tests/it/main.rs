@@ -15,9 +15,12 @@ mod failures;
 mod mistakes;
 mod newcomer;
 mod odd;
+mod params;
 mod quickstart;
 mod readme;
 mod schemas;
 mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
 mod support;
+mod templates_guide;
+mod why;
