@@ -410,6 +410,15 @@ impl Client {
         answer
     }
 
+    /// Asks the server to forget the models and results that it holds in memory. It does so after the job that runs.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn free(&self) -> Result<(), ClientError> {
+        let all = json!({"unload_models": true, "free_memory": true});
+        self.order(&["free"], &all).await
+    }
+
     /// Whether the server answers the cheapest of questions.
     async fn answers(&self) -> bool {
         let call = Call::get(self.at(&["prompt"])).within(LOOKUP);

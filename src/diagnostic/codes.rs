@@ -106,6 +106,11 @@ codes! {
     NO_OUTPUT_FILES = "K0507" "no_output_files";
     WORKER_STUCK = "K0508" "worker_stuck";
     RESULT_RENAMED = "K0509" "result_renamed";
+    COMMAND_FAILED = "K0510" "command_failed";
+    PROGRAM_NOT_FOUND = "K0511" "program_not_found";
+    TIMED_OUT = "K0512" "timed_out";
+    RESULT_REJECTED = "K0513" "result_rejected";
+    SERVER_DIFFERS = "K0514" "server_differs";
     // K07xx: state
     STATE_UNUSABLE = "K0701" "state_unusable";
     STATE_LOCKED = "K0702" "state_locked";

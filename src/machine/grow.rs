@@ -1,5 +1,7 @@
 //! How steps grow, end, and let their dependants go on.
 
+use std::collections::HashSet;
+
 use super::fact::{Cause, Settlement};
 use super::shape::{Grows, StepIx, TaskShape, dense};
 use super::state::{Contradiction, Machine};
@@ -421,7 +423,8 @@ impl Machine {
         }
     }
 
-    pub(super) fn resume(&mut self) {
+    pub(super) fn resume(&mut self, again: &[TaskIx]) {
+        let again: HashSet<&TaskIx> = again.iter().collect();
         self.stop = None;
         self.cut_short = false;
         self.cause = None;
@@ -432,7 +435,8 @@ impl Machine {
         for at in 0..self.tasks.len() {
             let task = TaskIx(dense(at));
             match self.tasks[at].state {
-                TaskState::Ended(TaskStatus::Done | TaskStatus::Cached) => {}
+                TaskState::Ended(TaskStatus::Done | TaskStatus::Cached)
+                    if !again.contains(&task) => {}
                 TaskState::Ended(_) => {
                     self.task(task).revive();
                     self.put(task, TaskState::Waiting);

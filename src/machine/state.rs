@@ -311,7 +311,7 @@ impl Machine {
             Fact::Cancelling { task, reason } => self.cancel(*task, *reason)?,
             Fact::Settled { task, settlement } => self.settle(*task, *settlement)?,
             Fact::StepSkipped { step, cause } => self.skip_step(*step, *cause)?,
-            Fact::Resumed => self.resume(),
+            Fact::Resumed { again } => self.resume(again),
             Fact::Finished { status } => self.finish(*status)?,
         }
         self.spread();

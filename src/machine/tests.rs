@@ -737,7 +737,7 @@ fn a_resumed_run_gives_what_failed_another_chance_under_new_tickets() {
     end(&mut machine, ticket(2, 1, 1), done());
     decided(&mut machine, 0);
     assert_eq!(machine.finished(), Some(RunStatus::Failed));
-    machine.apply(&Fact::Resumed).unwrap();
+    machine.apply(&Fact::Resumed { again: Vec::new() }).unwrap();
     assert_eq!((machine.finished(), machine.cause()), (None, None));
     let again = tries(&mut machine, 0);
     assert_eq!(again, [ticket(0, 1, 2), ticket(3, 1, 1)], "done stays done");
@@ -758,7 +758,7 @@ fn a_job_that_an_earlier_session_cancelled_is_sent_again() {
     let reason = CancelReason::Requested;
     machine.apply(&Fact::Stop { reason }).unwrap();
     decided(&mut machine, 0);
-    machine.apply(&Fact::Resumed).unwrap();
+    machine.apply(&Fact::Resumed { again: Vec::new() }).unwrap();
     assert_eq!(machine.owed().len(), 1);
     end(&mut machine, ticket(0, 1, 1), Outcome::Cancelled);
     decided(&mut machine, 0);

@@ -81,6 +81,9 @@ impl<'a> Evaluation<'a> {
         all.salt.clone_from(&task.name.0);
         all.unknown.push("run");
         all.put_matrix(task);
+        if task.matrix.is_empty() {
+            all.unknown.push("matrix");
+        }
         match &task.item {
             Some(Item::Value(value)) => all.put("item", value.clone()),
             Some(Item::Given(outcome)) => all.put_item(outcome),
@@ -126,6 +129,11 @@ impl<'a> Evaluation<'a> {
     /// Adds `result`: what the task made.
     pub(super) fn put_result(&mut self, outcome: &TaskOutcome) {
         self.change(|scope| scope.with_result(scope::task_result(outcome)));
+    }
+
+    /// A name that has no value yet.
+    pub(super) fn forget(&mut self, name: &'static str) {
+        self.unknown.push(name);
     }
 
     /// Makes a step known by other results than the run's.

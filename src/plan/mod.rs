@@ -7,21 +7,27 @@
 mod build;
 mod command;
 mod condition;
+mod edits;
 mod eval;
 mod evaluate;
 mod expand;
+mod fan;
+mod graphs;
 pub mod key;
 mod naming;
 mod order;
 mod params;
+mod policy;
 mod render;
 mod save_as;
 mod scope;
 mod sealed;
+mod select;
 mod servers;
 mod settings;
 mod show;
 mod steps;
+mod tasks;
 mod world;
 
 pub use build::{Materials, build};
@@ -36,6 +42,7 @@ pub use sealed::{
     NeedPlan, PIPELINE_FORMAT, ParamValue, Plan, RetryClass, RetryPlan, ServerKind, ServerPlan,
     StepPlan, TaskIx, TaskPlan, TemplateText, Work, WorkflowStep,
 };
+pub use select::Earlier;
 pub use settings::{MissingParams, ParamFlag, SetFlag, Settings, StepFlag};
 pub use show::{to_json, to_text};
 pub use steps::neighbour;

@@ -29,8 +29,9 @@ pub(super) struct Context<'a> {
     pub(super) engine: &'a Engine,
     pub(super) inputs: &'a Inputs,
     pub(super) folder: &'a Path,
-    /// The folder of the project file, where a profile's paths start.
-    pub(super) project: &'a Path,
+    /// For what the project file says: its paths start from its own folder.
+    pub(super) of_project: &'a Engine,
+    pub(super) project_dir: &'a Path,
     pub(super) run_seed: u64,
     pub(super) sources: &'a SourceMap,
 }
@@ -133,12 +134,17 @@ fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
     let profile = context.settings.profile.as_ref();
     let mut values = profile.into_iter().flat_map(|profile| &profile.params);
     if let Some((_, node)) = values.find(|(key, _)| key.value == *name) {
-        return written(param, node, context.project, context);
+        return written(
+            param,
+            node,
+            (context.of_project, context.project_dir),
+            context,
+        );
     }
-    let Some(default) = &param.default else {
-        return Ok(None);
-    };
-    written(param, default, context.folder, context)
+    match &param.default {
+        Some(default) => written(param, default, (context.engine, context.folder), context),
+        None => Ok(None),
+    }
 }
 
 /// The value of an earlier run as somebody would have typed it: a file is read again.
@@ -150,20 +156,28 @@ fn as_typed(datum: &Datum) -> Datum {
     }
 }
 
-/// A value of a YAML file, maybe a template; its paths start from `folder`.
-fn written(param: &Param, default: &Node, folder: &Path, context: &Context<'_>) -> Resolved {
+/// A value that a file gives, with its templates evaluated; its paths start from a folder.
+fn written(
+    param: &Param,
+    default: &Node,
+    (engine, folder): (&Engine, &Path),
+    context: &Context<'_>,
+) -> Resolved {
     let bad = |why: String| Some(bad_param(param, &why, Some(default.span)));
     let written = match &default.kind {
         NodeKind::List(items) if param.kind == ParamKind::List => {
-            let items = items.iter().map(|item| evaluated(item, context));
+            let items = items.iter().map(|item| evaluated(item, engine, context));
             Datum::List(items.collect::<Result<_, _>>()?)
         }
-        _ => evaluated(default, context)?,
+        _ => evaluated(default, engine, context)?,
     };
     let declared = param.default.as_ref() == Some(default);
     let datum = match param.check(&written) {
         Ok(datum) => datum,
-        Err(_) if declared && written == default.to_datum() => return Err(None),
+        // What is wrong with a default was said when it was read.
+        Err(_) if written == default.to_datum() && param.default.as_ref() == Some(default) => {
+            return Err(None);
+        }
         Err(why) => return Err(bad(why)),
     };
     finish(param, datum, folder, context).map_err(bad)
@@ -186,7 +200,11 @@ fn typed_list(param: &Param, context: &Context<'_>) -> Result<Datum, Option<Box<
 }
 
 /// A part of a default, its template evaluated.
-fn evaluated(node: &Node, context: &Context<'_>) -> Result<Datum, Option<Box<Diagnostic>>> {
+fn evaluated(
+    node: &Node,
+    engine: &Engine,
+    context: &Context<'_>,
+) -> Result<Datum, Option<Box<Diagnostic>>> {
     let bad = |e| {
         let diagnostic = spec::template_diagnostic(&e, node, context.sources);
         Some(Box::new(diagnostic))
@@ -194,7 +212,7 @@ fn evaluated(node: &Node, context: &Context<'_>) -> Result<Datum, Option<Box<Dia
     match node.as_str().map(Template::parse) {
         Some(Ok(Some(template))) => {
             let scope = Scope::default();
-            context.engine.eval(&template, &scope).map_err(bad)
+            engine.eval(&template, &scope).map_err(bad)
         }
         Some(Err(e)) => Err(bad(e)),
         _ => Ok(node.to_datum()),

@@ -273,7 +273,7 @@ pub enum Grow {
 }
 
 /// The work of a command step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CommandStep {
     /// The program and its arguments; a list is spliced.
     pub args: Vec<EditValue>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::steps::neighbour;
 use crate::artifact::{Datum, FileValue};
-use crate::base::{AtomicFile, ContentHash, Inputs};
+use crate::base::{AtomicFile, ContentHash, Inputs, Secrets};
 use crate::template::{Picture, World, compose_mask};
 
 /// The world of one plan. Everything read goes through [`Inputs`].
@@ -15,6 +15,8 @@ pub(super) struct PlanWorld {
     folder: PathBuf,
     seed: u64,
     now: jiff::Zoned,
+    /// `None` once the plan is sealed: that they are there was found out before, and their values are put in elsewhere.
+    secrets: Option<Secrets>,
     /// Where files go that templates make.
     scratch: Option<PathBuf>,
 }
@@ -27,8 +29,15 @@ impl PlanWorld {
             folder: folder.to_path_buf(),
             seed,
             now,
+            secrets: None,
             scratch: None,
         }
+    }
+
+    /// A world that knows which secrets have values.
+    pub(super) fn with_secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = Some(secrets);
+        self
     }
 
     /// A world that may make files: in the project's `.kiln/masks/`, named by their content.
@@ -82,9 +91,17 @@ impl World for PlanWorld {
     }
 
     fn secret(&self, name: &str) -> Result<(), String> {
-        match self.inputs.secret(name) {
-            Some(_) => Ok(()),
-            None => Err(format!("the environment variable `{name}` is not set")),
+        match &self.secrets {
+            Some(secrets)
+                if self
+                    .inputs
+                    .secret(name)
+                    .or_else(|| secrets.get(name))
+                    .is_none() =>
+            {
+                Err(format!("the environment variable `{name}` is not set"))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -10,8 +10,8 @@ use crate::base::{ServerName, StepId};
 use crate::client::{ClientError, DownloadError};
 use crate::diagnostic::{Diagnostic, Report, SourceMap, Span, render_human};
 use crate::plan::{
-    self, PIPELINE_FORMAT, Plan, Rendered, ServerKind, ServerPlan, StepPlan, TaskIx, TaskPlan,
-    Work, WorkflowStep,
+    self, PIPELINE_FORMAT, Plan, Rendered, ServerKind, ServerPlan, StepPlan, TaskPlan, Work,
+    WorkflowStep,
 };
 use crate::protocol::{NodeFailure, PromptAnswer};
 
@@ -75,7 +75,7 @@ fn read(happened: impl FnOnce(About<'_>, &Rendered, &ServerName) -> Vec<Diagnost
     let work = plan.steps[&task.step].workflow().unwrap();
     let (rendered, _) = plan::preview(&plan, task, work, None);
     let server = ServerName::from("workstation");
-    let items = happened(About::of(&plan, TaskIx(0)), &rendered, &server);
+    let items = happened(About::of(&plan, &plan.tasks[0]), &rendered, &server);
     render_human(&Report { items }, &plan.sources)
 }
 

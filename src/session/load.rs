@@ -110,6 +110,7 @@ pub fn load(request: &Request) -> Loaded {
         target,
         sources,
         report,
+        secrets,
         ..
     } = &mut loaded;
     let (project_dir, project) = project(&folder, &inputs, sources, report);
@@ -130,6 +131,8 @@ pub fn load(request: &Request) -> Loaded {
             project_dir: &project_dir,
             settings: &settings,
             inputs: &inputs,
+            secrets,
+            earlier: None,
         };
         plan::build(&materials, sources, report)
     });

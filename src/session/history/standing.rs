@@ -204,7 +204,7 @@ impl Standing {
                 let step = self.step(step.0);
                 self.skipped_steps.push((step, because));
             }
-            Fact::Resumed => self.resume(),
+            Fact::Resumed { .. } => self.resume(),
             Fact::Finished { status } => self.finished = Some(*status),
         }
     }

@@ -99,7 +99,7 @@ fn say(standing: &Standing, fact: &Fact) -> Option<(Option<TaskIx>, String)> {
             let (step, cause) = (standing.step(step.0), standing.cause(*cause));
             of_run(format!("step `{step}` is skipped, because {cause}"))
         }
-        Fact::Resumed => of_run("the run goes on".to_owned()),
+        Fact::Resumed { .. } => of_run("the run goes on".to_owned()),
         Fact::Finished { .. } => None,
     }
 }
