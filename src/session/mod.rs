@@ -15,7 +15,7 @@ mod told;
 mod why;
 mod wishes;
 
-pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings};
+pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings, object_info_file};
 pub use foresight::fates;
 pub use load::{Loaded, Request, Target, load};
 pub use running::{Broken, run};
