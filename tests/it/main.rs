@@ -22,3 +22,5 @@ mod schemas;
 mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
 mod support;
+mod templates_guide;
+mod why;

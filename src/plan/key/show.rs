@@ -39,7 +39,7 @@ pub(super) fn hash(hex: &str) -> &str {
 pub(super) fn bytes(size: &str) -> String {
     let mut out = String::new();
     for (at, digit) in size.chars().enumerate() {
-        if at > 0 && (size.len() - at) % 3 == 0 {
+        if at > 0 && (size.len() - at).is_multiple_of(3) {
             out.push(' ');
         }
         out.push(digit);
