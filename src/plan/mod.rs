@@ -48,3 +48,6 @@ pub use select::Earlier;
 pub use settings::{MissingParams, ParamFlag, SetFlag, Settings, StepFlag};
 pub use show::{to_json, to_text};
 pub use steps::neighbour;
+
+#[cfg(test)]
+mod tests;
