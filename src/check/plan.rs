@@ -91,12 +91,12 @@ fn of_step(
         if catalog.is_none() {
             continue;
         }
-        match graphs.get(&fingerprint(&rendered)) {
-            Some(at) => different[*at].2 += 1,
-            None => {
-                graphs.insert(fingerprint(&rendered), different.len());
-                different.push((task, rendered, 1));
-            }
+        let key = fingerprint(&rendered);
+        if let Some(at) = graphs.get(&key) {
+            different[*at].2 += 1;
+        } else {
+            graphs.insert(key, different.len());
+            different.push((task, rendered, 1));
         }
     }
     let Some(catalog) = catalog else {

@@ -67,7 +67,7 @@ pub fn to_text(plan: &Plan) -> String {
         .collect();
     let width = labels.iter().map(|l| l.chars().count()).max().unwrap_or(0);
     for (step, label) in plan.steps.values().zip(&labels) {
-        let work = work_name(plan, step).unwrap_or_default();
+        let work = work_name(plan, step);
         let mut about = vec![work];
         about.extend(after_text(step));
         if plan.servers.len() > 1 {
@@ -116,9 +116,9 @@ fn tasks_of<'a>(plan: &'a Plan, step: &StepPlan) -> &'a [TaskPlan] {
 }
 
 /// The workflow file, or the command's beginning.
-pub(super) fn work_name(plan: &Plan, step: &StepPlan) -> Option<String> {
+pub(super) fn work_name(plan: &Plan, step: &StepPlan) -> String {
     match &step.work {
-        Work::Workflow(work) => Some(plan.sources.file(work.file).name.clone()),
+        Work::Workflow(work) => plan.sources.file(work.file).name.clone(),
         Work::Command(command) => {
             let words = command.args.iter().map(|arg| match arg {
                 EditValue::Ready(Datum::String(text)) => text.clone(),
@@ -126,10 +126,7 @@ pub(super) fn work_name(plan: &Plan, step: &StepPlan) -> Option<String> {
                 EditValue::Later(template) => template.text.clone(),
                 _ => "…".to_owned(),
             });
-            Some(shortened(
-                &one_line(&words.collect::<Vec<_>>().join(" ")),
-                60,
-            ))
+            shortened(&one_line(&words.collect::<Vec<_>>().join(" ")), 60)
         }
     }
 }
@@ -138,9 +135,12 @@ fn after_text(step: &StepPlan) -> Option<String> {
     let after: Vec<String> = step
         .needs
         .iter()
-        .map(|need| match need.optional {
-            true => format!("{} (however it ends)", need.step),
-            false => need.step.0.clone(),
+        .map(|need| {
+            if need.optional {
+                format!("{} (however it ends)", need.step)
+            } else {
+                need.step.0.clone()
+            }
         })
         .collect();
     (!after.is_empty()).then(|| format!("after {}", after.join(", ")))
@@ -196,7 +196,7 @@ fn details(plan: &Plan, step: &StepPlan) -> Vec<String> {
 fn policy_lines(step: &StepPlan) -> Vec<String> {
     let mut lines = Vec::new();
     if step.retry.attempts > 1 {
-        let classes: Vec<String> = step.retry.classes.iter().map(class_name).collect();
+        let classes: Vec<String> = step.retry.classes.iter().map(|c| class_name(*c)).collect();
         let mut line = format!(
             "up to {} attempts for {}",
             step.retry.attempts,
@@ -221,7 +221,7 @@ fn policy_lines(step: &StepPlan) -> Vec<String> {
         CacheMode::On => {}
         CacheMode::Off => lines.push("never from the cache".to_owned()),
         CacheMode::Strict => {
-            lines.push("from the cache only of the same server and models".to_owned())
+            lines.push("from the cache only of the same server and models".to_owned());
         }
     }
     if step.force {
@@ -230,7 +230,7 @@ fn policy_lines(step: &StepPlan) -> Vec<String> {
     lines
 }
 
-fn class_name(class: &RetryClass) -> String {
+fn class_name(class: RetryClass) -> String {
     let name = serde_json::to_value(class).unwrap_or_default();
     name.as_str().unwrap_or_default().to_owned()
 }

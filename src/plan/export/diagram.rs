@@ -51,7 +51,7 @@ pub(super) fn diagram(plan: &Plan) -> Diagram {
             None => step.id.0.clone(),
         };
         let mut lines = vec![title];
-        lines.extend(work_name(plan, step));
+        lines.push(work_name(plan, step));
         if plan.servers.len() > 1 {
             lines.push(format!("on {}", step.server));
         }
