@@ -121,7 +121,8 @@ impl Planned {
 
 /// A pipeline of one step that draws, with more lines for it.
 pub(super) fn drawing(lines: &str) -> String {
-    let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    let lines: Vec<String> = lines.lines().map(|line| format!("    {line}\n")).collect();
+    let lines = lines.concat();
     format!(
         "params:\n  what: {{ type: string, default: cat }}\n  n: {{ type: integer, default: 3 }}\n  words: {{ type: list, default: [cat, dog] }}\nsteps:\n  draw:\n    workflow: draw.json\n{lines}"
     )
