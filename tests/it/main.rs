@@ -15,6 +15,7 @@ mod failures;
 mod mistakes;
 mod newcomer;
 mod odd;
+mod proofs;
 mod quickstart;
 mod readme;
 mod schemas;
