@@ -4,8 +4,14 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::disk::{self, DiskStep};
 use super::hash::{ContentHash, Hasher};
 use super::path::display_path;
+
+/// How the names of files begin and end that have not got their own yet. One that outlives its process is rubbish.
+pub const TEMPORARY_PREFIX: &str = ".kiln-";
+/// See [`TEMPORARY_PREFIX`].
+pub const TEMPORARY_SUFFIX: &str = ".part";
 
 /// A file could not be written. Nothing was left behind under its name.
 #[derive(Debug, thiserror::Error)]
@@ -73,26 +79,33 @@ pub struct Finished {
     pub size: u64,
 }
 
+/// Who may write to a file that kiln leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Its owner, and whoever else the system's defaults allow.
+    Usual,
+    /// Nobody.
+    ReadOnly,
+}
+
 impl AtomicFile {
     /// Opens a temporary file beside `target`, making the folder when it is missing.
     ///
     /// # Errors
     /// When the folder or the file cannot be made.
     pub fn create(target: &Path) -> Result<Self, WriteError> {
+        Self::create_with(target, Access::Usual)
+    }
+
+    /// As [`AtomicFile::create`], for a file that nobody shall write to later.
+    ///
+    /// # Errors
+    /// As [`AtomicFile::create`].
+    pub fn create_with(target: &Path, access: Access) -> Result<Self, WriteError> {
         let wrap = |source| WriteError::new(target, source);
-        let folder = target.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(wrap)?;
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".kiln-").suffix(".part");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let file = builder.tempfile_in(folder).map_err(wrap)?;
         Ok(Self {
             target: target.to_path_buf(),
-            file,
+            file: temporary_beside(target, access).map_err(wrap)?,
             hasher: Hasher::default(),
         })
     }
@@ -102,8 +115,8 @@ impl AtomicFile {
     /// # Errors
     /// When the system takes fewer bytes than given, e.g. on a full disk.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
-        self.file
-            .write_all(bytes)
+        disk::before(DiskStep::Write(self.file.path(), bytes.len() as u64))
+            .and_then(|()| self.file.write_all(bytes))
             .map_err(|source| WriteError::new(&self.target, source))?;
         self.hasher.update(bytes);
         Ok(())
@@ -119,20 +132,35 @@ impl AtomicFile {
         self.len() == 0
     }
 
+    /// The hash of the bytes written so far.
+    pub fn hash(&self) -> ContentHash {
+        self.hasher.finish().0
+    }
+
     /// Makes the content durable and gives the file its name, replacing what stood there. That the name is there after a power cut too
     /// takes a [`sync_folder`]; whoever writes many files does that once, and until then takes nothing for granted that it cannot verify.
     ///
     /// # Errors
     /// When syncing or renaming fails; the old file, if any, is then untouched.
     pub fn commit(self) -> Result<Finished, WriteError> {
+        disk::before(DiskStep::Sync(self.file.path()))
+            .and_then(|()| self.file.as_file().sync_all())
+            .map_err(|source| WriteError::new(&self.target, source))?;
+        self.commit_unsynced()
+    }
+
+    /// Gives the file its name without making its content durable: after a power cut there may be anything under it. For what can be
+    /// verified and made again.
+    ///
+    /// # Errors
+    /// When renaming fails; the old file, if any, is then untouched.
+    pub fn commit_unsynced(self) -> Result<Finished, WriteError> {
         let Self {
             target,
             file,
             hasher,
         } = self;
-        let wrap = |source| WriteError::new(&target, source);
-        file.as_file().sync_all().map_err(wrap)?;
-        file.persist(&target).map_err(|e| wrap(e.error))?;
+        persist(file, &target)?;
         let (hash, size) = hasher.finish();
         Ok(Finished {
             path: target,
@@ -152,8 +180,95 @@ impl AtomicFile {
     }
 }
 
+/// A temporary file in the folder of `target`, which is made when it is missing.
+fn temporary_beside(target: &Path, access: Access) -> io::Result<tempfile::NamedTempFile> {
+    let folder = target.parent().unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY_PREFIX).suffix(TEMPORARY_SUFFIX);
+    let make = || {
+        builder.make_in(folder, |path| {
+            disk::before(DiskStep::Create(path))?;
+            let mut options = std::fs::OpenOptions::new();
+            options.read(true).write(true).create_new(true);
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::OpenOptionsExt;
+                options.mode(match access {
+                    Access::Usual => 0o666,
+                    Access::ReadOnly => 0o444,
+                });
+            }
+            // Elsewhere a read-only file could be neither replaced nor removed.
+            let _ = access;
+            options.open(path)
+        })
+    };
+    match make() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(folder)?;
+            make()
+        }
+        made => made,
+    }
+}
+
+fn persist(file: tempfile::NamedTempFile, target: &Path) -> Result<(), WriteError> {
+    let wrap = |source| WriteError::new(target, source);
+    disk::before(DiskStep::Rename(file.path(), target)).map_err(wrap)?;
+    file.persist(target).map_err(|e| wrap(e.error))?;
+    Ok(())
+}
+
+/// Puts a copy of a file at `to`, whole or not at all, replacing what stood there. The copy shares its content with the original where the
+/// file system can do that, and is never the same file. Its content is not made durable.
+///
+/// # Errors
+/// When the copy cannot be written, or the original not be read.
+pub fn copy_file(from: &Path, to: &Path, access: Access) -> Result<(), WriteError> {
+    let wrap = |source| WriteError::new(to, source);
+    let size = std::fs::metadata(from).map_err(wrap)?.len();
+    let mut file = temporary_beside(to, access).map_err(wrap)?;
+    disk::before(DiskStep::Write(file.path(), size)).map_err(wrap)?;
+    if let Some(shared) = share(from, file.path()) {
+        file = shared;
+    } else {
+        let mut source = File::open(from).map_err(wrap)?;
+        io::copy(&mut source, file.as_file_mut()).map_err(wrap)?;
+    }
+    persist(file, to)
+}
+
+/// A file that shares the content of `from`, in the place and with the permissions of an empty one; `None` where that cannot be done.
+fn share(from: &Path, empty: &Path) -> Option<tempfile::NamedTempFile> {
+    let permissions = std::fs::metadata(empty).ok()?.permissions();
+    let path = empty.with_extension("shared.part");
+    reflink_copy::reflink(from, &path).ok()?;
+    // From here on it is removed unless it gets its name.
+    let path = tempfile::TempPath::try_from_path(&path).ok()?;
+    std::fs::set_permissions(&path, permissions).ok()?;
+    let file = File::open(&path).ok()?;
+    Some(tempfile::NamedTempFile::from_parts(file, path))
+}
+
+/// Makes everything durable that was written to the file system of a folder, contents and names, where the system can do that in one go.
+/// Tells whether it could.
+pub fn sync_file_system(folder: &Path) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        File::open(folder).is_ok_and(|folder| rustix::fs::syncfs(folder).is_ok())
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = folder;
+        false
+    }
+}
+
 /// Makes the names in a folder durable. Not every file system can sync a folder, and none needs it to be consistent.
 pub fn sync_folder(folder: &Path) {
+    if disk::before(DiskStep::SyncFolder(folder)).is_err() {
+        return;
+    }
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }

@@ -34,6 +34,16 @@ impl ContentHash {
         }
     }
 
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The hash of these 32 bytes, which were one before.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// All 64 hex digits.
     pub fn to_hex(self) -> String {
         blake3::Hash::from(self.0).to_hex().to_string()

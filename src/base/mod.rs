@@ -4,13 +4,20 @@
 //! every path that came from outside through [`safe_join`] or [`safe_name`], and everything a plan reads through [`Inputs`].
 
 mod atomic;
+mod disk;
 mod hash;
 mod ids;
 mod inputs;
 mod path;
+pub mod secret;
 
-pub use atomic::{AtomicFile, Finished, WriteError, sync_folder};
+pub use atomic::{
+    Access, AtomicFile, Finished, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, WriteError, copy_file,
+    sync_file_system, sync_folder,
+};
+pub use disk::{DiskStep, DiskWatcher, Watching, watch_disk};
 pub use hash::{ContentHash, Hasher};
 pub use ids::{NodeId, RunId, ServerName, StepId, TaskName, valid_id};
 pub use inputs::{Input, Inputs, ReadError};
 pub use path::{UnsafePath, display_path, safe_join, safe_name};
+pub use secret::Masker;

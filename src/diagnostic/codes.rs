@@ -61,6 +61,13 @@ codes! {
     ACCESSOR_COUNT = "K0122" "accessor_count";
     DUPLICATE_KEY = "K0123" "duplicate_key";
     BAD_VALUE = "K0124" "bad_value";
+    BAD_DURATION = "K0125" "bad_duration";
+    BAD_EXPRESSION = "K0126" "bad_expression";
+    WRONG_STEP_KIND = "K0127" "wrong_step_kind";
+    BAD_CLAIM = "K0128" "bad_claim";
+    NOT_IN_THIS_VERSION = "K0129" "not_in_this_version";
+    BAD_COMMAND = "K0130" "bad_command";
+    BAD_MATRIX = "K0131" "bad_matrix";
     // K02xx: what the server would refuse; kinds are the server's own error types
     MISSING_NODE_TYPE = "K0201" "missing_node_type";
     REQUIRED_INPUT_MISSING = "K0202" "required_input_missing";
@@ -97,6 +104,8 @@ codes! {
     // K07xx: state
     STATE_UNUSABLE = "K0701" "state_unusable";
     STATE_LOCKED = "K0702" "state_locked";
+    CACHE_NOT_KEPT = "K0703" "cache_not_kept";
+    CACHE_DAMAGED = "K0704" "cache_damaged";
 }
 
 /// The code of an id, whatever its case.

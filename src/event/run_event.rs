@@ -44,6 +44,13 @@ pub enum RunEvent {
         /// Where results will lie.
         output_dir: PathBuf,
     },
+    /// A step's tasks became known, or some of them.
+    TasksAdded {
+        /// The step.
+        step: StepId,
+        /// The new tasks, in the order in which they will be told of.
+        tasks: Vec<TaskInfo>,
+    },
     /// A server answered.
     ServerReady {
         /// Its name.
@@ -108,6 +115,26 @@ pub enum RunEvent {
         /// Its title or class.
         node_title: Option<String>,
     },
+    /// An attempt failed, or the task was lost; it is tried again.
+    TaskRetried {
+        /// The task.
+        task: TaskName,
+        /// The attempt that comes, from 1.
+        attempt: u32,
+        /// The class of what went wrong: `transient`, `oom`, `timeout`, `stall`, `rejected`, `node_error`, `lost` or `other`.
+        class: String,
+        /// What went wrong, in a sentence.
+        reason: String,
+        /// Until then.
+        delay_seconds: f64,
+    },
+    /// A command wrote a line to its stderr, or to a stdout that is no result.
+    TaskOutput {
+        /// The task.
+        task: TaskName,
+        /// The line, without its end; long ones are cut.
+        line: String,
+    },
     /// Something that will not stop the run but should be known.
     TaskWarning {
         /// The task.
@@ -162,8 +189,11 @@ pub struct TaskInfo {
     pub step: StepId,
     /// The server it is meant for.
     pub server: ServerName,
-    /// Tasks it waits for.
+    /// Tasks it waits for, as far as they are known.
     pub needs: Vec<TaskName>,
+    /// It is a command on this machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub command: bool,
 }
 
 /// Something a task made.
@@ -196,9 +226,11 @@ pub struct Output {
 pub enum TaskStatus {
     /// It ran and its files are here.
     Done,
+    /// It was done before, and its files are here.
+    Cached,
     /// It failed.
     Failed,
-    /// It never ran, because something it needs did not.
+    /// It never ran: its `when` is false, or something it needs did not run.
     Skipped,
     /// It was stopped.
     Cancelled,
@@ -208,7 +240,7 @@ pub enum TaskStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RunStatus {
-    /// Every task is done.
+    /// No task failed or was stopped.
     Done,
     /// A task failed.
     Failed,
@@ -224,13 +256,22 @@ pub enum StopReason {
     Interrupt,
     /// SIGTERM.
     Terminate,
+    /// The terminal is gone (SIGHUP).
+    Hangup,
+    /// `kiln cancel`.
+    Requested,
+    /// The run took longer than it may.
+    Deadline,
 }
 
 /// Tasks by status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
-    /// Ended well.
+    /// Ran and ended well.
     pub done: usize,
+    /// Were done before.
+    #[serde(default)]
+    pub cached: usize,
     /// Failed.
     pub failed: usize,
     /// Never ran.

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::fact::{Fact, Settlement, Ticket};
-use super::shape::{ServerIx, dense};
+use super::fact::{Fact, RetryCause, Settlement, Ticket};
+use super::shape::{EndpointIx, dense};
 use super::state::{Machine, TaskState};
 use crate::event::RunStatus;
 use crate::plan::TaskIx;
@@ -109,6 +109,12 @@ impl Machine {
                     task,
                     not_before: now + pause,
                     fresh: gone,
+                    attempt: false,
+                    because: if gone {
+                        RetryCause::Gone
+                    } else {
+                        RetryCause::Lost
+                    },
                 });
             }
         }
@@ -146,7 +152,12 @@ impl Machine {
             .max_parallel
             .map_or(usize::MAX, |n| n as usize)
             .saturating_sub(self.in_flight);
-        let free = |server: usize| self.shape.max_jobs[server].saturating_sub(self.in_use[server]);
+        let free = |server: usize| {
+            self.shape.endpoints[server]
+                .max_jobs
+                .max(1)
+                .saturating_sub(self.in_use[server])
+        };
         // One cursor per server with room, so that a full server never holds up another one.
         let mut heads = BinaryHeap::new();
         let mut cursors: Vec<_> = self
@@ -172,7 +183,7 @@ impl Machine {
     /// How many more tasks of a server may be prepared. While there is room for a job, no more than fit: the first in order are the
     /// first to start, not those that happen to be prepared sooner. Beyond that, some are prepared ahead.
     fn room(&self, server: usize) -> u32 {
-        let most = self.shape.max_jobs[server];
+        let most = self.shape.endpoints[server].max_jobs.max(1);
         let places = self
             .shape
             .max_parallel
@@ -193,14 +204,14 @@ impl Machine {
             .collect();
         // What was lost goes first: it has waited longest.
         for &(_, task) in self.paused.iter().take_while(|(at, _)| *at <= now) {
-            let server = self.shape.tasks[task.0 as usize].server;
+            let server = self.servers[task.0 as usize];
             if let TaskState::Paused { ticket, fresh, .. } = self.state(task)
-                && room[server.0 as usize] > 0
+                && room[server] > 0
             {
-                room[server.0 as usize] -= 1;
+                room[server] -= 1;
                 facts.push(Fact::Assigned {
                     ticket,
-                    server,
+                    endpoint: EndpointIx(dense(server)),
                     fresh,
                 });
             }
@@ -213,7 +224,7 @@ impl Machine {
                         attempt: 1,
                         try_: 1,
                     },
-                    server: ServerIx(dense(server)),
+                    endpoint: EndpointIx(dense(server)),
                     fresh: false,
                 });
             }

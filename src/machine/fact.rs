@@ -4,20 +4,22 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::shape::ServerIx;
+use super::shape::{EndpointIx, StepIx};
 use crate::artifact::Artifact;
+use crate::base::{ContentHash, RunId};
 use crate::diagnostic::JsonDiagnostic;
 use crate::event::RunStatus;
-use crate::plan::TaskIx;
+use crate::plan::{RetryClass, TaskIx, TaskPlan};
 
-/// One try of one attempt of a task. An attempt may need several tries when a server loses its job; templates see only the attempt.
+/// One try of one attempt of a task. An attempt may need several tries when a server loses its job; templates see only the attempt. No
+/// ticket is ever given out twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ticket {
     /// The task.
     pub task: TaskIx,
     /// The attempt, from 1.
     pub attempt: u32,
-    /// The submission within the attempt, from 1.
+    /// The submission within the attempt, from 1; after a resume, tries go on from the last one.
     #[serde(rename = "try")]
     pub try_: u32,
 }
@@ -26,12 +28,32 @@ pub struct Ticket {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "fact")]
 pub enum Fact {
-    /// Decision: the task is next on its server and is prepared: its graph is rendered, its files are sent.
+    /// Observation: tasks of a step became known. Each gets the next free index.
+    Expanded {
+        /// The step.
+        step: StepIx,
+        /// The task whose result they follow from, in a step that streams.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<TaskIx>,
+        /// They, in order.
+        tasks: Vec<TaskPlan>,
+    },
+    /// Observation: the tasks of a step cannot be known.
+    ExpandFailed {
+        /// The step.
+        step: StepIx,
+        /// The task whose result it was about, in a step that streams.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<TaskIx>,
+        /// What people are told.
+        diagnostic: Box<JsonDiagnostic>,
+    },
+    /// Decision: the task is next on an endpoint and is prepared: its graph is rendered, its files are sent.
     Assigned {
         /// Which try.
         ticket: Ticket,
-        /// On which server.
-        server: ServerIx,
+        /// Where.
+        endpoint: EndpointIx,
         /// The files of a cached result were gone: the server must be made to execute again.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         fresh: bool,
@@ -40,8 +62,11 @@ pub enum Fact {
     Prepared {
         /// Which try.
         ticket: Ticket,
+        /// What decides its result. Of tasks with equal keys only one runs at a time; `None`: it shares its result with nobody.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<ContentHash>,
     },
-    /// Decision: the task has a slot; its job is submitted.
+    /// Decision: the task has a slot, its claims and a place; its job is submitted.
     Started {
         /// Which try.
         ticket: Ticket,
@@ -65,19 +90,34 @@ pub enum Fact {
         /// How.
         outcome: Outcome,
     },
-    /// Decision: the job was lost or its files are gone; the task will be submitted again.
+    /// Decision: the task will be prepared again under another ticket.
     Retried {
         /// The task.
         task: TaskIx,
-        /// Not before this time (milliseconds of the driver's clock).
+        /// Not before this time (milliseconds of the driver's clock); 0: in its turn.
         not_before: u64,
         /// Whether the server must be made to execute again.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         fresh: bool,
+        /// Whether it is a new attempt, not only a new try.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        attempt: bool,
+        /// Why.
+        because: RetryCause,
     },
-    /// Observation: someone wants the run to stop.
+    /// Observation: an endpoint does not answer any more.
+    ServerDown {
+        /// Which.
+        endpoint: EndpointIx,
+    },
+    /// Observation: an endpoint answers again.
+    ServerUp {
+        /// Which.
+        endpoint: EndpointIx,
+    },
+    /// Observation, or decision when the run's time is up: the run is to stop.
     Stop {
-        /// How urgently.
+        /// Why, and how urgently.
         reason: CancelReason,
     },
     /// Decision: a running task is to be cancelled.
@@ -94,6 +134,15 @@ pub enum Fact {
         /// How.
         settlement: Settlement,
     },
+    /// Decision: no (more) tasks of a step will become known.
+    StepSkipped {
+        /// The step.
+        step: StepIx,
+        /// Why.
+        cause: Cause,
+    },
+    /// Observation: the run goes on in another session. Whatever is neither done nor under way has another chance.
+    Resumed,
     /// Decision: every task has ended.
     Finished {
         /// How.
@@ -111,6 +160,8 @@ impl Fact {
                 | Self::Started { .. }
                 | Self::Accepted { .. }
                 | Self::Released { .. }
+                | Self::ServerDown { .. }
+                | Self::ServerUp { .. }
         )
     }
 }
@@ -124,7 +175,16 @@ pub enum Outcome {
         /// What it made, in order.
         artifacts: Vec<Arc<Artifact>>,
     },
-    /// It failed and will not be tried again.
+    /// It was done before, and its results are here.
+    Cached {
+        /// What it made then, in order.
+        artifacts: Vec<Arc<Artifact>>,
+        /// The run that made it.
+        from: RunId,
+    },
+    /// Its `when` is false.
+    Skipped,
+    /// The attempt failed. Whether there is another one, the machine decides.
     Failed {
         /// Whose fault it is.
         class: FailureClass,
@@ -139,7 +199,23 @@ pub enum Outcome {
     Gone,
 }
 
-/// Why a task failed, as far as the exit code (and later the retry policy) must know.
+/// Why a task is prepared again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryCause {
+    /// Its server lost the job.
+    Lost,
+    /// The files of the server's earlier result were gone.
+    Gone,
+    /// The attempt failed, and the step's `retry` grants another one.
+    Failed,
+    /// It had not been submitted, and another endpoint can take it sooner.
+    Moved,
+    /// Another task with the same key ended: its result may serve, or this one is to run itself.
+    Twin,
+}
+
+/// Why a task failed, for the retry policy and the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
@@ -149,6 +225,14 @@ pub enum FailureClass {
     Node,
     /// A node ran out of memory.
     Oom,
+    /// A command ended with an error.
+    Command,
+    /// The attempt executed longer than `timeout`.
+    Timeout,
+    /// There was no progress for longer than `stall_timeout`.
+    Stall,
+    /// The result is not what `until` wants.
+    Until,
     /// The server refused the job.
     Rejected,
     /// The server does not answer, or not as itself.
@@ -167,6 +251,8 @@ pub enum FailureClass {
     Stuck,
     /// The server lost the job more often than it is worth trying.
     Lost,
+    /// Nobody can tell whether the job exists, and another one would cost money.
+    Ambiguous,
 }
 
 impl FailureClass {
@@ -174,32 +260,73 @@ impl FailureClass {
     pub fn is_connection(self) -> bool {
         matches!(self, Self::Connection | Self::Auth)
     }
+
+    /// What `retry.for` calls it; `None` when another attempt could only go wrong in the same way or do harm. Failures that no written
+    /// class but `any` covers are [`RetryClass::Any`].
+    pub fn retry_class(self) -> Option<RetryClass> {
+        match self {
+            Self::Invalid | Self::Ambiguous => None,
+            Self::Connection | Self::Transfer | Self::Stuck | Self::Lost => {
+                Some(RetryClass::Transient)
+            }
+            Self::Node | Self::Command | Self::NoOutput => Some(RetryClass::NodeError),
+            Self::Oom => Some(RetryClass::Oom),
+            Self::Timeout => Some(RetryClass::Timeout),
+            Self::Stall => Some(RetryClass::Stall),
+            Self::Until | Self::Rejected => Some(RetryClass::Rejected),
+            Self::Auth | Self::Write | Self::Interrupted => Some(RetryClass::Any),
+        }
+    }
 }
 
 /// Why tasks are cancelled; a later reason outranks an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelReason {
+    /// The try counts no more; another one takes its place.
+    Superseded,
+    /// Another task failed.
+    Failed,
+    /// The run's time is up.
+    Deadline,
     /// Stop in good order: cancel our jobs and wait for the server's word.
     Requested,
     /// Leave at once.
     Leave,
 }
 
+/// Why something did not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A task failed, or was cancelled or skipped.
+    Task(TaskIx),
+    /// A step has no results: it has no tasks, each of them was skipped, or what they are could not be known.
+    Step(StepIx),
+    /// The run was stopped.
+    Stop,
+}
+
 /// How a task ends without (another) try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "as")]
 pub enum Settlement {
-    /// It never started, because a task failed first.
+    /// It never ran, because of something that went wrong first.
     Skipped {
-        /// The task that failed.
-        cause: TaskIx,
+        /// What.
+        cause: Cause,
     },
+    /// Its `when` was false when the plan was made.
+    Unwanted,
     /// It was stopped before its job was (re)submitted.
     Cancelled,
+    /// Its last attempt failed, and there is no other one.
+    Failed,
     /// Its job was lost too often.
     Lost {
         /// How often.
         times: u32,
     },
+    /// It can never start: it claims more than there is, or has no server.
+    Impossible,
 }

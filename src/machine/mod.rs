@@ -21,11 +21,10 @@ mod decide;
 mod fact;
 mod shape;
 mod state;
-#[cfg(test)]
-mod tests;
-#[cfg(test)]
-mod world;
 
-pub use fact::{CancelReason, Fact, FailureClass, Outcome, Settlement, Ticket};
-pub use shape::{ServerIx, Shape, TaskShape};
-pub use state::{Action, Contradiction, Machine, Owed, Phase, TaskState};
+pub use fact::{CancelReason, Cause, Fact, FailureClass, Outcome, RetryCause, Settlement, Ticket};
+pub use shape::{
+    EndpointIx, EndpointShape, Grows, LimitIx, Need, Policy, RetryShape, ServerIx, Shape, StepIx,
+    StepShape, TaskShape,
+};
+pub use state::{Action, Contradiction, Machine, Owed, Phase, StepStatus, TaskState};

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use super::fact::{CancelReason, Fact, Outcome, Settlement, Ticket};
-use super::shape::{ServerIx, Shape, dense};
+use super::fact::{CancelReason, Cause, Fact, Outcome, Settlement, Ticket};
+use super::shape::{EndpointIx, Shape, StepIx, dense};
 use crate::event::{Counts, RunStatus, TaskStatus};
 use crate::plan::TaskIx;
 
@@ -69,12 +69,20 @@ impl Phase {
 /// Something to do in the world, once the facts that led to it are durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// Find out which tasks a step has, and report [`Fact::Expanded`] or [`Fact::ExpandFailed`]. It changes nothing in the world and need
+    /// not wait until anything is durable.
+    Expand {
+        /// The step.
+        step: StepIx,
+        /// The task that ended, in a step that streams; it may have ended without a result.
+        source: Option<TaskIx>,
+    },
     /// Prepare a task. This alone may be done before its facts are durable: it changes nothing that matters.
     Prepare {
         /// Which try.
         ticket: Ticket,
         /// Where.
-        server: ServerIx,
+        endpoint: EndpointIx,
         /// The server must be made to execute again.
         fresh: bool,
     },
@@ -103,11 +111,38 @@ pub struct Owed {
     /// Which try.
     pub ticket: Ticket,
     /// Where.
-    pub server: ServerIx,
+    pub endpoint: EndpointIx,
     /// Whether the server was told to execute again.
     pub fresh: bool,
     /// Whether it is being cancelled.
     pub cancelling: Option<CancelReason>,
+    /// How far it was.
+    pub phase: Phase,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepStatus {
+    /// Those of its tasks that were wanted are done.
+    Done,
+    /// None of its tasks ran.
+    Skipped,
+    /// A task of it failed, or could not run because another one failed.
+    Failed,
+    /// A task of it was cancelled.
+    Cancelled,
+}
+
+impl StepStatus {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// A fact that cannot follow from those before it: a damaged journal, or a mistake in a driver.
@@ -127,6 +162,7 @@ pub(super) type Rank = (Reverse<u32>, TaskIx);
 #[derive(Clone, Debug)]
 pub struct Machine {
     pub(super) shape: Shape,
+    pub(super) servers: Vec<usize>,
     dependants: Vec<Vec<TaskIx>>,
     chains: Vec<u32>,
     pub(super) states: Vec<TaskState>,
@@ -144,7 +180,7 @@ pub struct Machine {
     /// Tasks that count against `max_parallel`.
     pub(super) in_flight: usize,
     pub(super) counts: Counts,
-    pub(super) cause: Option<TaskIx>,
+    pub(super) cause: Option<Cause>,
     pub(super) stop: Option<CancelReason>,
     pub(super) finished: Option<RunStatus>,
     actions: Vec<Action>,
@@ -153,19 +189,26 @@ pub struct Machine {
 impl Machine {
     /// A machine that has seen nothing yet.
     pub fn new(shape: Shape) -> Self {
-        let dependants = shape.dependants();
-        let chains = shape.chains(&dependants);
-        let mut ready = vec![BTreeSet::new(); shape.max_jobs.len()];
+        let needs = needs(&shape);
+        let dependants = dependants(&needs);
+        let chains = chains(&needs, &dependants);
+        let servers: Vec<usize> = shape
+            .tasks
+            .iter()
+            .map(|task| place(&shape, task.step))
+            .collect();
+        let places = shape.endpoints.len();
+        let mut ready = vec![BTreeSet::new(); places];
         let states = shape
             .tasks
             .iter()
             .enumerate()
-            .map(|(at, task)| {
-                if task.needs.is_empty() {
-                    ready[task.server.0 as usize].insert((Reverse(chains[at]), TaskIx(dense(at))));
+            .map(|(at, _)| {
+                if needs[at].is_empty() {
+                    ready[servers[at]].insert((Reverse(chains[at]), TaskIx(dense(at))));
                     TaskState::Ready
                 } else {
-                    TaskState::Waiting(dense(task.needs.len()))
+                    TaskState::Waiting(dense(needs[at].len()))
                 }
             })
             .collect();
@@ -176,15 +219,16 @@ impl Machine {
             paused: BTreeSet::new(),
             unsettled: Vec::new(),
             running: BTreeSet::new(),
-            prepared: vec![BTreeSet::new(); shape.max_jobs.len()],
-            ahead: vec![0; shape.max_jobs.len()],
-            in_use: vec![0; shape.max_jobs.len()],
+            prepared: vec![BTreeSet::new(); places],
+            ahead: vec![0; places],
+            in_use: vec![0; places],
             in_flight: 0,
             counts: Counts::default(),
             cause: None,
             stop: None,
             finished: None,
             actions: Vec::new(),
+            servers,
             dependants,
             chains,
             shape,
@@ -201,8 +245,8 @@ impl Machine {
         self.counts
     }
 
-    /// The task that failed first.
-    pub fn cause(&self) -> Option<TaskIx> {
+    /// What went wrong first.
+    pub fn cause(&self) -> Option<Cause> {
         self.cause
     }
 
@@ -232,10 +276,10 @@ impl Machine {
         match fact {
             Fact::Assigned {
                 ticket,
-                server,
+                endpoint,
                 fresh,
-            } => self.assign(*ticket, *server, *fresh),
-            Fact::Prepared { ticket } => self.prepare(*ticket),
+            } => self.assign(*ticket, *endpoint, *fresh),
+            Fact::Prepared { ticket, .. } => self.prepare(*ticket),
             Fact::Started { ticket } => self.start(*ticket),
             // The id is the driver's business: it follows from the ticket.
             Fact::Accepted { ticket, .. } => self.known(ticket.task, "accepted").map(drop),
@@ -245,6 +289,7 @@ impl Machine {
                 task,
                 not_before,
                 fresh,
+                ..
             } => self.retry(*task, *not_before, *fresh),
             Fact::Stop { reason } => {
                 self.stop = self.stop.max(Some(*reason));
@@ -252,6 +297,17 @@ impl Machine {
             }
             Fact::Cancelling { task, reason } => self.cancel(*task, *reason),
             Fact::Settled { task, settlement } => self.settle(*task, *settlement),
+            Fact::Expanded { step, .. }
+            | Fact::ExpandFailed { step, .. }
+            | Fact::StepSkipped { step, .. } => Err(Contradiction {
+                task: TaskIx(step.0),
+                what: "known later",
+            }),
+            Fact::ServerDown { .. } | Fact::ServerUp { .. } => Ok(()),
+            Fact::Resumed => {
+                self.stop = None;
+                Ok(())
+            }
             Fact::Finished { status } => {
                 self.finished = Some(*status);
                 self.actions.push(Action::Finish { status: *status });
@@ -276,12 +332,13 @@ impl Machine {
                     ticket,
                     cancelling,
                     fresh,
-                    ..
+                    phase,
                 } => Some(Owed {
                     ticket,
-                    server: self.shape.tasks[task.0 as usize].server,
+                    endpoint: EndpointIx(dense(self.servers[task.0 as usize])),
                     fresh,
                     cancelling,
+                    phase,
                 }),
                 _ => None,
             })
@@ -300,7 +357,7 @@ impl Machine {
     }
 
     fn server(&self, task: TaskIx) -> usize {
-        self.shape.tasks[task.0 as usize].server.0 as usize
+        self.servers[task.0 as usize]
     }
 
     /// Gives back whatever the task's state holds or stands in.
@@ -336,7 +393,7 @@ impl Machine {
     fn assign(
         &mut self,
         ticket: Ticket,
-        server: ServerIx,
+        endpoint: EndpointIx,
         fresh: bool,
     ) -> Result<(), Contradiction> {
         let what = "assigned";
@@ -346,11 +403,11 @@ impl Machine {
             TaskState::Paused { ticket: next, .. } if next == ticket => {}
             _ => return Err(Contradiction { task, what }),
         }
-        if self.shape.tasks[task.0 as usize].server != server {
+        if self.servers[task.0 as usize] != endpoint.0 as usize {
             return Err(Contradiction { task, what });
         }
         self.leave(task);
-        self.ahead[server.0 as usize] += 1;
+        self.ahead[endpoint.0 as usize] += 1;
         self.running.insert(task);
         self.states[task.0 as usize] = TaskState::Running {
             ticket,
@@ -360,7 +417,7 @@ impl Machine {
         };
         self.actions.push(Action::Prepare {
             ticket,
-            server,
+            endpoint,
             fresh,
         });
         Ok(())
@@ -423,7 +480,8 @@ impl Machine {
         }
         self.leave(task);
         match outcome {
-            Outcome::Done { .. } => self.close(task, TaskStatus::Done),
+            Outcome::Done { .. } | Outcome::Cached { .. } => self.close(task, TaskStatus::Done),
+            Outcome::Skipped => self.close(task, TaskStatus::Skipped),
             Outcome::Failed { .. } => self.close(task, TaskStatus::Failed),
             Outcome::Cancelled => self.close(task, TaskStatus::Cancelled),
             Outcome::Lost | Outcome::Gone => {
@@ -484,9 +542,11 @@ impl Machine {
         self.close(
             task,
             match settlement {
-                Settlement::Skipped { .. } => TaskStatus::Skipped,
+                Settlement::Skipped { .. } | Settlement::Unwanted => TaskStatus::Skipped,
                 Settlement::Cancelled => TaskStatus::Cancelled,
-                Settlement::Lost { .. } => TaskStatus::Failed,
+                Settlement::Lost { .. } | Settlement::Failed | Settlement::Impossible => {
+                    TaskStatus::Failed
+                }
             },
         );
         Ok(())
@@ -495,13 +555,14 @@ impl Machine {
     fn close(&mut self, task: TaskIx, status: TaskStatus) {
         self.states[task.0 as usize] = TaskState::Ended(status);
         match status {
+            TaskStatus::Cached => self.counts.cached += 1,
             TaskStatus::Done => {
                 self.counts.done += 1;
                 self.free_dependants(task);
             }
             TaskStatus::Failed => {
                 self.counts.failed += 1;
-                self.cause.get_or_insert(task);
+                self.cause.get_or_insert(Cause::Task(task));
             }
             TaskStatus::Skipped => self.counts.skipped += 1,
             TaskStatus::Cancelled => self.counts.cancelled += 1,
@@ -515,12 +576,66 @@ impl Machine {
                 self.states[dependant.0 as usize] = if left > 1 {
                     TaskState::Waiting(left - 1)
                 } else {
-                    let server = self.shape.tasks[dependant.0 as usize].server;
                     let rank = self.rank(dependant);
-                    self.ready[server.0 as usize].insert(rank);
+                    let server = self.server(dependant);
+                    self.ready[server].insert(rank);
                     TaskState::Ready
                 };
             }
         }
     }
+}
+
+/// The first endpoint of a step's server.
+fn place(shape: &Shape, step: StepIx) -> usize {
+    let server = shape.steps[step.0 as usize].server;
+    let found = shape.endpoints.iter().position(|e| e.server == server);
+    found.unwrap_or_default()
+}
+
+/// For each task, the tasks that it waits for.
+fn needs(shape: &Shape) -> Vec<Vec<TaskIx>> {
+    let mut of_step = vec![Vec::new(); shape.steps.len()];
+    for (at, task) in shape.tasks.iter().enumerate() {
+        of_step[task.step.0 as usize].push(TaskIx(dense(at)));
+    }
+    let of_task = |step: StepIx| {
+        let needs = shape.steps[step.0 as usize].needs.iter();
+        needs.flat_map(|need| of_step[need.step.0 as usize].iter().copied())
+    };
+    shape
+        .tasks
+        .iter()
+        .map(|task| of_task(task.step).collect())
+        .collect()
+}
+
+/// For each task, the tasks that wait for it.
+fn dependants(needs: &[Vec<TaskIx>]) -> Vec<Vec<TaskIx>> {
+    let mut dependants = vec![Vec::new(); needs.len()];
+    for (at, needs) in needs.iter().enumerate() {
+        for need in needs {
+            dependants[need.0 as usize].push(TaskIx(dense(at)));
+        }
+    }
+    dependants
+}
+
+/// For each task, the number of tasks on the longest chain that starts with it. A task on a cycle (which no plan has) counts 0.
+fn chains(needs: &[Vec<TaskIx>], dependants: &[Vec<TaskIx>]) -> Vec<u32> {
+    let mut chains = vec![0; needs.len()];
+    let mut open: Vec<usize> = dependants.iter().map(Vec::len).collect();
+    let mut ready: Vec<usize> = (0..open.len()).filter(|&at| open[at] == 0).collect();
+    while let Some(at) = ready.pop() {
+        let below = dependants[at].iter().map(|d| chains[d.0 as usize]).max();
+        chains[at] = below.unwrap_or(0) + 1;
+        for need in &needs[at] {
+            let need = need.0 as usize;
+            open[need] -= 1;
+            if open[need] == 0 {
+                ready.push(need);
+            }
+        }
+    }
+    chains
 }

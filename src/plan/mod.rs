@@ -6,6 +6,7 @@
 
 mod build;
 mod eval;
+pub mod key;
 mod order;
 mod params;
 mod render;

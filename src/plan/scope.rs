@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::sealed::{ParamValue, Plan, TaskPlan};
 use crate::artifact::{Artifact, Datum};
 use crate::base::{RunId, StepId, TaskName};
-use crate::template::{Scope, StepResult};
+use crate::template::{Scope, StepResult, TaskResult};
 
 /// Members of `task`.
 pub(super) const TASK: &[&str] = &["name", "index", "attempt", "seed"];
@@ -121,19 +121,26 @@ pub(super) fn of_task(plan: &Plan, task: &TaskPlan, results: &Results, attempt: 
                 .map(|s| s.outputs.keys().cloned().collect())
                 .unwrap_or_default();
             let result = StepResult {
-                tasks: outcome.tasks.iter().map(|t| t.name.0.clone()).collect(),
+                tasks: outcome.tasks.iter().map(|t| task_result(t)).collect(),
                 status: outcome.status.clone(),
-                artifacts: outcome
-                    .tasks
-                    .iter()
-                    .flat_map(|t| t.artifacts.iter().cloned())
-                    .collect(),
                 outputs,
             };
             scope = scope.with_step(id.as_str(), result);
         }
     }
     scope
+}
+
+/// A task as the results of its step show it.
+pub(super) fn task_result(task: &TaskOutcome) -> TaskResult {
+    TaskResult {
+        name: task.name.0.clone(),
+        index: task.index,
+        matrix: task.matrix.clone(),
+        item: task.item.clone(),
+        status: task.status.clone(),
+        artifacts: task.artifacts.clone(),
+    }
 }
 
 /// A seed below 2^32 from the run's seed, the task's name and the attempt.

@@ -10,6 +10,8 @@ use crate::base::{Input, NodeId, ServerName, StepId, TaskName};
 use crate::diagnostic::{FileId, Origin, SourceMap, Span};
 use crate::workflow::Graph;
 
+pub use crate::spec::{CacheMode, RetryClass};
+
 /// The version of [`Plan`]'s stored form.
 pub const PIPELINE_FORMAT: u32 = 2;
 
@@ -302,39 +304,6 @@ impl Default for RetryPlan {
             until: None,
         }
     }
-}
-
-/// Failures by what may be done about them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RetryClass {
-    /// The way to the server, or the server itself for a moment.
-    Transient,
-    /// Out of memory.
-    Oom,
-    /// It took longer than `timeout`.
-    Timeout,
-    /// No progress for longer than `stall_timeout`.
-    Stall,
-    /// The result was not what `until` wants.
-    Rejected,
-    /// A node raised an exception, or a command ended with an error.
-    NodeError,
-    /// Whatever it was.
-    Any,
-}
-
-/// Whether earlier results may stand for new ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CacheMode {
-    /// When the content that shaped them is the same.
-    #[default]
-    On,
-    /// Never.
-    Off,
-    /// When the server's version, packs and models are the same, too.
-    Strict,
 }
 
 /// The work of a workflow step.

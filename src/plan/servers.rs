@@ -145,8 +145,11 @@ fn from_spec(
     sources: &SourceMap,
 ) -> Option<ServerPlan> {
     let kind = match &server.kind {
-        spec::ServerKind::Embedded => ServerKind::Embedded { simulate: false },
-        spec::ServerKind::Comfy { url: node } => {
+        spec::ServerKind::Embedded { simulate } => ServerKind::Embedded {
+            simulate: *simulate,
+        },
+        spec::ServerKind::Comfy { urls } => {
+            let node = urls.first()?;
             let text = evaluator.text_now(node, "`url`", sources)?;
             if !is_address(&text) {
                 evaluator.report.push(

@@ -11,7 +11,7 @@ use super::settings::SetFlag;
 use crate::artifact::Datum;
 use crate::base::{Inputs, NodeId, ServerName, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Origin, SourceMap, Span, codes, list_of};
-use crate::spec::{Node, NodeKind, SetEntry, SetNode, Spanned, Step};
+use crate::spec::{Node, NodeKind, SetEntry, SetNode, Spanned, Step, StepWork};
 use crate::workflow::{self, AddressError, Graph};
 use indexmap::IndexMap;
 
@@ -81,7 +81,10 @@ fn read(
     let file = if let Some(file) = context.bare {
         file
     } else {
-        let path = evaluator.text_now(&step.workflow, "`workflow`", sources)?;
+        let StepWork::Workflow(written) = &step.work else {
+            return None;
+        };
+        let path = evaluator.text_now(written, "`workflow`", sources)?;
         let path = context.folder.join(path);
         match context.inputs.read_text(&path) {
             Ok(text) => sources.add_file(&path, &text),
@@ -89,7 +92,7 @@ fn read(
                 let near = neighbour(&path);
                 let mut diagnostic =
                     Diagnostic::error(&codes::FILE_NOT_READABLE, error.to_string())
-                        .at(step.workflow.span);
+                        .at(written.span);
                 if let Some(near) = near {
                     diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
                 }
@@ -169,7 +172,7 @@ fn edits(
             continue;
         };
         match entry {
-            SetEntry::Remove => removed.push((id, key.span)),
+            SetEntry::Bypass | SetEntry::Remove => removed.push((id, key.span)),
             SetEntry::Inputs(inputs) => {
                 for (name, value) in inputs {
                     let again = edits.iter().find(|e| e.node == id && e.input == name.value);
@@ -476,10 +479,10 @@ pub(super) fn unsafe_path(error: &crate::base::UnsafePath) -> Diagnostic {
 fn needs(step: &Step, evaluator: &mut Evaluator<'_>) -> Vec<StepId> {
     let mut needs: Vec<StepId> = Vec::new();
     for need in &step.needs {
-        if evaluator.names.steps.contains(&need.value) {
-            needs.push(StepId::from(need.value.as_str()));
+        if evaluator.names.steps.contains(&need.step.value) {
+            needs.push(StepId::from(need.step.value.as_str()));
         } else {
-            let diagnostic = unknown_step(&need.value, need.span, evaluator.names.steps);
+            let diagnostic = unknown_step(&need.step.value, need.step.span, evaluator.names.steps);
             evaluator.report.push(diagnostic);
         }
     }

@@ -104,6 +104,7 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
     ) -> ReportResult {
         let (style, mark) = match status {
             TaskStatus::Done => (GOOD, '✓'),
+            TaskStatus::Cached => (GOOD, '='),
             TaskStatus::Failed => (BAD, '✗'),
             TaskStatus::Skipped => (DIM, '-'),
             TaskStatus::Cancelled => (ODD, '■'),
@@ -118,6 +119,7 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
                 |d| format!("skipped: {}", tame(&d.message)),
             ),
             TaskStatus::Cancelled => "cancelled".to_owned(),
+            TaskStatus::Cached => "cached".to_owned(),
         };
         let time = if status == TaskStatus::Skipped {
             String::new()
@@ -194,6 +196,7 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         let mut parts = Vec::new();
         for (count, word) in [
             (counts.done, "done"),
+            (counts.cached, "cached"),
             (counts.failed, "failed"),
             (counts.skipped, "skipped"),
             (counts.cancelled, "cancelled"),

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use crate::base::{ServerName, TaskName};
-use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskStatus};
+use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskInfo, TaskStatus};
 
 /// Where a task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,19 +67,11 @@ impl View {
                 pipeline, tasks, ..
             } => {
                 self.pipeline.clone_from(pipeline);
-                for info in tasks {
-                    self.tasks.insert(
-                        info.task.clone(),
-                        TaskView {
-                            state: TaskState::Waiting,
-                            server: info.server.clone(),
-                            fraction: 0.0,
-                            node_title: None,
-                            outputs: Vec::new(),
-                            seconds: 0.0,
-                        },
-                    );
-                }
+                self.add(tasks);
+            }
+            RunEvent::TasksAdded { tasks, .. } => self.add(tasks),
+            RunEvent::TaskRetried { task, .. } => {
+                self.change(task, |t| t.state = TaskState::Waiting);
             }
             RunEvent::ServerReady {
                 server,
@@ -126,6 +118,7 @@ impl View {
             | RunEvent::ServerLost { .. }
             | RunEvent::ServerBack { .. }
             | RunEvent::TaskUploaded { .. }
+            | RunEvent::TaskOutput { .. }
             | RunEvent::TaskWarning { .. } => {}
         }
     }
@@ -163,6 +156,20 @@ impl View {
             .values()
             .filter(|t| matches!(t.state, TaskState::Ended(_)))
             .count()
+    }
+
+    fn add(&mut self, tasks: &[TaskInfo]) {
+        for info in tasks {
+            let planned = TaskView {
+                state: TaskState::Waiting,
+                server: info.server.clone(),
+                fraction: 0.0,
+                node_title: None,
+                outputs: Vec::new(),
+                seconds: 0.0,
+            };
+            self.tasks.insert(info.task.clone(), planned);
+        }
     }
 
     fn change(&mut self, task: &TaskName, how: impl FnOnce(&mut TaskView)) {

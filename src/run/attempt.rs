@@ -29,7 +29,7 @@ use crate::event::RunEvent;
 use crate::machine::{CancelReason, Fact, FailureClass, Outcome, Ticket};
 use crate::plan::{self, EditValue, Plan, Rendered, Results, StepPlan, Work};
 use crate::protocol::NodeResult;
-use crate::servers::{Server, Servers};
+use crate::servers::{Endpoint, Servers};
 use crate::workflow::Graph;
 use crate::workflow::verdict::{self, JudgeOptions};
 
@@ -152,6 +152,7 @@ impl Try {
         // What went wrong is told when the task's turn has come, so that the order of failures is the order of starts.
         self.note(Fact::Prepared {
             ticket: self.ticket,
+            key: None,
         });
         self.await_slot().await?;
         let Ready {
@@ -174,7 +175,7 @@ impl Try {
     }
 
     /// Everything that can be done before the task has a slot.
-    async fn prepare(&mut self, server: &Server) -> Result<Ready, Ending> {
+    async fn prepare(&mut self, server: &Endpoint) -> Result<Ready, Ending> {
         let (mut rendered, catalog) = self.render(server).await?;
         let sent = self.send_inputs(server, &mut rendered).await?;
         if self.fresh {
@@ -205,7 +206,7 @@ impl Try {
     /// asked (again); while it is being asked, only one of at least the reason `gives_up`.
     async fn patiently<'a, T>(
         &mut self,
-        server: &Server,
+        server: &Endpoint,
         gives_up: CancelReason,
         mut ask: impl FnMut() -> BoxFuture<'a, Result<T, ClientError>> + Send,
     ) -> Result<T, Ending> {
@@ -245,7 +246,7 @@ impl Try {
         }
     }
 
-    async fn render(&mut self, server: &Server) -> Result<(Rendered, Arc<Catalog>), Ending> {
+    async fn render(&mut self, server: &Endpoint) -> Result<(Rendered, Arc<Catalog>), Ending> {
         let (plan, results) = (Arc::clone(&self.shared.plan), Arc::clone(&self.results));
         let Ticket { task, attempt, .. } = self.ticket;
         let planned = plan.tasks[task.0 as usize].clone();
@@ -267,7 +268,7 @@ impl Try {
 
     async fn send_inputs(
         &mut self,
-        server: &Server,
+        server: &Endpoint,
         rendered: &mut Rendered,
     ) -> Result<Vec<RunEvent>, Ending> {
         let shared = Arc::clone(&self.shared);
@@ -277,7 +278,7 @@ impl Try {
         for at in 0..rendered.uploads.len() {
             let file = &rendered.uploads[at].file;
             let send = || {
-                let sent = shared.transfers.send(&server.client, file, anew);
+                let sent = shared.transfers.send(server.client(), file, anew);
                 sent.map(|sent| match sent {
                     Ok(sent) => Ok(Ok(sent)),
                     Err(SendError::Local(error)) => Ok(Err(error)),
@@ -345,7 +346,7 @@ impl Try {
 
     async fn submit(
         &mut self,
-        server: &Server,
+        server: &Endpoint,
         connection: &Connection,
         rendered: &Rendered,
         id: Uuid,
@@ -408,7 +409,7 @@ impl Try {
 
     async fn follow(
         &mut self,
-        server: &Server,
+        server: &Endpoint,
         connection: &Arc<Connection>,
         rendered: &Rendered,
         id: Uuid,
@@ -462,7 +463,7 @@ impl Try {
 
     async fn collect(
         &mut self,
-        server: &Server,
+        server: &Endpoint,
         found: Vec<NodeResult>,
         cached: &HashSet<NodeId>,
     ) -> Result<Vec<Arc<Artifact>>, Ending> {
@@ -470,7 +471,7 @@ impl Try {
         let collector = Collector {
             about: self.about(),
             ticket: self.ticket,
-            client: &server.client,
+            client: server.client(),
             folder: &self.shared.folder,
             teller: &self.shared.teller,
             results: &self.results,

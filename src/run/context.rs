@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
 use crate::base::{RunId, TaskName, WriteError};
 use crate::diagnostic::{Diagnostic, Report, codes};
 use crate::event::{Counts, RunEvent, RunStatus};
-use crate::machine::{CancelReason, Contradiction};
+use crate::machine::{CancelReason, Contradiction, Fact};
 use crate::plan::Plan;
 use crate::servers::Servers;
 use crate::store::{Store, StoreError};
@@ -35,6 +36,26 @@ impl Stop {
     }
 }
 
+/// What the user wants of one run, beside the plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// A failure skips what depends on it and nothing else.
+    pub keep_going: bool,
+    /// Failures after which nothing new starts, whatever `keep_going` says.
+    pub max_fail: Option<u32>,
+    /// How long the run may take, from its start or its resumption.
+    pub deadline: Option<Duration>,
+    /// While another kiln writes to the same outputs, wait for it instead of refusing.
+    pub wait: bool,
+}
+
+/// An earlier run that is taken up again.
+#[derive(Clone, Debug)]
+pub struct Resumed {
+    /// Its facts so far, each with its time in milliseconds since 1970.
+    pub facts: Vec<(u64, Fact)>,
+}
+
 /// Everything a run needs.
 #[derive(Debug)]
 pub struct RunContext {
@@ -50,6 +71,10 @@ pub struct RunContext {
     pub events: mpsc::UnboundedSender<RunEvent>,
     /// Rises when someone wants the run to stop.
     pub stop: watch::Receiver<Stop>,
+    /// What the user wants of it.
+    pub options: RunOptions,
+    /// What was already done, when `run` is an earlier run.
+    pub resumed: Option<Resumed>,
 }
 
 /// How a run ended.

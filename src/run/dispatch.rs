@@ -21,8 +21,8 @@ use crate::base::{StepId, TaskName};
 use crate::diagnostic::to_json;
 use crate::event::{RunEvent, RunStatus, TaskInfo, TaskStatus};
 use crate::machine::{
-    Action, CancelReason, Fact, FailureClass, Machine, Outcome, Settlement, Shape, TaskState,
-    Ticket,
+    Action, CancelReason, Cause, Fact, FailureClass, Machine, Outcome, Policy, RetryCause,
+    Settlement, Shape, TaskState, Ticket,
 };
 use crate::plan::{NeedPlan, Plan, Results, StepOutcome, TaskIx, TaskOutcome};
 use crate::servers::Servers;
@@ -46,6 +46,8 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         store,
         events,
         stop,
+        options: _,
+        resumed: _,
     } = context;
     let began = Instant::now();
     let _lock = store.lock(&output_set(&plan), &run)?;
@@ -66,7 +68,7 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         fetching: Semaphore::new(FETCHING),
     });
     let dispatcher = Dispatcher {
-        machine: Machine::new(Shape::of(&plan)),
+        machine: Machine::new(Shape::of(&plan, Policy::default(), &HashMap::new())),
         tasks_of: tasks_of(&plan),
         made: vec![Vec::new(); plan.tasks.len()],
         started: vec![None; plan.tasks.len()],
@@ -98,6 +100,7 @@ fn tell_start(teller: &Teller, plan: &Plan, folder: &Folder) {
             task: task.name.clone(),
             step: task.step.clone(),
             server: plan.steps[&task.step].server.clone(),
+            command: plan.steps[&task.step].workflow().is_none(),
             needs: plan
                 .tasks
                 .iter()
@@ -114,11 +117,12 @@ fn tell_start(teller: &Teller, plan: &Plan, folder: &Folder) {
 }
 
 fn tell_servers(teller: &Teller, plan: &Plan, servers: &Servers) {
-    for server in plan.servers.keys().map(|name| servers.get(name)) {
+    for server in plan.servers.keys().flat_map(|name| servers.of(name)) {
+        let Some(info) = server.info() else { continue };
         teller.tell(RunEvent::ServerReady {
             server: server.name.clone(),
             url: server.url.clone(),
-            version: server.info.version.clone(),
+            version: info.version.clone(),
             embedded: server.is_embedded(),
         });
     }
@@ -212,6 +216,7 @@ impl Dispatcher {
                 }
                 Action::Cancel { .. } => self.hold(self.log.sent, action),
                 Action::Finish { status } => finished = Some(status),
+                Action::Expand { .. } => {}
             }
         }
         if finished.is_some() {
@@ -256,7 +261,7 @@ impl Dispatcher {
                     handle.cancel.send_replace(Some(reason));
                 }
             }
-            Action::Prepare { .. } | Action::Finish { .. } => {}
+            Action::Expand { .. } | Action::Prepare { .. } | Action::Finish { .. } => {}
         }
     }
 
@@ -384,6 +389,11 @@ impl Dispatcher {
                 self.tell_finished(ticket.task, TaskStatus::Failed, diagnostic);
             }
             Outcome::Cancelled => self.tell_finished(ticket.task, TaskStatus::Cancelled, None),
+            Outcome::Cached { artifacts, .. } => {
+                self.made[ticket.task.0 as usize].clone_from(artifacts);
+                self.tell_finished(ticket.task, TaskStatus::Done, None);
+            }
+            Outcome::Skipped => self.tell_finished(ticket.task, TaskStatus::Skipped, None),
             // The machine decides what becomes of it.
             Outcome::Lost | Outcome::Gone => {}
         }
@@ -403,15 +413,22 @@ impl Dispatcher {
                 });
             }
             Fact::Retried {
-                task, fresh: false, ..
+                task,
+                because: RetryCause::Lost,
+                ..
             } => {
                 let about = About::of(&plan, *task);
                 let lost = about.lost_once(&about.step.server);
                 self.shared.teller.warn(about.task, lost);
             }
             Fact::Settled { task, settlement } => match settlement {
-                Settlement::Skipped { .. } => self.tell_finished(*task, TaskStatus::Skipped, None),
+                Settlement::Skipped { .. } | Settlement::Unwanted => {
+                    self.tell_finished(*task, TaskStatus::Skipped, None)
+                }
                 Settlement::Cancelled => self.tell_finished(*task, TaskStatus::Cancelled, None),
+                Settlement::Failed | Settlement::Impossible => {
+                    self.tell_finished(*task, TaskStatus::Failed, None);
+                }
                 Settlement::Lost { times } => {
                     self.classes.push(FailureClass::Lost);
                     let about = About::of(&plan, *task);
@@ -441,6 +458,19 @@ impl Dispatcher {
         });
     }
 
+    /// The task, or the step, that went wrong first.
+    fn cause(&self) -> Option<TaskName> {
+        let plan = &self.shared.plan;
+        match self.machine.cause()? {
+            Cause::Task(task) => Some(self.name(task)),
+            Cause::Step(step) => {
+                let (id, _) = plan.steps.get_index(step.0 as usize)?;
+                Some(TaskName(id.0.clone()))
+            }
+            Cause::Stop => None,
+        }
+    }
+
     fn name(&self, task: TaskIx) -> TaskName {
         self.shared.plan.tasks[task.0 as usize].name.clone()
     }
@@ -453,7 +483,9 @@ impl Dispatcher {
         let shared = Arc::clone(&self.shared);
         // Whatever the journal calls finished must still be there after a power cut.
         let _ = tokio::task::spawn_blocking(move || shared.folder.sync()).await;
-        if let Err(error) = self.log.finish(now(), status, exit_code).await {
+        let counts = self.machine.counts();
+        let finished = self.log.finish(now(), status, exit_code, counts).await;
+        if let Err(error) = finished {
             return Err(self.break_off(error.into()).await);
         }
         self.tell_end(status, exit_code, began);
@@ -461,7 +493,7 @@ impl Dispatcher {
             status,
             exit_code,
             counts: self.machine.counts(),
-            cause: self.machine.cause().map(|task| self.name(task)),
+            cause: self.cause(),
             report: self.shared.teller.report(),
             folder,
         })
@@ -503,7 +535,7 @@ impl Dispatcher {
             status,
             exit_code,
             counts: self.machine.counts(),
-            cause: self.machine.cause().map(|task| self.name(task)),
+            cause: self.cause(),
             latest: self.shared.folder.latest(),
             seconds: began.elapsed().as_secs_f64(),
         });

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::event::RunStatus;
+use crate::event::{Counts, RunStatus};
 use crate::machine::Fact;
 use crate::store::{Ack, Journal, StoreError};
 
@@ -58,8 +58,12 @@ impl Log {
         at: u64,
         status: RunStatus,
         exit_code: u8,
+        counts: Counts,
     ) -> Result<(), StoreError> {
         self.all_durable().await?;
-        self.journal.finish(at, status, exit_code).durable().await
+        self.journal
+            .finish(at, status, exit_code, counts)
+            .durable()
+            .await
     }
 }

@@ -18,6 +18,7 @@ mod dispatch;
 mod failure;
 mod folder;
 mod identity;
+mod kinds;
 mod log;
 mod news;
 mod tell;
@@ -25,6 +26,6 @@ mod tell;
 mod tests;
 mod transfer;
 
-pub use context::{RunContext, RunError, RunOutcome, Stop};
+pub use context::{Resumed, RunContext, RunError, RunOptions, RunOutcome, Stop};
 pub use dispatch::execute;
 pub use folder::{output_set, run_folder};

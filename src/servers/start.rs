@@ -1,14 +1,15 @@
 //! From names and addresses to servers that answer.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use indexmap::IndexMap;
 
-use super::server::Server;
+use super::endpoint::{Endpoint, EndpointKind};
 use crate::base::ServerName;
 use crate::client::{self, Client, ClientError};
-use crate::diagnostic::{Diagnostic, Span, codes};
+use crate::diagnostic::{Diagnostic, Severity, Span, codes};
 use crate::embedded;
 
 /// Jobs kept on a `ComfyUI` at a time: one runs, one waits, so that its GPU never does.
@@ -21,7 +22,7 @@ pub struct ServerSpec {
     pub name: ServerName,
     /// What it is.
     pub kind: ServerKind,
-    /// Jobs kept queued or running at a time; `None` for the kind's default.
+    /// Jobs kept queued or running on each of its endpoints at a time; `None` for the kind's default.
     pub max_jobs: Option<usize>,
     /// Where it is written, for complaints.
     pub span: Option<Span>,
@@ -30,16 +31,21 @@ pub struct ServerSpec {
 /// What a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerKind {
-    /// `ComfyUI` at an address.
+    /// `ComfyUI` at one address, or at several equal ones.
     Comfy {
-        /// The address.
-        url: String,
+        /// The addresses, at least one.
+        urls: Vec<String>,
     },
     /// kiln's own, in this process.
-    Embedded,
+    Embedded {
+        /// It paints stand-ins for what it cannot compute.
+        simulate: bool,
+    },
+    /// This machine, where commands run: nothing is started.
+    Here,
 }
 
-/// A server that cannot be used.
+/// A server, or an endpoint of one, that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("server `{name}`: {cause}")]
 pub struct StartFailure {
@@ -73,92 +79,165 @@ impl StartFailure {
             ),
         }
     }
+
+    /// What to tell the user when other endpoints of the same server do answer.
+    pub fn warning(&self) -> Diagnostic {
+        let mut diagnostic = self.diagnostic();
+        diagnostic.severity = Severity::Warning;
+        diagnostic.help.clear();
+        diagnostic.help("the other addresses of this server do its work until it answers")
+    }
 }
 
-/// The servers of a run, in the order they were given.
+/// The servers of a run, in the order they were given, each with its endpoints.
 #[derive(Debug, Default)]
 pub struct Servers {
-    servers: IndexMap<ServerName, Server>,
+    endpoints: Vec<Arc<Endpoint>>,
+    /// Where each server's endpoints lie.
+    places: IndexMap<ServerName, std::ops::Range<usize>>,
+    away: Vec<StartFailure>,
 }
 
 impl Servers {
-    /// Starts and probes all servers at once. `embedded_dir` is where embedded ones keep their files; without one they use a temporary
-    /// folder each.
+    /// Starts and probes all servers at once. A server with several endpoints starts when one of them answers. `embedded_dir` is where
+    /// embedded ones keep their files; without one they use a temporary folder each.
     ///
     /// # Errors
-    /// Every server that cannot be used.
+    /// Every endpoint of each server that cannot be used.
     pub async fn start(
         specs: &[ServerSpec],
         embedded_dir: Option<&Path>,
     ) -> Result<Self, Vec<StartFailure>> {
-        let started = join_all(specs.iter().map(async |spec| {
-            let server = start(spec, embedded_dir).await;
-            server.map_err(|cause| StartFailure {
+        let started = join_all(specs.iter().map(|spec| start(spec, embedded_dir))).await;
+        let mut servers = Self::default();
+        let mut failures = Vec::new();
+        for (spec, started) in specs.iter().zip(started) {
+            let first = servers.endpoints.len();
+            let failed = |cause| StartFailure {
                 name: spec.name.clone(),
                 span: spec.span,
                 cause,
-            })
-        }))
-        .await;
-        let mut servers = IndexMap::new();
-        let mut failures = Vec::new();
-        for server in started {
-            match server {
-                Ok(server) => drop(servers.insert(server.name.clone(), server)),
-                Err(failure) => failures.push(failure),
+            };
+            let mut away = Vec::new();
+            let mut broken = false;
+            for endpoint in started {
+                match endpoint {
+                    Ok((endpoint, None)) => servers.endpoints.push(Arc::new(endpoint)),
+                    Ok((endpoint, Some(cause))) => {
+                        away.push(failed(StartCause::Client(cause)));
+                        servers.endpoints.push(Arc::new(endpoint));
+                    }
+                    Err(cause) => {
+                        broken = true;
+                        away.push(failed(cause));
+                    }
+                }
             }
+            let places = first..servers.endpoints.len();
+            if broken
+                || servers.endpoints[places.clone()]
+                    .iter()
+                    .all(|e| !e.answered())
+            {
+                failures.extend(away);
+            } else {
+                servers.away.extend(away);
+            }
+            servers.places.insert(spec.name.clone(), places);
         }
         if failures.is_empty() {
-            Ok(Self { servers })
+            Ok(servers)
         } else {
+            servers.shutdown().await;
             Err(failures)
         }
     }
 
-    /// A server of the run.
+    /// The endpoints of all servers, in a fixed order: that of the servers, then that of their addresses.
+    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
+
+    /// The endpoints of a server; none when it is no server of the run.
+    pub fn of(&self, name: &ServerName) -> &[Arc<Endpoint>] {
+        let places = self.places.get(name).cloned().unwrap_or(0..0);
+        &self.endpoints[places]
+    }
+
+    /// The first endpoint of a server that has answered.
     ///
     /// # Panics
-    /// When it is none of those that were started: a sealed plan names no other.
-    pub fn get(&self, name: &ServerName) -> &Server {
-        &self.servers[name]
+    /// When it is none of those that were started: a sealed plan names no other, and one endpoint of each answered.
+    pub fn get(&self, name: &ServerName) -> &Arc<Endpoint> {
+        let Some(endpoint) = self.find(name) else {
+            unreachable!("`{name}` is a server of the plan, and was started");
+        };
+        endpoint
     }
 
-    /// A server, if it is one of the run.
-    pub fn find(&self, name: &ServerName) -> Option<&Server> {
-        self.servers.get(name)
+    /// The first endpoint of a server that has answered, if it is a server of the run.
+    pub fn find(&self, name: &ServerName) -> Option<&Arc<Endpoint>> {
+        self.of(name).iter().find(|endpoint| endpoint.answered())
     }
 
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Server> {
-        self.servers.values()
+    /// Endpoints that did not answer, although their servers can be used.
+    pub fn away(&self) -> &[StartFailure] {
+        &self.away
     }
 
     /// Stops the embedded servers and waits for their work to end; the others go on without us.
     pub async fn shutdown(self) {
-        for server in self.servers.into_values() {
-            server.shutdown().await;
+        for endpoint in &self.endpoints {
+            endpoint.shutdown().await;
         }
     }
 }
 
-async fn start(spec: &ServerSpec, embedded_dir: Option<&Path>) -> Result<Server, StartCause> {
-    let (url, max_jobs, own) = match &spec.kind {
-        ServerKind::Comfy { url } => (url.clone(), spec.max_jobs.unwrap_or(COMFY_JOBS), None),
-        ServerKind::Embedded => {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            let jobs = spec.max_jobs.unwrap_or(cores);
-            let options = embedded::Options {
-                port: 0,
-                jobs,
-                dir: embedded_dir.map(Path::to_path_buf),
-            };
-            let own = embedded::start(options).await?;
-            (own.url(), jobs, Some(own))
+/// An endpoint, with the reason why it does not answer.
+type Started = Result<(Endpoint, Option<ClientError>), StartCause>;
+
+/// The endpoints of one server. One whose address makes no sense is an error, one that does not answer is down.
+async fn start(spec: &ServerSpec, embedded_dir: Option<&Path>) -> Vec<Started> {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    match &spec.kind {
+        ServerKind::Comfy { urls } => {
+            let jobs = spec.max_jobs.unwrap_or(COMFY_JOBS);
+            let opened = urls.iter().map(async |url| {
+                let client = Client::new(spec.name.clone(), url)?;
+                let endpoint = Endpoint::new(EndpointKind::Comfy, client, jobs, None);
+                let failure = endpoint.probe().await.err();
+                Ok((endpoint, failure))
+            });
+            join_all(opened).await
         }
+        ServerKind::Embedded { simulate } => {
+            let jobs = spec.max_jobs.unwrap_or_else(cores);
+            vec![start_embedded(spec, *simulate, jobs, embedded_dir).await]
+        }
+        ServerKind::Here => {
+            let jobs = spec.max_jobs.unwrap_or_else(cores);
+            vec![Ok((Endpoint::here(spec.name.clone(), jobs), None))]
+        }
+    }
+}
+
+async fn start_embedded(
+    spec: &ServerSpec,
+    simulate: bool,
+    jobs: usize,
+    dir: Option<&Path>,
+) -> Started {
+    let options = embedded::Options {
+        port: 0,
+        jobs,
+        dir: dir.map(Path::to_path_buf),
     };
-    let client = Client::new(spec.name.clone(), &url)?;
-    let info = client.probe().await?;
-    Ok(Server::new(client, info, max_jobs.max(1), own))
+    let own = embedded::start(options).await?;
+    let client = Client::new(spec.name.clone(), &own.url())?;
+    let kind = EndpointKind::Embedded { simulate };
+    let endpoint = Endpoint::new(kind, client, jobs, Some(own));
+    endpoint.probe().await?;
+    Ok((endpoint, None))
 }
 
 #[cfg(test)]
@@ -176,8 +255,8 @@ mod tests {
     }
 
     fn comfy(name: &str, url: &str) -> ServerSpec {
-        let url = url.to_owned();
-        spec(name, ServerKind::Comfy { url })
+        let urls = vec![url.to_owned()];
+        spec(name, ServerKind::Comfy { urls })
     }
 
     async fn page() -> String {
@@ -195,7 +274,7 @@ mod tests {
         drop(closed);
         let specs = [
             comfy("gone", &gone),
-            spec("own", ServerKind::Embedded),
+            spec("own", ServerKind::Embedded { simulate: false }),
             comfy("page", &page().await),
             comfy("typo", "127.0.0.1:8188"),
         ];
@@ -212,7 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_embedded_server_is_one_like_any_other() {
-        let specs = [spec("own", ServerKind::Embedded)];
+        let specs = [spec("own", ServerKind::Embedded { simulate: false })];
         let servers = Servers::start(&specs, None).await.unwrap();
         let server = servers.get(&ServerName::from("own"));
         assert!(server.is_embedded() && server.max_jobs >= 1);
@@ -224,5 +303,30 @@ mod tests {
         servers.shutdown().await;
         let client = Client::new(ServerName::from("own"), &url).unwrap();
         assert!(client.probe().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_pool_starts_when_one_of_its_endpoints_answers() {
+        let own = embedded::start(embedded::Options::default()).await.unwrap();
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let gone = format!("http://{}", closed.local_addr().unwrap());
+        drop(closed);
+        let urls = vec![gone, own.url()];
+        let specs = [
+            spec("farm", ServerKind::Comfy { urls }),
+            spec("this machine", ServerKind::Here),
+        ];
+        let servers = Servers::start(&specs, None).await.unwrap();
+        let farm = ServerName::from("farm");
+        let up: Vec<_> = servers.endpoints().iter().map(|e| e.answered()).collect();
+        assert_eq!(up, [false, true, true], "this machine needs nothing");
+        assert_eq!(servers.of(&farm).len(), 2);
+        assert_eq!(servers.get(&farm).url, own.url());
+        let [away] = servers.away() else {
+            panic!("one is away")
+        };
+        let told = away.warning();
+        assert_eq!((told.code.id, told.severity), ("K0401", Severity::Warning));
+        own.shutdown().await;
     }
 }

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use crate::base::{Inputs, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes, list_of};
 use crate::plan::{self, MissingParams, ParamFlag, Plan, SetFlag, Settings};
-use crate::spec::{self, Node, NodeKind, Pipeline, Project, Spanned, Step};
+use crate::spec::{self, Node, NodeKind, Pipeline, Project, Spanned, Step, StepWork};
 
 /// The name of the project file.
 const PROJECT_FILE: &str = "kiln.yaml";
@@ -238,29 +238,17 @@ fn bare(file: FileId, path: &Path, stdin: bool) -> Pipeline {
         id = format!("w_{id}");
     }
     let span = Span::new(file, 0, 0);
+    let workflow = Node {
+        span,
+        kind: NodeKind::String(path.display().to_string()),
+    };
     let only = Step {
-        id: Spanned::new(id.clone(), span),
-        workflow: Node {
-            span,
-            kind: NodeKind::String(path.display().to_string()),
-        },
-        set: Vec::new(),
-        needs: Vec::new(),
-        outputs: IndexMap::new(),
-        save_as: None,
-        server: None,
         template: Some(false),
+        ..Step::new(Spanned::new(id.clone(), span), StepWork::Workflow(workflow))
     };
     Pipeline {
-        file,
-        name,
-        description: None,
-        params: IndexMap::new(),
-        broken_params: Vec::new(),
-        server: None,
-        max_parallel: None,
         steps: IndexMap::from([(StepId(id), only)]),
-        broken_steps: Vec::new(),
+        ..Pipeline::new(file, name)
     }
 }
 

@@ -32,10 +32,11 @@ pub(super) async fn connect(plan: &Plan) -> Result<Servers, Vec<Diagnostic>> {
         .map(|(name, server)| ServerSpec {
             name: name.clone(),
             kind: match &server.kind {
-                plan::ServerKind::Comfy { urls } => ServerKind::Comfy {
-                    url: urls.first().cloned().unwrap_or_default(),
+                plan::ServerKind::Comfy { urls } => ServerKind::Comfy { urls: urls.clone() },
+                plan::ServerKind::Embedded { simulate } => ServerKind::Embedded {
+                    simulate: *simulate,
                 },
-                plan::ServerKind::Embedded { .. } | plan::ServerKind::Here => ServerKind::Embedded,
+                plan::ServerKind::Here => ServerKind::Here,
             },
             max_jobs: usize::try_from(server.max_jobs).ok(),
             span: server.span,
@@ -60,7 +61,7 @@ pub(super) async fn catalogs_of(plan: &Plan, servers: &Servers) -> (Fetched, Vec
     let mut fetched = Fetched::default();
     let mut complaints = Vec::new();
     for (name, planned) in &plan.servers {
-        let Some(server) = servers.find(name) else {
+        let Some(server) = servers.find(name).filter(|server| !server.is_here()) else {
             continue;
         };
         let wanted = classes(plan, name);

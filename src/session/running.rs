@@ -14,7 +14,7 @@ use crate::diagnostic::{Report, Severity, SourceMap, to_json};
 use crate::event::{Counts, Envelope, RunEvent, RunStatus, TaskStatus, VERSION};
 use crate::plan::Plan;
 use crate::report::{ReportResult, Reporter, exit_code};
-use crate::run::{RunContext, Stop};
+use crate::run::{RunContext, RunOptions, Stop};
 use crate::servers::Servers;
 use crate::store::Store;
 
@@ -89,6 +89,8 @@ async fn carry_out(
         store,
         events,
         stop: signals.stop.clone(),
+        options: RunOptions::default(),
+        resumed: None,
     };
     let outcome = follow(context, receiver, &mut told, &signals).await;
     tokio::select! {
@@ -210,6 +212,7 @@ fn next(urgency: Stop) -> Stop {
 fn count(counts: &mut Counts, status: TaskStatus) {
     let of_status = match status {
         TaskStatus::Done => &mut counts.done,
+        TaskStatus::Cached => &mut counts.cached,
         TaskStatus::Failed => &mut counts.failed,
         TaskStatus::Skipped => &mut counts.skipped,
         TaskStatus::Cancelled => &mut counts.cancelled,

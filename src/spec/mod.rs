@@ -6,13 +6,18 @@
 //!
 //! This room never evaluates a template, opens a workflow or knows what a plan is.
 
+mod command;
+mod duration;
 mod load;
+mod matrix;
 mod needs;
 mod node;
 mod param;
 mod pipeline;
+mod profile;
 mod project;
 mod reading;
+mod retry;
 mod schema;
 mod server;
 mod set;
@@ -24,15 +29,20 @@ mod within_tests;
 mod yaml;
 mod yaml_error;
 
+pub use command::Command;
+pub use duration::parse_duration;
 pub use load::{load_project, pipeline_from_text, values_from_text};
+pub use matrix::Matrix;
 pub use node::{Node, NodeKind, Spanned};
 pub use param::{Param, ParamKind, bad_param, missing_param};
 pub use pipeline::Pipeline;
+pub use profile::Profile;
 pub use project::Project;
+pub use retry::{Retry, RetryClass};
 pub use schema::{pipeline_schema, project_schema};
 pub use server::{ServerKind, ServerSpec};
 pub use set::{SetEntry, SetNode};
-pub use step::Step;
+pub use step::{CacheMode, Need, Step, StepWork, Transfer};
 pub use template::{template_code, template_diagnostic, template_diagnostic_at};
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use super::reading::Reading;
 use super::schema::ID;
-use super::{Node, NodeKind, Spanned};
+use super::{Need, Node, NodeKind, Spanned};
 use crate::diagnostic::{Diagnostic, Span, codes};
 
 /// Reads `needs:`: one step, or a list of them.
-pub(super) fn read_needs(node: &Node, reading: &mut Reading<'_>) -> Vec<Spanned<String>> {
+pub(super) fn read_needs(node: &Node, reading: &mut Reading<'_>) -> Vec<Need> {
     let items = match &node.kind {
         NodeKind::List(items) => items.as_slice(),
         NodeKind::String(_) => std::slice::from_ref(node),
@@ -22,7 +22,10 @@ pub(super) fn read_needs(node: &Node, reading: &mut Reading<'_>) -> Vec<Spanned<
         .iter()
         .filter_map(|item| {
             let step = reading.string(item, "a step under `needs`")?;
-            (!templated(&step, "`needs`", reading)).then_some(step)
+            (!templated(&step, "`needs`", reading)).then_some(Need {
+                step,
+                optional: false,
+            })
         })
         .collect()
 }

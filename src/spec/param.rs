@@ -16,6 +16,8 @@ pub struct Param {
     pub name: Spanned<String>,
     /// Its type.
     pub kind: ParamKind,
+    /// The type of a list's items; `None` for other types, never a list itself.
+    pub items: Option<ParamKind>,
     /// Its default; absent: required, `null`: optional. May be a template.
     pub default: Option<Node>,
     /// What it is for.
@@ -43,6 +45,8 @@ pub enum ParamKind {
     Seed,
     /// A path to a file.
     File,
+    /// Values of one type, in order.
+    List,
 }
 
 const KINDS: &[(&str, ParamKind)] = &[
@@ -114,6 +118,7 @@ impl ParamKind {
             Self::Boolean => "`true` or `false`",
             Self::Seed => "an integer from 0, or `random`",
             Self::File => "a path to a file",
+            Self::List => "a list",
         }
     }
 
@@ -176,6 +181,7 @@ impl Param {
             format!("must be {}, and {given}", self.kind.expected())
         };
         let value = match self.kind {
+            ParamKind::List => return Err(wrong()),
             ParamKind::String | ParamKind::File => Datum::String(text.to_owned()),
             ParamKind::Boolean => match text {
                 "true" => Datum::Bool(true),
@@ -314,6 +320,7 @@ pub(super) fn read(
     let mut param = Param {
         name: name.clone(),
         kind,
+        items: None,
         default: None,
         description: fields
             .get("description")

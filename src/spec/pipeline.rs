@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::needs::templated;
 use super::reading::{Fields, Key, Reading};
 use super::schema::ID;
-use super::{Node, NodeKind, Param, Spanned, Step, param, schema, step};
+use super::{CacheMode, Node, NodeKind, Param, Retry, Spanned, Step, param, schema, step};
 use crate::base::{StepId, safe_name};
 use crate::diagnostic::{Diagnostic, FileId, Span, codes};
 
@@ -29,10 +29,42 @@ pub struct Pipeline {
     pub server: Option<Node>,
     /// The most tasks in flight at a time.
     pub max_parallel: Option<Spanned<u32>>,
+    /// Named counters that steps may claim.
+    pub limits: IndexMap<String, Spanned<u32>>,
+    /// When steps are tried again that do not say themselves.
+    pub retry: Option<Retry>,
+    /// How long an attempt of a step may execute that does not say itself: a duration or a template.
+    pub timeout: Option<Node>,
+    /// How long an attempt of a step may be without progress that does not say itself: a duration or a template.
+    pub stall_timeout: Option<Node>,
+    /// Whether earlier results may stand for new ones, for steps that do not say themselves.
+    pub cache: Option<Spanned<CacheMode>>,
     /// Its steps in written order.
     pub steps: IndexMap<StepId, Step>,
     /// Steps that are declared, but not well enough to be planned (an error says so).
     pub broken_steps: Vec<String>,
+}
+
+impl Pipeline {
+    /// A pipeline with nothing in it yet.
+    pub fn new(file: FileId, name: String) -> Self {
+        Self {
+            file,
+            name,
+            description: None,
+            params: IndexMap::new(),
+            broken_params: Vec::new(),
+            server: None,
+            max_parallel: None,
+            limits: IndexMap::new(),
+            retry: None,
+            timeout: None,
+            stall_timeout: None,
+            cache: None,
+            steps: IndexMap::new(),
+            broken_steps: Vec::new(),
+        }
+    }
 }
 
 const KEYS: &[Key] = &[
@@ -104,15 +136,10 @@ pub(super) fn read(
         .get("max_parallel")
         .and_then(|n| reading.count(n, "`max_parallel`"));
     let mut pipeline = Pipeline {
-        file,
-        name,
         description,
-        params: IndexMap::new(),
-        broken_params: Vec::new(),
         server,
         max_parallel,
-        steps: IndexMap::new(),
-        broken_steps: Vec::new(),
+        ..Pipeline::new(file, name)
     };
     params(&fields, &mut pipeline, reading);
     steps(&fields, root, &mut pipeline, reading);

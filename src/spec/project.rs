@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::reading::{Key, Reading};
-use super::{Node, ServerSpec, Spanned, schema, server};
+use super::{Node, Profile, ServerSpec, Spanned, schema, server};
 use crate::diagnostic::FileId;
 
 /// A project as written.
@@ -20,6 +20,12 @@ pub struct Project {
     pub default_server: Option<Node>,
     /// Where results go, relative to the project; a string, maybe a template.
     pub output_dir: Option<Node>,
+    /// The key for partner nodes; a string, maybe a template. A secret, however it is written.
+    pub partner_api_key: Option<Node>,
+    /// Whether a `.env` beside the project file is read.
+    pub dotenv: bool,
+    /// Settings that `--profile` chooses.
+    pub profiles: IndexMap<String, Profile>,
 }
 
 const KEYS: &[Key] = &[
@@ -48,6 +54,9 @@ pub(super) fn read(file: FileId, root: &Node, reading: &mut Reading<'_>) -> Opti
         broken_servers: Vec::new(),
         default_server: None,
         output_dir: None,
+        partner_api_key: None,
+        dotenv: false,
+        profiles: IndexMap::new(),
     };
     if root.is_null() {
         return Some(project);

@@ -13,18 +13,29 @@ pub struct ServerSpec {
     pub kind: ServerKind,
     /// Jobs kept queued or running at a time; an integer of at least 1, or a template.
     pub max_jobs: Option<Node>,
+    /// A bearer token; a string, maybe a template. A secret, however it is written.
+    pub token: Option<Node>,
+    /// Headers of every request; strings, maybe templates. Secrets, however they are written.
+    pub headers: Vec<(Spanned<String>, Node)>,
+    /// A file with a root certificate to trust beside the system's, relative to the project file; a string, maybe a template.
+    pub ca_cert: Option<Node>,
+    /// How long a server that does not answer keeps its jobs, milliseconds.
+    pub lost_after: Option<Spanned<u64>>,
 }
 
 /// What a server is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ServerKind {
-    /// `ComfyUI` at an address.
+    /// `ComfyUI` at one address, or at several equal ones.
     Comfy {
-        /// Its address; a string, maybe a template.
-        url: Node,
+        /// Its addresses, at least one; strings, maybe templates.
+        urls: Vec<Node>,
     },
     /// kiln's own server.
-    Embedded,
+    Embedded {
+        /// Whether classes that it does not have are painted as marked stand-ins.
+        simulate: bool,
+    },
 }
 
 const KINDS: &[&str] = &["comfy", "embedded"];
@@ -79,15 +90,22 @@ pub(super) fn read(
             );
             return None;
         }
-        ("embedded", ..) => ServerKind::Embedded,
-        (_, Some(url), _) => ServerKind::Comfy { url: url? },
+        ("embedded", ..) => ServerKind::Embedded { simulate: false },
+        (_, Some(url), _) => ServerKind::Comfy { urls: vec![url?] },
         (_, None, _) => {
             let example = "url: http://127.0.0.1:8188";
             reading.missing(&fields, name.span, &owner, "url", example);
             return None;
         }
     };
-    Some(ServerSpec { kind, max_jobs })
+    Some(ServerSpec {
+        kind,
+        max_jobs,
+        token: None,
+        headers: Vec::new(),
+        ca_cert: None,
+        lost_after: None,
+    })
 }
 
 fn kind(node: &Node, reading: &mut Reading<'_>) -> Option<&'static str> {

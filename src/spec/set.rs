@@ -19,6 +19,8 @@ pub struct SetNode {
 pub enum SetEntry {
     /// It is removed (`null`).
     Remove,
+    /// It is taken out, and what it gets is passed on (`bypass`).
+    Bypass,
     /// Its inputs get values, in written order. A value may be or contain templates; `[string, integer]` is a link.
     Inputs(Vec<(Spanned<String>, Node)>),
 }

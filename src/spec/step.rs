@@ -1,11 +1,12 @@
 //! One entry under `steps:`.
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::needs::{needs_schema, outputs_schema, read_needs, read_outputs};
 use super::reading::{Key, Reading};
-use super::{Node, SetNode, Spanned, schema, set};
+use super::{Command, Matrix, Node, Retry, SetNode, Spanned, schema, set};
 use crate::diagnostic::Span;
 
 /// A step as written.
@@ -13,13 +14,19 @@ use crate::diagnostic::Span;
 pub struct Step {
     /// Its id and where it stands.
     pub id: Spanned<String>,
-    /// The workflow file, relative to the pipeline file; may be a template. A string node, so that places inside it can be shown.
-    pub workflow: Node,
+    /// What it does.
+    pub work: StepWork,
+    /// Whether a task runs, decided for each: a boolean, or a string: an expression, bare or in `{{ }}`.
+    pub when: Option<Node>,
+    /// Lists whose combinations are its tasks.
+    pub matrix: Option<Matrix>,
+    /// A list with a task for each item: a list, or a string: an expression, bare or in `{{ }}`.
+    pub for_each: Option<Node>,
     /// Changes to the workflow's nodes, in written order.
     pub set: Vec<SetNode>,
     /// Steps it waits for beyond those its expressions use.
-    pub needs: Vec<Spanned<String>>,
-    /// Output name → where the name stands, and the node's id, title or class.
+    pub needs: Vec<Need>,
+    /// Output name → where the name stands, and the node's id, title or class; for a command the pattern of its files.
     pub outputs: IndexMap<String, (Span, Spanned<String>)>,
     /// How result files are named; a string.
     pub save_as: Option<Node>,
@@ -27,6 +34,81 @@ pub struct Step {
     pub server: Option<Node>,
     /// Whether scalars of the workflow file are templates: `None` follows the file's format.
     pub template: Option<bool>,
+    /// When it is tried again; instead of the pipeline's.
+    pub retry: Option<Retry>,
+    /// How long an attempt may execute: a string that is a duration ([`parse_duration`](super::parse_duration)) or a template.
+    pub timeout: Option<Node>,
+    /// How long an attempt may be without progress: as `timeout`.
+    pub stall_timeout: Option<Node>,
+    /// What each task claims of the pipeline's limits.
+    pub claims: IndexMap<String, Spanned<u32>>,
+    /// Whether earlier results may stand for new ones.
+    pub cache: Option<Spanned<CacheMode>>,
+    /// How results get to its server.
+    pub transfer: Option<Spanned<Transfer>>,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StepWork {
+    /// It runs a workflow file, relative to the pipeline file: a string node, maybe a template, so that places inside it can be shown.
+    Workflow(Node),
+    /// It runs a program.
+    Command(Command),
+}
+
+/// A step that another one waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// Its id.
+    pub step: Spanned<String>,
+    /// It is waited for however it ends.
+    pub optional: bool,
+}
+
+/// Whether earlier results may stand for new ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheMode {
+    /// When the content that shaped them is the same.
+    #[default]
+    On,
+    /// Never.
+    Off,
+    /// When the server's version, packs and models are the same, too.
+    Strict,
+}
+
+/// How results get to a step's server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// By upload, always.
+    Upload,
+}
+
+impl Step {
+    /// A step with nothing but its work.
+    pub fn new(id: Spanned<String>, work: StepWork) -> Self {
+        Self {
+            id,
+            work,
+            when: None,
+            matrix: None,
+            for_each: None,
+            set: Vec::new(),
+            needs: Vec::new(),
+            outputs: IndexMap::new(),
+            save_as: None,
+            server: None,
+            template: None,
+            retry: None,
+            timeout: None,
+            stall_timeout: None,
+            claims: IndexMap::new(),
+            cache: None,
+            transfer: None,
+        }
+    }
 }
 
 pub(super) const KEYS: &[Key] = &[
@@ -102,14 +184,13 @@ pub(super) fn read(id: &Spanned<String>, node: &Node, reading: &mut Reading<'_>)
         .get("template")
         .and_then(|n| reading.boolean(n, "`template`"));
     Some(Step {
-        id: id.clone(),
-        workflow: workflow?,
         set,
         needs,
         outputs,
         save_as,
         server,
         template,
+        ..Step::new(id.clone(), StepWork::Workflow(workflow?))
     })
 }
 

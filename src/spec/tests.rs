@@ -94,7 +94,7 @@ steps:
     assert!(matches!(&inputs[2].1.kind, NodeKind::List(items) if items.len() == 2));
     assert_eq!(base.set[1].entry, SetEntry::Remove);
     assert_eq!(base.outputs["other"].1.value, "9");
-    assert_eq!(pipeline.steps["next"].needs[0].value, "base");
+    assert_eq!(pipeline.steps["next"].needs[0].step.value, "base");
     assert_eq!(pipeline.steps["next"].template, Some(false));
     assert_eq!(pipeline.steps.len(), 2);
 }
@@ -258,7 +258,7 @@ fn yes_is_text_and_ids_may_be_called_on() {
         "steps:\n  on:\n    workflow: yes\n    set: { N: { a: yes, b: 017, c: 1_000, d: 0x1F } }\n",
     );
     let step = &pipeline.steps["on"];
-    assert_eq!(step.workflow.as_str(), Some("yes"));
+    assert!(matches!(&step.work, StepWork::Workflow(node) if node.as_str() == Some("yes")));
     let SetEntry::Inputs(inputs) = &step.set[0].entry else {
         panic!()
     };
@@ -284,7 +284,10 @@ x-note: mine
     assert_eq!(said, "");
     let read = read.unwrap();
     assert_eq!(read.servers.len(), 3);
-    assert_eq!(read.servers["here"].value.kind, ServerKind::Embedded);
+    assert_eq!(
+        read.servers["here"].value.kind,
+        ServerKind::Embedded { simulate: false }
+    );
     assert_eq!(read.output_dir.unwrap().as_str(), Some("out"));
     assert!(project("").0.is_some());
     insta::assert_snapshot!(

@@ -48,6 +48,21 @@ pub enum StoreError {
         /// Who holds the lock.
         holder: Holder,
     },
+    /// A run that was to be gone on with has not ended.
+    #[error("run {run} is still under way{}", in_process(holder))]
+    Running {
+        /// The run.
+        run: RunId,
+        /// Its process.
+        holder: Holder,
+    },
+}
+
+fn in_process(holder: &Holder) -> String {
+    match holder.pid {
+        0 => String::new(),
+        pid => format!(" in process {pid} on {}", holder.host),
+    }
 }
 
 /// Who holds a lock.
@@ -114,7 +129,7 @@ impl StoreError {
     /// The complaint for people.
     pub fn diagnostic(&self) -> Diagnostic {
         let code = match self {
-            Self::Locked { .. } => &codes::STATE_LOCKED,
+            Self::Locked { .. } | Self::Running { .. } => &codes::STATE_LOCKED,
             _ => &codes::STATE_UNUSABLE,
         };
         Diagnostic::error(code, self.to_string()).help(match self {
@@ -130,7 +145,10 @@ impl StoreError {
                 "kiln keeps the journal of its runs in `.kiln` in the project's folder; make it writable".to_owned()
             }
             Self::Locked { .. } => {
-                "wait until it ends, or stop it with Ctrl-C in its terminal".to_owned()
+                "wait until it ends, or stop it with Ctrl-C in its terminal or with `kiln cancel`".to_owned()
+            }
+            Self::Running { run, .. } => {
+                format!("look on with `kiln show {run} --follow`, or stop it with `kiln cancel {run}`")
             }
         })
     }

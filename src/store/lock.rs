@@ -1,60 +1,143 @@
-//! One kiln per output set at a time.
+//! Locks that name their holder and end with it, however it ends.
+//!
+//! A lock is the system's lock on a file; a note beside it says who has it, since some systems let nobody read a locked file. Two kinds
+//! use it: the lock of an output set lies in that very folder, so that two projects which share it exclude each other, and the lock of a
+//! run lies in the project's state and tells others that its process lives.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::error::{Holder, StoreError};
-use crate::base::{ContentHash, RunId};
+use super::error::Holder;
+use crate::base::RunId;
+
+/// How often a reader that looks at a lock may be mistaken for its holder.
+const MISTAKES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A lock; released when it is dropped or its process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
-    holder: PathBuf,
+    path: PathBuf,
+    /// Removed with the lock when nothing else is in it.
+    folder: Option<PathBuf>,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // In this order: as long as the note is there, the lock is ours.
-        let _ = std::fs::remove_file(&self.holder);
+        // In this order: as long as the note is there, the lock is ours. Whoever waits for the removed file finds out by its identity.
+        let _ = std::fs::remove_file(note_of(&self.path));
+        let _ = std::fs::remove_file(&self.path);
+        if let Some(folder) = &self.folder {
+            let _ = std::fs::remove_dir(folder);
+        }
         let _ = self.file.unlock();
     }
 }
 
-pub(super) fn take(folder: &Path, output_set: &Path, run: &RunId) -> Result<Lock, StoreError> {
-    std::fs::create_dir_all(folder).map_err(|error| StoreError::io(folder, error))?;
-    let name = &ContentHash::of(output_set.as_os_str().as_encoded_bytes()).to_hex()[..16];
-    let path = folder.join(format!("{name}.lock"));
-    // The note stands beside the lock, since some systems let nobody read a locked file.
-    let holder = folder.join(format!("{name}.json"));
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|error| StoreError::io(&path, error))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(StoreError::Locked {
-                output_set: output_set.to_path_buf(),
-                holder: read_holder(&holder),
-            });
-        }
-        Err(TryLockError::Error(error)) => return Err(StoreError::io(&path, error)),
+/// Why a lock is not had.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// Someone else has it.
+    Held(Holder),
+    /// The file system does not let us.
+    Io(io::Error),
+}
+
+/// The lock of an output set, in that folder, which is made for it.
+pub(super) fn of_outputs(output_set: &Path, run: &RunId) -> Result<Lock, Refused> {
+    let made = !output_set.exists();
+    std::fs::create_dir_all(output_set).map_err(Refused::Io)?;
+    let mut lock = take(&output_set.join(".kiln-lock"), run)?;
+    lock.folder = made.then(|| output_set.to_path_buf());
+    Ok(lock)
+}
+
+/// The lock that says that a run's process lives.
+pub(super) fn of_run(folder: &Path, run: &RunId) -> Result<Lock, Refused> {
+    std::fs::create_dir_all(folder).map_err(Refused::Io)?;
+    take(&run_lock(folder, run), run)
+}
+
+/// Whether the process of a run lives, and who it is.
+pub(super) fn holder_of_run(folder: &Path, run: &RunId) -> Option<Holder> {
+    let path = run_lock(folder, run);
+    let file = OpenOptions::new().read(true).open(&path).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(read_note(&path)),
+        Ok(()) | Err(TryLockError::Error(_)) => None,
     }
+}
+
+fn run_lock(folder: &Path, run: &RunId) -> PathBuf {
+    folder.join(format!("run-{}.lock", crate::base::safe_name(run.as_str())))
+}
+
+/// Takes a lock, or tells who has it.
+pub(super) fn take(path: &Path, run: &RunId) -> Result<Lock, Refused> {
+    let mut mistakes = 0;
+    let file = loop {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(Refused::Io)?;
+        match file.try_lock() {
+            // Its last holder may have removed it after we opened it.
+            Ok(()) if is_at(&file, path) => break file,
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let holder = read_note(path);
+                // Somebody who only looks has no note, and is gone at once.
+                if holder.run.is_some() || mistakes == MISTAKES {
+                    return Err(Refused::Held(holder));
+                }
+                mistakes += 1;
+                std::thread::sleep(PAUSE);
+            }
+            Err(TryLockError::Error(error)) => return Err(Refused::Io(error)),
+        }
+    };
+    let lock = Lock {
+        file,
+        path: path.to_path_buf(),
+        folder: None,
+    };
     let note = Holder {
         run: Some(run.clone()),
         pid: std::process::id(),
         host: host(),
     };
     let text = serde_json::to_string(&note).unwrap_or_default();
-    std::fs::write(&holder, text).map_err(|error| StoreError::io(&holder, error))?;
-    Ok(Lock { file, holder })
+    std::fs::write(note_of(path), text).map_err(Refused::Io)?;
+    Ok(lock)
 }
 
-fn read_holder(path: &Path) -> Holder {
-    std::fs::read(path)
+/// Whether the file that was opened is still the one with that name.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+/// Elsewhere an open file cannot be removed.
+#[cfg(not(unix))]
+fn is_at(_file: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+fn note_of(path: &Path) -> PathBuf {
+    path.with_extension("json")
+}
+
+fn read_note(path: &Path) -> Holder {
+    std::fs::read(note_of(path))
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or(Holder {
@@ -64,7 +147,8 @@ fn read_holder(path: &Path) -> Holder {
         })
 }
 
-fn host() -> String {
+/// The name of this machine.
+pub(super) fn host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .or_else(|_| std::fs::read_to_string("/etc/hostname"))
         .ok()

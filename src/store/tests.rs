@@ -2,9 +2,9 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::base::RunId;
-use crate::event::RunStatus;
+use crate::event::{Counts, RunStatus};
 use crate::machine::Fact;
-use crate::machine::{CancelReason, ServerIx, Ticket};
+use crate::machine::{CancelReason, EndpointIx, Ticket};
 use crate::plan::Plan;
 use crate::plan::{PIPELINE_FORMAT, TaskIx};
 
@@ -37,7 +37,7 @@ fn assigned(task: u32) -> Fact {
             attempt: 1,
             try_: 1,
         },
-        server: ServerIx(0),
+        endpoint: EndpointIx(0),
         fresh: false,
     }
 }
@@ -76,7 +76,7 @@ async fn what_was_acknowledged_is_there_for_another_process() {
         ]
     );
     assert_eq!(other.runs().unwrap()[0].status, None);
-    let finish = journal.finish(9, RunStatus::Cancelled, 130);
+    let finish = journal.finish(9, RunStatus::Cancelled, 130, Counts::default());
     finish.durable().await.unwrap();
     assert_eq!(
         other.runs().unwrap(),
@@ -84,7 +84,12 @@ async fn what_was_acknowledged_is_there_for_another_process() {
             run,
             pipeline: "shots".to_owned(),
             started: 5,
+            finished: Some(9),
             status: Some(RunStatus::Cancelled),
+            exit_code: Some(130),
+            counts: Some(Counts::default()),
+            tasks: Some(0),
+            folder: Some(PathBuf::from("/p/outputs/shots/20261122-141530-k3f9")),
         }]
     );
     assert!(other.replay(&RunId::from("none")).unwrap().is_none());
@@ -116,7 +121,7 @@ fn a_database_of_a_newer_kiln_is_never_written_to() {
             error,
             StoreError::Newer {
                 found: 99,
-                known: 1,
+                known: 2,
                 ..
             }
         ),
@@ -182,8 +187,7 @@ fn the_lock_of_a_dead_process_is_taken_over() {
     let run = RunId::from("20261122-141530-k3f9");
     let lock = store.lock(&outputs, &run).unwrap();
     // What a killed process leaves behind: the lock's file and the note, but nobody who holds them.
-    let locks = dir.path().join(".kiln/locks");
-    let left: Vec<(PathBuf, Vec<u8>)> = std::fs::read_dir(&locks)
+    let left: Vec<(PathBuf, Vec<u8>)> = std::fs::read_dir(&outputs)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .map(|path| (path.clone(), std::fs::read(path).unwrap()))

@@ -1,19 +1,22 @@
-//! The one thread that writes, and the handles that give it work.
+//! The one thread that writes.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
 
 use super::database::Opened;
 use super::error::StoreError;
-use crate::base::RunId;
-use crate::event::RunStatus;
-use crate::machine::Fact;
+
+/// How long something that nobody waits for may lie before it is written.
+const LAZY: Duration = Duration::from_millis(100);
+
+/// The most that goes into one transaction.
+const MOST: usize = 10_000;
 
 /// Resolves once what was handed over is durable, or could not be made so.
 #[derive(Debug)]
@@ -36,40 +39,34 @@ impl Ack {
     /// # Errors
     /// When it could not be written.
     pub async fn wait(&mut self) -> Result<(), StoreError> {
-        (&mut self.answer).await.unwrap_or_else(|_| {
-            Err(StoreError::Unwritable {
-                path: self.path.clone(),
-                cause: "its writer has ended".to_owned(),
-            })
-        })
+        let answer = (&mut self.answer).await;
+        answer.unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    /// Waits on a thread that may block, outside of any runtime.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn wait_blocking(self) -> Result<(), StoreError> {
+        let gone = self.gone();
+        self.answer.blocking_recv().unwrap_or(Err(gone))
+    }
+
+    fn gone(&self) -> StoreError {
+        StoreError::Unwritable {
+            path: self.path.clone(),
+            cause: "its writer has ended".to_owned(),
+        }
     }
 }
 
-/// The row of a run.
-#[derive(Debug)]
-struct Begin {
-    pipeline: String,
-    plan: String,
-    started: u64,
-}
+/// Something to be written, in the order in which it was handed over.
+pub(super) type Write = Box<dyn FnOnce(&Transaction<'_>) -> rusqlite::Result<()> + Send>;
 
-enum Work {
-    Facts {
-        run: RunId,
-        /// Comes with the run's first facts.
-        begin: Option<Begin>,
-        first: u64,
-        at: u64,
-        facts: Vec<Fact>,
-        ack: oneshot::Sender<Result<(), StoreError>>,
-    },
-    Finish {
-        run: RunId,
-        at: u64,
-        status: RunStatus,
-        exit_code: u8,
-        ack: oneshot::Sender<Result<(), StoreError>>,
-    },
+struct Work {
+    write: Write,
+    /// Whoever waits for it; what nobody waits for is written together with what somebody does.
+    ack: Option<oneshot::Sender<Result<(), StoreError>>>,
 }
 
 #[derive(Debug)]
@@ -94,10 +91,25 @@ impl Writer {
         })
     }
 
-    fn send(&self, work: Work) {
+    /// Hands over something whose durability somebody waits for.
+    pub(super) fn write(&self, write: Write) -> Ack {
+        let (ack, answer) = oneshot::channel();
+        self.send(write, Some(ack));
+        Ack {
+            path: self.path.clone(),
+            answer,
+        }
+    }
+
+    /// Hands over something that is durable with the next thing somebody waits for, or soon.
+    pub(super) fn note(&self, write: Write) {
+        self.send(write, None);
+    }
+
+    fn send(&self, write: Write, ack: Option<oneshot::Sender<Result<(), StoreError>>>) {
         // When the thread is gone, the answer's channel is closed with the work, and whoever waits learns of it.
         if let Some(sender) = &self.sender {
-            let _ = sender.send(work);
+            let _ = sender.send(Work { write, ack });
         }
     }
 }
@@ -107,82 +119,6 @@ impl Drop for Writer {
         drop(self.sender.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
-        }
-    }
-}
-
-/// The journal of one run.
-#[derive(Clone, Debug)]
-pub struct Journal {
-    writer: Arc<Writer>,
-    run: RunId,
-    state: Arc<Mutex<JournalState>>,
-}
-
-#[derive(Debug)]
-struct JournalState {
-    begin: Option<Begin>,
-    /// The number of the next fact.
-    next: u64,
-}
-
-impl Journal {
-    pub(super) fn begin(
-        writer: Arc<Writer>,
-        run: RunId,
-        pipeline: String,
-        plan: String,
-        started: u64,
-    ) -> Self {
-        let begin = Begin {
-            pipeline,
-            plan,
-            started,
-        };
-        Self {
-            writer,
-            run,
-            state: Arc::new(Mutex::new(JournalState {
-                begin: Some(begin),
-                next: 0,
-            })),
-        }
-    }
-
-    /// Hands over facts that became known at `at` (milliseconds since 1970).
-    pub fn append(&self, at: u64, facts: Vec<Fact>) -> Ack {
-        let (ack, answer) = oneshot::channel();
-        // Held until the work is sent: the order of numbers is the order of rows.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = state.next;
-        state.next += facts.len() as u64;
-        self.writer.send(Work::Facts {
-            run: self.run.clone(),
-            begin: state.begin.take(),
-            first,
-            at,
-            facts,
-            ack,
-        });
-        Ack {
-            path: self.writer.path.clone(),
-            answer,
-        }
-    }
-
-    /// Hands over how the run ended.
-    pub fn finish(&self, at: u64, status: RunStatus, exit_code: u8) -> Ack {
-        let (ack, answer) = oneshot::channel();
-        self.writer.send(Work::Finish {
-            run: self.run.clone(),
-            at,
-            status,
-            exit_code,
-            ack,
-        });
-        Ack {
-            path: self.writer.path.clone(),
-            answer,
         }
     }
 }
@@ -199,91 +135,59 @@ fn write_all(opened: Opened, path: &Path, receiver: &Receiver<Work>) {
         let synced = File::open(path).and_then(|database| database.sync_all());
         broken = synced.err().map(|error| StoreError::io(path, error));
     }
-    while let Ok(first) = receiver.recv() {
-        let mut group = vec![first];
-        group.extend(receiver.try_iter());
+    while let Some(group) = next_group(receiver) {
+        let (writes, acks): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|work| (work.write, work.ack)).unzip();
         let answer = match &broken {
             Some(error) => Err(error.clone()),
             None => {
-                commit(&mut connection, &group).map_err(|error| StoreError::sqlite(path, &error))
+                commit(&mut connection, writes).map_err(|error| StoreError::sqlite(path, &error))
             }
         };
         if let Err(error) = &answer {
             broken.get_or_insert_with(|| error.clone());
         }
-        for work in group {
-            match work {
-                Work::Facts { ack, .. } | Work::Finish { ack, .. } => {
-                    let _ = ack.send(answer.clone());
-                }
-            }
+        for ack in acks.into_iter().flatten() {
+            let _ = ack.send(answer.clone());
         }
     }
 }
 
-fn commit(connection: &mut Connection, group: &[Work]) -> rusqlite::Result<()> {
+/// Everything that has queued up; `None` once all handles are gone and nothing is left.
+fn next_group(receiver: &Receiver<Work>) -> Option<Vec<Work>> {
+    let mut group = vec![receiver.recv().ok()?];
+    let until = Instant::now() + LAZY;
+    let mut looked_at = 0;
+    loop {
+        group.extend(receiver.try_iter().take(MOST));
+        let awaited = group[looked_at..].iter().any(|work| work.ack.is_some());
+        if awaited || group.len() >= MOST {
+            return Some(group);
+        }
+        looked_at = group.len();
+        match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(work) => group.push(work),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Some(group),
+        }
+    }
+}
+
+fn commit(connection: &mut Connection, group: Vec<Write>) -> rusqlite::Result<()> {
     let transaction =
         connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    for work in group {
-        write(&transaction, work)?;
+    for write in group {
+        write(&transaction)?;
     }
     transaction.commit()
 }
 
-fn write(transaction: &Transaction<'_>, work: &Work) -> rusqlite::Result<()> {
-    match work {
-        Work::Facts {
-            run,
-            begin,
-            first,
-            at,
-            facts,
-            ..
-        } => {
-            if let Some(begin) = begin {
-                transaction.execute(
-                    "INSERT INTO runs (run, pipeline, plan, started) VALUES (?1, ?2, ?3, ?4)",
-                    params![
-                        run.as_str(),
-                        begin.pipeline,
-                        begin.plan,
-                        signed(begin.started)
-                    ],
-                )?;
-            }
-            let id: i64 = transaction
-                .prepare_cached("SELECT id FROM runs WHERE run = ?1")?
-                .query_row([run.as_str()], |row| row.get(0))?;
-            let mut insert = transaction
-                .prepare_cached("INSERT INTO facts (run, seq, at, fact) VALUES (?1, ?2, ?3, ?4)")?;
-            for (fact, seq) in facts.iter().zip(*first..) {
-                let json = serde_json::to_string(fact)
-                    .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-                insert.execute(params![id, signed(seq), signed(*at), json])?;
-            }
-        }
-        Work::Finish {
-            run,
-            at,
-            status,
-            exit_code,
-            ..
-        } => {
-            let status = match status {
-                RunStatus::Done => "done",
-                RunStatus::Failed => "failed",
-                RunStatus::Cancelled => "cancelled",
-            };
-            transaction.execute(
-                "UPDATE runs SET finished = ?2, status = ?3, exit_code = ?4 WHERE run = ?1",
-                params![run.as_str(), signed(*at), status, exit_code],
-            )?;
-        }
-    }
-    Ok(())
+/// `SQLite` has no unsigned numbers; times and counts are far below its limit.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// `SQLite` has no unsigned numbers; times and counts are far below its limit.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+/// Text as it is stored.
+pub(super) fn to_text<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }

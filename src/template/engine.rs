@@ -12,7 +12,7 @@ use super::filters::{self, Answer, RESULT};
 use super::functions::{self, SALT};
 use super::objects::{FILE_MARK, file_in_text};
 use super::parse::{Body, Template};
-use super::results::StepsObject;
+use super::results::{ResultsObject, StepsObject};
 use super::scope::Scope;
 use super::text::text;
 use super::value::from_datum;
@@ -130,6 +130,11 @@ impl Engine {
             };
             ("steps", Value::from_object(object))
         });
+        let tasks = scope.tasks.iter().map(|(name, task)| {
+            let label = (*name).to_owned();
+            let object = ResultsObject::of_task(label, Arc::clone(task), &[], &self.world);
+            (*name, Value::from_object(object))
+        });
         let salt = if scope.salt.is_empty() {
             template.text.clone()
         } else {
@@ -138,6 +143,7 @@ impl Engine {
         Value::from_pairs(
             values
                 .chain(steps)
+                .chain(tasks)
                 .chain([(SALT, Value::from(salt))])
                 .map(|(name, value)| (Value::from(name), value)),
         )

@@ -22,7 +22,7 @@ mod world;
 pub use engine::{Engine, FUEL};
 pub use error::{TemplateError, TemplateErrorKind};
 pub use parse::{Template, Uses};
-pub use scope::{Scope, StepResult};
+pub use scope::{Scope, StepResult, TaskResult};
 pub use world::World;
 
 #[cfg(test)]

@@ -146,6 +146,25 @@ impl Template {
         self.uses.names.contains("steps")
     }
 
+    /// The names of a template that is nothing but a path, such as `steps.base.images`: `["steps", "base", "images"]`.
+    ///
+    /// A path that goes through a list (`steps.base.images[0]`) is none.
+    pub fn path(&self) -> Option<Vec<String>> {
+        let Body::Expression(inside) = &self.body else {
+            return None;
+        };
+        let mentions = mentions(&self.tokens());
+        let [chain] = mentions.chains.as_slice() else {
+            return None;
+        };
+        let (first, last) = (chain.parts.first()?, chain.parts.last()?);
+        // What stands after the last name may only close its brackets.
+        let rest = &self.text[last.range.end..inside.end];
+        let closed = rest.trim().is_empty() || rest.trim() == "]";
+        (first.range.start == inside.start && closed && !chain.called)
+            .then(|| chain.parts.iter().map(|p| p.name.clone()).collect())
+    }
+
     pub(super) fn tokens(&self) -> Vec<Placed> {
         match &self.body {
             Body::Expression(inside) => scan::bare(&self.text, inside.clone()),
@@ -252,6 +271,38 @@ mod tests {
             .unwrap()
             .unwrap();
         assert!(!local.needs_results());
+    }
+
+    #[test]
+    fn a_bare_path_is_told_from_an_expression() {
+        let path = |text: &str| {
+            Template::parse_expression(text)
+                .unwrap()
+                .path()
+                .map(|p| p.join("/"))
+        };
+        assert_eq!(path("steps.base").as_deref(), Some("steps/base"));
+        assert_eq!(
+            path("{{ steps['base'].images }}").as_deref(),
+            Some("steps/base/images")
+        );
+        assert_eq!(
+            path(" steps.base.outputs['final'] ").as_deref(),
+            Some("steps/base/outputs/final")
+        );
+        for text in [
+            "steps.base.images[0]",
+            "steps.base.images | list",
+            "steps.base.images + []",
+            "not steps.base",
+            "steps[params.x]",
+            "[steps.base]",
+            "range(3)",
+            "(steps.base)",
+            "1",
+        ] {
+            assert_eq!(path(text), None, "{text}");
+        }
     }
 
     #[test]

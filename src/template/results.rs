@@ -9,7 +9,7 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
 
 use super::error::{TemplateErrorKind, failed, raise};
 use super::objects::ArtifactObject;
-use super::scope::StepResult;
+use super::scope::{StepResult, TaskResult};
 use super::value::from_datum;
 use super::world::World;
 use crate::artifact::{Artifact, Datum, Kind};
@@ -22,6 +22,9 @@ pub(super) const ACCESSORS: &[&str] = &[
 ];
 /// Accessors of a step beside [`ACCESSORS`].
 pub(super) const STEP_ACCESSORS: &[&str] = &["outputs", "tasks", "status"];
+/// Accessors of a task beside [`ACCESSORS`].
+pub(super) const TASK_ACCESSORS: &[&str] =
+    &["outputs", "status", "name", "index", "matrix", "item"];
 
 /// A plural accessor, its singular and the kind it picks; `None`: any file.
 const KINDS: &[(&str, &str, Option<Kind>)] = &[
@@ -44,8 +47,18 @@ pub(super) struct ResultsObject {
     /// The expression that leads here, e.g. `steps.base.outputs.final`.
     label: String,
     artifacts: Vec<Arc<Artifact>>,
-    step: Option<Arc<StepResult>>,
+    of: Of,
     world: Arc<dyn World>,
+}
+
+/// Whose results they are.
+enum Of {
+    /// All of a step's.
+    Step(Arc<StepResult>),
+    /// A task's, with the names under the step's `outputs:`.
+    Task(Arc<TaskResult>, Vec<String>),
+    /// Some of a step's or a task's.
+    Part,
 }
 
 /// `steps.X.outputs`.
@@ -80,10 +93,11 @@ impl Object for StepsObject {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let id = key.as_str()?;
         let step = self.steps.get(id)?;
+        let artifacts = step.tasks.iter().flat_map(|t| counted(&t.artifacts));
         Some(Value::from_object(ResultsObject {
             label: format!("steps.{id}"),
-            artifacts: counted(&step.artifacts),
-            step: Some(Arc::clone(step)),
+            artifacts: artifacts.collect(),
+            of: Of::Step(Arc::clone(step)),
             world: Arc::clone(&self.world),
         }))
     }
@@ -116,14 +130,12 @@ impl Object for ResultsObject {
         if key == "data" {
             return Some(self.data().unwrap_or_else(Value::from));
         }
-        let step = self.step.as_ref()?;
-        match key {
-            "status" => Some(Value::from(step.status.as_str())),
-            "tasks" => Some(self.tasks(step)),
-            "outputs" => Some(Value::from_object(OutputsObject {
-                results: self.part("outputs", self.artifacts.clone()),
-                names: step.outputs.clone(),
-            })),
+        match (&self.of, key) {
+            (Of::Step(step), "status") => Some(Value::from(step.status.as_str())),
+            (Of::Step(step), "tasks") => Some(self.tasks(step)),
+            (Of::Step(step), "outputs") => Some(self.outputs(step.outputs.clone())),
+            (Of::Task(_, outputs), "outputs") => Some(self.outputs(outputs.clone())),
+            (Of::Task(task, _), _) => of_task(task, key),
             _ => None,
         }
     }
@@ -158,27 +170,64 @@ impl Object for OutputsObject {
     }
 }
 
-/// The artifacts that count: those that the server keeps as `temp` only if their task saved nothing else, or a name under `outputs:`
-/// asks for them.
+/// A member of a task that is not about what it made.
+fn of_task(task: &TaskResult, key: &str) -> Option<Value> {
+    Some(match key {
+        "status" => Value::from(task.status.as_str()),
+        "name" => Value::from(task.name.as_str()),
+        "index" => Value::from(task.index),
+        "matrix" => from_datum(&Datum::Map(task.matrix.clone())),
+        "item" => from_datum(task.item.as_ref()?),
+        _ => return None,
+    })
+}
+
+/// The artifacts of a task that count: those that the server keeps as `temp` only if the task saved nothing else, or a name under
+/// `outputs:` asks for them.
 fn counted(artifacts: &[Arc<Artifact>]) -> Vec<Arc<Artifact>> {
-    let saved = |task| {
-        artifacts
-            .iter()
-            .any(|a| &a.task == task && a.path.is_some() && !a.temp)
-    };
+    let saved = artifacts.iter().any(|a| a.path.is_some() && !a.temp);
     artifacts
         .iter()
-        .filter(|a| !a.temp || a.output.is_some() || !saved(&a.task))
+        .filter(|a| !a.temp || a.output.is_some() || !saved)
         .cloned()
         .collect()
 }
 
 impl ResultsObject {
+    /// What a task made, under the name that leads to it.
+    pub(super) fn of_task(
+        label: String,
+        task: Arc<TaskResult>,
+        outputs: &[String],
+        world: &Arc<dyn World>,
+    ) -> Self {
+        // Names that only its artifacts tell of count, too: who hands a task over may not know its step.
+        let mut outputs = outputs.to_vec();
+        for name in task.artifacts.iter().filter_map(|a| a.output.as_ref()) {
+            if !outputs.contains(name) {
+                outputs.push(name.clone());
+            }
+        }
+        Self {
+            label,
+            artifacts: counted(&task.artifacts),
+            of: Of::Task(task, outputs),
+            world: Arc::clone(world),
+        }
+    }
+
+    fn outputs(&self, names: Vec<String>) -> Value {
+        Value::from_object(OutputsObject {
+            results: self.part("outputs", self.artifacts.clone()),
+            names,
+        })
+    }
+
     fn part(&self, name: &str, artifacts: Vec<Arc<Artifact>>) -> Self {
         Self {
             label: format!("{}.{name}", self.label),
             artifacts,
-            step: None,
+            of: Of::Part,
             world: Arc::clone(&self.world),
         }
     }
@@ -281,22 +330,9 @@ impl ResultsObject {
             .iter()
             .enumerate()
             .map(|(index, task)| {
-                let artifacts = self
-                    .artifacts
-                    .iter()
-                    .filter(|a| a.task.as_str() == task)
-                    .cloned()
-                    .collect();
-                Value::from_object(ResultsObject {
-                    label: format!("{}.tasks[{index}]", self.label),
-                    artifacts,
-                    step: Some(Arc::new(StepResult {
-                        status: step.status.clone(),
-                        outputs: step.outputs.clone(),
-                        ..StepResult::default()
-                    })),
-                    world: Arc::clone(&self.world),
-                })
+                let label = format!("{}.tasks[{index}]", self.label);
+                let task = Arc::new(task.clone());
+                Value::from_object(Self::of_task(label, task, &step.outputs, &self.world))
             })
             .collect()
     }
@@ -305,7 +341,15 @@ impl ResultsObject {
     pub(super) fn is_no_value(&self) -> Error {
         raise(
             TemplateErrorKind::Failed,
-            format!("`{}` is everything a step made, not one value", self.label),
+            format!(
+                "`{}` is everything that {} made, not one value",
+                self.label,
+                match self.of {
+                    Of::Step(_) => "a step",
+                    Of::Task(..) => "a task",
+                    Of::Part => "an output",
+                }
+            ),
             Some(format!(
                 "say which part: `{label}.image`, `{label}.images`, `{label}.text`, …",
                 label = self.label
@@ -315,10 +359,10 @@ impl ResultsObject {
 
     /// Names that may follow it.
     pub(super) fn attributes(&self) -> Vec<String> {
-        let more = if self.step.is_some() {
-            STEP_ACCESSORS
-        } else {
-            &[]
+        let more = match &self.of {
+            Of::Step(_) => STEP_ACCESSORS,
+            Of::Task(..) => TASK_ACCESSORS,
+            Of::Part => &[],
         };
         ACCESSORS
             .iter()

@@ -11,7 +11,10 @@ use crate::artifact::{Artifact, Datum};
 pub struct Scope {
     pub(super) values: IndexMap<String, Datum>,
     pub(super) steps: Option<IndexMap<String, Arc<StepResult>>>,
+    /// `item` and `result`, where they are tasks.
+    pub(super) tasks: IndexMap<&'static str, Arc<TaskResult>>,
     pub(super) salt: String,
+    pub(super) paths: bool,
 }
 
 /// How a step ended and what it made.
@@ -19,12 +22,27 @@ pub struct Scope {
 pub struct StepResult {
     /// `done`, `skipped`, …
     pub status: String,
-    /// Its tasks' names, in order.
-    pub tasks: Vec<String>,
-    /// What its tasks made: by task, then node id, then the server's order.
-    pub artifacts: Vec<Arc<Artifact>>,
+    /// Its tasks that ran, in order.
+    pub tasks: Vec<TaskResult>,
     /// The names that `outputs:` declares.
     pub outputs: Vec<String>,
+}
+
+/// How a task ended and what it made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskResult {
+    /// Its name, e.g. `base[i=0]`.
+    pub name: String,
+    /// Its place among its step's tasks.
+    pub index: u32,
+    /// Its combination of the matrix; empty without one.
+    pub matrix: IndexMap<String, Datum>,
+    /// The item of its `for_each`, where that is a plain value.
+    pub item: Option<Datum>,
+    /// `done`, `cached`, …
+    pub status: String,
+    /// What it made: by node id, then the server's order.
+    pub artifacts: Vec<Arc<Artifact>>,
 }
 
 impl Scope {
@@ -35,12 +53,33 @@ impl Scope {
         self
     }
 
-    /// Adds a step under `steps`.
+    /// Adds a step under `steps`; one that many scopes share is best handed over as an [`Arc`].
     #[must_use]
-    pub fn with_step(mut self, id: &str, result: StepResult) -> Self {
+    pub fn with_step(mut self, id: &str, result: impl Into<Arc<StepResult>>) -> Self {
         self.steps
             .get_or_insert_default()
-            .insert(id.to_owned(), Arc::new(result));
+            .insert(id.to_owned(), result.into());
+        self
+    }
+
+    /// Adds `item`, where it is a task. A plain item is added with [`Scope::with`].
+    #[must_use]
+    pub fn with_item(mut self, task: impl Into<Arc<TaskResult>>) -> Self {
+        self.tasks.insert("item", task.into());
+        self
+    }
+
+    /// Adds `result`: what the task made whose `until` is asked.
+    #[must_use]
+    pub fn with_result(mut self, task: impl Into<Arc<TaskResult>>) -> Self {
+        self.tasks.insert("result", task.into());
+        self
+    }
+
+    /// Lets a file inside longer text stand for its path, as in the arguments of a command; without this it is an error.
+    #[must_use]
+    pub fn with_paths(mut self) -> Self {
+        self.paths = true;
         self
     }
 

@@ -82,8 +82,12 @@ fn artifact(name: &str, text: Option<&str>) -> Arc<Artifact> {
 fn step(artifacts: Vec<Arc<Artifact>>) -> StepResult {
     StepResult {
         status: "done".to_owned(),
-        tasks: vec!["base".to_owned()],
-        artifacts,
+        tasks: vec![TaskResult {
+            name: "base".to_owned(),
+            status: "done".to_owned(),
+            artifacts,
+            ..TaskResult::default()
+        }],
         outputs: vec!["final".to_owned()],
     }
 }

@@ -1,6 +1,6 @@
 //! What functions in templates may reach.
 
-use crate::artifact::FileValue;
+use crate::artifact::{Datum, FileValue};
 
 /// The outside, as templates see it: implemented by whoever evaluates. Paths are as the user wrote them, or absolute.
 ///
@@ -16,6 +16,17 @@ pub trait World: Send + Sync {
     fn read_text(&self, path: &str) -> Result<String, String>;
     /// An environment variable.
     fn env(&self, name: &str) -> Option<String>;
+    /// Whether a secret has a value; the value itself never comes into the room.
+    fn secret(&self, name: &str) -> Result<(), String> {
+        match self.env(name) {
+            Some(_) => Ok(()),
+            None => Err(format!("the environment variable `{name}` is not set")),
+        }
+    }
+    /// A PNG of `of` whose alpha is `mask`: where the mask is white, the alpha is 0.
+    fn mask(&self, _mask: &Datum, _of: &Datum) -> Result<FileValue, String> {
+        Err("there is no place for new files here".to_owned())
+    }
     /// The run's seed, below 2^32.
     fn run_seed(&self) -> u64;
     /// When the run started.

@@ -1,0 +1,163 @@
+//! One endpoint of a server: the only one, or one of a pool.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{Mutex, OnceCell};
+
+use super::catalogs::Catalogs;
+use crate::base::ServerName;
+use crate::catalog::Catalog;
+use crate::client::{Client, ClientError, Connection, ServerInfo};
+use crate::embedded::Embedded;
+
+/// What an endpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointKind {
+    /// A `ComfyUI` somewhere.
+    Comfy,
+    /// kiln's own server, in this process.
+    Embedded {
+        /// It paints stand-ins for what it cannot compute.
+        simulate: bool,
+    },
+    /// This machine, where commands run. Nothing is connected to.
+    Here,
+}
+
+/// One place where jobs run. An endpoint of a pool may be down from the start; whoever finds that it answers again probes it.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// The name of the server it belongs to.
+    pub name: ServerName,
+    /// Its address, for people; empty for this machine.
+    pub url: String,
+    /// What it is.
+    pub kind: EndpointKind,
+    /// Tasks to keep on it at a time; at least 1.
+    pub max_jobs: usize,
+    client: Option<Client>,
+    info: OnceLock<ServerInfo>,
+    connection: OnceCell<Arc<Connection>>,
+    catalogs: Catalogs,
+    own: Mutex<Option<Embedded>>,
+}
+
+impl Endpoint {
+    pub(super) fn new(
+        kind: EndpointKind,
+        client: Client,
+        max_jobs: usize,
+        own: Option<Embedded>,
+    ) -> Self {
+        Self {
+            name: client.name().clone(),
+            url: client.url(),
+            kind,
+            max_jobs: max_jobs.max(1),
+            client: Some(client),
+            info: OnceLock::new(),
+            connection: OnceCell::new(),
+            catalogs: Catalogs::default(),
+            own: Mutex::new(own),
+        }
+    }
+
+    pub(super) fn here(server: ServerName, max_jobs: usize) -> Self {
+        Self {
+            name: server,
+            url: String::new(),
+            kind: EndpointKind::Here,
+            max_jobs: max_jobs.max(1),
+            client: None,
+            info: OnceLock::new(),
+            connection: OnceCell::new(),
+            catalogs: Catalogs::default(),
+            own: Mutex::new(None),
+        }
+    }
+
+    /// Whether it is kiln's own server, in this process.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.kind, EndpointKind::Embedded { .. })
+    }
+
+    /// Whether it is this machine.
+    pub fn is_here(&self) -> bool {
+        self.kind == EndpointKind::Here
+    }
+
+    /// How to speak to it.
+    ///
+    /// # Panics
+    /// When it is this machine.
+    pub fn client(&self) -> &Client {
+        let Some(client) = &self.client else {
+            unreachable!("nothing speaks to this machine over a network");
+        };
+        client
+    }
+
+    /// What it told of itself; `None` while it has not answered yet, and for this machine.
+    pub fn info(&self) -> Option<&ServerInfo> {
+        self.info.get()
+    }
+
+    /// Whether it has answered at least once in this process. This machine always has.
+    pub fn answered(&self) -> bool {
+        self.client.is_none() || self.info.get().is_some()
+    }
+
+    /// Asks it what it is.
+    ///
+    /// # Errors
+    /// When it does not answer, or not as `ComfyUI`.
+    pub async fn probe(&self) -> Result<(), ClientError> {
+        if let Some(client) = &self.client {
+            let info = client.probe().await?;
+            let _ = self.info.set(info);
+        }
+        Ok(())
+    }
+
+    /// Its socket and jobs; the socket is opened by the first call and kept. A call that fails may be repeated.
+    ///
+    /// # Errors
+    /// When no connection can be made.
+    pub async fn connection(&self) -> Result<Arc<Connection>, ClientError> {
+        let open = || Connection::open(self.client().clone());
+        self.connection.get_or_try_init(open).await.cloned()
+    }
+
+    /// The definitions of at least these node classes, as far as the endpoint has them. What was fetched before is not fetched again.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn catalog(&self, classes: &[&str]) -> Result<Arc<Catalog>, ClientError> {
+        self.catalogs.with(self.client(), classes).await
+    }
+
+    /// The definitions of all node classes.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn whole_catalog(&self) -> Result<Arc<Catalog>, ClientError> {
+        self.catalogs.whole(self.client()).await
+    }
+
+    /// Definitions that could not be read, a sentence each; their nodes count as missing.
+    pub fn catalog_warnings(&self) -> Vec<String> {
+        self.catalogs.warnings()
+    }
+
+    /// Forgets all definitions: lists of files and models in them change with uploads and installations.
+    pub fn forget_catalog(&self) {
+        self.catalogs.forget();
+    }
+
+    pub(super) async fn shutdown(&self) {
+        let own = self.own.lock().await.take();
+        if let Some(own) = own {
+            own.shutdown().await;
+        }
+    }
+}

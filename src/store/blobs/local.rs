@@ -1,0 +1,217 @@
+//! Blobs in a folder: `ab/abcd…`, one file per content.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{OptionalExtension, params};
+
+use super::error::BlobError;
+use super::stamp::{Boot, Stamp};
+use super::{Blobs, Held};
+use crate::base::{Access, AtomicFile, ContentHash, WriteError, copy_file};
+use crate::store::reader::Reader;
+use crate::store::writer::Writer;
+
+/// Up to this size a file is read and written, and its hash proven on the way; above, its content is shared or copied by the system.
+const SMALL: u64 = 256 * 1024;
+
+/// Blobs in a folder of this machine.
+#[derive(Debug)]
+pub struct LocalBlobs {
+    folder: PathBuf,
+    quarantine: PathBuf,
+    reader: Arc<Reader>,
+    writer: Arc<Writer>,
+    /// Stamps that this process made; the database may not have them yet.
+    fresh: Mutex<HashMap<ContentHash, Stamp>>,
+    boot: Option<Boot>,
+}
+
+impl LocalBlobs {
+    pub(in crate::store) fn new(
+        folder: PathBuf,
+        quarantine: PathBuf,
+        reader: Arc<Reader>,
+        writer: Arc<Writer>,
+        boot: Option<Boot>,
+    ) -> Self {
+        Self {
+            folder,
+            quarantine,
+            reader,
+            writer,
+            fresh: Mutex::default(),
+            boot,
+        }
+    }
+
+    /// Where the content of a hash lies, or would.
+    pub fn path(&self, hash: &ContentHash) -> PathBuf {
+        path_in(&self.folder, hash)
+    }
+
+    fn stamp(&self, hash: &ContentHash) -> Option<Stamp> {
+        let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stamp) = fresh.get(hash) {
+            return Some(stamp.clone());
+        }
+        drop(fresh);
+        // A database that cannot be read proves nothing.
+        self.reader
+            .query(|connection| {
+                let sql = "SELECT size, mtime, inode, boot FROM blobs WHERE hash = ?1";
+                let mut statement = connection.prepare_cached(sql)?;
+                let read = |row: &rusqlite::Row<'_>| {
+                    Ok(Stamp {
+                        size: row.get(0)?,
+                        mtime: row.get(1)?,
+                        inode: row.get(2)?,
+                        boot: Boot(row.get(3)?),
+                    })
+                };
+                statement.query_row([hash.as_bytes()], read).optional()
+            })
+            .ok()
+            .flatten()
+    }
+
+    /// Remembers that the content is right now.
+    fn attest(&self, hash: &ContentHash, path: &Path) {
+        let (Ok(metadata), Some(boot)) = (std::fs::metadata(path), self.boot.clone()) else {
+            return;
+        };
+        let (hash, stamp) = (*hash, Stamp::of(&metadata, boot));
+        self.fresh
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(hash, stamp.clone());
+        self.writer.note(Box::new(move |transaction| {
+            transaction
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO blobs (hash, size, mtime, inode, boot) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute(params![
+                    hash.as_bytes(),
+                    stamp.size,
+                    stamp.mtime,
+                    stamp.inode,
+                    stamp.boot.0
+                ])
+                .map(drop)
+        }));
+    }
+
+    /// Looks whether a blob is whole, quickly if its stamp holds.
+    fn look(&self, hash: &ContentHash) -> Held {
+        let path = self.path(hash);
+        let Ok(metadata) = std::fs::metadata(&path) else {
+            return Held::Missing;
+        };
+        let stamp = self.stamp(hash);
+        if stamp.is_some_and(|stamp| stamp.proves(&metadata, self.boot.as_ref())) {
+            return Held::Whole;
+        }
+        match ContentHash::of_file(&path) {
+            Ok((found, _)) if found == *hash => {
+                self.attest(hash, &path);
+                Held::Whole
+            }
+            Ok(_) => Held::Damaged(self.quarantine(hash)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Held::Missing,
+            // Half a disk is no reason to throw away what may be right.
+            Err(error) => Held::Damaged(BlobError::unreadable(&path, &error)),
+        }
+    }
+
+    /// Moves a blob out of the way.
+    fn quarantine(&self, hash: &ContentHash) -> BlobError {
+        let name = hash.to_hex();
+        let mut moved = self.quarantine.join(&name);
+        let mut next = 2;
+        while moved.exists() {
+            moved = self.quarantine.join(format!("{name}-{next}"));
+            next += 1;
+        }
+        let path = self.path(hash);
+        let done =
+            std::fs::create_dir_all(&self.quarantine).and_then(|()| std::fs::rename(&path, &moved));
+        if done.is_err() {
+            // It must not be found again as what it is not.
+            let _ = std::fs::remove_file(&path);
+        }
+        BlobError::Damaged { hash: *hash, moved }
+    }
+
+    fn put_small(&self, from: &Path, hash: &ContentHash) -> Result<(), BlobError> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(from)
+            .and_then(|file| file.take(SMALL + 1).read_to_end(&mut bytes))
+            .map_err(|error| BlobError::unreadable(from, &error))?;
+        let path = self.path(hash);
+        let mut blob = AtomicFile::create_with(&path, Access::ReadOnly)?;
+        blob.write(&bytes)?;
+        if blob.hash() != *hash {
+            return Err(BlobError::Changed {
+                path: from.to_path_buf(),
+            });
+        }
+        self.commit(blob)?;
+        self.attest(hash, &path);
+        Ok(())
+    }
+
+    fn commit(&self, file: AtomicFile) -> Result<(), WriteError> {
+        // Where a power cut cannot be noticed afterwards, its harm must be prevented.
+        match self.boot {
+            Some(_) => file.commit_unsynced(),
+            None => file.commit(),
+        }
+        .map(drop)
+    }
+}
+
+fn path_in(folder: &Path, hash: &ContentHash) -> PathBuf {
+    let name = hash.to_hex();
+    folder.join(&name[..2]).join(name)
+}
+
+impl Blobs for LocalBlobs {
+    fn put(&self, from: &Path, hash: &ContentHash, size: u64) -> Result<(), BlobError> {
+        let path = self.path(hash);
+        if let Ok(there) = std::fs::metadata(&path)
+            && let Some(stamp) = self.stamp(hash)
+            && stamp.proves(&there, self.boot.as_ref())
+        {
+            return Ok(());
+        }
+        if size <= SMALL {
+            return self.put_small(from, hash);
+        }
+        let found = std::fs::metadata(from).map_err(|error| BlobError::unreadable(from, &error))?;
+        if found.len() != size {
+            return Err(BlobError::Changed {
+                path: from.to_path_buf(),
+            });
+        }
+        // Its first use reads it all: until then nothing says that nobody wrote to the file meanwhile.
+        copy_file(from, &path, Access::ReadOnly)?;
+        Ok(())
+    }
+
+    fn materialise(&self, hash: &ContentHash, to: &Path) -> Result<(), BlobError> {
+        match self.look(hash) {
+            Held::Whole => {}
+            Held::Missing => return Err(BlobError::Missing { hash: *hash }),
+            Held::Damaged(error) => return Err(error),
+        }
+        let path = self.path(hash);
+        copy_file(&path, to, Access::Usual)?;
+        Ok(())
+    }
+
+    fn check(&self, hashes: &[ContentHash]) -> Vec<Held> {
+        hashes.iter().map(|hash| self.look(hash)).collect()
+    }
+}

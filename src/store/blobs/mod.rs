@@ -1,0 +1,55 @@
+//! Results by content: what a cached task's files are restored from.
+//!
+//! A blob is written once, under the hash of its content, and nobody may write to it. It counts only while it is what its hash says:
+//! a stamp (size, time, identity) recorded when the content was last known to be right is the quick proof, reading it all the thorough
+//! one. A blob that fails the thorough proof is moved out of the way and reported, never used and never repaired.
+//!
+//! [`Blobs`] is all that the rest of kiln knows; [`LocalBlobs`] keeps them in a folder. Something else (an object store) can stand in.
+
+mod error;
+mod local;
+mod stamp;
+
+use std::fmt;
+use std::path::Path;
+
+pub use error::BlobError;
+pub use local::LocalBlobs;
+pub(super) use stamp::Boot;
+
+use crate::base::ContentHash;
+
+/// What was found of a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It is there and whole.
+    Whole,
+    /// There is none.
+    Missing,
+    /// It was not what its hash says, and is out of the way now.
+    Damaged(BlobError),
+}
+
+/// Keeps content by its hash. Every call may take long and blocks: none belongs on a dispatcher.
+pub trait Blobs: Send + Sync + fmt::Debug {
+    /// Keeps the content of a file that was found to have this hash and size when it was written. Content that is there already is not
+    /// written again.
+    ///
+    /// # Errors
+    /// When the file is not what it was any more, or there is no room.
+    fn put(&self, from: &Path, hash: &ContentHash, size: u64) -> Result<(), BlobError>;
+
+    /// Puts the content at `to`, whole or not at all, replacing what stood there, as a file of the user's own.
+    ///
+    /// # Errors
+    /// When there is no whole blob of this hash, or `to` cannot be written.
+    fn materialise(&self, hash: &ContentHash, to: &Path) -> Result<(), BlobError>;
+
+    /// Looks whether blobs are there and whole, in the order asked.
+    fn check(&self, hashes: &[ContentHash]) -> Vec<Held>;
+
+    /// Whether a blob is there and whole.
+    fn verify(&self, hash: &ContentHash) -> bool {
+        matches!(self.check(&[*hash])[..], [Held::Whole])
+    }
+}

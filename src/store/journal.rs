@@ -1,0 +1,146 @@
+//! The journal of one run.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Transaction, params};
+
+use super::lock::Lock;
+use super::writer::{Ack, Writer, signed, to_text};
+use crate::base::RunId;
+use crate::event::{Counts, RunStatus};
+use crate::machine::Fact;
+
+/// The row of a run.
+#[derive(Debug)]
+pub(super) struct Begin {
+    pub(super) pipeline: String,
+    pub(super) plan: String,
+    pub(super) started: u64,
+    pub(super) tasks: u64,
+    pub(super) folder: String,
+}
+
+/// What comes with the first facts of this process.
+#[derive(Debug)]
+pub(super) enum Opening {
+    /// The run is new.
+    Begin(Begin),
+    /// The run goes on: what it ended with is no longer so.
+    Reopen,
+}
+
+/// The journal of one run. As long as a clone of it is left, others see that the run's process lives.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    writer: Arc<Writer>,
+    run: RunId,
+    state: Arc<Mutex<State>>,
+    _alive: Arc<Lock>,
+}
+
+#[derive(Debug)]
+struct State {
+    opening: Option<Opening>,
+    /// The number of the next fact.
+    next: u64,
+}
+
+impl Journal {
+    pub(super) fn new(
+        writer: Arc<Writer>,
+        run: RunId,
+        opening: Opening,
+        next: u64,
+        alive: Lock,
+    ) -> Self {
+        Self {
+            writer,
+            run,
+            state: Arc::new(Mutex::new(State {
+                opening: Some(opening),
+                next,
+            })),
+            _alive: Arc::new(alive),
+        }
+    }
+
+    /// Hands over facts that became known at `at` (milliseconds since 1970). Whatever was handed to the store before them is durable
+    /// when they are.
+    pub fn append(&self, at: u64, facts: Vec<Fact>) -> Ack {
+        // Held until the work is sent: the order of numbers is the order of rows.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = state.next;
+        state.next += facts.len() as u64;
+        let opening = state.opening.take();
+        let run = self.run.clone();
+        self.writer.write(Box::new(move |transaction| {
+            match opening {
+                Some(Opening::Begin(begin)) => insert(transaction, &run, &begin)?,
+                Some(Opening::Reopen) => reopen(transaction, &run)?,
+                None => {}
+            }
+            write(transaction, &run, first, at, &facts)
+        }))
+    }
+
+    /// Hands over how the run ended.
+    pub fn finish(&self, at: u64, status: RunStatus, exit_code: u8, counts: Counts) -> Ack {
+        let run = self.run.clone();
+        self.writer.write(Box::new(move |transaction| {
+            let status = match status {
+                RunStatus::Done => "done",
+                RunStatus::Failed => "failed",
+                RunStatus::Cancelled => "cancelled",
+            };
+            transaction
+                .execute(
+                    "UPDATE runs SET finished = ?2, status = ?3, exit_code = ?4, counts = ?5 WHERE run = ?1",
+                    params![run.as_str(), signed(at), status, exit_code, to_text(&counts)?],
+                )
+                .map(drop)
+        }))
+    }
+}
+
+fn insert(transaction: &Transaction<'_>, run: &RunId, begin: &Begin) -> rusqlite::Result<()> {
+    transaction
+        .execute(
+            "INSERT INTO runs (run, pipeline, plan, started, tasks, folder) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                run.as_str(),
+                begin.pipeline,
+                begin.plan,
+                signed(begin.started),
+                signed(begin.tasks),
+                begin.folder,
+            ],
+        )
+        .map(drop)
+}
+
+fn reopen(transaction: &Transaction<'_>, run: &RunId) -> rusqlite::Result<()> {
+    transaction
+        .execute(
+            "UPDATE runs SET finished = NULL, status = NULL, exit_code = NULL, counts = NULL, cancel_asked = NULL WHERE run = ?1",
+            [run.as_str()],
+        )
+        .map(drop)
+}
+
+fn write(
+    transaction: &Transaction<'_>,
+    run: &RunId,
+    first: u64,
+    at: u64,
+    facts: &[Fact],
+) -> rusqlite::Result<()> {
+    let id: i64 = transaction
+        .prepare_cached("SELECT id FROM runs WHERE run = ?1")?
+        .query_row([run.as_str()], |row| row.get(0))?;
+    let mut insert = transaction
+        .prepare_cached("INSERT INTO facts (run, seq, at, fact) VALUES (?1, ?2, ?3, ?4)")?;
+    for (fact, seq) in facts.iter().zip(first..) {
+        insert.execute(params![id, signed(seq), signed(at), to_text(fact)?])?;
+    }
+    Ok(())
+}

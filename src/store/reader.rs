@@ -1,0 +1,306 @@
+//! What is read from the database: by the run itself, and by other processes while it writes.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension, Params, Row};
+use serde_json::Value;
+
+use super::cache::CacheRecord;
+use super::database;
+use super::error::StoreError;
+use crate::base::{ContentHash, RunId, StepId, TaskName};
+use crate::event::{Counts, RunStatus};
+use crate::machine::Fact;
+use crate::plan::Plan;
+
+/// A run as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRun {
+    /// Its id.
+    pub run: RunId,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// When it started, milliseconds since 1970.
+    pub started: u64,
+    /// When it ended, milliseconds since 1970.
+    pub finished: Option<u64>,
+    /// How it ended; `None` while it runs, or when its process died.
+    pub status: Option<RunStatus>,
+    /// The exit code that it ended with.
+    pub exit_code: Option<u8>,
+    /// Its tasks by status, once it ended.
+    pub counts: Option<Counts>,
+    /// How many tasks were planned before it began; `None` for runs of an early kiln.
+    pub tasks: Option<u64>,
+    /// Where its results are; `None` for runs of an early kiln.
+    pub folder: Option<PathBuf>,
+}
+
+/// Everything needed to go on with a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replay {
+    /// The plan as it was sealed.
+    pub plan: Plan,
+    /// Its facts in order, each with its time in milliseconds since 1970.
+    pub facts: Vec<(u64, Fact)>,
+}
+
+/// What a task's key was made of, the last time it was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptManifest {
+    /// The run it was made in.
+    pub run: RunId,
+    /// The manifest.
+    pub manifest: Value,
+}
+
+/// A door to the database that cannot write. Never waits for a running run.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+impl Reader {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            path: path.to_path_buf(),
+            connection: Mutex::new(database::read(path)?),
+        })
+    }
+
+    /// All runs, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn runs(&self) -> Result<Vec<StoredRun>, StoreError> {
+        let sql = format!("SELECT {RUN} FROM runs ORDER BY id DESC");
+        self.all(&sql, [], stored_run)
+    }
+
+    /// One run; `None` when there is no such run.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn run(&self, run: &RunId) -> Result<Option<StoredRun>, StoreError> {
+        let sql = format!("SELECT {RUN} FROM runs WHERE run = ?1");
+        self.one(&sql, [run.as_str()], stored_run)
+    }
+
+    /// The plan and the facts of a run; `None` when there is no such run.
+    ///
+    /// # Errors
+    /// When the database cannot be read or its rows cannot be understood.
+    pub fn replay(&self, run: &RunId) -> Result<Option<Replay>, StoreError> {
+        let Some(plan) = self.plan(run)? else {
+            return Ok(None);
+        };
+        let facts = self.facts(run, 0)?;
+        Ok(Some(Replay { plan, facts }))
+    }
+
+    /// The plan of a run; `None` when there is no such run.
+    ///
+    /// # Errors
+    /// When the database cannot be read or the plan cannot be understood.
+    pub fn plan(&self, run: &RunId) -> Result<Option<Plan>, StoreError> {
+        let sql = "SELECT plan FROM runs WHERE run = ?1";
+        let text: Option<String> = self.one(sql, [run.as_str()], |row| row.get(0))?;
+        text.map(|text| self.understand(run, &text)).transpose()
+    }
+
+    /// The facts of a run from the one numbered `from` (the first is 0), each with its time in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// When the database cannot be read or a fact cannot be understood.
+    pub fn facts(&self, run: &RunId, from: u64) -> Result<Vec<(u64, Fact)>, StoreError> {
+        let sql = "SELECT at, fact FROM facts WHERE run = (SELECT id FROM runs WHERE run = ?1) AND seq >= ?2 ORDER BY seq";
+        let rows = self.all(sql, (run.as_str(), super::writer::signed(from)), |row| {
+            Ok((
+                row.get::<_, i64>(0)?.unsigned_abs(),
+                row.get::<_, String>(1)?,
+            ))
+        })?;
+        rows.into_iter()
+            .map(|(at, text)| Ok((at, self.understand(run, &text)?)))
+            .collect()
+    }
+
+    /// What is kept under a key.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn cached(&self, key: &ContentHash) -> Result<Option<CacheRecord>, StoreError> {
+        Ok(self.cached_many(std::slice::from_ref(key))?.pop().flatten())
+    }
+
+    /// What is kept under each of many keys, in their order.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn cached_many(
+        &self,
+        keys: &[ContentHash],
+    ) -> Result<Vec<Option<CacheRecord>>, StoreError> {
+        self.query(|connection| {
+            // One transaction: otherwise every look takes and gives back the reader's mark.
+            let transaction = connection.unchecked_transaction()?;
+            let mut statement =
+                transaction.prepare_cached("SELECT record FROM cache WHERE key = ?1")?;
+            keys.iter()
+                .map(|key| {
+                    let text: Option<String> = statement
+                        .query_row([key.as_bytes()], |row| row.get(0))
+                        .optional()?;
+                    // A record that cannot be understood is none: the task runs again.
+                    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+                })
+                .collect()
+        })
+    }
+
+    /// What a task's key was made of the last time, in any run of the pipeline.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn manifest(
+        &self,
+        pipeline: &str,
+        task: &TaskName,
+    ) -> Result<Option<KeptManifest>, StoreError> {
+        let sql = "SELECT runs.run, manifests.manifest FROM manifests JOIN runs ON runs.id = manifests.run
+            WHERE manifests.task = ?1 AND runs.pipeline = ?2 ORDER BY manifests.run DESC LIMIT 1";
+        self.one(sql, (task.as_str(), pipeline), kept_manifest)
+            .map(Option::flatten)
+    }
+
+    /// What a task's key was made of in one run.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn manifest_of(&self, run: &RunId, task: &TaskName) -> Result<Option<Value>, StoreError> {
+        let sql = "SELECT runs.run, manifests.manifest FROM manifests JOIN runs ON runs.id = manifests.run
+            WHERE manifests.task = ?1 AND runs.run = ?2";
+        let found = self.one(sql, (task.as_str(), run.as_str()), kept_manifest)?;
+        Ok(found.flatten().map(|kept| kept.manifest))
+    }
+
+    /// What a task of a step takes, in milliseconds, by earlier runs of the pipeline.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn durations(&self, pipeline: &str) -> Result<HashMap<StepId, u64>, StoreError> {
+        let sql = "SELECT step, ms FROM durations WHERE pipeline = ?1";
+        let rows = self.all(sql, [pipeline], |row| {
+            Ok((StepId(row.get(0)?), row.get::<_, i64>(1)?.unsigned_abs()))
+        })?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// The name under which a server was once given some content. A hint: the server may have forgotten it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn known_upload(
+        &self,
+        server: &str,
+        hash: &ContentHash,
+    ) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT name FROM uploads WHERE server = ?1 AND hash = ?2";
+        self.one(sql, (server, hash.as_bytes()), |row| row.get(0))
+    }
+
+    /// The ids of jobs that were given up while a server could not be reached, to be cancelled when it returns.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn strays(&self, server: &str) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT prompt FROM strays WHERE server = ?1 ORDER BY prompt";
+        self.all(sql, [server], |row| row.get(0))
+    }
+
+    /// Whether another process asked a run to stop.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn cancel_requested(&self, run: &RunId) -> Result<bool, StoreError> {
+        let sql = "SELECT cancel_asked IS NOT NULL FROM runs WHERE run = ?1";
+        let asked = self.one(sql, [run.as_str()], |row| row.get(0))?;
+        Ok(asked.unwrap_or(false))
+    }
+
+    /// Runs a query on the connection.
+    pub(super) fn query<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let connection = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        query(&connection).map_err(|error| StoreError::sqlite(&self.path, &error))
+    }
+
+    pub(super) fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.query(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.query_map(params, read)?.collect()
+        })
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        self.query(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.query_row(params, read).optional()
+        })
+    }
+
+    fn understand<T: serde::de::DeserializeOwned>(
+        &self,
+        run: &RunId,
+        text: &str,
+    ) -> Result<T, StoreError> {
+        serde_json::from_str(text).map_err(|error| StoreError::Damaged {
+            path: self.path.clone(),
+            cause: format!("the journal of run {run} cannot be understood: {error}"),
+        })
+    }
+}
+
+const RUN: &str = "run, pipeline, started, finished, status, exit_code, counts, tasks, folder";
+
+fn stored_run(row: &Row<'_>) -> rusqlite::Result<StoredRun> {
+    let number = |index| -> rusqlite::Result<Option<u64>> {
+        Ok(row.get::<_, Option<i64>>(index)?.map(i64::unsigned_abs))
+    };
+    let text = |index| row.get::<_, Option<String>>(index);
+    Ok(StoredRun {
+        run: RunId(row.get(0)?),
+        pipeline: row.get(1)?,
+        started: row.get::<_, i64>(2)?.unsigned_abs(),
+        finished: number(3)?,
+        status: text(4)?.and_then(|word| serde_json::from_value(word.into()).ok()),
+        exit_code: number(5)?.and_then(|code| u8::try_from(code).ok()),
+        counts: text(6)?.and_then(|text| serde_json::from_str(&text).ok()),
+        tasks: number(7)?,
+        folder: text(8)?.map(PathBuf::from),
+    })
+}
+
+fn kept_manifest(row: &Row<'_>) -> rusqlite::Result<Option<KeptManifest>> {
+    let manifest = serde_json::from_str(&row.get::<_, String>(1)?).ok();
+    let run = RunId(row.get(0)?);
+    Ok(manifest.map(|manifest| KeptManifest { run, manifest }))
+}
