@@ -11,6 +11,7 @@
 mod architecture;
 mod codes;
 mod engine;
+mod examples;
 mod failures;
 mod mistakes;
 mod newcomer;

@@ -80,9 +80,6 @@ mod tests {
     #[test]
     fn it_is_still_json() {
         let value = json!({"k\\": ["\t\u{7f}", 1.5, 1e300, -7, u64::MAX, true, false]});
-        assert_eq!(
-            serde_json::from_str::<Value>(&text(&value)).unwrap(),
-            value
-        );
+        assert_eq!(serde_json::from_str::<Value>(&text(&value)).unwrap(), value);
     }
 }

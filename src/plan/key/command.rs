@@ -122,10 +122,7 @@ impl<'a> Known<'a> {
             canonical::string(&rest[..at], out);
             let extension = file.extension().unwrap_or_default().to_string_lossy();
             out.extend_from_slice(b",{\"file\":");
-            canonical::string(
-                &format!("{hash}.{}", extension.to_ascii_lowercase()),
-                out,
-            );
+            canonical::string(&format!("{hash}.{}", extension.to_ascii_lowercase()), out);
             out.push(b'}');
             rest = &rest[at + path.len()..];
         }

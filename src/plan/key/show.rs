@@ -66,7 +66,10 @@ mod tests {
     fn long_values_are_cut_to_where_they_differ() {
         let common = "a very long prompt that goes on and on about ";
         let (old, new) = pair(&format!("{common}a cat"), &format!("{common}a dog"));
-        assert_eq!((old.as_str(), new.as_str()), ("…n and on about a cat", "…n and on about a dog"));
+        assert_eq!(
+            (old.as_str(), new.as_str()),
+            ("…n and on about a cat", "…n and on about a dog")
+        );
         assert_eq!(pair("20", "24"), ("20".to_owned(), "24".to_owned()));
         let long = "x".repeat(100);
         let (old, new) = pair(&long, "y");

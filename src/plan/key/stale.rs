@@ -175,7 +175,9 @@ impl fmt::Display for StaleReason {
             }
             Self::Command { part, old, new } => change(f, part, old, new),
             Self::Server { fact, old, new } => change(f, &format!("server: {fact}"), old, new),
-            Self::Realm { old, new } => write!(f, "runs on {new}, its earlier result is from {old}"),
+            Self::Realm { old, new } => {
+                write!(f, "runs on {new}, its earlier result is from {old}")
+            }
         }
     }
 }
@@ -226,7 +228,12 @@ type Sorted<'a> = BTreeMap<(Tag, Vec<&'a str>), &'a str>;
 fn sorted(manifest: &Manifest) -> Sorted<'_> {
     let entries = manifest.entries.iter();
     entries
-        .map(|e| ((e.0, e.1.iter().map(String::as_str).collect()), e.2.as_str()))
+        .map(|e| {
+            (
+                (e.0, e.1.iter().map(String::as_str).collect()),
+                e.2.as_str(),
+            )
+        })
         .collect()
 }
 
@@ -319,7 +326,8 @@ impl Comparison<'_> {
         }
         for (path, old, new) in self.changed(Tag::Input) {
             // A value that became a file, or is no longer one, is told as the file.
-            if whole.contains(&path[0]) || (self.takes_file(&path) && old.is_some() && new.is_some())
+            if whole.contains(&path[0])
+                || (self.takes_file(&path) && old.is_some() && new.is_some())
             {
                 continue;
             }
@@ -394,13 +402,7 @@ impl Comparison<'_> {
         out
     }
 
-    fn other(
-        &self,
-        tag: Tag,
-        path: &[&str],
-        old: Option<&str>,
-        new: Option<&str>,
-    ) -> StaleReason {
+    fn other(&self, tag: Tag, path: &[&str], old: Option<&str>, new: Option<&str>) -> StaleReason {
         let named = |value: Option<&str>| value.map(|value| self.with_names(value));
         let part = |part: String| StaleReason::Command {
             part,
@@ -493,7 +495,9 @@ fn params(old: &Manifest, new: &Manifest, found: &[StaleReason]) -> Vec<StaleRea
         };
         let stands_in = |(old, new): &(String, String)| {
             bare(old).contains(bare(earlier)) && bare(new).contains(bare(value))
-                || (earlier.contains(old.as_str()) && value.contains(new.as_str()) && old.len() == 8)
+                || (earlier.contains(old.as_str())
+                    && value.contains(new.as_str())
+                    && old.len() == 8)
         };
         if values.iter().any(stands_in) {
             explaining.push(reason.clone());
