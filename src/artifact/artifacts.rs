@@ -45,6 +45,9 @@ pub struct Artifact {
 pub struct RemoteFile {
     /// The server that keeps it.
     pub server: ServerName,
+    /// The address of the endpoint of that server; empty where it was not noted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub url: String,
     /// Its name there.
     pub filename: String,
     /// Its folder below the type's folder; often empty.

@@ -185,31 +185,25 @@ fn temporary_beside(target: &Path, access: Access) -> io::Result<tempfile::Named
     let folder = target.parent().unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY_PREFIX).suffix(TEMPORARY_SUFFIX);
-    let make = || {
-        builder.make_in(folder, |path| {
-            disk::before(DiskStep::Create(path))?;
-            let mut options = std::fs::OpenOptions::new();
-            options.read(true).write(true).create_new(true);
-            #[cfg(unix)]
-            {
-                use std::os::unix::fs::OpenOptionsExt;
-                options.mode(match access {
-                    Access::Usual => 0o666,
-                    Access::ReadOnly => 0o444,
-                });
-            }
-            // Elsewhere a read-only file could be neither replaced nor removed.
-            let _ = access;
-            options.open(path)
-        })
-    };
-    match make() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            std::fs::create_dir_all(folder)?;
-            make()
-        }
-        made => made,
+    if !folder.is_dir() {
+        std::fs::create_dir_all(folder)?;
     }
+    builder.make_in(folder, |path| {
+        disk::before(DiskStep::Create(path))?;
+        let mut options = std::fs::OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            options.mode(match access {
+                Access::Usual => 0o666,
+                Access::ReadOnly => 0o444,
+            });
+        }
+        // Elsewhere a read-only file could be neither replaced nor removed.
+        let _ = access;
+        options.open(path)
+    })
 }
 
 fn persist(file: tempfile::NamedTempFile, target: &Path) -> Result<(), WriteError> {

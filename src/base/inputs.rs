@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::dotenv::{self, DotenvError};
 use super::hash::ContentHash;
 use super::path::display_path;
 
@@ -55,6 +57,13 @@ pub enum Input {
         /// Hash of its value, `None` when unset: the value may be a secret.
         value: Option<ContentHash>,
     },
+    /// A secret: only whether it has a value, since a hash of a short one tells it.
+    Secret {
+        /// The environment variable's name.
+        name: String,
+        /// Whether it is set.
+        set: bool,
+    },
     /// A pattern and the files that matched it, sorted.
     Glob {
         /// The absolute pattern.
@@ -78,6 +87,8 @@ fn decoded(bytes: Vec<u8>) -> io::Result<String> {
 #[derive(Debug, Default)]
 pub struct Inputs {
     seen: Mutex<BTreeMap<String, Input>>,
+    /// What a `.env` file says; the real environment wins.
+    dotenv: OnceLock<IndexMap<String, String>>,
 }
 
 impl Inputs {
@@ -171,9 +182,24 @@ impl Inputs {
         there
     }
 
+    /// Reads a `.env` file, whose variables [`Inputs::env`] and [`Inputs::secret`] know from then on; only the first such file counts.
+    /// One that does not exist says nothing.
+    ///
+    /// # Errors
+    /// When it cannot be read or understood.
+    pub fn read_dotenv(&self, path: &Path) -> Result<(), DotenvError> {
+        let text = match self.read_text(path) {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(()),
+            outcome => outcome?,
+        };
+        let variables = dotenv::parse(path, &text)?;
+        self.dotenv.get_or_init(|| variables);
+        Ok(())
+    }
+
     /// An environment variable, when it is set and valid Unicode.
     pub fn env(&self, name: &str) -> Option<String> {
-        let value = std::env::var(name).ok();
+        let value = self.variable(name);
         let hash = value.as_ref().map(|v| ContentHash::of(v.as_bytes()));
         self.insert(
             format!("env:{name}"),
@@ -183,6 +209,33 @@ impl Inputs {
             },
         );
         value
+    }
+
+    /// The value of a secret: an environment variable of which nothing but its presence is recorded. An empty one counts as unset.
+    pub fn secret(&self, name: &str) -> Option<String> {
+        let value = self.variable(name).filter(|value| !value.is_empty());
+        self.insert(
+            format!("secret:{name}"),
+            Input::Secret {
+                name: name.to_owned(),
+                set: value.is_some(),
+            },
+        );
+        value
+    }
+
+    /// What the `.env` file says.
+    pub fn dotenv(&self) -> BTreeMap<String, String> {
+        let file = self.dotenv.get();
+        file.into_iter()
+            .flatten()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        let file = || self.dotenv.get().and_then(|file| file.get(name).cloned());
+        std::env::var(name).ok().or_else(file)
     }
 
     /// Records what a pattern matched.
@@ -247,5 +300,44 @@ mod tests {
                 .iter()
                 .any(|i| matches!(i, Input::File { hash: None, .. }))
         );
+    }
+
+    #[test]
+    fn a_dotenv_file_speaks_where_the_environment_is_silent() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(".env");
+        let inputs = Inputs::default();
+        inputs.read_dotenv(&file).unwrap();
+        assert_eq!(inputs.env("KILN_TEST_ONLY_HERE"), None);
+        std::fs::write(&file, "KILN_TEST_ONLY_HERE=here\nPATH=elsewhere\n").unwrap();
+        inputs.read_dotenv(&file).unwrap();
+        assert_eq!(inputs.env("KILN_TEST_ONLY_HERE").as_deref(), Some("here"));
+        assert_ne!(inputs.env("PATH").as_deref(), Some("elsewhere"));
+        assert!(std::env::var("KILN_TEST_ONLY_HERE").is_err());
+        let recorded = |path| {
+            inputs
+                .recorded()
+                .iter()
+                .any(|i| matches!(i, Input::File { path: p, .. } if p == path))
+        };
+        assert!(recorded(&file));
+    }
+
+    #[test]
+    fn of_a_secret_only_its_presence_is_recorded() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(".env");
+        std::fs::write(&file, "KILN_TEST_SECRET=hunter2\n").unwrap();
+        let inputs = Inputs::default();
+        inputs.read_dotenv(&file).unwrap();
+        assert_eq!(
+            inputs.secret("KILN_TEST_SECRET").as_deref(),
+            Some("hunter2")
+        );
+        assert_eq!(inputs.secret("KILN_TEST_NO_SECRET"), None);
+        let recorded = serde_json::to_string(&inputs.recorded()).unwrap();
+        assert!(recorded.contains(r#"{"input":"secret","name":"KILN_TEST_SECRET","set":true}"#));
+        assert!(!recorded.contains(ContentHash::of(b"hunter2").to_hex().as_str()));
+        assert!(!recorded.contains("hunter2"));
     }
 }

@@ -5,19 +5,25 @@
 
 mod atomic;
 mod disk;
+mod dotenv;
 mod hash;
 mod ids;
 mod inputs;
 mod path;
+#[cfg(test)]
+pub(crate) mod power;
 pub mod secret;
+mod secrets;
 
 pub use atomic::{
     Access, AtomicFile, Finished, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, WriteError, copy_file,
     sync_file_system, sync_folder,
 };
 pub use disk::{DiskStep, DiskWatcher, Watching, watch_disk};
+pub use dotenv::DotenvError;
 pub use hash::{ContentHash, Hasher};
 pub use ids::{NodeId, RunId, ServerName, StepId, TaskName, valid_id};
 pub use inputs::{Input, Inputs, ReadError};
 pub use path::{UnsafePath, display_path, safe_join, safe_name};
 pub use secret::Masker;
+pub use secrets::Secrets;

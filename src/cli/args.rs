@@ -1,9 +1,17 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::cancel::CancelArgs;
+use super::diff::DiffArgs;
+use super::gc::GcArgs;
+use super::runs::RunsArgs;
+use super::show::ShowArgs;
+use crate::spec::parse_duration;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -47,6 +55,16 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Show what a pipeline would run; queues nothing
     Plan(PlanArgs),
+    /// List what ran here
+    Runs(RunsArgs),
+    /// Show a run, or one of its tasks
+    Show(ShowArgs),
+    /// Tell what differs between two runs
+    Diff(DiffArgs),
+    /// Stop a run of another process, or what a dead one left
+    Cancel(CancelArgs),
+    /// Remove old runs, and what nothing needs any more
+    Gc(GcArgs),
     /// Run the embedded ComfyUI-compatible server alone
     Serve(ServeArgs),
     /// Print the JSON Schema of a file or of the event stream
@@ -88,6 +106,10 @@ pub(super) struct ValueFlags {
         allow_negative_numbers = true
     )]
     pub(super) seed: Option<u64>,
+
+    /// Use the settings that kiln.yaml declares under this name
+    #[arg(long, value_name = "NAME", env = "KILN_PROFILE", value_parser = NonEmptyStringValueParser::new())]
+    pub(super) profile: Option<String>,
 }
 
 /// What shapes a plan.
@@ -107,16 +129,87 @@ pub(super) struct PlanFlags {
     /// The most tasks in flight at a time
     #[arg(long, value_name = "N", env = "KILN_MAX_PARALLEL", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_parallel: Option<u32>,
+
+    /// Run only these steps and what they need
+    #[arg(
+        long,
+        value_name = "STEP,…",
+        env = "KILN_TO",
+        value_delimiter = ',',
+        conflicts_with = "only"
+    )]
+    pub(super) to: Vec<String>,
+
+    /// Run these steps and all after them afresh, whatever was done before
+    #[arg(
+        long,
+        value_name = "STEP,…",
+        env = "KILN_FROM",
+        value_delimiter = ',',
+        conflicts_with = "only"
+    )]
+    pub(super) from: Vec<String>,
+
+    /// Run exactly these steps, with earlier results as their inputs
+    #[arg(long, value_name = "STEP,…", env = "KILN_ONLY", value_delimiter = ',')]
+    pub(super) only: Vec<String>,
+
+    /// Run every task, also those that were done before
+    #[arg(long, env = "KILN_FORCE", value_parser = yes_or_no())]
+    pub(super) force: bool,
+}
+
+/// What is typed about a run beside its plan.
+#[derive(Debug, Args)]
+pub(super) struct RunFlags {
+    /// After a failure, go on with everything that does not depend on it
+    #[arg(short = 'k', long, env = "KILN_KEEP_GOING", value_parser = yes_or_no())]
+    pub(super) keep_going: bool,
+
+    /// Start nothing new after N failures
+    #[arg(long, value_name = "N", env = "KILN_MAX_FAIL", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) max_fail: Option<u32>,
+
+    /// Stop the run after this time, e.g. 8h or 1h30m
+    #[arg(long, value_name = "TIME", env = "KILN_TIMEOUT", value_parser = time)]
+    pub(super) timeout: Option<Duration>,
+
+    /// Go on with an earlier run, by its id; `last`: the newest. With -p: a new run with its params and seeds
+    #[arg(long, value_name = "RUN|last", value_parser = NonEmptyStringValueParser::new())]
+    pub(super) resume: Option<String>,
+
+    /// When another kiln writes to the same outputs, wait for it
+    #[arg(long, env = "KILN_WAIT", value_parser = yes_or_no())]
+    pub(super) wait: bool,
+
+    /// Start a run of more than 1000 tasks without a question
+    #[arg(short = 'y', long, env = "KILN_YES", value_parser = yes_or_no())]
+    pub(super) yes: bool,
+}
+
+/// A flag's variable may say `1`, `true`, `yes`, `on` and their opposites.
+fn yes_or_no() -> clap::builder::BoolishValueParser {
+    clap::builder::BoolishValueParser::new()
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        0 => Err("must be longer than nothing".to_owned()),
+        ms => Ok(Duration::from_millis(ms)),
+    }
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// A pipeline (.yaml) or a workflow in API format (.json); `-` for stdin
-    #[arg(value_name = "PIPELINE|WORKFLOW")]
-    pub(super) file: PathBuf,
+    #[arg(value_name = "PIPELINE|WORKFLOW", required_unless_present = "resume")]
+    pub(super) file: Option<PathBuf>,
 
     #[command(flatten)]
     pub(super) plan: PlanFlags,
+
+    #[command(flatten)]
+    pub(super) run: RunFlags,
 
     /// Format of stdout: result paths, or one event per line
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]

@@ -3,15 +3,21 @@
 //! `args` is what was typed, each command's file turns it into what is meant.
 
 mod args;
+mod cancel;
 mod check;
+mod diff;
 mod entry;
 mod exit;
 mod explain;
+mod gc;
 mod init;
 mod plan;
 mod run;
+mod runs;
 mod schema;
 mod serve;
+mod show;
+mod table;
 
 pub use args::command;
 pub use entry::main;

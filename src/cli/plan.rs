@@ -14,6 +14,10 @@ impl PlanFlags {
             server: self.server.clone(),
             output_dir: self.output_dir.clone(),
             max_parallel: self.max_parallel,
+            to: self.to.clone(),
+            from: self.from.clone(),
+            only: self.only.clone(),
+            force: self.force,
             ..self.values.request(file)
         }
     }
@@ -28,6 +32,7 @@ impl ValueFlags {
             params_file: self.params_file.clone(),
             sets: self.sets.clone(),
             seed: self.seed,
+            profile: self.profile.clone(),
             ..Request::default()
         }
     }
@@ -44,11 +49,19 @@ pub(super) fn plan(args: &PlanArgs) -> Exit {
     let Some(plan) = plan else {
         return Exit::of_report(&report);
     };
+    let fates = session::fates(&plan);
     let mut out = std::io::stdout().lock();
     // A broken pipe is success: the reader has seen enough.
     let _ = match args.output {
-        TextOrJson::Text => write!(out, "{}", plan::to_text(&plan)),
-        TextOrJson::Json => writeln!(out, "{}", plan::to_json(&plan)),
+        TextOrJson::Text => {
+            let (plan, fates) = (plan::to_text(&plan), session::fates_text(&fates));
+            write!(out, "{plan}{fates}")
+        }
+        TextOrJson::Json => {
+            let mut json = plan::to_json(&plan);
+            json["would"] = session::fates_json(&fates);
+            writeln!(out, "{json}")
+        }
     };
     Exit::Done
 }

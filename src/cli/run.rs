@@ -1,21 +1,88 @@
 //! `kiln run`.
 
-use std::io::IsTerminal;
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
 
 use super::args::{RunArgs, TextOrJson};
 use super::exit::{Exit, columns, complain};
 use crate::report::{JsonReporter, Reporter, Terminal, TerminalReporter};
-use crate::session;
+use crate::run::RunOptions;
+use crate::session::{self, Ask, Resume, Wishes};
 
-pub(super) fn run(args: &RunArgs) -> ExitCode {
-    match session::run(&args.plan.request(&args.file), reporter(args.output)) {
+/// Flags that a stored plan cannot follow.
+const SHAPING: &[&str] = &[
+    "server",
+    "profile",
+    "seed",
+    "output_dir",
+    "max_parallel",
+    "to",
+    "from",
+    "only",
+    "force",
+];
+
+pub(super) fn run(args: &RunArgs, matches: &ArgMatches) -> ExitCode {
+    let file = args.file.as_deref().unwrap_or(Path::new(""));
+    let request = args.plan.request(file);
+    let wishes = wishes(args, matches);
+    match session::run(&request, &wishes, reporter(args.output)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             complain(&error.to_string());
             Exit::Internal.into()
         }
     }
+}
+
+fn wishes(args: &RunArgs, matches: &ArgMatches) -> Wishes {
+    let flags = &args.run;
+    Wishes {
+        options: RunOptions {
+            keep_going: flags.keep_going,
+            max_fail: flags.max_fail,
+            deadline: flags.timeout,
+        },
+        wait: flags.wait,
+        yes: flags.yes,
+        ask: someone_to_ask(args),
+        resume: flags.resume.clone().map(|run| Resume {
+            run,
+            fixed: typed(matches),
+        }),
+    }
+}
+
+/// The shaping flags that were typed; those from the environment are for every run, and say nothing about this one.
+fn typed(matches: &ArgMatches) -> Vec<String> {
+    let Some((_, run)) = matches.subcommand() else {
+        return Vec::new();
+    };
+    let typed = |id: &&&str| run.value_source(id) == Some(ValueSource::CommandLine);
+    let typed = SHAPING.iter().filter(typed);
+    typed
+        .map(|id| format!("--{}", id.replace('_', "-")))
+        .collect()
+}
+
+/// A person sits at the terminal, and stdin is not the pipeline.
+fn someone_to_ask(args: &RunArgs) -> Option<Ask> {
+    let there = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let free = args.output == TextOrJson::Text && std::env::var_os("CI").is_none();
+    (there && free).then_some(ask)
+}
+
+fn ask(question: &str) -> bool {
+    let mut err = anstream::stderr();
+    let asked = write!(err, "{question}. Start it? [y/N] ").and_then(|()| err.flush());
+    let mut answer = String::new();
+    asked.is_ok()
+        && std::io::stdin().lock().read_line(&mut answer).is_ok()
+        && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
 }
 
 fn reporter(output: TextOrJson) -> Box<dyn Reporter> {

@@ -106,6 +106,21 @@ impl Connection {
         Self::open_with(client, Timing::default()).await
     }
 
+    /// [`Connection::open`] to a server that keeps its jobs for so long after it stopped to answer.
+    ///
+    /// # Errors
+    /// When no connection to the server can be made.
+    pub async fn open_patiently(
+        client: Client,
+        lost_after: Duration,
+    ) -> Result<Arc<Self>, ClientError> {
+        let timing = Timing {
+            lost_after,
+            ..Timing::default()
+        };
+        Self::open_with(client, timing).await
+    }
+
     pub(super) async fn open_with(
         client: Client,
         timing: Timing,
@@ -393,6 +408,15 @@ impl Client {
         let answer = self.ask_to_stop(prompt_id).await;
         self.mark_cancelled(prompt_id);
         answer
+    }
+
+    /// Asks the server to forget the models and results that it holds in memory. It does so after the job that runs.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn free(&self) -> Result<(), ClientError> {
+        let all = json!({"unload_models": true, "free_memory": true});
+        self.order(&["free"], &all).await
     }
 
     /// Whether the server answers the cheapest of questions.

@@ -8,6 +8,15 @@ use crate::diagnostic::{Code, Diagnostic, Span, codes};
 pub fn diagnostic(server: &ServerName, error: &ClientError, span: Option<Span>) -> Diagnostic {
     let message = format!("server `{server}`: {error}");
     let built = advise(Diagnostic::error(code(error), message), error);
+    let built = match error {
+        ClientError::Refused {
+            status: 401 | 403 | 407,
+            ..
+        } => built.help(format!(
+            "set `token:` or `headers:` of the server `{server}` in kiln.yaml, e.g. token: \"{{{{ secret('NAME') }}}}\"; if they are set, they are not the right ones"
+        )),
+        _ => built,
+    };
     match span {
         Some(span) => built.at(span),
         None => built,
@@ -44,6 +53,11 @@ fn code(error: &ClientError) -> &'static Code {
         | ClientError::Broken { .. }
         | ClientError::Timeout { .. } => &codes::SERVER_UNREACHABLE,
         ClientError::NotComfyUi { .. } => &codes::NOT_COMFYUI,
+        ClientError::Credentials { .. }
+        | ClientError::Refused {
+            status: 401 | 403 | 407,
+            ..
+        } => &codes::NOT_AUTHORIZED,
         ClientError::Refused { .. }
         | ClientError::BadAnswer { .. }
         | ClientError::TooLarge { .. }
@@ -70,6 +84,9 @@ fn advise(diagnostic: Diagnostic, error: &ClientError) -> Diagnostic {
         ClientError::NotComfyUi { .. } => diagnostic
             .help("something else listens on that address: check the port, and the path when ComfyUI is behind a proxy")
             .help("to run without ComfyUI, use `--server embedded`"),
+        ClientError::Credentials { reason, .. } if reason.contains("secret(") => {
+            diagnostic.help("set the variable, or put it into a `.env` beside kiln.yaml with `dotenv: true`")
+        }
         ClientError::Refused { status, .. } => match refusal(*status) {
             Some(help) => diagnostic.help(help),
             None => diagnostic,
@@ -78,6 +95,7 @@ fn advise(diagnostic: Diagnostic, error: &ClientError) -> Diagnostic {
             diagnostic.help(format!("put the address it redirects to into the server's `url`: {to}"))
         }
         ClientError::BadAnswer { .. }
+        | ClientError::Credentials { .. }
         | ClientError::TooLarge { .. }
         | ClientError::Unreadable { .. } => diagnostic,
     }

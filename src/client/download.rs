@@ -111,6 +111,21 @@ impl Client {
         Ok(self.send(call).await?.status() == StatusCode::NOT_MODIFIED)
     }
 
+    /// The size of a file that the server has, bytes; `None` when it has none of this name, or does not tell.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn size_of(&self, file: &FileRef) -> Result<Option<u64>, ClientError> {
+        let call = Call {
+            method: reqwest::Method::HEAD,
+            ..Call::get(self.view(file))
+        };
+        let response = self.send(call).await?;
+        let length = response.headers().get(reqwest::header::CONTENT_LENGTH);
+        let size = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        Ok(size.filter(|_| response.status() == StatusCode::OK))
+    }
+
     fn view(&self, file: &FileRef) -> Url {
         let mut url = self.at(&["view"]);
         url.query_pairs_mut()

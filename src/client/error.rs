@@ -38,6 +38,14 @@ pub enum ClientError {
         /// How long kiln waited.
         after: Duration,
     },
+    /// What the server is to be shown, or trusted by, cannot be used.
+    #[error("{url} cannot be asked: {reason}")]
+    Credentials {
+        /// The address.
+        url: String,
+        /// Why.
+        reason: String,
+    },
     /// Something answers there, but not `ComfyUI`.
     #[error("{url} answered, but it is not ComfyUI: got {got}")]
     NotComfyUi {

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use url::{Host, Url};
 
+use super::access::{Access, Credentials, tls};
 use super::error::{ClientError, first_line};
 use super::info::Dialect;
 use crate::base::ServerName;
@@ -39,8 +40,9 @@ struct Inner {
     name: ServerName,
     /// Ends in `/`.
     base: Url,
-    headers: HeaderMap,
-    pools: [OnceLock<reqwest::Client>; 4],
+    credentials: Credentials,
+    pools: [OnceLock<reqwest::Client>; 8],
+    tls: OnceLock<Arc<rustls::ClientConfig>>,
     dialect: OnceLock<Dialect>,
     /// Jobs that were asked to stop.
     cancelled: Mutex<HashSet<String>>,
@@ -103,25 +105,24 @@ impl Client {
     /// # Errors
     /// When `url` is no `http` or `https` address.
     pub fn new(name: ServerName, url: &str) -> Result<Self, ClientError> {
-        Self::with_headers(name, url, HeaderMap::new())
+        Self::with_access(name, url, Access::default())
     }
 
-    /// [`Client::new`] with headers that every request to the server's own origin carries, and no request to another.
+    /// [`Client::new`] with what every request to the server's own origin carries, and no request to another.
     ///
     /// # Errors
-    /// When `url` is no `http` or `https` address.
-    pub fn with_headers(
-        name: ServerName,
-        url: &str,
-        headers: HeaderMap,
-    ) -> Result<Self, ClientError> {
+    /// When `url` is no `http` or `https` address, a header's name is none, or the root certificates cannot be read. A secret without a
+    /// value is an error of the requests.
+    pub fn with_access(name: ServerName, url: &str, access: Access) -> Result<Self, ClientError> {
         let base = base_url(url)?;
+        let credentials = Credentials::read(access, &show(&base))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 name,
                 base,
-                headers,
+                credentials,
                 pools: Default::default(),
+                tls: OnceLock::new(),
                 dialect: OnceLock::new(),
                 cancelled: Mutex::default(),
                 cancels: watch::Sender::new(()),
@@ -143,8 +144,21 @@ impl Client {
         &self.inner.base
     }
 
-    pub(super) fn headers(&self) -> &HeaderMap {
-        &self.inner.headers
+    /// What requests to the server's own origin carry.
+    pub(super) fn headers(&self) -> Result<HeaderMap, ClientError> {
+        self.inner.credentials.reveal(&self.url())
+    }
+
+    /// TLS for a socket; `None` for the usual one.
+    pub(super) fn tls(&self) -> Option<Arc<rustls::ClientConfig>> {
+        let roots = &self.inner.credentials.roots;
+        let own = || Arc::clone(self.inner.tls.get_or_init(|| tls(roots)));
+        (!roots.is_empty()).then(own)
+    }
+
+    /// Whether the server is shown a token or headers.
+    pub fn has_credentials(&self) -> bool {
+        !self.inner.credentials.is_empty()
     }
 
     pub(super) fn dialect(&self) -> Option<Dialect> {
@@ -250,7 +264,7 @@ impl Client {
             .pool(&call.url)?
             .request(call.method.clone(), call.url.clone());
         if call.url.origin() == self.inner.base.origin() {
-            request = request.headers(self.inner.headers.clone());
+            request = request.headers(self.headers()?);
         }
         request = request.headers(call.headers.clone());
         let mut moved = None;
@@ -284,10 +298,12 @@ impl Client {
     }
 
     /// The pool of connections for an address. Loading the system's certificates takes longer than starting a small job, so only `https`
-    /// does it; a loopback address is never asked through a proxy.
+    /// does it; a loopback address is never asked through a proxy. An extra root certificate counts for the server itself only.
     fn pool(&self, url: &Url) -> Result<&reqwest::Client, ClientError> {
         let (secure, local) = (url.scheme() == "https", is_loopback(url));
-        let slot = &self.inner.pools[usize::from(secure) * 2 + usize::from(local)];
+        let own = url.origin() == self.inner.base.origin();
+        let slot = usize::from(secure) * 4 + usize::from(local) * 2 + usize::from(own);
+        let slot = &self.inner.pools[slot];
         if let Some(pool) = slot.get() {
             return Ok(pool);
         }
@@ -299,6 +315,10 @@ impl Client {
             .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")));
         if !secure {
             builder = builder.tls_certs_only(std::iter::empty());
+        } else if own {
+            let roots = self.inner.credentials.roots.iter();
+            let roots = roots.filter_map(|root| reqwest::Certificate::from_der(root).ok());
+            builder = builder.tls_certs_merge(roots);
         }
         if local {
             builder = builder.no_proxy();

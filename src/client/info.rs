@@ -44,6 +44,29 @@ pub struct Device {
     pub vram_free: Option<u64>,
 }
 
+/// A model file as a server lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelFile {
+    /// Its name relative to its folder.
+    pub name: String,
+    /// Bytes, where the server tells.
+    pub size: Option<u64>,
+    /// When it was changed, milliseconds since 1970, where the server tells.
+    pub modified: Option<u64>,
+}
+
+impl ModelFile {
+    fn read(value: &Value) -> Option<Self> {
+        let seconds = value.get("modified").and_then(Value::as_f64);
+        let ms = seconds.and_then(|seconds| serde_json::Number::from_f64(seconds * 1000.0));
+        Some(Self {
+            name: value.get("name")?.as_str()?.to_owned(),
+            size: value.get("size").and_then(bytes),
+            modified: ms.and_then(|ms| bytes(&Value::Number(ms))),
+        })
+    }
+}
+
 /// Which of the younger routes a server has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Dialect {
@@ -152,6 +175,21 @@ impl Client {
         }
     }
 
+    /// The model files of a folder with what the server knows of them; none where it does not tell.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn model_files(&self, folder: &str) -> Result<Vec<ModelFile>, ClientError> {
+        let url = self.at(&["experiment", "models", folder]);
+        match self.json(Call::get(url), JSON_LIMIT).await {
+            Ok(Value::Array(files)) => Ok(files.iter().filter_map(ModelFile::read).collect()),
+            Ok(_) => Ok(Vec::new()),
+            Err(error) if error.is_connection() => Err(error),
+            // Older servers do not have the route.
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
     async fn names(&self, path: &[&str]) -> Result<Vec<String>, ClientError> {
         let url = self.at(path);
         let value = self.json(Call::get(url.clone()), JSON_LIMIT).await?;
@@ -193,4 +231,27 @@ fn bytes(value: &Value) -> Option<u64> {
         let size = value.as_f64()?;
         (size.is_finite() && size > 0.0).then_some(size as u64)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_model_is_listed_with_whatever_the_server_tells_of_it() {
+        let told = json!({
+            "name": "sd/v15.safetensors", "pathIndex": 0,
+            "modified": 1_700_000_000.25, "created": 1.0, "size": 4_265_146_304_u64
+        });
+        let model = ModelFile {
+            name: "sd/v15.safetensors".to_owned(),
+            size: Some(4_265_146_304),
+            modified: Some(1_700_000_000_250),
+        };
+        assert_eq!(ModelFile::read(&told), Some(model));
+        let cloud = ModelFile::read(&json!({"name": "a.pt", "pathIndex": 0})).unwrap();
+        assert_eq!((cloud.size, cloud.modified), (None, None));
+        assert_eq!(ModelFile::read(&json!("a.pt")), None);
+    }
 }

@@ -5,6 +5,7 @@
 //! re-submitted here, an unanswered submission is reported as ambiguous; redirects are followed by hand and lose our headers on another
 //! origin; every answer is bounded in size; a download appears under its name only when it is whole.
 
+mod access;
 mod connection;
 mod diagnostic;
 mod download;
@@ -16,13 +17,14 @@ mod progress;
 mod socket;
 mod upload;
 
+pub use access::Access;
 pub use connection::{Accepted, Connection, JobRequest, Lookup, SubmitError};
 pub use diagnostic::{diagnostic, download_diagnostic};
 pub use download::{DownloadError, Downloaded};
 pub use error::ClientError;
 pub use follow::{JobUpdate, Outcome};
 pub use http::Client;
-pub use info::{Device, ServerInfo};
+pub use info::{Device, ModelFile, ServerInfo};
 pub use upload::Uploaded;
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -241,7 +243,7 @@ async fn open(client: &Client, client_id: &str) -> Result<Socket, ClientError> {
         .as_str()
         .into_client_request()
         .map_err(|error| bad(&error))?;
-    for (name, value) in client.headers() {
+    for (name, value) in &client.headers()? {
         request.headers_mut().append(name, value.clone());
     }
     let config = WebSocketConfig::default()
@@ -253,7 +255,12 @@ async fn open(client: &Client, client_id: &str) -> Result<Socket, ClientError> {
     };
     let (mut socket, _) = timeout(
         CONNECT,
-        connect_async_with_config(request, Some(config), true),
+        connect_async_tls_with_config(
+            request,
+            Some(config),
+            true,
+            client.tls().map(Connector::Rustls),
+        ),
     )
     .await
     .map_err(|_| timed_out())?

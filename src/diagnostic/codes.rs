@@ -57,6 +57,7 @@ codes! {
     NOT_A_WORKFLOW = "K0117" "not_a_workflow";
     UI_FORMAT = "K0118" "ui_format";
     UNSAFE_OUTPUT_PATH = "K0119" "unsafe_output_path";
+    SAME_OUTPUT_PATH = "K0120" "same_output_path";
     WRONG_PLACE_FOR_FILE = "K0121" "wrong_place_for_file";
     ACCESSOR_COUNT = "K0122" "accessor_count";
     DUPLICATE_KEY = "K0123" "duplicate_key";
@@ -68,6 +69,9 @@ codes! {
     NOT_IN_THIS_VERSION = "K0129" "not_in_this_version";
     BAD_COMMAND = "K0130" "bad_command";
     BAD_MATRIX = "K0131" "bad_matrix";
+    TOO_MANY_TASKS = "K0132" "too_many_tasks";
+    CANNOT_BYPASS = "K0133" "cannot_bypass";
+    NO_EARLIER_RESULTS = "K0134" "no_earlier_results";
     // K02xx: what the server would refuse; kinds are the server's own error types
     MISSING_NODE_TYPE = "K0201" "missing_node_type";
     REQUIRED_INPUT_MISSING = "K0202" "required_input_missing";
@@ -91,6 +95,7 @@ codes! {
     SERVER_UNREACHABLE = "K0401" "server_unreachable";
     NOT_COMFYUI = "K0402" "not_comfyui";
     SERVER_REFUSED = "K0403" "server_refused";
+    NOT_AUTHORIZED = "K0404" "not_authorized";
     // K05xx: failures while running
     NODE_FAILED = "K0501" "node_failed";
     JOB_REJECTED = "K0502" "job_rejected";
@@ -101,6 +106,11 @@ codes! {
     NO_OUTPUT_FILES = "K0507" "no_output_files";
     WORKER_STUCK = "K0508" "worker_stuck";
     RESULT_RENAMED = "K0509" "result_renamed";
+    COMMAND_FAILED = "K0510" "command_failed";
+    PROGRAM_NOT_FOUND = "K0511" "program_not_found";
+    TIMED_OUT = "K0512" "timed_out";
+    RESULT_REJECTED = "K0513" "result_rejected";
+    SERVER_DIFFERS = "K0514" "server_differs";
     // K07xx: state
     STATE_UNUSABLE = "K0701" "state_unusable";
     STATE_LOCKED = "K0702" "state_locked";

@@ -43,7 +43,14 @@ pub(super) struct Folders {
     root: PathBuf,
     /// Removes everything when the server is gone; absent when the user named the folder.
     temporary: Option<tempfile::TempDir>,
+    /// Locked as long as the server lives: a temporary folder whose server was killed can be told from others.
+    _alive: Option<std::fs::File>,
 }
+
+/// How the names of temporary folders begin.
+pub const TEMPORARY_FOLDER: &str = "kiln-embedded-";
+/// The file in a temporary folder that is locked as long as its server lives.
+pub const ALIVE: &str = ".alive";
 
 impl Folders {
     /// Makes the folders below `dir`, or below a temporary folder that goes with the server.
@@ -56,14 +63,27 @@ impl Folders {
             (std::path::absolute(dir)?, None)
         } else {
             let made = tempfile::Builder::new()
-                .prefix("kiln-embedded-")
+                .prefix(TEMPORARY_FOLDER)
                 .tempdir()?;
             (made.path().to_path_buf(), Some(made))
         };
         for folder in [Folder::Input, Folder::Output, Folder::Temp] {
             std::fs::create_dir_all(root.join(folder.name()))?;
         }
-        Ok(Self { root, temporary })
+        let alive = match &temporary {
+            Some(_) => {
+                let file = std::fs::File::create(root.join(ALIVE))?;
+                // A file system without locks costs only that nobody cleans up after us.
+                let _ = file.try_lock();
+                Some(file)
+            }
+            None => None,
+        };
+        Ok(Self {
+            root,
+            temporary,
+            _alive: alive,
+        })
     }
 
     /// The folder that holds all three.

@@ -32,4 +32,5 @@ mod view;
 mod walk;
 
 pub use catalog::catalog;
+pub use files::{ALIVE, TEMPORARY_FOLDER};
 pub use server::{Embedded, Options, StartError, start};

@@ -44,6 +44,11 @@ pub enum RunEvent {
         /// Where results will lie.
         output_dir: PathBuf,
     },
+    /// Another kiln writes to the same outputs; this one waits for it.
+    RunWaiting {
+        /// Who has them.
+        holder: String,
+    },
     /// A step's tasks became known, or some of them.
     TasksAdded {
         /// The step.
@@ -175,6 +180,9 @@ pub enum RunEvent {
         /// The link `latest`, when it points to this run's results.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         latest: Option<PathBuf>,
+        /// Everything was done before and is where `latest` points: no folder was made.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        up_to_date: bool,
         /// Wall time, seconds.
         seconds: f64,
     },

@@ -1,233 +1,197 @@
 //! What follows from a state: the decisions.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
-use super::fact::{Fact, RetryCause, Settlement, Ticket};
-use super::shape::{EndpointIx, dense};
-use super::state::{Machine, TaskState};
+use super::fact::{CancelReason, Cause, Fact, FailureClass, RetryCause, Settlement, Ticket};
+use super::state::Machine;
+use super::task::{TaskState, Trouble};
 use crate::event::RunStatus;
 use crate::plan::TaskIx;
 
-/// Times that a lost job is submitted before its task fails.
-const MAX_SUBMISSIONS: u32 = 3;
-/// Tasks of one server that are prepared beyond the jobs it may hold, at least; so many, that the next job need not wait for the journal.
-const AHEAD: u32 = 4;
+/// Times that the job of one attempt is submitted before the attempt has failed.
+pub(super) const MAX_SUBMISSIONS: u32 = 3;
 /// Pause before the first resubmission of a lost job, doubled each time, in milliseconds.
 const LOST_PAUSE: u64 = 250;
 
 impl Machine {
-    /// The decisions that follow from the state at `now` (milliseconds of the driver's clock, the same after a resume). The caller
-    /// applies each of them; when they are applied, there may be further ones.
+    /// The next decision that follows from the state at `now` (milliseconds of the driver's clock, the same after a resume); none when
+    /// there is nothing to decide. The caller applies it and asks again: there may be further ones.
     ///
-    /// A driver may die between any two of them, and the rest is then decided again from the state in between. So no decision stands with
-    /// one that would change it or its place: what gives or takes room, or halts the run, is applied before what depends on it is decided.
+    /// A driver may die between any two decisions, and the rest is then decided again from the state in between. Since one decision is
+    /// made at a time, from the state alone, that is the rest which would have been decided anyway.
     pub fn decide(&self, now: u64) -> Vec<Fact> {
+        self.decide_one(now).into_iter().collect()
+    }
+
+    fn decide_one(&self, now: u64) -> Option<Fact> {
         if self.finished.is_some() {
-            return Vec::new();
+            return None;
         }
-        let mut facts = Vec::new();
-        self.decide_cancels(&mut facts);
-        self.decide_unsettled(now, &mut facts);
-        if self.halting() {
-            self.decide_rest(&mut facts);
-        } else if facts.is_empty() {
-            self.decide_starts(&mut facts);
-            // A start makes room to prepare ahead.
-            if facts.is_empty() {
-                self.decide_assignments(now, &mut facts);
-            }
+        if self.open_steps == 0 {
+            let status = self.verdict();
+            return Some(Fact::Finished { status });
         }
-        if facts.is_empty() && self.counts_total() == self.states.len() {
-            facts.push(Fact::Finished {
-                status: self.verdict(),
-            });
-        }
-        facts
-    }
-
-    /// Whether nothing new may start.
-    fn halting(&self) -> bool {
-        self.stop.is_some() || self.cause.is_some() || self.counts.cancelled > 0
-    }
-
-    fn counts_total(&self) -> usize {
-        let c = self.counts;
-        c.done + c.failed + c.skipped + c.cancelled
+        self.decide_stop(now)
+            .or_else(|| self.decide_cancel())
+            .or_else(|| self.decide_due())
+            .or_else(|| self.decide_unsettled(now))
+            .or_else(|| {
+                if self.halting() {
+                    self.decide_rest()
+                } else {
+                    self.decide_woken()
+                        .or_else(|| self.decide_leaving())
+                        .or_else(|| self.decide_start())
+                        .or_else(|| self.decide_assignment(now))
+                        .or_else(|| self.decide_move())
+                }
+            })
+            .or_else(|| self.decide_stuck())
     }
 
     fn verdict(&self) -> RunStatus {
-        if self.counts.cancelled > 0 && (self.stop.is_some() || self.counts.failed == 0) {
+        let stopped = self.counts.cancelled > 0 || self.cut_short;
+        if stopped && (self.stop.is_some() || self.failures == 0) {
             RunStatus::Cancelled
-        } else if self.counts.failed > 0 {
+        } else if self.failures > 0 {
             RunStatus::Failed
         } else {
             RunStatus::Done
         }
     }
 
+    fn decide_stop(&self, now: u64) -> Option<Fact> {
+        let reason = CancelReason::Deadline;
+        let late = self.policy.deadline.is_some_and(|at| at <= now);
+        (late && self.stop < Some(reason)).then_some(Fact::Stop { reason })
+    }
+
     /// Every task in flight learns of a stop that outranks what it was told so far.
-    fn decide_cancels(&self, facts: &mut Vec<Fact>) {
-        let Some(reason) = self.stop else { return };
-        for &task in &self.running {
-            if let TaskState::Running {
-                cancelling, phase, ..
-            } = self.state(task)
-                && phase.is_in_flight()
-                && cancelling < Some(reason)
-            {
-                facts.push(Fact::Cancelling { task, reason });
+    fn decide_cancel(&self) -> Option<Fact> {
+        let (task, reason) = (*self.untold.first()?, self.stop?);
+        Some(Fact::Cancelling { task, reason })
+    }
+
+    /// What will never run is told so.
+    fn decide_due(&self) -> Option<Fact> {
+        if let Some((task, settlement)) = self.due.first_key_value() {
+            return Some(Fact::Settled {
+                task: *task,
+                settlement: *settlement,
+            });
+        }
+        let (step, cause) = self.due_steps.first_key_value()?;
+        Some(Fact::StepSkipped {
+            step: *step,
+            cause: *cause,
+        })
+    }
+
+    fn decide_unsettled(&self, now: u64) -> Option<Fact> {
+        let task = *self.unsettled.first()?;
+        let TaskState::Unsettled { ticket, trouble } = self.state(task) else {
+            return None;
+        };
+        let losses = self.tasks[task.0 as usize].losses;
+        let lost = trouble == Trouble::Lost || trouble == Trouble::Gone;
+        let settled = |settlement| Some(Fact::Settled { task, settlement });
+        let retried = |pause: u64, because| {
+            Some(Fact::Retried {
+                task,
+                not_before: if pause == 0 {
+                    0
+                } else {
+                    now.saturating_add(pause)
+                },
+                fresh: because == RetryCause::Gone,
+                attempt: because == RetryCause::Failed,
+                because,
+            })
+        };
+        if lost && losses >= MAX_SUBMISSIONS {
+            return if !self.halting() && self.may_retry(ticket, FailureClass::Lost) {
+                retried(self.pause(ticket), RetryCause::Failed)
+            } else {
+                settled(Settlement::Lost { times: losses })
+            };
+        }
+        match trouble {
+            Trouble::Failed(_) if self.halting() => settled(Settlement::Failed),
+            _ if self.halting() => settled(Settlement::Cancelled),
+            Trouble::Failed(_) => retried(self.pause(ticket), RetryCause::Failed),
+            Trouble::Lost => {
+                let pause = LOST_PAUSE << losses.saturating_sub(1).min(8);
+                retried(pause, RetryCause::Lost)
             }
+            Trouble::Gone => retried(0, RetryCause::Gone),
         }
     }
 
-    fn decide_unsettled(&self, now: u64, facts: &mut Vec<Fact>) {
-        for &task in &self.unsettled {
-            let TaskState::Unsettled { gone, .. } = self.state(task) else {
-                continue;
-            };
-            let losses = self.losses[task.0 as usize];
-            if self.halting() {
-                facts.push(Fact::Settled {
-                    task,
-                    settlement: Settlement::Cancelled,
-                });
-            } else if losses >= MAX_SUBMISSIONS {
-                facts.push(Fact::Settled {
-                    task,
-                    settlement: Settlement::Lost { times: losses },
-                });
-                // It halts the run: the others are cancelled, not retried.
-                return;
-            } else {
-                let pause = if gone {
-                    0
-                } else {
-                    LOST_PAUSE << losses.saturating_sub(1)
-                };
-                facts.push(Fact::Retried {
-                    task,
-                    not_before: now + pause,
-                    fresh: gone,
-                    attempt: false,
-                    because: if gone {
-                        RetryCause::Gone
-                    } else {
-                        RetryCause::Lost
-                    },
-                });
-            }
-        }
+    /// The pause after a failed attempt: anything up to the step's delay, doubled with each attempt. It is drawn from the run's seed, so
+    /// that deciding again decides the same.
+    fn pause(&self, ticket: Ticket) -> u64 {
+        let step = self.tasks[ticket.task.0 as usize].step;
+        let retry = &self.retries[step.0 as usize];
+        let doublings = ticket.attempt.saturating_sub(1).min(32);
+        let longest = retry
+            .delay
+            .saturating_mul(1 << doublings)
+            .min(retry.max_delay);
+        let drawn =
+            scatter(scatter(self.seed ^ u64::from(ticket.task.0)) ^ u64::from(ticket.attempt));
+        drawn % longest.saturating_add(1).max(1)
     }
 
     /// After a failure or a stop, whatever has not started never will.
-    fn decide_rest(&self, facts: &mut Vec<Fact>) {
-        if self.counts_total() + self.in_flight + self.unsettled.len() == self.states.len() {
-            return;
-        }
-        for (at, state) in self.states.iter().enumerate() {
-            let tried = match state {
-                TaskState::Waiting(_) | TaskState::Ready => false,
-                TaskState::Paused { .. } => true,
-                TaskState::Running { ticket, phase, .. } if !phase.is_in_flight() => {
-                    ticket.try_ > 1
-                }
-                _ => continue,
-            };
+    fn decide_rest(&self) -> Option<Fact> {
+        if let Some(&task) = self.idle.first() {
             let settlement = match self.cause {
-                Some(cause) if self.stop.is_none() && !tried => Settlement::Skipped { cause },
+                Some(cause) if self.stop.is_none() && !self.was_tried(task) => {
+                    Settlement::Skipped { cause }
+                }
                 _ => Settlement::Cancelled,
             };
-            facts.push(Fact::Settled {
-                task: TaskIx(dense(at)),
-                settlement,
-            });
+            return Some(Fact::Settled { task, settlement });
         }
-    }
-
-    /// Slots go to prepared tasks, a server's slot and a place under `max_parallel` in one move.
-    fn decide_starts(&self, facts: &mut Vec<Fact>) {
-        let mut left = self
-            .shape
-            .max_parallel
-            .map_or(usize::MAX, |n| n as usize)
-            .saturating_sub(self.in_flight);
-        let free = |server: usize| {
-            self.shape.endpoints[server]
-                .max_jobs
-                .max(1)
-                .saturating_sub(self.in_use[server])
+        let step = *self.growing.first()?;
+        let cause = match self.cause {
+            Some(cause) if self.stop.is_none() => cause,
+            _ => Cause::Stop,
         };
-        // One cursor per server with room, so that a full server never holds up another one.
-        let mut heads = BinaryHeap::new();
-        let mut cursors: Vec<_> = self
-            .prepared
-            .iter()
-            .enumerate()
-            .map(|(server, ranks)| ranks.iter().take(free(server) as usize))
-            .collect();
-        for (server, cursor) in cursors.iter_mut().enumerate() {
-            heads.extend(cursor.next().map(|rank| Reverse((*rank, server))));
-        }
-        while left > 0
-            && let Some(Reverse(((_, task), server))) = heads.pop()
-        {
-            left -= 1;
-            if let TaskState::Running { ticket, .. } = self.state(task) {
-                facts.push(Fact::Started { ticket });
+        Some(Fact::StepSkipped { step, cause })
+    }
+
+    /// Whether an idle task was submitted in this session.
+    fn was_tried(&self, task: TaskIx) -> bool {
+        let known = &self.tasks[task.0 as usize];
+        match known.state {
+            TaskState::Running { ticket, .. } => {
+                ticket.try_ > known.floor.saturating_add(1) || ticket.attempt > 1
             }
-            heads.extend(cursors[server].next().map(|rank| Reverse((*rank, server))));
+            TaskState::Ready | TaskState::Paused { .. } => {
+                known.losses > 0 || known.next.attempt > 1
+            }
+            _ => false,
         }
     }
 
-    /// How many more tasks of a server may be prepared. While there is room for a job, no more than fit: the first in order are the
-    /// first to start, not those that happen to be prepared sooner. Beyond that, some are prepared ahead.
-    fn room(&self, server: usize) -> u32 {
-        let most = self.shape.endpoints[server].max_jobs.max(1);
-        let places = self
-            .shape
-            .max_parallel
-            .map_or(u32::MAX, |n| n.saturating_sub(dense(self.in_flight)));
-        let free = most.saturating_sub(self.in_use[server]).min(places);
-        let window = if free > 0 {
-            free
-        } else {
-            most.saturating_sub(self.in_use[server]) + most.max(AHEAD)
-        };
-        window.saturating_sub(self.ahead[server])
+    /// What can never happen ends the run instead of keeping it up: steps that wait for each other, for instance.
+    fn decide_stuck(&self) -> Option<Fact> {
+        if !self.running.is_empty() || !self.paused.is_empty() || !self.expansions.is_empty() {
+            return None;
+        }
+        if let Some(&task) = self.idle.first() {
+            let settlement = Settlement::Impossible;
+            return Some(Fact::Settled { task, settlement });
+        }
+        let step = *self.growing.first()?;
+        let cause = Cause::Step(step);
+        Some(Fact::StepSkipped { step, cause })
     }
+}
 
-    /// Each server has the tasks for its slots and some more prepared.
-    fn decide_assignments(&self, now: u64, facts: &mut Vec<Fact>) {
-        let mut room: Vec<u32> = (0..self.ahead.len())
-            .map(|server| self.room(server))
-            .collect();
-        // What was lost goes first: it has waited longest.
-        for &(_, task) in self.paused.iter().take_while(|(at, _)| *at <= now) {
-            let server = self.servers[task.0 as usize];
-            if let TaskState::Paused { ticket, fresh, .. } = self.state(task)
-                && room[server] > 0
-            {
-                room[server] -= 1;
-                facts.push(Fact::Assigned {
-                    ticket,
-                    endpoint: EndpointIx(dense(server)),
-                    fresh,
-                });
-            }
-        }
-        for (server, ready) in self.ready.iter().enumerate() {
-            for &(_, task) in ready.iter().take(room[server] as usize) {
-                facts.push(Fact::Assigned {
-                    ticket: Ticket {
-                        task,
-                        attempt: 1,
-                        try_: 1,
-                    },
-                    endpoint: EndpointIx(dense(server)),
-                    fresh: false,
-                });
-            }
-        }
-    }
+/// Spreads a number over all 64 bits (the finaliser of `splitmix64`).
+fn scatter(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }

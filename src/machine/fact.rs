@@ -142,7 +142,11 @@ pub enum Fact {
         cause: Cause,
     },
     /// Observation: the run goes on in another session. Whatever is neither done nor under way has another chance.
-    Resumed,
+    Resumed {
+        /// Tasks that were done, and whose results are gone: they run again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        again: Vec<TaskIx>,
+    },
     /// Decision: every task has ended.
     Finished {
         /// How.

@@ -17,14 +17,25 @@
 //! - after the first failure, which is the run's cause, nothing new starts, and what runs is let finish;
 //! - the same facts lead to the same state: replaying any prefix and going on from what is owed ends as the whole run did.
 
+mod choose;
 mod decide;
 mod fact;
+mod grow;
+mod places;
 mod shape;
 mod state;
+mod step;
+mod task;
+#[cfg(test)]
+mod tests;
+mod tries;
+mod twins;
 
 pub use fact::{CancelReason, Cause, Fact, FailureClass, Outcome, RetryCause, Settlement, Ticket};
 pub use shape::{
     EndpointIx, EndpointShape, Grows, LimitIx, Need, Policy, RetryShape, ServerIx, Shape, StepIx,
     StepShape, TaskShape,
 };
-pub use state::{Action, Contradiction, Machine, Owed, Phase, StepStatus, TaskState};
+pub use state::{Action, Contradiction, Machine, Owed};
+pub use step::StepStatus;
+pub use task::{Phase, TaskState, Trouble};

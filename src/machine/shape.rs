@@ -193,6 +193,31 @@ impl Shape {
     }
 }
 
+impl Shape {
+    /// The shape with a step for tasks that name one which is not there: it has no server, so that they fail instead of waiting forever.
+    pub(super) fn total(mut self) -> Self {
+        let nowhere = StepIx(dense(self.steps.len()));
+        let mut homeless = self
+            .tasks
+            .iter_mut()
+            .filter(|task| task.step >= nowhere)
+            .peekable();
+        if homeless.peek().is_some() {
+            homeless.for_each(|task| task.step = nowhere);
+            self.steps.push(StepShape {
+                needs: Vec::new(),
+                grow: Grows::Known,
+                server: ServerIx(u32::MAX),
+                claims: Vec::new(),
+                retry: RetryShape::default(),
+                expected_ms: 1,
+                placeholders: false,
+            });
+        }
+        self
+    }
+}
+
 /// The endpoints of a plan's servers, in the order of [`EndpointIx`].
 fn endpoints(plan: &Plan) -> Vec<EndpointShape> {
     let mut endpoints = Vec::new();

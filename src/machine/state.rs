@@ -1,70 +1,17 @@
-//! The mutable side: one state per task, counters of what is taken, and the sets of what may start.
+//! The machine as a value: what it holds, what can be asked of it, and the door through which facts come in.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
 
-use super::fact::{CancelReason, Cause, Fact, Outcome, Settlement, Ticket};
-use super::shape::{EndpointIx, Shape, StepIx, dense};
+use super::fact::{CancelReason, Cause, Fact, Settlement, Ticket};
+use super::places::Places;
+use super::shape::{EndpointIx, Policy, RetryShape, Shape, StepIx, TaskShape, dense};
+use super::step::{Step, StepStatus};
+use super::task::{Phase, Rank, Task, TaskState};
+use super::twins::Twins;
 use crate::event::{Counts, RunStatus, TaskStatus};
 use crate::plan::TaskIx;
-
-/// Where a task stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskState {
-    /// Waits for this many tasks.
-    Waiting(u32),
-    /// May start as soon as there is room.
-    Ready,
-    /// Is under way.
-    Running {
-        /// Which try.
-        ticket: Ticket,
-        /// How far.
-        phase: Phase,
-        /// Whether it is being cancelled.
-        cancelling: Option<CancelReason>,
-        /// Whether the server was told to execute again.
-        fresh: bool,
-    },
-    /// Its try ended without a result; a decision about it is due.
-    Unsettled {
-        /// Which try.
-        ticket: Ticket,
-        /// Whether the job was known to the server but its files are gone.
-        gone: bool,
-    },
-    /// Will be submitted again.
-    Paused {
-        /// The next try.
-        ticket: Ticket,
-        /// Not before, milliseconds.
-        not_before: u64,
-        /// Whether the server must be made to execute again.
-        fresh: bool,
-    },
-    /// Ended.
-    Ended(TaskStatus),
-}
-
-/// How far a running task is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Its graph is rendered and its files are sent.
-    Preparing,
-    /// It waits for a slot.
-    Prepared,
-    /// It has a slot.
-    Started,
-    /// The server is done with it; its results are fetched.
-    Released,
-}
-
-impl Phase {
-    /// Whether it counts against `max_parallel`, and its job may be on a server.
-    pub(super) fn is_in_flight(self) -> bool {
-        matches!(self, Self::Started | Self::Released)
-    }
-}
 
 /// Something to do in the world, once the facts that led to it are durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +24,7 @@ pub enum Action {
         /// The task that ended, in a step that streams; it may have ended without a result.
         source: Option<TaskIx>,
     },
-    /// Prepare a task. This alone may be done before its facts are durable: it changes nothing that matters.
+    /// Prepare a task. This may be done before its facts are durable, too: it changes nothing that matters.
     Prepare {
         /// Which try.
         ticket: Ticket,
@@ -91,7 +38,8 @@ pub enum Action {
         /// Which try.
         ticket: Ticket,
     },
-    /// Cancel a task: its job, or what prepares it.
+    /// Cancel what runs for a task: its job, or what prepares it. With [`CancelReason::Superseded`] nothing is at a server yet, the
+    /// task itself goes on under another ticket, and nobody waits for word of this one.
     Cancel {
         /// The task.
         task: TaskIx,
@@ -116,128 +64,179 @@ pub struct Owed {
     pub fresh: bool,
     /// Whether it is being cancelled.
     pub cancelling: Option<CancelReason>,
-    /// How far it was.
+    /// How far it was. Below [`Phase::Started`] it has to be prepared again, and waits for its [`Action::Start`].
     pub phase: Phase,
 }
 
-/// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StepStatus {
-    /// Those of its tasks that were wanted are done.
-    Done,
-    /// None of its tasks ran.
-    Skipped,
-    /// A task of it failed, or could not run because another one failed.
-    Failed,
-    /// A task of it was cancelled.
-    Cancelled,
-}
-
-impl StepStatus {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Skipped => "skipped",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
 /// A fact that cannot follow from those before it: a damaged journal, or a mistake in a driver.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("task {} cannot be {what} now", task.0)]
-pub struct Contradiction {
-    /// The task.
-    pub task: TaskIx,
-    /// What the fact claims.
-    pub what: &'static str,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Contradiction {
+    /// About a task.
+    #[error("task {} cannot be {what} now", task.0)]
+    Task {
+        /// The task.
+        task: TaskIx,
+        /// What the fact claims.
+        what: &'static str,
+    },
+    /// About a step.
+    #[error("step {} cannot be {what} now", step.0)]
+    Step {
+        /// The step.
+        step: StepIx,
+        /// What the fact claims.
+        what: &'static str,
+    },
+    /// About an endpoint that is not there.
+    #[error("there is no endpoint {}", endpoint.0)]
+    Endpoint {
+        /// The endpoint.
+        endpoint: EndpointIx,
+    },
+    /// About the whole run.
+    #[error("the run has not ended")]
+    Unfinished,
 }
 
-/// Longest remaining chain first, then file order.
-pub(super) type Rank = (Reverse<u32>, TaskIx);
+pub(super) fn no_task(task: TaskIx, what: &'static str) -> Contradiction {
+    Contradiction::Task { task, what }
+}
 
 /// The scheduler. See the room's documentation.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    pub(super) shape: Shape,
-    pub(super) servers: Vec<usize>,
-    dependants: Vec<Vec<TaskIx>>,
-    chains: Vec<u32>,
-    pub(super) states: Vec<TaskState>,
-    pub(super) losses: Vec<u32>,
-    pub(super) ready: Vec<BTreeSet<Rank>>,
-    pub(super) paused: BTreeSet<(u64, TaskIx)>,
-    pub(super) unsettled: Vec<TaskIx>,
+    pub(super) seed: u64,
+    pub(super) policy: Policy,
+    pub(super) retries: Vec<RetryShape>,
+    pub(super) steps: Vec<Step>,
+    pub(super) tasks: Vec<Task>,
+    pub(super) places: Places,
+    /// Tasks under way.
     pub(super) running: BTreeSet<TaskIx>,
-    /// Prepared tasks that wait for a slot, by server.
-    pub(super) prepared: Vec<BTreeSet<Rank>>,
-    /// Tasks that are prepared or being so, by server.
-    pub(super) ahead: Vec<u32>,
-    /// Slots taken, by server.
-    pub(super) in_use: Vec<u32>,
-    /// Tasks that count against `max_parallel`.
-    pub(super) in_flight: usize,
+    /// Tasks that have neither ended nor anything on a server.
+    pub(super) idle: BTreeSet<TaskIx>,
+    /// Tasks whose try ended without a result.
+    pub(super) unsettled: BTreeSet<TaskIx>,
+    /// Tasks in flight that were not told yet to stop.
+    pub(super) untold: BTreeSet<TaskIx>,
+    /// Paused tasks by time.
+    pub(super) paused: BTreeSet<(u64, TaskIx)>,
+    /// Tasks that will never run, and why.
+    pub(super) due: BTreeMap<TaskIx, Settlement>,
+    /// Steps that will never have (more) tasks, and why.
+    pub(super) due_steps: BTreeMap<StepIx, Cause>,
+    /// Steps of which (more) tasks may become known.
+    pub(super) growing: BTreeSet<StepIx>,
+    /// What is to be expanded.
+    pub(super) expansions: BTreeSet<(StepIx, Option<TaskIx>)>,
+    /// Those of `expansions` that were not asked for yet.
+    pub(super) unasked: Vec<(StepIx, Option<TaskIx>)>,
+    /// What was expanded.
+    pub(super) expanded: HashSet<(StepIx, Option<TaskIx>)>,
+    /// Steps that ended and whose dependants do not know it yet.
+    pub(super) ended: VecDeque<StepIx>,
+    pub(super) open_steps: usize,
+    pub(super) twins: Twins,
     pub(super) counts: Counts,
+    /// Failures of tasks and of expansions.
+    pub(super) failures: u32,
     pub(super) cause: Option<Cause>,
     pub(super) stop: Option<CancelReason>,
+    /// A stop kept tasks from becoming known.
+    pub(super) cut_short: bool,
     pub(super) finished: Option<RunStatus>,
-    actions: Vec<Action>,
+    pub(super) actions: Vec<Action>,
 }
 
 impl Machine {
     /// A machine that has seen nothing yet.
     pub fn new(shape: Shape) -> Self {
-        let needs = needs(&shape);
-        let dependants = dependants(&needs);
-        let chains = chains(&needs, &dependants);
-        let servers: Vec<usize> = shape
-            .tasks
-            .iter()
-            .map(|task| place(&shape, task.step))
-            .collect();
-        let places = shape.endpoints.len();
-        let mut ready = vec![BTreeSet::new(); places];
-        let states = shape
-            .tasks
-            .iter()
-            .enumerate()
-            .map(|(at, _)| {
-                if needs[at].is_empty() {
-                    ready[servers[at]].insert((Reverse(chains[at]), TaskIx(dense(at))));
-                    TaskState::Ready
-                } else {
-                    TaskState::Waiting(dense(needs[at].len()))
-                }
-            })
-            .collect();
-        Self {
-            states,
-            losses: vec![0; shape.tasks.len()],
-            ready,
-            paused: BTreeSet::new(),
-            unsettled: Vec::new(),
+        let shape = shape.total();
+        let places = Places::new(&shape);
+        let steps = Step::all(&shape);
+        let mut machine = Self {
+            seed: shape.seed,
+            policy: shape.policy,
+            retries: shape.steps.into_iter().map(|step| step.retry).collect(),
+            steps,
+            tasks: Vec::with_capacity(shape.tasks.len()),
+            places,
             running: BTreeSet::new(),
-            prepared: vec![BTreeSet::new(); places],
-            ahead: vec![0; places],
-            in_use: vec![0; places],
-            in_flight: 0,
+            idle: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
+            untold: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            due: BTreeMap::new(),
+            due_steps: BTreeMap::new(),
+            growing: BTreeSet::new(),
+            expansions: BTreeSet::new(),
+            unasked: Vec::new(),
+            expanded: HashSet::new(),
+            ended: VecDeque::new(),
+            open_steps: 0,
+            twins: Twins::default(),
             counts: Counts::default(),
+            failures: 0,
             cause: None,
             stop: None,
+            cut_short: false,
             finished: None,
             actions: Vec::new(),
-            servers,
-            dependants,
-            chains,
-            shape,
+        };
+        for task in shape.tasks {
+            machine.add(task);
         }
+        machine.open_gates();
+        machine
     }
 
-    /// Where a task stands.
+    /// Where a task stands. One that is not known (yet) waits.
     pub fn state(&self, task: TaskIx) -> TaskState {
-        self.states[task.0 as usize]
+        self.known(task).map_or(TaskState::Waiting, |t| t.state)
+    }
+
+    /// How many tasks are known. The next one that becomes known gets this index.
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether an expansion is awaited; else [`Fact::Expanded`] about it adds no tasks.
+    pub fn expects(&self, step: StepIx, source: Option<TaskIx>) -> bool {
+        self.expansions.contains(&(step, source))
+    }
+
+    /// The attempt and try that a task has next, when it is neither under way nor has ended.
+    pub fn next(&self, task: TaskIx) -> Option<Ticket> {
+        self.known(task).map(|t| t.next)
+    }
+
+    /// Where a task is, or was last.
+    pub fn endpoint(&self, task: TaskIx) -> Option<EndpointIx> {
+        self.known(task)?.at
+    }
+
+    /// Why a task did not run, when it was skipped for a reason other than its own `when`.
+    pub fn why(&self, task: TaskIx) -> Option<Cause> {
+        self.known(task)?.why
+    }
+
+    /// How a step ended.
+    pub fn step_status(&self, step: StepIx) -> Option<StepStatus> {
+        self.steps.get(step.0 as usize)?.status
+    }
+
+    /// The tasks of a step that have results, in the order in which they would be written down.
+    pub fn results(&self, step: StepIx) -> Vec<TaskIx> {
+        let Some(step) = self.steps.get(step.0 as usize) else {
+            return Vec::new();
+        };
+        let with = |task: &TaskIx| self.tasks[task.0 as usize].has_result();
+        let mut tasks: Vec<TaskIx> = step.tasks.iter().copied().filter(with).collect();
+        tasks.sort_by(|a, b| {
+            let order = |task: &TaskIx| &self.tasks[task.0 as usize].order;
+            order(a).cmp(order(b)).then(a.cmp(b))
+        });
+        tasks
     }
 
     /// Tasks by terminal status.
@@ -262,10 +261,16 @@ impl Machine {
 
     /// The next time after `now` when [`Self::decide`] may have something to say although nothing was observed.
     pub fn wakes_at(&self, now: u64) -> Option<u64> {
-        self.paused
-            .range((now + 1, TaskIx(0))..)
-            .next()
-            .map(|(at, _)| *at)
+        if self.finished.is_some() {
+            return None;
+        }
+        let later = (now.saturating_add(1), TaskIx(0));
+        let paused = self.paused.range(later..).next().map(|(at, _)| *at);
+        let deadline = self
+            .policy
+            .deadline
+            .filter(|at| *at > now && self.stop < Some(CancelReason::Deadline));
+        [paused, deadline].into_iter().flatten().min()
     }
 
     /// Takes a fact into the state.
@@ -274,368 +279,262 @@ impl Machine {
     /// When it contradicts the facts before it; the state is then as it was.
     pub fn apply(&mut self, fact: &Fact) -> Result<(), Contradiction> {
         match fact {
+            Fact::Expanded {
+                step,
+                source,
+                tasks,
+            } => self.expand(*step, *source, tasks)?,
+            Fact::ExpandFailed { step, source, .. } => self.fail_to_expand(*step, *source)?,
             Fact::Assigned {
                 ticket,
                 endpoint,
                 fresh,
-            } => self.assign(*ticket, *endpoint, *fresh),
-            Fact::Prepared { ticket, .. } => self.prepare(*ticket),
-            Fact::Started { ticket } => self.start(*ticket),
+            } => self.assign(*ticket, *endpoint, *fresh)?,
+            Fact::Prepared { ticket, key } => self.prepare(*ticket, *key)?,
+            Fact::Started { ticket } => self.start(*ticket)?,
             // The id is the driver's business: it follows from the ticket.
-            Fact::Accepted { ticket, .. } => self.known(ticket.task, "accepted").map(drop),
-            Fact::Released { ticket } => self.release(*ticket),
-            Fact::Ended { ticket, outcome } => self.end(*ticket, outcome),
+            Fact::Accepted { ticket, .. } => self.given_out(*ticket, "accepted").map(drop)?,
+            Fact::Released { ticket } => self.release(*ticket)?,
+            Fact::Ended { ticket, outcome } => self.end(*ticket, outcome)?,
             Fact::Retried {
                 task,
                 not_before,
                 fresh,
-                ..
-            } => self.retry(*task, *not_before, *fresh),
-            Fact::Stop { reason } => {
-                self.stop = self.stop.max(Some(*reason));
-                Ok(())
+                attempt,
+                because,
+            } => {
+                self.retry(*task, *not_before, *fresh, *attempt, *because)?;
             }
-            Fact::Cancelling { task, reason } => self.cancel(*task, *reason),
-            Fact::Settled { task, settlement } => self.settle(*task, *settlement),
-            Fact::Expanded { step, .. }
-            | Fact::ExpandFailed { step, .. }
-            | Fact::StepSkipped { step, .. } => Err(Contradiction {
-                task: TaskIx(step.0),
-                what: "known later",
-            }),
-            Fact::ServerDown { .. } | Fact::ServerUp { .. } => Ok(()),
-            Fact::Resumed => {
-                self.stop = None;
-                Ok(())
-            }
-            Fact::Finished { status } => {
-                self.finished = Some(*status);
-                self.actions.push(Action::Finish { status: *status });
-                Ok(())
-            }
+            Fact::ServerDown { endpoint } => self.set_up(*endpoint, false)?,
+            Fact::ServerUp { endpoint } => self.set_up(*endpoint, true)?,
+            Fact::Stop { reason } => self.stop(*reason),
+            Fact::Cancelling { task, reason } => self.cancel(*task, *reason)?,
+            Fact::Settled { task, settlement } => self.settle(*task, *settlement)?,
+            Fact::StepSkipped { step, cause } => self.skip_step(*step, *cause)?,
+            Fact::Resumed { again } => self.resume(again),
+            Fact::Finished { status } => self.finish(*status)?,
         }
+        self.spread();
+        Ok(())
     }
 
     /// What to do now, each once.
     pub fn actions(&mut self) -> Vec<Action> {
+        if !self.halting() {
+            let unasked = std::mem::take(&mut self.unasked);
+            for (step, source) in unasked {
+                if self.expansions.contains(&(step, source)) {
+                    self.actions.push(Action::Expand { step, source });
+                }
+            }
+        }
         std::mem::take(&mut self.actions)
     }
 
     /// After a replay: what was assigned and has not ended. Actions that the replay brought up are forgotten; they were performed, or
-    /// are part of what is owed.
+    /// are part of what is owed. Expansions that are owed come up as actions.
     pub fn owed(&mut self) -> Vec<Owed> {
         self.actions.clear();
-        self.running
-            .iter()
-            .filter_map(|&task| match self.state(task) {
-                TaskState::Running {
-                    ticket,
-                    cancelling,
-                    fresh,
-                    phase,
-                } => Some(Owed {
-                    ticket,
-                    endpoint: EndpointIx(dense(self.servers[task.0 as usize])),
-                    fresh,
-                    cancelling,
-                    phase,
-                }),
-                _ => None,
-            })
-            .collect()
-    }
-
-    fn known(&self, task: TaskIx, what: &'static str) -> Result<TaskState, Contradiction> {
-        self.states
-            .get(task.0 as usize)
-            .copied()
-            .ok_or(Contradiction { task, what })
-    }
-
-    fn rank(&self, task: TaskIx) -> Rank {
-        (Reverse(self.chains[task.0 as usize]), task)
-    }
-
-    fn server(&self, task: TaskIx) -> usize {
-        self.servers[task.0 as usize]
-    }
-
-    /// Gives back whatever the task's state holds or stands in.
-    fn leave(&mut self, task: TaskIx) {
-        let (rank, server) = (self.rank(task), self.server(task));
-        match self.state(task) {
-            TaskState::Ready => {
-                self.ready[server].remove(&rank);
-            }
-            TaskState::Paused { not_before, .. } => {
-                self.paused.remove(&(not_before, task));
-            }
-            TaskState::Unsettled { .. } => self.unsettled.retain(|t| *t != task),
-            TaskState::Running { phase, .. } => {
-                self.running.remove(&task);
-                match phase {
-                    Phase::Preparing => self.ahead[server] -= 1,
-                    Phase::Prepared => {
-                        self.ahead[server] -= 1;
-                        self.prepared[server].remove(&rank);
-                    }
-                    Phase::Started => {
-                        self.in_use[server] -= 1;
-                        self.in_flight -= 1;
-                    }
-                    Phase::Released => self.in_flight -= 1,
-                }
-            }
-            TaskState::Waiting(_) | TaskState::Ended(_) => {}
-        }
-    }
-
-    fn assign(
-        &mut self,
-        ticket: Ticket,
-        endpoint: EndpointIx,
-        fresh: bool,
-    ) -> Result<(), Contradiction> {
-        let what = "assigned";
-        let task = ticket.task;
-        match self.known(task, what)? {
-            TaskState::Ready => {}
-            TaskState::Paused { ticket: next, .. } if next == ticket => {}
-            _ => return Err(Contradiction { task, what }),
-        }
-        if self.servers[task.0 as usize] != endpoint.0 as usize {
-            return Err(Contradiction { task, what });
-        }
-        self.leave(task);
-        self.ahead[endpoint.0 as usize] += 1;
-        self.running.insert(task);
-        self.states[task.0 as usize] = TaskState::Running {
-            ticket,
-            phase: Phase::Preparing,
-            cancelling: None,
-            fresh,
-        };
-        self.actions.push(Action::Prepare {
-            ticket,
-            endpoint,
-            fresh,
-        });
-        Ok(())
-    }
-
-    /// The phase of a try, when it is the one that the machine named last.
-    fn phase_of(
-        &mut self,
-        ticket: Ticket,
-        what: &'static str,
-    ) -> Result<Option<&mut Phase>, Contradiction> {
-        self.known(ticket.task, what)?;
-        Ok(match &mut self.states[ticket.task.0 as usize] {
-            TaskState::Running {
-                ticket: current,
+        self.unasked = self.expansions.iter().copied().collect();
+        let mut owed = Vec::with_capacity(self.running.len());
+        for task in &self.running {
+            let task = &mut self.tasks[task.0 as usize];
+            if let TaskState::Running {
+                ticket,
+                endpoint,
                 phase,
-                ..
-            } if *current == ticket => Some(phase),
-            _ => None,
-        })
-    }
-
-    fn prepare(&mut self, ticket: Ticket) -> Result<(), Contradiction> {
-        if let Some(phase @ Phase::Preparing) = self.phase_of(ticket, "prepared")? {
-            *phase = Phase::Prepared;
-            let (rank, server) = (self.rank(ticket.task), self.server(ticket.task));
-            self.prepared[server].insert(rank);
-        }
-        Ok(())
-    }
-
-    fn start(&mut self, ticket: Ticket) -> Result<(), Contradiction> {
-        let (task, what) = (ticket.task, "started");
-        let Some(phase @ Phase::Prepared) = self.phase_of(ticket, what)? else {
-            return Err(Contradiction { task, what });
-        };
-        *phase = Phase::Started;
-        let (rank, server) = (self.rank(task), self.server(task));
-        self.prepared[server].remove(&rank);
-        self.ahead[server] -= 1;
-        self.in_use[server] += 1;
-        self.in_flight += 1;
-        self.actions.push(Action::Start { ticket });
-        Ok(())
-    }
-
-    fn release(&mut self, ticket: Ticket) -> Result<(), Contradiction> {
-        if let Some(phase @ Phase::Started) = self.phase_of(ticket, "released")? {
-            *phase = Phase::Released;
-            let server = self.server(ticket.task);
-            self.in_use[server] -= 1;
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, ticket: Ticket, outcome: &Outcome) -> Result<(), Contradiction> {
-        let task = ticket.task;
-        if self.phase_of(ticket, "ended")?.is_none() {
-            return Ok(());
-        }
-        self.leave(task);
-        match outcome {
-            Outcome::Done { .. } | Outcome::Cached { .. } => self.close(task, TaskStatus::Done),
-            Outcome::Skipped => self.close(task, TaskStatus::Skipped),
-            Outcome::Failed { .. } => self.close(task, TaskStatus::Failed),
-            Outcome::Cancelled => self.close(task, TaskStatus::Cancelled),
-            Outcome::Lost | Outcome::Gone => {
-                self.losses[task.0 as usize] += 1;
-                self.unsettled.push(task);
-                self.states[task.0 as usize] = TaskState::Unsettled {
+                cancelling,
+                fresh,
+            } = task.state
+            {
+                task.pinned = true;
+                owed.push(Owed {
                     ticket,
-                    gone: matches!(outcome, Outcome::Gone),
-                };
+                    endpoint,
+                    fresh,
+                    cancelling,
+                    phase,
+                });
             }
+        }
+        owed
+    }
+
+    /// Whether nothing new may start.
+    pub(super) fn halting(&self) -> bool {
+        self.stop.is_some()
+            || self.counts.cancelled > 0
+            || (self.failures > 0 && !self.policy.keep_going)
+            || self
+                .policy
+                .max_fail
+                .is_some_and(|most| self.failures >= most.max(1))
+    }
+
+    fn stop(&mut self, reason: CancelReason) {
+        if self.stop < Some(reason) {
+            self.stop = Some(reason);
+            let told_less = |task: &TaskIx| match self.tasks[task.0 as usize].state {
+                TaskState::Running {
+                    phase, cancelling, ..
+                } => phase.is_in_flight() && cancelling < Some(reason),
+                _ => false,
+            };
+            self.untold = self.running.iter().copied().filter(told_less).collect();
+        }
+    }
+
+    fn set_up(&mut self, endpoint: EndpointIx, up: bool) -> Result<(), Contradiction> {
+        match self.places.endpoints.get_mut(endpoint.0 as usize) {
+            Some(found) => found.up = up,
+            None => return Err(Contradiction::Endpoint { endpoint }),
         }
         Ok(())
     }
 
-    fn retry(&mut self, task: TaskIx, not_before: u64, fresh: bool) -> Result<(), Contradiction> {
-        let what = "retried";
-        let TaskState::Unsettled { ticket, .. } = self.known(task, what)? else {
-            return Err(Contradiction { task, what });
-        };
-        self.leave(task);
-        self.paused.insert((not_before, task));
-        self.states[task.0 as usize] = TaskState::Paused {
-            ticket: Ticket {
-                try_: ticket.try_ + 1,
-                ..ticket
-            },
-            not_before,
-            fresh,
-        };
-        Ok(())
-    }
-
-    fn cancel(&mut self, task: TaskIx, reason: CancelReason) -> Result<(), Contradiction> {
-        let what = "cancelled";
-        self.known(task, what)?;
-        let TaskState::Running { cancelling, .. } = &mut self.states[task.0 as usize] else {
-            return Err(Contradiction { task, what });
-        };
-        *cancelling = Some(reason);
-        self.actions.push(Action::Cancel { task, reason });
-        Ok(())
-    }
-
-    fn settle(&mut self, task: TaskIx, settlement: Settlement) -> Result<(), Contradiction> {
-        let what = "settled";
-        match self.known(task, what)? {
-            TaskState::Ended(_) => return Err(Contradiction { task, what }),
-            TaskState::Running { phase, .. } if phase.is_in_flight() => {
-                return Err(Contradiction { task, what });
-            }
-            TaskState::Running { .. } => self.actions.push(Action::Cancel {
-                task,
-                reason: CancelReason::Leave,
-            }),
-            _ => {}
+    fn finish(&mut self, status: RunStatus) -> Result<(), Contradiction> {
+        if self.open_steps > 0 || self.finished.is_some() {
+            return Err(Contradiction::Unfinished);
         }
-        self.leave(task);
-        self.close(
+        self.finished = Some(status);
+        self.actions.push(Action::Finish { status });
+        Ok(())
+    }
+
+    pub(super) fn known(&self, task: TaskIx) -> Option<&Task> {
+        self.tasks.get(task.0 as usize)
+    }
+
+    pub(super) fn task(&mut self, task: TaskIx) -> &mut Task {
+        &mut self.tasks[task.0 as usize]
+    }
+
+    pub(super) fn rank(&self, task: TaskIx) -> Rank {
+        let known = &self.tasks[task.0 as usize];
+        Rank {
+            chain: Reverse(self.steps[known.step.0 as usize].chain),
+            step: known.step,
+            order: Arc::clone(&known.order),
             task,
-            match settlement {
-                Settlement::Skipped { .. } | Settlement::Unwanted => TaskStatus::Skipped,
-                Settlement::Cancelled => TaskStatus::Cancelled,
-                Settlement::Lost { .. } | Settlement::Failed | Settlement::Impossible => {
-                    TaskStatus::Failed
-                }
-            },
-        );
-        Ok(())
-    }
-
-    fn close(&mut self, task: TaskIx, status: TaskStatus) {
-        self.states[task.0 as usize] = TaskState::Ended(status);
-        match status {
-            TaskStatus::Cached => self.counts.cached += 1,
-            TaskStatus::Done => {
-                self.counts.done += 1;
-                self.free_dependants(task);
-            }
-            TaskStatus::Failed => {
-                self.counts.failed += 1;
-                self.cause.get_or_insert(Cause::Task(task));
-            }
-            TaskStatus::Skipped => self.counts.skipped += 1,
-            TaskStatus::Cancelled => self.counts.cancelled += 1,
         }
     }
 
-    fn free_dependants(&mut self, task: TaskIx) {
-        for at in 0..self.dependants[task.0 as usize].len() {
-            let dependant = self.dependants[task.0 as usize][at];
-            if let TaskState::Waiting(left) = self.state(dependant) {
-                self.states[dependant.0 as usize] = if left > 1 {
-                    TaskState::Waiting(left - 1)
-                } else {
-                    let rank = self.rank(dependant);
-                    let server = self.server(dependant);
-                    self.ready[server].insert(rank);
-                    TaskState::Ready
+    /// Adds a task that waits.
+    pub(super) fn add(&mut self, shape: TaskShape) {
+        let task = TaskIx(dense(self.tasks.len()));
+        let step = &mut self.steps[shape.step.0 as usize];
+        step.tasks.push(task);
+        if shape.skip {
+            self.due.insert(task, Settlement::Unwanted);
+        }
+        for need in &shape.needs {
+            if let Some(need) = self.tasks.get_mut(need.0 as usize) {
+                need.dependants.push(task);
+            }
+        }
+        self.tasks.push(Task::new(task, shape));
+        self.idle.insert(task);
+    }
+
+    /// Moves a task from one state into another, with everything that it holds and stands in.
+    pub(super) fn put(&mut self, task: TaskIx, state: TaskState) {
+        let old = std::mem::replace(&mut self.task(task).state, state);
+        self.account(task, old, false);
+        self.account(task, state, true);
+        if let TaskState::Running {
+            phase, cancelling, ..
+        } = state
+            && phase.is_in_flight()
+            && cancelling < self.stop
+        {
+            self.untold.insert(task);
+        }
+        if !self.idle.contains(&task) {
+            self.due.remove(&task);
+        }
+    }
+
+    /// Enters a task into everything that its state says, or takes it out.
+    fn account(&mut self, task: TaskIx, state: TaskState, comes: bool) {
+        let idle = match state {
+            TaskState::Running { phase, .. } => !phase.is_in_flight(),
+            state => !matches!(state, TaskState::Ended(_)),
+        };
+        if idle {
+            toggle(&mut self.idle, task, comes);
+        }
+        let step = self.tasks[task.0 as usize].step;
+        match state {
+            TaskState::Ready => {
+                let rank = self.rank(task);
+                toggle(&mut self.places.lane_mut(step).ready, rank, comes);
+            }
+            TaskState::Paused { not_before } => {
+                toggle(&mut self.paused, (not_before, task), comes);
+                let lane = self.places.lane_mut(step);
+                toggle(&mut lane.paused, (not_before, task), comes);
+            }
+            TaskState::Unsettled { .. } => toggle(&mut self.unsettled, task, comes),
+            TaskState::Running {
+                endpoint, phase, ..
+            } => {
+                toggle(&mut self.running, task, comes);
+                self.account_running(task, endpoint, phase, comes);
+            }
+            TaskState::Ended(status) => {
+                let count = match status {
+                    TaskStatus::Done => &mut self.counts.done,
+                    TaskStatus::Cached => &mut self.counts.cached,
+                    TaskStatus::Failed => &mut self.counts.failed,
+                    TaskStatus::Skipped => &mut self.counts.skipped,
+                    TaskStatus::Cancelled => &mut self.counts.cancelled,
                 };
+                *count = if comes { *count + 1 } else { *count - 1 };
             }
+            TaskState::Waiting | TaskState::Parked { .. } => {}
+        }
+    }
+
+    fn account_running(&mut self, task: TaskIx, at: EndpointIx, phase: Phase, comes: bool) {
+        let lane = self.places.lane_of(self.tasks[task.0 as usize].step);
+        match phase {
+            Phase::Preparing | Phase::Prepared => {
+                self.places.count_ahead(lane, comes);
+                toggle(&mut self.places.endpoint(at).ahead, task, comes);
+            }
+            Phase::Started | Phase::Released => self.places.count_in_flight(lane, comes),
+        }
+        match phase {
+            Phase::Preparing => count(&mut self.places.endpoint(at).preparing, comes),
+            Phase::Prepared if comes => {
+                let rank = self.rank(task);
+                self.places.add_prepared(at, lane, rank);
+            }
+            Phase::Prepared => {
+                let rank = self.rank(task);
+                self.places.remove_prepared(at, lane, &rank);
+            }
+            Phase::Started => count(&mut self.places.endpoint(at).in_use, comes),
+            Phase::Released => {}
+        }
+        if !comes {
+            self.untold.remove(&task);
         }
     }
 }
 
-/// The first endpoint of a step's server.
-fn place(shape: &Shape, step: StepIx) -> usize {
-    let server = shape.steps[step.0 as usize].server;
-    let found = shape.endpoints.iter().position(|e| e.server == server);
-    found.unwrap_or_default()
+fn toggle<T: Ord>(set: &mut BTreeSet<T>, item: T, comes: bool) {
+    if comes {
+        set.insert(item);
+    } else {
+        set.remove(&item);
+    }
 }
 
-/// For each task, the tasks that it waits for.
-fn needs(shape: &Shape) -> Vec<Vec<TaskIx>> {
-    let mut of_step = vec![Vec::new(); shape.steps.len()];
-    for (at, task) in shape.tasks.iter().enumerate() {
-        of_step[task.step.0 as usize].push(TaskIx(dense(at)));
-    }
-    let of_task = |step: StepIx| {
-        let needs = shape.steps[step.0 as usize].needs.iter();
-        needs.flat_map(|need| of_step[need.step.0 as usize].iter().copied())
+fn count(count: &mut u32, comes: bool) {
+    *count = if comes {
+        count.saturating_add(1)
+    } else {
+        count.saturating_sub(1)
     };
-    shape
-        .tasks
-        .iter()
-        .map(|task| of_task(task.step).collect())
-        .collect()
-}
-
-/// For each task, the tasks that wait for it.
-fn dependants(needs: &[Vec<TaskIx>]) -> Vec<Vec<TaskIx>> {
-    let mut dependants = vec![Vec::new(); needs.len()];
-    for (at, needs) in needs.iter().enumerate() {
-        for need in needs {
-            dependants[need.0 as usize].push(TaskIx(dense(at)));
-        }
-    }
-    dependants
-}
-
-/// For each task, the number of tasks on the longest chain that starts with it. A task on a cycle (which no plan has) counts 0.
-fn chains(needs: &[Vec<TaskIx>], dependants: &[Vec<TaskIx>]) -> Vec<u32> {
-    let mut chains = vec![0; needs.len()];
-    let mut open: Vec<usize> = dependants.iter().map(Vec::len).collect();
-    let mut ready: Vec<usize> = (0..open.len()).filter(|&at| open[at] == 0).collect();
-    while let Some(at) = ready.pop() {
-        let below = dependants[at].iter().map(|d| chains[d.0 as usize]).max();
-        chains[at] = below.unwrap_or(0) + 1;
-        for need in &needs[at] {
-            let need = need.0 as usize;
-            open[need] -= 1;
-            if open[need] == 0 {
-                ready.push(need);
-            }
-        }
-    }
-    chains
 }

@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::eval::{Evaluator, Names, Typed};
+use super::eval::{Evaluator, Here, Names, Typed};
 use super::params::{self, Context, Params};
-use super::sealed::{PIPELINE_FORMAT, Plan, StepPlan};
-use super::servers::Chosen;
+use super::sealed::{PIPELINE_FORMAT, Plan, ServerPlan};
+use super::select::{Earlier, select};
+use super::servers::{Asked, Chosen};
 use super::settings::{SetFlag, Settings};
-use super::steps::{self, StepContext};
+use super::steps::{self, Built, StepContext};
 use super::world::PlanWorld;
-use super::{order, scope};
-use crate::base::{Inputs, StepId};
+use super::{order, scope, tasks};
+use crate::base::{Inputs, Secrets, ServerName, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes, list_of};
-use crate::spec::{Pipeline, Project};
+use crate::spec::{Pipeline, Project, StepWork};
 use crate::template::{Engine, Scope};
 
 /// What a plan is made from.
@@ -36,6 +37,10 @@ pub struct Materials<'a> {
     pub settings: &'a Settings,
     /// The door to files and the environment.
     pub inputs: &'a Arc<Inputs>,
+    /// Where the values of secrets are.
+    pub secrets: &'a Secrets,
+    /// Results of earlier runs, for `--only`.
+    pub earlier: Option<Earlier<'a>>,
 }
 
 /// Builds the plan. While `report` holds errors it has only the steps that are sound, which is enough to look for more of them.
@@ -51,28 +56,36 @@ pub fn build(
         .unwrap_or_else(|| u64::from(fastrand::u32(..)));
     let engine_at = |folder: &Path| {
         let inputs = Arc::clone(materials.inputs);
-        Engine::new(Arc::new(PlanWorld::new(
-            inputs,
-            folder,
-            seed,
-            started_at.clone(),
-        )))
+        let world = PlanWorld::new(inputs, folder, seed, started_at.clone());
+        let world = world
+            .with_secrets(materials.secrets.clone())
+            .in_project(materials.project_dir);
+        Engine::new(Arc::new(world))
     };
     let engine = engine_at(materials.pipeline_dir);
     let typed = engine_at(&materials.settings.current_dir);
+    let of_project = engine_at(materials.project_dir);
     let params = params::resolve(
         materials.pipeline,
         &Context {
             settings: materials.settings,
             engine: &engine,
+            of_project: &of_project,
             inputs: materials.inputs,
             folder: materials.pipeline_dir,
+            project_dir: materials.project_dir,
             run_seed: seed,
             sources,
         },
         report,
     );
     let (step_names, outputs) = names(materials.pipeline);
+    let declared: Vec<String> = materials
+        .pipeline
+        .steps
+        .keys()
+        .map(|s| s.0.clone())
+        .collect();
     let mut evaluator = Evaluator {
         engine: &engine,
         typed: Typed {
@@ -83,24 +96,25 @@ pub fn build(
             params: &params.values,
             undecided: &params.undecided,
             steps: &step_names,
+            order: &declared,
             outputs: &outputs,
         },
         scope: plan_scope(materials, &params),
         report,
         used: BTreeMap::new(),
+        here: Here::default(),
     };
     let output_dir = output_dir(materials, &mut evaluator, sources);
-    let (steps, chosen) = plan_steps(materials, &mut evaluator, sources);
+    let partner_key = partner_key(materials, &mut evaluator, sources);
+    let (mut steps, chosen) = plan_steps(materials, &mut evaluator, sources);
     let report = evaluator.report;
-    let tasks = match order::tasks(&steps) {
-        Ok(tasks) => tasks,
-        Err(cycles) => {
-            report.extend(cycles);
-            Vec::new()
-        }
-    };
-    let written = materials.pipeline.max_parallel.as_ref().map(|m| m.value);
-    Some(Plan {
+    let cycles = order::cycles(&steps);
+    let tangled = !cycles.is_empty();
+    report.extend(cycles);
+    let settings = materials.settings;
+    let given = select(&mut steps, &declared, settings, materials.earlier, report);
+    let limits = &materials.pipeline.limits;
+    let mut plan = Plan {
         format: PIPELINE_FORMAT,
         pipeline: materials.pipeline.name.clone(),
         description: materials.pipeline.description.clone(),
@@ -109,16 +123,61 @@ pub fn build(
         output_dir: output_dir?,
         seed,
         started_at,
-        params: params.values,
-        max_parallel: materials.settings.max_parallel.or(written),
-        limits: IndexMap::new(),
-        partner_key: None,
-        servers: chosen.servers,
+        params: params.values.clone(),
+        max_parallel: max_parallel(materials),
+        limits: limits
+            .iter()
+            .map(|(name, n)| (name.clone(), n.value))
+            .collect(),
+        partner_key,
+        servers: used_servers(chosen, &steps),
         sources: sources.clone(),
-        inputs: materials.inputs.recorded(),
-        steps,
-        tasks,
-    })
+        inputs: Vec::new(),
+        steps: steps
+            .iter()
+            .map(|(id, built)| (id.clone(), built.step.clone()))
+            .collect(),
+        tasks: Vec::new(),
+        given,
+    };
+    if !tangled {
+        tasks::fill(&mut plan, &steps, report);
+    }
+    plan.inputs = materials.inputs.recorded();
+    Some(plan)
+}
+
+/// The servers of steps that are run, in the order in which steps asked for them.
+fn used_servers(
+    chosen: Chosen,
+    steps: &IndexMap<StepId, Built>,
+) -> IndexMap<ServerName, ServerPlan> {
+    let mut servers = chosen.servers;
+    servers.retain(|name, _| steps.values().any(|built| built.step.server == *name));
+    servers
+}
+
+/// The most tasks at a time: as typed, as the profile says, as the pipeline does.
+fn max_parallel(materials: &Materials<'_>) -> Option<u32> {
+    let profile = materials.settings.profile.as_ref();
+    let of_profile = profile.and_then(|p| p.max_parallel.as_ref());
+    let written = of_profile.or(materials.pipeline.max_parallel.as_ref());
+    materials.settings.max_parallel.or(written.map(|m| m.value))
+}
+
+/// The key for partner nodes. An unset variable harms nothing while no workflow needs it, so it is looked at only when some step
+/// uses a server at all.
+fn partner_key(
+    materials: &Materials<'_>,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Option<String> {
+    let node = materials.project?.partner_api_key.as_ref()?;
+    let before = evaluator.report.items.len();
+    let key = evaluator.text_now(node, "`partner_api_key`", sources);
+    // Values are evaluated when first needed, and nothing here needs it yet.
+    evaluator.report.items.truncate(before);
+    key.filter(|key| !key.is_empty())
 }
 
 /// All declared steps, and the names that usable ones give to their outputs.
@@ -145,24 +204,30 @@ fn plan_steps(
     materials: &Materials<'_>,
     evaluator: &mut Evaluator<'_>,
     sources: &mut SourceMap,
-) -> (IndexMap<StepId, StepPlan>, Chosen) {
+) -> (IndexMap<StepId, Built>, Chosen) {
     let mut chosen = Chosen::default();
     let mut steps = IndexMap::new();
     let mut flags = flags_by_step(materials, evaluator);
     let default = materials.project.and_then(|p| p.default_server.as_ref());
+    let profile = materials.settings.profile.as_ref();
+    let profile = profile.and_then(|profile| profile.server.as_ref());
     for (id, step) in &materials.pipeline.steps {
-        let server = chosen.choose(
-            materials.settings.server.as_deref(),
-            [
-                step.server.as_ref(),
-                materials.pipeline.server.as_ref(),
-                default,
-            ],
-            materials.project,
-            evaluator,
-            sources,
-        );
+        let server = if matches!(step.work, StepWork::Command(_)) {
+            Some(chosen.here())
+        } else {
+            let asked = Asked {
+                flag: materials.settings.server.as_deref(),
+                profile,
+                written: [
+                    step.server.as_ref(),
+                    materials.pipeline.server.as_ref(),
+                    default,
+                ],
+            };
+            chosen.choose(&asked, materials, evaluator, sources)
+        };
         let context = StepContext {
+            pipeline: materials.pipeline,
             inputs: materials.inputs,
             folder: materials.pipeline_dir,
             flags: flags.swap_remove(id).unwrap_or_default(),
@@ -234,7 +299,9 @@ fn output_dir(
     if let Some(dir) = &materials.settings.output_dir {
         return Some(dir.clone());
     }
-    match materials.project.and_then(|p| p.output_dir.as_ref()) {
+    let profile = materials.settings.profile.as_ref();
+    let of_profile = profile.and_then(|profile| profile.output_dir.as_ref());
+    match of_profile.or(materials.project.and_then(|p| p.output_dir.as_ref())) {
         None => Some(materials.project_dir.join("outputs")),
         Some(node) => {
             let text = evaluator.text_now(node, "`output_dir`", sources)?;

@@ -16,8 +16,19 @@ use crate::spec::{self, Node, NodeKind};
 use crate::template::{Engine, Scope, StepResult, Template, TemplateError};
 use crate::workflow;
 
-/// Names that only a running task has. `file` is one in `save_as` alone, and a function everywhere.
-const RUN_TIME_NAMES: &[&str] = &["steps", "task", "run"];
+/// Names that only a task has, or only while it runs. `file` is one in `save_as` alone, and a function everywhere.
+const LATER_NAMES: &[&str] = &["steps", "task", "run", "matrix", "item", "result"];
+
+/// Which names exist in the templates of the step that is being planned.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Here {
+    /// The keys of its matrix; empty without one.
+    pub(super) matrix: Vec<String>,
+    /// It has a `for_each`.
+    pub(super) item: bool,
+    /// It has, or may have, more than one task, so that each must draw its own `random()`.
+    pub(super) fans_out: bool,
+}
 
 /// Where a template stands: in a YAML node or in a string of a workflow file.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +109,8 @@ pub(super) struct Names<'a> {
     pub(super) undecided: &'a BTreeSet<String>,
     /// All declared steps, usable or not.
     pub(super) steps: &'a BTreeSet<String>,
+    /// The usable ones in file order.
+    pub(super) order: &'a [String],
     /// The names that usable steps give to their outputs.
     pub(super) outputs: &'a BTreeMap<String, Vec<String>>,
 }
@@ -112,6 +125,8 @@ pub(super) struct Evaluator<'a> {
     pub(super) report: &'a mut Report,
     /// Steps used by the step being planned, and where.
     pub(super) used: BTreeMap<String, Span>,
+    /// The names of the step being planned.
+    pub(super) here: Here,
 }
 
 /// What evaluates the templates of the command line.
@@ -128,6 +143,10 @@ pub(super) struct Extra {
     pub(super) value: Option<Datum>,
     /// `file` in `save_as`.
     pub(super) file: bool,
+    /// `result` in `until`.
+    pub(super) result: bool,
+    /// Files in longer text stand for their paths, as in commands.
+    pub(super) paths: bool,
     /// The template was typed.
     pub(super) typed: bool,
     /// The place itself, so that `random()` differs between places.
@@ -137,7 +156,10 @@ pub(super) struct Extra {
 impl Extra {
     /// The scope with what the place adds.
     pub(super) fn onto(&self, scope: Scope) -> Scope {
-        let scope = scope.with_salt(&self.salt);
+        let mut scope = scope.with_salt(&self.salt);
+        if self.paths {
+            scope = scope.with_paths();
+        }
         match &self.value {
             Some(value) => scope.with("value", value.clone()),
             None => scope,
@@ -202,7 +224,39 @@ impl Evaluator<'_> {
                 return None;
             }
         };
-        match self.timing(&template, text, place, extra, sources) {
+        self.parsed(&template, text, place, extra, sources)
+    }
+
+    /// The value of a bare expression; a boolean or a list that is written out is itself.
+    pub(super) fn expression(
+        &mut self,
+        node: &Node,
+        extra: &Extra,
+        sources: &SourceMap,
+    ) -> Option<EditValue> {
+        let NodeKind::String(text) = &node.kind else {
+            return self.value(node, extra, sources);
+        };
+        match Template::parse_expression(text) {
+            Ok(template) => self.parsed(&template, text, Place::Yaml(node), extra, sources),
+            Err(error) => {
+                let place = Place::Yaml(node);
+                self.report
+                    .push(complaint(&error, text, &place.origin(), sources));
+                None
+            }
+        }
+    }
+
+    fn parsed(
+        &mut self,
+        template: &Template,
+        text: &str,
+        place: Place<'_>,
+        extra: &Extra,
+        sources: &SourceMap,
+    ) -> Option<EditValue> {
+        match self.timing(template, text, place, extra, sources) {
             Timing::Never => None,
             Timing::Later(steps) => Some(EditValue::Later(TemplateText {
                 text: text.to_owned(),
@@ -217,7 +271,7 @@ impl Evaluator<'_> {
                 } else {
                     self.engine
                 };
-                match engine.eval(&template, &scope) {
+                match engine.eval(template, &scope) {
                     Ok(datum) => Some(EditValue::Ready(datum)),
                     Err(error) => {
                         self.report
@@ -227,6 +281,54 @@ impl Evaluator<'_> {
                 }
             }
         }
+    }
+
+    /// The text of a file that is a template as a whole.
+    pub(super) fn file_text(&mut self, file: FileId, sources: &SourceMap) -> Option<String> {
+        let text = sources.file(file).text.clone();
+        let place = |range: Range<usize>| Some(Span::new(file, range.start, range.end));
+        let template = match Template::parse(&text) {
+            Ok(Some(template)) => template,
+            Ok(None) => return Some(text.to_string()),
+            Err(error) => {
+                let span = place(error.range.clone());
+                self.report.push(spec::template_diagnostic_at(&error, span));
+                return None;
+            }
+        };
+        let uses = template.uses();
+        let mut errors = self
+            .engine
+            .check(&template, &self.known_names(&Extra::default()));
+        if errors.is_empty() {
+            let early = |name: &&String| LATER_NAMES.contains(&name.as_str());
+            if let Some(name) = uses.names.iter().find(early) {
+                let from = text.find(name.as_str()).unwrap_or_default();
+                let message = format!(
+                    "this file is rendered before anything runs, when `{name}` has no value yet"
+                );
+                let help =
+                    "use `params` here, and `set` in the step for what each task has of its own";
+                let span = Span::new(file, from, from + name.len());
+                let diagnostic = Diagnostic::error(&codes::TEMPLATE_FAILED, message);
+                self.report.push(diagnostic.at(span).help(help));
+                return None;
+            }
+            if uses.params.iter().any(|p| self.names.undecided.contains(p)) {
+                // An error says why, or only a check goes on without it.
+                return None;
+            }
+            match self.engine.eval(&template, &self.scope) {
+                Ok(Datum::String(text)) => return Some(text),
+                Ok(other) => return Some(other.to_json().to_string()),
+                Err(error) => errors.push(error),
+            }
+        }
+        for error in errors {
+            let span = place(error.range.clone());
+            self.report.push(spec::template_diagnostic_at(&error, span));
+        }
+        None
     }
 
     /// A string that must be known before the run (`workflow`, `server`).
@@ -273,7 +375,11 @@ impl Evaluator<'_> {
         let uses = template.uses();
         let origin = place.origin();
         let before = self.report.items.len();
-        for error in self.engine.check(template, &self.known_names(extra)) {
+        for mut error in self.engine.check(template, &self.known_names(extra)) {
+            let name = text.get(error.range.clone()).unwrap_or_default();
+            if let Some(why) = self.absent(name, extra) {
+                error.help = Some(why);
+            }
             self.report.push(complaint(&error, text, &origin, sources));
         }
         for (step, range) in &uses.step_ranges {
@@ -303,10 +409,11 @@ impl Evaluator<'_> {
             .params
             .iter()
             .any(|param| self.names.undecided.contains(param))
-            || uses
-                .names
-                .iter()
-                .any(|name| RUN_TIME_NAMES.contains(&name.as_str()) || extra.file && name == "file")
+            || uses.names.iter().any(|name| {
+                LATER_NAMES.contains(&name.as_str())
+                    || extra.file && name == "file"
+                    || self.here.fans_out && name == "random"
+            })
         {
             return Timing::Later(
                 uses.steps
@@ -316,6 +423,24 @@ impl Evaluator<'_> {
             );
         }
         Timing::Now
+    }
+
+    /// Why a name that exists elsewhere does not exist here.
+    fn absent(&self, name: &str, extra: &Extra) -> Option<String> {
+        let why = match name {
+            "matrix" if self.here.matrix.is_empty() => {
+                "`matrix` exists in the templates of a step with `matrix:`"
+            }
+            "item" if !self.here.item => {
+                "`item` exists in the templates of a step with `for_each:`"
+            }
+            "result" if !extra.result => "`result` exists in `retry.until`",
+            "value" if extra.value.is_none() => {
+                "`value` is what the workflow file says, and exists in `set` where that is a value"
+            }
+            _ => return None,
+        };
+        Some(why.to_owned())
     }
 
     /// Every name that the place may use, whatever its value will be.
@@ -338,6 +463,16 @@ impl Evaluator<'_> {
         if extra.file {
             scope = scope.with("file", undecided(scope::FILE));
         }
+        if !self.here.matrix.is_empty() {
+            let keys: Vec<&str> = self.here.matrix.iter().map(String::as_str).collect();
+            scope = scope.with("matrix", undecided(&keys));
+        }
+        if self.here.item {
+            scope = scope.with("item", Datum::Null);
+        }
+        if extra.result {
+            scope = scope.with("result", Datum::Null);
+        }
         for (step, outputs) in self.names.outputs {
             let result = StepResult {
                 outputs: outputs.clone(),
@@ -353,7 +488,7 @@ impl Evaluator<'_> {
         &mut self,
         value: &Value,
         file: FileId,
-        pointer: &str,
+        (step, pointer): (&str, &str),
         sources: &SourceMap,
         found: &mut Vec<(String, Option<EditValue>)>,
     ) {
@@ -366,7 +501,7 @@ impl Evaluator<'_> {
                         text,
                         place,
                         &Extra {
-                            salt: pointer.to_owned(),
+                            salt: format!("{step}{pointer}"),
                             ..Extra::default()
                         },
                         sources,
@@ -375,13 +510,25 @@ impl Evaluator<'_> {
             }
             Value::Array(items) => {
                 for (at, item) in items.iter().enumerate() {
-                    self.json(item, file, &format!("{pointer}/{at}"), sources, found);
+                    self.json(
+                        item,
+                        file,
+                        (step, &format!("{pointer}/{at}")),
+                        sources,
+                        found,
+                    );
                 }
             }
             Value::Object(entries) => {
                 for (key, item) in entries {
                     let key = key.replace('~', "~0").replace('/', "~1");
-                    self.json(item, file, &format!("{pointer}/{key}"), sources, found);
+                    self.json(
+                        item,
+                        file,
+                        (step, &format!("{pointer}/{key}")),
+                        sources,
+                        found,
+                    );
                 }
             }
             _ => {}

@@ -5,27 +5,44 @@
 //! need params are evaluated when it is built; those that need results are kept with their place and evaluated by [`render`].
 
 mod build;
+mod command;
+mod condition;
+mod edits;
 mod eval;
+mod evaluate;
+mod expand;
+mod fan;
+mod graphs;
 pub mod key;
+mod naming;
 mod order;
 mod params;
+mod policy;
 mod render;
+mod save_as;
 mod scope;
 mod sealed;
+mod select;
 mod servers;
 mod settings;
 mod show;
 mod steps;
+mod tasks;
 mod world;
 
 pub use build::{Materials, build};
-pub use render::{Origins, Rendered, Upload, Uploadable, preview, render, save_as};
-pub use scope::{Results, StepOutcome, TaskOutcome};
+pub use command::{RenderedCommand, preview_command, render_command};
+pub use condition::{condition, until};
+pub use expand::expand;
+pub use render::{Origins, Rendered, Upload, Uploadable, preview, render};
+pub use save_as::save_as;
+pub use scope::{Results, StepOutcome, TaskOutcome, task_seed};
 pub use sealed::{
-    CacheMode, CommandStep, Edit, EditValue, Grow, HERE, InFile, Item, LOST_AFTER_MS, NeedPlan,
-    PIPELINE_FORMAT, ParamValue, Plan, RetryClass, RetryPlan, ServerKind, ServerPlan, StepPlan,
-    TaskIx, TaskPlan, TemplateText, Work, WorkflowStep,
+    CacheMode, CommandStep, Edit, EditValue, Grow, HERE, InFile, Item, LOST_AFTER_MS, MAX_TASKS,
+    NeedPlan, PIPELINE_FORMAT, ParamValue, Plan, RetryClass, RetryPlan, ServerKind, ServerPlan,
+    StepPlan, TaskIx, TaskPlan, TemplateText, Work, WorkflowStep,
 };
-pub use settings::{MissingParams, ParamFlag, SetFlag, Settings};
+pub use select::Earlier;
+pub use settings::{MissingParams, ParamFlag, SetFlag, Settings, StepFlag};
 pub use show::{to_json, to_text};
 pub use steps::neighbour;

@@ -3,41 +3,31 @@
 use indexmap::IndexMap;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::sealed::{StepPlan, TaskPlan};
+use super::steps::Built;
 use crate::base::StepId;
 use crate::diagnostic::{Diagnostic, codes};
 
-/// Tasks in file order, each with the tasks it waits for.
-///
-/// # Errors
 /// One diagnostic per knot of steps that wait for each other.
-pub(super) fn tasks(steps: &IndexMap<StepId, StepPlan>) -> Result<Vec<TaskPlan>, Vec<Diagnostic>> {
+pub(super) fn cycles(steps: &IndexMap<StepId, Built>) -> Vec<Diagnostic> {
     let mut graph: DiGraph<usize, ()> = DiGraph::with_capacity(steps.len(), steps.len());
     let nodes: Vec<NodeIndex> = (0..steps.len()).map(|at| graph.add_node(at)).collect();
-    for (at, step) in steps.values().enumerate() {
-        for need in &step.needs {
+    for (at, built) in steps.values().enumerate() {
+        for need in &built.step.needs {
             if let Some(from) = steps.get_index_of(&need.step) {
                 graph.add_edge(nodes[from], nodes[at], ());
             }
         }
     }
-    let knots: Vec<Diagnostic> = petgraph::algo::tarjan_scc(&graph)
+    petgraph::algo::tarjan_scc(&graph)
         .into_iter()
         .filter(|knot| knot.len() > 1 || graph.contains_edge(knot[0], knot[0]))
         .map(|knot| cycle(steps, &graph, &knot))
-        .collect();
-    if !knots.is_empty() {
-        return Err(knots);
-    }
-    Ok(steps
-        .values()
-        .map(|step| TaskPlan::only(&step.id))
-        .collect())
+        .collect()
 }
 
 /// The shortest way round a knot, starting from its first step in the file.
 fn cycle(
-    steps: &IndexMap<StepId, StepPlan>,
+    steps: &IndexMap<StepId, Built>,
     graph: &DiGraph<usize, ()>,
     knot: &[NodeIndex],
 ) -> Diagnostic {
@@ -49,7 +39,7 @@ fn cycle(
     let path = shortest_loop(graph, start, knot);
     let names: Vec<&str> = path
         .iter()
-        .map(|node| steps[graph[*node]].id.as_str())
+        .map(|node| steps[graph[*node]].step.id.as_str())
         .collect();
     let mut diagnostic = Diagnostic::error(
         &codes::CYCLE,
@@ -64,7 +54,7 @@ fn cycle(
         },
     );
     for (at, node) in path.iter().enumerate() {
-        let step = &steps[graph[*node]];
+        let step = &steps[graph[*node]].step;
         let next = names[(at + 1) % names.len()];
         if let Some(span) = step.span {
             let says = format!("`{next}` waits for `{}`", step.id);

@@ -12,7 +12,7 @@ use super::world::file_value;
 use crate::artifact::Datum;
 use crate::base::Inputs;
 use crate::diagnostic::{Diagnostic, Report, SourceMap, Span, codes, list_of};
-use crate::spec::{self, Param, ParamKind, Pipeline};
+use crate::spec::{self, Node, NodeKind, Param, ParamKind, Pipeline};
 use crate::template::{Engine, Scope, Template};
 
 /// Params with their values, and those that have none.
@@ -29,6 +29,9 @@ pub(super) struct Context<'a> {
     pub(super) engine: &'a Engine,
     pub(super) inputs: &'a Inputs,
     pub(super) folder: &'a Path,
+    /// For what the project file says: its paths start from its own folder.
+    pub(super) of_project: &'a Engine,
+    pub(super) project_dir: &'a Path,
     pub(super) run_seed: u64,
     pub(super) sources: &'a SourceMap,
 }
@@ -94,7 +97,8 @@ fn refuse_strangers(pipeline: &Pipeline, settings: &Settings, report: &mut Repor
 /// `Err(None)`: what is wrong was reported when the file was read.
 type Resolved = Result<Option<ParamValue>, Option<Box<Diagnostic>>>;
 
-/// The value of one param: the last `-p`, else the params file, else the default.
+/// The value of one param: the last `-p` (all of them for a list), else the params file, else that of the run that
+/// is gone on with, else the profile, else the default.
 fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
     let name = &param.name.value;
     if let Some(flag) = context
@@ -107,7 +111,11 @@ fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
         let start = (flag.span.start + flag.name.len() + 1).min(flag.span.end);
         let span = Span::new(flag.span.file, start, flag.span.end);
         let bad = |why: String| Some(bad_param(param, &why, Some(span)));
-        let datum = param.parse(&flag.value).map_err(bad)?;
+        let datum = if param.kind == ParamKind::List {
+            typed_list(param, context)?
+        } else {
+            param.parse(&flag.value).map_err(bad)?
+        };
         return finish(param, datum, &context.settings.current_dir, context).map_err(bad);
     }
     let mut values = context.settings.params_file.iter();
@@ -116,52 +124,141 @@ fn value_of(param: &Param, context: &Context<'_>) -> Resolved {
         let datum = param.check(&node.to_datum()).map_err(bad)?;
         return finish(param, datum, &context.settings.current_dir, context).map_err(bad);
     }
-    let Some(default) = &param.default else {
-        return Ok(None);
-    };
-    let bad = |why: String| Some(bad_param(param, &why, Some(default.span)));
-    let written = match default.as_str().map(Template::parse) {
-        Some(Ok(Some(template))) => {
-            let scope = Scope::default();
-            context.engine.eval(&template, &scope).map_err(|e| {
-                Some(Box::new(spec::template_diagnostic(
-                    &e,
-                    default,
-                    context.sources,
-                )))
-            })?
-        }
-        Some(Err(e)) => {
-            return Err(Some(Box::new(spec::template_diagnostic(
-                &e,
-                default,
-                context.sources,
-            ))));
-        }
-        _ => default.to_datum(),
-    };
-    let datum = match param.check(&written) {
-        Ok(datum) => datum,
-        Err(_) if written == default.to_datum() => return Err(None),
-        Err(why) => return Err(bad(why)),
-    };
-    finish(param, datum, context.folder, context).map_err(bad)
+    if let Some(recalled) = context.settings.recalled.get(name) {
+        let bad = |why: String| Some(bad_param(param, &why, None));
+        let datum = param.check(&as_typed(&recalled.value)).map_err(bad)?;
+        let value = finish(param, datum, context.folder, context).map_err(bad)?;
+        let drawn = recalled.drawn;
+        return Ok(value.map(|value| ParamValue { drawn, ..value }));
+    }
+    let profile = context.settings.profile.as_ref();
+    let mut values = profile.into_iter().flat_map(|profile| &profile.params);
+    if let Some((_, node)) = values.find(|(key, _)| key.value == *name) {
+        return written(
+            param,
+            node,
+            (context.of_project, context.project_dir),
+            context,
+        );
+    }
+    match &param.default {
+        Some(default) => written(param, default, (context.engine, context.folder), context),
+        None => Ok(None),
+    }
 }
 
-/// Reads a file param's file and draws a random seed.
+/// The value of an earlier run as somebody would have typed it: a file is read again.
+fn as_typed(datum: &Datum) -> Datum {
+    match datum {
+        Datum::File(file) => Datum::String(file.path.display().to_string()),
+        Datum::List(items) => Datum::List(items.iter().map(as_typed).collect()),
+        other => other.clone(),
+    }
+}
+
+/// A value that a file gives, with its templates evaluated; its paths start from a folder.
+fn written(
+    param: &Param,
+    default: &Node,
+    (engine, folder): (&Engine, &Path),
+    context: &Context<'_>,
+) -> Resolved {
+    let bad = |why: String| Some(bad_param(param, &why, Some(default.span)));
+    let written = match &default.kind {
+        NodeKind::List(items) if param.kind == ParamKind::List => {
+            let items = items.iter().map(|item| evaluated(item, engine, context));
+            Datum::List(items.collect::<Result<_, _>>()?)
+        }
+        _ => evaluated(default, engine, context)?,
+    };
+    let declared = param.default.as_ref() == Some(default);
+    let datum = match param.check(&written) {
+        Ok(datum) => datum,
+        // What is wrong with a default was said when it was read.
+        Err(_) if written == default.to_datum() && param.default.as_ref() == Some(default) => {
+            return Err(None);
+        }
+        Err(why) => return Err(bad(why)),
+    };
+    finish(param, datum, folder, context).map_err(bad)
+}
+
+/// A list from all its `-p`, one after the other.
+fn typed_list(param: &Param, context: &Context<'_>) -> Result<Datum, Option<Box<Diagnostic>>> {
+    let flags = context.settings.params.iter();
+    let mut all = Vec::new();
+    for flag in flags.filter(|flag| flag.name == param.name.value) {
+        let start = (flag.span.start + flag.name.len() + 1).min(flag.span.end);
+        let span = Span::new(flag.span.file, start, flag.span.end);
+        match param.parse(&flag.value) {
+            Ok(Datum::List(items)) => all.extend(items),
+            Ok(item) => all.push(item),
+            Err(why) => return Err(Some(bad_param(param, &why, Some(span)))),
+        }
+    }
+    Ok(Datum::List(all))
+}
+
+/// A part of a default, its template evaluated.
+fn evaluated(
+    node: &Node,
+    engine: &Engine,
+    context: &Context<'_>,
+) -> Result<Datum, Option<Box<Diagnostic>>> {
+    let bad = |e| {
+        let diagnostic = spec::template_diagnostic(&e, node, context.sources);
+        Some(Box::new(diagnostic))
+    };
+    match node.as_str().map(Template::parse) {
+        Some(Ok(Some(template))) => {
+            let scope = Scope::default();
+            engine.eval(&template, &scope).map_err(bad)
+        }
+        Some(Err(e)) => Err(bad(e)),
+        _ => Ok(node.to_datum()),
+    }
+}
+
+/// Reads a file param's file and draws a random seed, in a list for each item.
 fn finish(
     param: &Param,
     datum: Datum,
     folder: &Path,
     context: &Context<'_>,
 ) -> Result<Option<ParamValue>, String> {
+    let Datum::List(items) = datum else {
+        return finish_each(param, param.kind, "", datum, folder, context).map(Some);
+    };
+    let mut list = Vec::with_capacity(items.len());
+    let mut drawn = false;
+    for (at, item) in items.into_iter().enumerate() {
+        let kind = param.items.unwrap_or(ParamKind::String);
+        let place = format!("[{at}]");
+        let value = finish_each(param, kind, &place, item, folder, context)
+            .map_err(|why| format!("(item {}) {why}", at + 1))?;
+        drawn |= value.drawn;
+        list.push(value.value);
+    }
+    let value = Datum::List(list);
+    Ok(Some(ParamValue { value, drawn }))
+}
+
+/// One value; `place` tells the items of a list apart.
+fn finish_each(
+    param: &Param,
+    kind: ParamKind,
+    place: &str,
+    datum: Datum,
+    folder: &Path,
+    context: &Context<'_>,
+) -> Result<ParamValue, String> {
     let plain = |value| {
-        Ok(Some(ParamValue {
+        Ok(ParamValue {
             value,
             drawn: false,
-        }))
+        })
     };
-    match (param.kind, datum) {
+    match (kind, datum) {
         (ParamKind::File, Datum::String(path)) => {
             let path = folder.join(path);
             let file = file_value(context.inputs, path.clone()).map_err(|why| {
@@ -176,11 +273,12 @@ fn finish(
             plain(Datum::File(file))
         }
         (ParamKind::Seed, Datum::String(_)) => {
-            let value = drawn_seed(context.run_seed, &param.name.value);
-            Ok(Some(ParamValue {
+            let name = format!("{}{place}", param.name.value);
+            let value = drawn_seed(context.run_seed, &name);
+            Ok(ParamValue {
                 value: Datum::Number(value.into()),
                 drawn: true,
-            }))
+            })
         }
         (_, datum) => plain(datum),
     }

@@ -4,22 +4,19 @@
 //! as the file has them, and are reported as unknown).
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::eval::{Extra, complaint, parse_at};
-use super::scope::{self, Results};
-use super::sealed::{EditValue, Plan, StepPlan, TaskPlan, TemplateText, WorkflowStep};
-use super::world::PlanWorld;
+use super::evaluate::{Evaluation, Reading};
+use super::scope::Results;
+use super::sealed::{EditValue, Plan, StepPlan, TaskPlan, WorkflowStep};
 use crate::artifact::{Artifact, Datum, FileValue};
-use crate::base::{Inputs, NodeId};
+use crate::base::NodeId;
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, Origin, Report, Span, codes};
-use crate::template::{Engine, Scope};
-use crate::workflow::{self, Graph};
+use crate::workflow::{self, Dropped, Graph, Why};
 
 /// A task's graph.
 #[derive(Clone, Debug)]
@@ -120,9 +117,9 @@ pub fn render(
     catalog: Option<&Catalog>,
     attempt: u32,
 ) -> Result<Rendered, Report> {
-    let scope = scope::of_task(plan, task, results, attempt);
+    let names = Evaluation::of_task(plan, task, results, attempt);
     let step = &plan.steps[&task.step];
-    let mut renderer = Renderer::new(plan, (step, work), catalog, Some(scope));
+    let mut renderer = Renderer::new(plan, (step, work), catalog, names, true);
     renderer.fill_in();
     if renderer.report.has_errors() {
         Err(renderer.report)
@@ -131,8 +128,8 @@ pub fn render(
     }
 }
 
-/// The graph of a task before anything ran, and everything that is already known to be wrong with its values. Inputs that need results,
-/// or have a wrong value, are in [`Rendered::unknown`].
+/// The graph of a task before anything ran, and everything that is already known to be wrong with its values. Inputs whose values need
+/// names that have none yet, or have a wrong value, are in [`Rendered::unknown`].
 pub fn preview(
     plan: &Plan,
     task: &TaskPlan,
@@ -140,7 +137,8 @@ pub fn preview(
     catalog: Option<&Catalog>,
 ) -> (Rendered, Report) {
     let step = &plan.steps[&task.step];
-    let mut renderer = Renderer::new(plan, (step, work), catalog, None);
+    let names = Evaluation::before(plan, task);
+    let mut renderer = Renderer::new(plan, (step, work), catalog, names, false);
     renderer.fill_in();
     for diagnostic in &renderer.report.items {
         if let (Some(node), Some(input)) = (&diagnostic.node, &diagnostic.input) {
@@ -151,21 +149,13 @@ pub fn preview(
     (renderer.rendered, renderer.report)
 }
 
-/// An engine whose relative paths start from `folder`.
-fn engine_at(plan: &Plan, folder: &Path) -> Engine {
-    let inputs = Arc::new(Inputs::default());
-    let world = PlanWorld::new(inputs, folder, plan.seed, plan.started_at.clone());
-    Engine::new(Arc::new(world))
-}
-
 struct Renderer<'a> {
     plan: &'a Plan,
-    step: &'a StepPlan,
     work: &'a WorkflowStep,
     catalog: Option<&'a Catalog>,
-    /// `None` before a run.
-    scope: Option<Scope>,
-    engine: Engine,
+    names: Evaluation<'a>,
+    /// Whether the task is about to run, and no longer only looked at.
+    running: bool,
     report: Report,
     rendered: Rendered,
 }
@@ -175,15 +165,15 @@ impl<'a> Renderer<'a> {
         plan: &'a Plan,
         (step, work): (&'a StepPlan, &'a WorkflowStep),
         catalog: Option<&'a Catalog>,
-        scope: Option<Scope>,
+        names: Evaluation<'a>,
+        running: bool,
     ) -> Self {
         Self {
             plan,
-            step,
             work,
             catalog,
-            scope,
-            engine: engine_at(plan, &plan.pipeline_dir),
+            names,
+            running,
             report: Report::default(),
             rendered: Rendered {
                 graph: work.graph.clone(),
@@ -222,6 +212,43 @@ impl<'a> Renderer<'a> {
             );
             self.edit(&edit.node, &edit.input, &edit.value, &edit.origin);
         }
+        if !work.bypassed.is_empty() {
+            self.bypass(&work.bypassed);
+        }
+    }
+
+    /// Takes bypassed nodes out, now that every link is known. Without a catalog nobody can tell which input stands for an output, and
+    /// nobody is going to run the graph.
+    fn bypass(&mut self, bypassed: &[(NodeId, Span)]) {
+        let Some(catalog) = self.catalog else {
+            return;
+        };
+        let nodes: Vec<NodeId> = bypassed.iter().map(|(id, _)| id.clone()).collect();
+        let gone: HashMap<&NodeId, Span> = bypassed.iter().map(|(id, span)| (id, *span)).collect();
+        let before = self.rendered.graph.clone();
+        let changed = workflow::bypass(&mut self.rendered.graph, &nodes, catalog);
+        let rewired = changed.rewired.into_iter();
+        let dropped = changed.dropped.iter();
+        let cut = dropped.map(|d| (d.node.clone(), d.input.clone(), d.bypassed.clone()));
+        for (node, input, by) in rewired.chain(cut) {
+            if let Some(span) = gone.get(&by) {
+                let place = (Origin::Written(*span), Some(*span));
+                self.rendered.origins.edited.insert((node, input), place);
+            }
+        }
+        for dropped in changed.dropped.iter().filter(|dropped| dropped.required) {
+            let diagnostic = cannot_bypass(dropped, &before);
+            self.report.push(match gone.get(&dropped.bypassed) {
+                Some(span) => diagnostic.at(*span),
+                None => diagnostic,
+            });
+        }
+        self.rendered
+            .uploads
+            .retain(|upload| !gone.contains_key(&upload.node));
+        self.rendered
+            .unknown
+            .retain(|(node, _)| !gone.contains_key(node));
     }
 
     /// A `set` value replaces the input as a whole and is fitted to its declared type.
@@ -236,7 +263,8 @@ impl<'a> Renderer<'a> {
             self.write(node, input, Some(json!([from, slot])));
             return;
         }
-        let Some(datum) = self.evaluate(value, &self.place(node, input)) else {
+        let was = self.was(node, input);
+        let Some(datum) = self.evaluate(value, &format!("{node}/{input}"), was.as_ref()) else {
             self.rendered
                 .unknown
                 .insert((node.clone(), input.to_owned()));
@@ -273,13 +301,7 @@ impl<'a> Renderer<'a> {
         value: &EditValue,
         origin: &Origin,
     ) {
-        let Some(datum) = self.evaluate(
-            value,
-            &Extra {
-                salt: origin_salt(origin),
-                ..Extra::default()
-            },
-        ) else {
+        let Some(datum) = self.evaluate(value, &origin_salt(origin), None) else {
             self.rendered
                 .unknown
                 .insert((node.clone(), input.to_owned()));
@@ -307,22 +329,30 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// The value, or `None` when it cannot be known yet or an error was reported.
-    fn evaluate(&mut self, value: &EditValue, extra: &Extra) -> Option<Datum> {
+    /// The value, or `None` when it cannot be known yet or an error was reported. `was` is what the workflow file says.
+    fn evaluate(&mut self, value: &EditValue, place: &str, was: Option<&Datum>) -> Option<Datum> {
         match value {
             EditValue::Ready(datum) => Some(datum.clone()),
-            EditValue::Later(template) => self.evaluate_template(template, extra),
+            EditValue::Later(template) => {
+                match self.names.eval(template, Reading::Scalar, place, was) {
+                    Ok(datum) => datum,
+                    Err(diagnostic) => {
+                        self.report.push(*diagnostic);
+                        None
+                    }
+                }
+            }
             EditValue::List(items) => {
                 let values: Vec<Option<Datum>> = items
                     .iter()
-                    .map(|item| self.evaluate(item, extra))
+                    .map(|item| self.evaluate(item, place, was))
                     .collect();
                 Some(Datum::List(values.into_iter().collect::<Option<_>>()?))
             }
             EditValue::Map(entries) => {
                 let values: Vec<Option<(String, Datum)>> = entries
                     .iter()
-                    .map(|(key, item)| Some((key.clone(), self.evaluate(item, extra)?)))
+                    .map(|(key, item)| Some((key.clone(), self.evaluate(item, place, was)?)))
                     .collect();
                 Some(Datum::Map(
                     values.into_iter().collect::<Option<IndexMap<_, _>>>()?,
@@ -336,52 +366,12 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    fn evaluate_template(&mut self, template: &TemplateText, extra: &Extra) -> Option<Datum> {
-        let scope = extra.onto(self.scope.clone()?);
-        let parsed = match parse_at(&template.origin, &template.text) {
-            Ok(Some(parsed)) => parsed,
-            Ok(None) => return Some(Datum::String(template.text.clone())),
-            Err(error) => {
-                self.report.push(complaint(
-                    &error,
-                    &template.text,
-                    &template.origin,
-                    &self.plan.sources,
-                ));
-                return None;
-            }
-        };
-        let elsewhere = template.folder.as_deref().map(|f| engine_at(self.plan, f));
-        let engine = elsewhere.as_ref().unwrap_or(&self.engine);
-        match engine.eval(&parsed, &scope) {
-            Ok(datum) => Some(datum),
-            Err(error) => {
-                self.report.push(complaint(
-                    &error,
-                    &template.text,
-                    &template.origin,
-                    &self.plan.sources,
-                ));
-                None
-            }
-        }
-    }
-
-    /// What the workflow file says of an input (`value` in `set`), and the input's own salt.
-    fn place(&self, node: &NodeId, input: &str) -> Extra {
-        let value = self
-            .work
-            .graph
-            .nodes
-            .get(node)
-            .and_then(|n| n.inputs.get(input));
-        Extra {
-            value: value
-                .filter(|v| workflow::is_link(v).is_none())
-                .map(|v| Datum::from(v.clone())),
-            salt: format!("{}/{node}/{input}", self.step.id),
-            ..Extra::default()
-        }
+    /// What the workflow file says of an input: `value` in `set`.
+    fn was(&self, node: &NodeId, input: &str) -> Option<Datum> {
+        let nodes = &self.work.graph.nodes;
+        let value = nodes.get(node).and_then(|n| n.inputs.get(input))?;
+        let plain = workflow::is_link(value).is_none();
+        plain.then(|| Datum::from(value.clone()))
     }
 
     /// The value as JSON; files in it are noted as uploads and stand there under their own names.
@@ -439,7 +429,7 @@ impl<'a> Renderer<'a> {
             pointer: pointer.to_owned(),
             file,
         });
-        if self.scope.is_none() {
+        if !self.running {
             // Before a run the server does not have the file, and must not be asked for it.
             self.rendered
                 .unknown
@@ -489,105 +479,43 @@ impl<'a> Renderer<'a> {
     }
 }
 
+fn cannot_bypass(dropped: &Dropped, graph: &Graph) -> Diagnostic {
+    let label = |id: &NodeId| {
+        let node = graph.nodes.get(id);
+        let label = node.map_or("", workflow::Node::label);
+        format!("`{label}` (node {id})")
+    };
+    let class = graph
+        .nodes
+        .get(&dropped.node)
+        .map_or("", |node| &node.class_type);
+    let gone = label(&dropped.bypassed);
+    let why = match &dropped.why {
+        Why::NoInput(ty) => format!("{gone} has no input of type {ty}"),
+        Why::NotConnected(input) => format!("the input `{input}` of {gone} is not connected"),
+        Why::UnknownClass => {
+            format!(
+                "the server does not know the class of {gone}, so which of its inputs to pass on cannot be told"
+            )
+        }
+        Why::Circle => format!("{gone} leads back to itself"),
+    };
+    let message = format!(
+        "nothing can be passed on to `{}` of {}: {why}",
+        dropped.input,
+        label(&dropped.node)
+    );
+    Diagnostic::error(&codes::CANNOT_BYPASS, message)
+        .node(dropped.node.as_str(), class, Some(&dropped.input))
+        .help(format!(
+            "connect it to another node with `{}: [NODE, SLOT]`, or remove that node as well",
+            dropped.input
+        ))
+}
+
 fn origin_salt(origin: &Origin) -> String {
     match origin {
-        Origin::Json { pointer, .. } => pointer.clone(),
+        Origin::Json { pointer, .. } => pointer.trim_start_matches('/').to_owned(),
         Origin::Written(span) => span.start.to_string(),
-    }
-}
-
-/// The file name of a result, relative to its step's folder: what `save_as` says, else the server's own name.
-///
-/// # Errors
-/// When the template fails, or its path would leave the folder.
-pub fn save_as(
-    plan: &Plan,
-    task: &TaskPlan,
-    artifact: &Artifact,
-    results: &Results,
-    attempt: u32,
-) -> Result<String, Box<Diagnostic>> {
-    let step = &plan.steps[&task.step];
-    let Some(template) = &step.save_as else {
-        return Ok(artifact.name.clone());
-    };
-    let about = IndexMap::from([
-        ("index".to_owned(), Datum::Number(artifact.index.into())),
-        (
-            "output".to_owned(),
-            artifact.output.clone().map_or(Datum::Null, Datum::String),
-        ),
-        (
-            "kind".to_owned(),
-            Datum::String(artifact.kind.name().to_owned()),
-        ),
-        ("name".to_owned(), Datum::String(artifact.name.clone())),
-    ]);
-    let scope = scope::of_task(plan, task, results, attempt).with("file", Datum::Map(about));
-    let world = PlanWorld::new(
-        Arc::new(Inputs::default()),
-        &plan.pipeline_dir,
-        plan.seed,
-        plan.started_at.clone(),
-    );
-    let complain = |error| {
-        Box::new(complaint(
-            &error,
-            &template.text,
-            &template.origin,
-            &plan.sources,
-        ))
-    };
-    let text = match parse_at(&template.origin, &template.text).map_err(complain)? {
-        None => template.text.clone(),
-        Some(parsed) => match Engine::new(Arc::new(world))
-            .eval(&parsed, &scope)
-            .map_err(complain)?
-        {
-            Datum::String(text) => text,
-            Datum::Number(number) => number.to_string(),
-            other => {
-                let span = workflow::span_of(&template.origin, &plan.sources);
-                let message = format!("`save_as` must give a string, not {}", other.describe());
-                return Err(Box::new(
-                    Diagnostic::error(&codes::WRONG_TYPE, message).at(span),
-                ));
-            }
-        },
-    };
-    if let Err(error) = crate::base::safe_join(std::path::Path::new(""), &text) {
-        let span = workflow::span_of(&template.origin, &plan.sources);
-        return Err(Box::new(super::steps::unsafe_path(&error).at(span)));
-    }
-    Ok(with_extension(&text, &artifact.name))
-}
-
-/// The path with the artifact's extension, when it has none that a person would call one.
-fn with_extension(path: &str, name: &str) -> String {
-    let last = path.rsplit(['/', '\\']).next().unwrap_or(path);
-    let has_one = last.rsplit_once('.').is_some_and(|(stem, extension)| {
-        !stem.is_empty()
-            && (1..=5).contains(&extension.len())
-            && extension.chars().all(|c| c.is_ascii_alphanumeric())
-            && extension.chars().any(|c| c.is_ascii_alphabetic())
-    });
-    match name.rsplit_once('.') {
-        Some((_, extension)) if !has_one => format!("{path}.{extension}"),
-        _ => path.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_result_gets_the_artifacts_extension_when_it_has_none() {
-        assert_eq!(with_extension("a", "x_00001_.png"), "a.png");
-        assert_eq!(with_extension("a.jpg", "x.png"), "a.jpg");
-        assert_eq!(with_extension("v1.5", "x.png"), "v1.5.png");
-        assert_eq!(with_extension("deep.dir/a", "x.webp"), "deep.dir/a.webp");
-        assert_eq!(with_extension(".hidden", "x.png"), ".hidden.png");
-        assert_eq!(with_extension("a", "noext"), "a");
     }
 }

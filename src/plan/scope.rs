@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::sealed::{ParamValue, Plan, TaskPlan};
+use super::sealed::{Item, ParamValue, Plan, TaskPlan};
 use crate::artifact::{Artifact, Datum};
 use crate::base::{RunId, StepId, TaskName};
 use crate::template::{Scope, StepResult, TaskResult};
@@ -44,16 +44,39 @@ pub struct StepOutcome {
 pub struct TaskOutcome {
     /// Its name.
     pub name: TaskName,
-    /// Its place among the tasks of its step that ran, from 0.
+    /// Its `task.index`.
     pub index: u32,
+    /// Its place among the tasks of its step, as [`TaskPlan::order`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<u32>,
     /// Its combination of the matrix.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub matrix: IndexMap<String, Datum>,
     /// What it was for, when that is a plain value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<Datum>,
     /// `done` or `cached`.
     pub status: String,
     /// Its artifacts: by node id, then in the server's order.
     pub artifacts: Vec<Arc<Artifact>>,
+}
+
+impl TaskOutcome {
+    /// What a task made that ended well.
+    pub fn of(task: &TaskPlan, status: &str, artifacts: Vec<Arc<Artifact>>) -> Self {
+        Self {
+            name: task.name.clone(),
+            index: task.index,
+            order: task.order.clone(),
+            matrix: task.matrix.clone(),
+            item: match &task.item {
+                Some(Item::Value(value)) => Some(value.clone()),
+                _ => None,
+            },
+            status: status.to_owned(),
+            artifacts,
+        }
+    }
 }
 
 impl Results {
@@ -82,53 +105,47 @@ pub(super) fn fixed(pipeline: &str, dir: &Path, params: &IndexMap<String, ParamV
         .with("pipeline", Datum::Map(about))
 }
 
-/// Names of one attempt of a task.
-pub(super) fn of_task(plan: &Plan, task: &TaskPlan, results: &Results, attempt: u32) -> Scope {
-    let index = plan
-        .tasks
-        .iter()
-        .filter(|t| t.step == task.step)
-        .position(|t| t.name == task.name)
-        .unwrap_or(0);
-    let about = IndexMap::from([
+/// `task` of one attempt.
+pub(super) fn about_task(seed: u64, task: &TaskPlan, attempt: u32) -> Datum {
+    Datum::Map(IndexMap::from([
         ("name".to_owned(), Datum::String(task.name.0.clone())),
-        ("index".to_owned(), Datum::Number(index.into())),
+        ("index".to_owned(), Datum::Number(task.index.into())),
         ("attempt".to_owned(), Datum::Number(attempt.into())),
         (
             "seed".to_owned(),
-            Datum::Number(task_seed(plan.seed, task.name.as_str(), attempt).into()),
+            Datum::Number(task_seed(seed, task.name.as_str(), attempt).into()),
         ),
-    ]);
-    let run = IndexMap::from([
-        ("id".to_owned(), Datum::String(results.run.0.clone())),
+    ]))
+}
+
+/// `run` of a plan's run.
+pub(super) fn about_run(plan: &Plan, run: &RunId) -> Datum {
+    let started_at = plan.started_at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+    Datum::Map(IndexMap::from([
+        ("id".to_owned(), Datum::String(run.0.clone())),
         ("seed".to_owned(), Datum::Number(plan.seed.into())),
-        (
-            "started_at".to_owned(),
-            Datum::String(plan.started_at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()),
-        ),
-    ]);
-    let mut scope = fixed(&plan.pipeline, &plan.pipeline_dir, &plan.params)
-        .with("task", Datum::Map(about))
-        .with("run", Datum::Map(run))
-        .with_steps();
-    let step = &plan.steps[&task.step];
-    for (id, outcome) in &results.steps {
-        // Only what the step waits for may be seen: anything else would depend on timing.
-        if step.waits_for(id) {
-            let outputs = plan
-                .steps
-                .get(id)
-                .map(|s| s.outputs.keys().cloned().collect())
-                .unwrap_or_default();
-            let result = StepResult {
-                tasks: outcome.tasks.iter().map(|t| task_result(t)).collect(),
-                status: outcome.status.clone(),
-                outputs,
-            };
-            scope = scope.with_step(id.as_str(), result);
+        ("started_at".to_owned(), Datum::String(started_at)),
+    ]))
+}
+
+/// A step as expressions see it.
+pub(super) fn step_result(plan: &Plan, id: &StepId, outcome: &StepOutcome) -> StepResult {
+    let declared = plan.steps.get(id).map(|s| s.outputs.keys().cloned());
+    let mut outputs: Vec<String> = declared.map(Iterator::collect).unwrap_or_default();
+    if outputs.is_empty() {
+        // A step of an earlier run is known by its results alone.
+        let artifacts = outcome.tasks.iter().flat_map(|task| &task.artifacts);
+        for name in artifacts.filter_map(|artifact| artifact.output.as_ref()) {
+            if !outputs.contains(name) {
+                outputs.push(name.clone());
+            }
         }
     }
-    scope
+    StepResult {
+        tasks: outcome.tasks.iter().map(|t| task_result(t)).collect(),
+        status: outcome.status.clone(),
+        outputs,
+    }
 }
 
 /// A task as the results of its step show it.
@@ -144,7 +161,7 @@ pub(super) fn task_result(task: &TaskOutcome) -> TaskResult {
 }
 
 /// A seed below 2^32 from the run's seed, the task's name and the attempt.
-fn task_seed(run_seed: u64, task: &str, attempt: u32) -> u64 {
+pub fn task_seed(run_seed: u64, task: &str, attempt: u32) -> u64 {
     let hash = blake3::Hasher::new()
         .update(b"kiln task seed\0")
         .update(&run_seed.to_le_bytes())

@@ -1,10 +1,12 @@
 //! The sealed plan as data.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::scope::{StepOutcome, TaskOutcome};
 use crate::artifact::Datum;
 use crate::base::{Input, NodeId, ServerName, StepId, TaskName};
 use crate::diagnostic::{FileId, Origin, SourceMap, Span};
@@ -15,7 +17,10 @@ pub use crate::spec::{CacheMode, RetryClass};
 /// The version of [`Plan`]'s stored form.
 pub const PIPELINE_FORMAT: u32 = 2;
 
-/// Index of a task in [`Plan::tasks`].
+/// The most tasks that a plan may have; a run that grows beyond it fails.
+pub const MAX_TASKS: usize = 100_000;
+
+/// Index of a task: first those of [`Plan::tasks`], then those that the run adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskIx(pub u32);
@@ -59,6 +64,9 @@ pub struct Plan {
     pub steps: IndexMap<StepId, StepPlan>,
     /// Tasks that are known when the plan is made, in file order; more come while the run goes on.
     pub tasks: Vec<TaskPlan>,
+    /// Results of steps that this plan does not run, from earlier runs.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub given: IndexMap<StepId, Arc<StepOutcome>>,
 }
 
 /// A param's value and where it came from.
@@ -254,17 +262,18 @@ pub enum Grow {
         /// The list.
         list: TemplateText,
     },
-    /// As each task of another step ends.
+    /// As each task of another step ends. That step is among the needs of this one, but a task waits only for the one it is for.
     Stream {
         /// The step whose tasks are followed.
         from: StepId,
-        /// A bare expression over `item`, the result of the task that ended, which gives the items; `None`: the result is the item.
+        /// A path such as `steps.X.images`, evaluated for each task of `from` by itself, which gives the items; `None`: the result
+        /// is the item.
         list: Option<TemplateText>,
     },
 }
 
 /// The work of a command step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CommandStep {
     /// The program and its arguments; a list is spliced.
     pub args: Vec<EditValue>,
@@ -317,6 +326,9 @@ pub struct WorkflowStep {
     pub in_file: Vec<InFile>,
     /// `set` entries, in written order; node addresses are resolved.
     pub edits: Vec<Edit>,
+    /// Nodes that are taken out while what they get is passed on, and where `set` says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bypassed: Vec<(NodeId, Span)>,
 }
 
 /// A templated scalar of the workflow file.
@@ -391,6 +403,9 @@ pub struct TaskPlan {
     pub name: TaskName,
     /// Its step.
     pub step: StepId,
+    /// `task.index`: its place among the tasks of its step; among those of its source task, where a list of each source is streamed.
+    #[serde(default)]
+    pub index: u32,
     /// Its place among the tasks of its step: the position in each list that fans it out, outermost first. Tasks are sorted by it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub order: Vec<u32>,
@@ -414,6 +429,7 @@ impl TaskPlan {
         Self {
             name: TaskName(step.0.clone()),
             step: step.clone(),
+            index: 0,
             order: Vec::new(),
             matrix: IndexMap::new(),
             item: None,
@@ -431,4 +447,6 @@ pub enum Item {
     Value(Datum),
     /// The result of a task.
     Task(TaskIx),
+    /// The result of a task that ended before this one was planned.
+    Given(Arc<TaskOutcome>),
 }

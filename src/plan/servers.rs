@@ -1,15 +1,16 @@
-//! Which server a step runs on: `--server`, the step's, the pipeline's, the project's default, else `embedded`.
+//! Which server a step runs on: `--server`, the profile's, the step's, the pipeline's, the project's default, else `embedded`.
 
 use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 
+use super::Materials;
 use super::eval::{Evaluator, Extra};
-use super::sealed::{EditValue, ServerKind, ServerPlan};
+use super::sealed::{EditValue, HERE, ServerKind, ServerPlan};
 use crate::artifact::Datum;
 use crate::base::ServerName;
 use crate::diagnostic::{Diagnostic, SourceMap, Span, codes, list_of};
-use crate::spec::{self, Node, Project};
+use crate::spec::{self, Node, Project, Spanned};
 
 /// Where a `ComfyUI` listens unless told otherwise.
 const LOCAL_URL: &str = "http://127.0.0.1:8188";
@@ -26,42 +27,61 @@ pub(super) struct Chosen {
     broken: BTreeSet<String>,
 }
 
+/// What says where a step runs, the first of them wins.
+pub(super) struct Asked<'a> {
+    /// `--server`.
+    pub(super) flag: Option<&'a str>,
+    /// The profile's.
+    pub(super) profile: Option<&'a Node>,
+    /// The step's own, the pipeline's, the project's default.
+    pub(super) written: [Option<&'a Node>; 3],
+}
+
 impl Chosen {
     /// The server of a step; `None` when its name was refused.
     pub(super) fn choose(
         &mut self,
-        flag: Option<&str>,
-        written: [Option<&Node>; 3],
-        project: Option<&Project>,
+        asked: &Asked<'_>,
+        materials: &Materials<'_>,
         evaluator: &mut Evaluator<'_>,
         sources: &SourceMap,
     ) -> Option<ServerName> {
-        let written = written.into_iter().flatten().next();
-        let written = written.filter(|_| flag.is_none());
+        let mut nodes = asked.profile.into_iter();
+        let written = nodes.next().or(asked.written.into_iter().flatten().next());
+        let written = written.filter(|_| asked.flag.is_none());
         let span = written.map(|node| node.span);
         if self.refused.contains(&span) {
             return None;
         }
-        let name = match (flag, written) {
+        let name = match (asked.flag, written) {
             (Some(flag), _) => Some(flag.to_owned()),
             (None, Some(node)) => evaluator.text_now(node, "`server`", sources),
             (None, None) => Some("embedded".to_owned()),
         };
-        let chosen = name.and_then(|name| self.named(&name, span, project, evaluator, sources));
+        let chosen = name.and_then(|name| self.named(&name, span, materials, evaluator, sources));
         if chosen.is_none() {
             self.refused.push(span);
         }
         chosen
     }
 
+    /// Where commands run.
+    pub(super) fn here(&mut self) -> ServerName {
+        let name = ServerName::from(HERE);
+        let plan = || ServerPlan::new(ServerKind::Here, cpus(), None);
+        self.servers.entry(name.clone()).or_insert_with(plan);
+        name
+    }
+
     fn named(
         &mut self,
         name: &str,
         span: Option<Span>,
-        project: Option<&Project>,
+        materials: &Materials<'_>,
         evaluator: &mut Evaluator<'_>,
         sources: &SourceMap,
     ) -> Option<ServerName> {
+        let project = materials.project;
         if is_address(name) {
             let url = name.trim_end_matches('/').to_owned();
             let key = ServerName(
@@ -80,7 +100,7 @@ impl Chosen {
         let plan = match project.and_then(|p| p.servers.get(name)) {
             Some(_) if self.broken.contains(name) => return None,
             Some(declared) => {
-                let plan = from_spec(&declared.value, declared.span, evaluator, sources);
+                let plan = from_spec(declared, materials, evaluator, sources);
                 if plan.is_none() {
                     self.broken.insert(name.to_owned());
                 }
@@ -107,6 +127,17 @@ impl Chosen {
 }
 
 fn unknown(name: &str, span: Option<Span>, project: Option<&Project>) -> Diagnostic {
+    if name == "cloud" {
+        let diagnostic = Diagnostic::error(
+            &codes::NOT_IN_THIS_VERSION,
+            "Comfy Cloud (the server `cloud`) is not in this version of kiln",
+        )
+        .help("use a ComfyUI server of your own, by its address or a name in kiln.yaml, or `embedded`");
+        return match span {
+            Some(span) => diagnostic.at(span),
+            None => diagnostic,
+        };
+    }
     let declared = || {
         project
             .into_iter()
@@ -139,53 +170,95 @@ fn is_address(text: &str) -> bool {
 }
 
 fn from_spec(
-    server: &spec::ServerSpec,
-    span: Span,
+    declared: &Spanned<spec::ServerSpec>,
+    materials: &Materials<'_>,
     evaluator: &mut Evaluator<'_>,
     sources: &SourceMap,
 ) -> Option<ServerPlan> {
+    let server = &declared.value;
     let kind = match &server.kind {
-        spec::ServerKind::Embedded { simulate } => ServerKind::Embedded {
+        spec::ServerKind::Embedded { simulate } => Some(ServerKind::Embedded {
             simulate: *simulate,
-        },
+        }),
         spec::ServerKind::Comfy { urls } => {
-            let node = urls.first()?;
-            let text = evaluator.text_now(node, "`url`", sources)?;
-            if !is_address(&text) {
-                evaluator.report.push(
-                    Diagnostic::error(&codes::BAD_VALUE, format!("`{text}` is no server address"))
-                        .at(node.span)
-                        .help(format!("write it with its scheme, e.g. {LOCAL_URL}")),
-                );
-                return None;
-            }
-            ServerKind::Comfy {
-                urls: vec![text.trim_end_matches('/').to_owned()],
-            }
+            let urls: Vec<Option<String>> = urls
+                .iter()
+                .map(|node| address(node, evaluator, sources))
+                .collect();
+            let urls: Option<Vec<String>> = urls.into_iter().collect();
+            urls.map(|urls| ServerKind::Comfy { urls })
         }
     };
-    let max_jobs = match &server.max_jobs {
-        None if matches!(kind, ServerKind::Embedded { .. }) => cpus(),
-        None => COMFY_JOBS,
-        Some(node) => match evaluator.value(node, &Extra::default(), sources)? {
-            EditValue::Ready(Datum::Number(n))
-                if n.as_u64().is_some_and(|n| (1..=10_000).contains(&n)) =>
-            {
-                n.as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(1)
-            }
-            _ => {
-                evaluator.report.push(
-                    Diagnostic::error(
-                        &codes::BAD_VALUE,
-                        "`max_jobs` must be a whole number from 1 to 10000",
-                    )
-                    .at(node.span),
-                );
-                return None;
-            }
-        },
+    let before = evaluator.report.items.len();
+    let max_jobs = max_jobs(server, evaluator, sources);
+    let mut text = |node: &Node, what: &str| evaluator.text_now(node, what, sources);
+    let token = server.token.as_ref().and_then(|node| text(node, "`token`"));
+    let ca_cert = server
+        .ca_cert
+        .as_ref()
+        .and_then(|node| text(node, "`ca_cert`"));
+    let headers: IndexMap<String, String> = server
+        .headers
+        .iter()
+        .filter_map(|(name, node)| {
+            let value = text(node, &format!("the header `{}`", name.value))?;
+            Some((name.value.clone(), value))
+        })
+        .collect();
+    if evaluator.report.items.len() > before {
+        return None;
+    }
+    let kind = kind?;
+    let usual = match kind {
+        ServerKind::Embedded { .. } => cpus(),
+        _ => COMFY_JOBS,
     };
-    Some(ServerPlan::new(kind, max_jobs, Some(span)))
+    let mut plan = ServerPlan::new(kind, max_jobs.unwrap_or(usual), Some(declared.span));
+    plan.token = token;
+    plan.headers = headers;
+    plan.ca_cert = ca_cert.map(|path| materials.project_dir.join(path));
+    if let Some(lost_after) = &server.lost_after {
+        plan.lost_after_ms = lost_after.value;
+    }
+    Some(plan)
+}
+
+fn address(node: &Node, evaluator: &mut Evaluator<'_>, sources: &SourceMap) -> Option<String> {
+    let text = evaluator.text_now(node, "`url`", sources)?;
+    if is_address(&text) {
+        return Some(text.trim_end_matches('/').to_owned());
+    }
+    evaluator.report.push(
+        Diagnostic::error(&codes::BAD_VALUE, format!("`{text}` is no server address"))
+            .at(node.span)
+            .help(format!("write it with its scheme, e.g. {LOCAL_URL}")),
+    );
+    None
+}
+
+fn max_jobs(
+    server: &spec::ServerSpec,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Option<u32> {
+    let node = server.max_jobs.as_ref()?;
+    match evaluator.value(node, &Extra::default(), sources)? {
+        EditValue::Ready(Datum::Number(n))
+            if n.as_u64().is_some_and(|n| (1..=10_000).contains(&n)) =>
+        {
+            n.as_u64().and_then(|n| u32::try_from(n).ok())
+        }
+        _ => {
+            evaluator.report.push(
+                Diagnostic::error(
+                    &codes::BAD_VALUE,
+                    "`max_jobs` must be a whole number from 1 to 10000",
+                )
+                .at(node.span),
+            );
+            None
+        }
+    }
 }
 
 /// `ComfyUI` at its usual settings.

@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 
+use indexmap::IndexMap;
+
 use crate::diagnostic::Span;
-use crate::spec::{Node, Spanned};
+use crate::spec::{Node, Profile, Spanned};
+
+use super::sealed::ParamValue;
 
 /// A `-p name=value`.
 #[derive(Clone, Debug)]
@@ -27,6 +31,15 @@ pub struct SetFlag {
     pub target_span: Span,
     /// Where the value stands.
     pub value_span: Span,
+}
+
+/// A step named by `--to`, `--from` or `--only`.
+#[derive(Clone, Debug)]
+pub struct StepFlag {
+    /// The step's id as typed.
+    pub step: String,
+    /// Where it stands among the sources.
+    pub span: Span,
 }
 
 /// What to do about a required param without a value.
@@ -60,4 +73,16 @@ pub struct Settings {
     pub max_parallel: Option<u32>,
     /// What to do about a required param without a value.
     pub missing_params: MissingParams,
+    /// `--profile`: what it says gives way to the command line and goes before the files.
+    pub profile: Option<Profile>,
+    /// Params of an earlier run that stand in for what `-p` and `--params` do not say.
+    pub recalled: IndexMap<String, ParamValue>,
+    /// `--to`: these steps and all that they need.
+    pub to: Vec<StepFlag>,
+    /// `--from`: these steps and all that needs them, afresh.
+    pub from: Vec<StepFlag>,
+    /// `--only`: exactly these steps.
+    pub only: Vec<StepFlag>,
+    /// `--force`: earlier results stand for nothing.
+    pub force: bool,
 }

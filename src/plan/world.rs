@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::steps::neighbour;
-use crate::artifact::FileValue;
-use crate::base::Inputs;
-use crate::template::World;
+use crate::artifact::{Datum, FileValue};
+use crate::base::{AtomicFile, ContentHash, Inputs, Secrets};
+use crate::template::{Picture, World, compose_mask};
 
 /// The world of one plan. Everything read goes through [`Inputs`].
 #[derive(Debug)]
@@ -15,6 +15,10 @@ pub(super) struct PlanWorld {
     folder: PathBuf,
     seed: u64,
     now: jiff::Zoned,
+    /// `None` once the plan is sealed: that they are there was found out before, and their values are put in elsewhere.
+    secrets: Option<Secrets>,
+    /// Where files go that templates make.
+    scratch: Option<PathBuf>,
 }
 
 impl PlanWorld {
@@ -25,7 +29,21 @@ impl PlanWorld {
             folder: folder.to_path_buf(),
             seed,
             now,
+            secrets: None,
+            scratch: None,
         }
+    }
+
+    /// A world that knows which secrets have values.
+    pub(super) fn with_secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = Some(secrets);
+        self
+    }
+
+    /// A world that may make files: in the project's `.kiln/masks/`, named by their content.
+    pub(super) fn in_project(mut self, project_dir: &Path) -> Self {
+        self.scratch = Some(project_dir.join(".kiln/masks"));
+        self
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -72,6 +90,48 @@ impl World for PlanWorld {
         self.inputs.env(name)
     }
 
+    fn secret(&self, name: &str) -> Result<(), String> {
+        match &self.secrets {
+            Some(secrets)
+                if self
+                    .inputs
+                    .secret(name)
+                    .or_else(|| secrets.get(name))
+                    .is_none() =>
+            {
+                Err(format!("the environment variable `{name}` is not set"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn mask(&self, mask: &Datum, of: &Datum) -> Result<FileValue, String> {
+        let scratch = self.scratch.as_ref();
+        let scratch = scratch.ok_or("there is no project to keep the picture in")?;
+        let (mask_name, mask) = picture(&self.inputs, mask)?;
+        let (of_name, of) = picture(&self.inputs, of)?;
+        let mask = Picture {
+            name: &mask_name,
+            bytes: &mask,
+        };
+        let of = Picture {
+            name: &of_name,
+            bytes: &of,
+        };
+        let bytes = compose_mask(mask, of).map_err(|error| error.to_string())?;
+        let hash = ContentHash::of(&bytes);
+        let path = scratch.join(format!("{hash}.png"));
+        let there = ContentHash::of_file(&path).is_ok_and(|(found, _)| found == hash);
+        if !there {
+            AtomicFile::put(&path, &bytes).map_err(|error| error.to_string())?;
+        }
+        Ok(FileValue {
+            path,
+            hash,
+            size: bytes.len() as u64,
+        })
+    }
+
     fn run_seed(&self) -> u64 {
         self.seed
     }
@@ -79,6 +139,22 @@ impl World for PlanWorld {
     fn now(&self) -> jiff::Zoned {
         self.now.clone()
     }
+}
+
+/// The name and the bytes of a file, which must still be the file that the value tells of.
+fn picture(inputs: &Inputs, value: &Datum) -> Result<(String, Vec<u8>), String> {
+    let (path, hash) = match value {
+        Datum::File(file) => (Some(&file.path), file.hash),
+        Datum::Artifact(artifact) => (artifact.path.as_ref(), artifact.hash),
+        _ => return Err(format!("{} is no picture", value.describe())),
+    };
+    let path = path.ok_or("a text is no picture")?;
+    let bytes = inputs.read(path).map_err(|error| error.to_string())?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if ContentHash::of(&bytes) != hash {
+        return Err(format!("`{name}` has changed since the run began"));
+    }
+    Ok((name.into_owned(), bytes))
 }
 
 /// Files that match `pattern` (`*`, `?`, `[…]`, `{a,b}`, `**`), sorted by path. Hidden files match only when the pattern names the dot.
@@ -160,5 +236,53 @@ mod tests {
         assert_eq!(names("sub/*.{png,txt}"), ["sub/d.png"]);
         assert_eq!(names("none/*.png"), Vec::<String>::new());
         assert!(expand(dir.path(), "[").is_err());
+    }
+
+    fn png(width: u32, shade: u8) -> Vec<u8> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        image::GrayImage::from_pixel(width, 1, image::Luma([shade]))
+            .write_to(&mut bytes, image::ImageFormat::Png)
+            .unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn a_mask_is_kept_in_the_project_under_its_content() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in [
+            ("m.png", png(4, 255)),
+            ("p.png", png(4, 9)),
+            ("q.png", png(5, 9)),
+        ] {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        let world = PlanWorld::new(Arc::default(), dir.path(), 1, jiff::Zoned::default());
+        let file = |name: &str| Datum::File(world.file(name).unwrap());
+        let (mask, picture, wide) = (file("m.png"), file("p.png"), file("q.png"));
+        assert!(world.mask(&mask, &picture).is_err());
+
+        let world = world.in_project(dir.path());
+        let made = world.mask(&mask, &picture).unwrap();
+        assert_eq!(made.path.parent().unwrap(), dir.path().join(".kiln/masks"));
+        assert_eq!(
+            ContentHash::of_file(&made.path).unwrap(),
+            (made.hash, made.size)
+        );
+        let pixels = image::open(&made.path).unwrap().to_rgba8();
+        assert_eq!(pixels.get_pixel(0, 0).0, [9, 9, 9, 0]);
+
+        // What somebody did to it is undone; the same mask is the same file.
+        std::fs::write(&made.path, "scribble").unwrap();
+        assert_eq!(world.mask(&mask, &picture).unwrap(), made);
+        assert_eq!(ContentHash::of_file(&made.path).unwrap().0, made.hash);
+
+        let error = world.mask(&mask, &wide).unwrap_err();
+        assert_eq!(
+            error,
+            "the mask `m.png` is 4×1 and `q.png` is 5×1: they must be of one size"
+        );
+        std::fs::write(dir.path().join("p.png"), png(4, 10)).unwrap();
+        let error = world.mask(&mask, &picture).unwrap_err();
+        assert_eq!(error, "`p.png` has changed since the run began");
     }
 }

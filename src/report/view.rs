@@ -113,6 +113,7 @@ impl View {
             }),
             RunEvent::RunFinished { status, counts, .. } => self.ended = Some((*status, *counts)),
             RunEvent::Diagnostic { .. }
+            | RunEvent::RunWaiting { .. }
             | RunEvent::ServerReady { .. }
             | RunEvent::RunStopping { .. }
             | RunEvent::ServerLost { .. }

@@ -7,14 +7,14 @@ use indexmap::IndexMap;
 use serde_json::Map;
 
 use super::failure::{About, Failure};
-use super::folder::{Folder, Place};
-use super::tell::Teller;
+use super::folder::Place;
+use super::shared::Shared;
 use crate::artifact::{Artifact, Kind, RemoteFile};
 use crate::base::{ContentHash, NodeId, safe_name};
 use crate::client::{Client, DownloadError};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::machine::{FailureClass, Ticket};
-use crate::plan::{self, Plan, Results};
+use crate::plan::{self, Results, TaskPlan};
 use crate::protocol::{FileRef, NodeResult, ResultValue};
 
 /// Files of one job that are fetched at a time.
@@ -33,10 +33,12 @@ pub(super) enum CollectError {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Collector<'a> {
     pub(super) about: About<'a>,
+    pub(super) task: &'a TaskPlan,
     pub(super) ticket: Ticket,
     pub(super) client: &'a Client,
-    pub(super) folder: &'a Folder,
-    pub(super) teller: &'a Teller,
+    /// The endpoint's address.
+    pub(super) url: &'a str,
+    pub(super) shared: &'a Shared,
     pub(super) results: &'a Results,
 }
 
@@ -68,7 +70,7 @@ impl Collector<'_> {
     }
 
     fn plan(self, index: usize, result: NodeResult) -> Result<Planned, Failure> {
-        let About { plan, step, task } = self.about;
+        let About { step, task, .. } = self.about;
         let output = step
             .outputs
             .iter()
@@ -93,6 +95,7 @@ impl Collector<'_> {
         };
         let file = match result.value {
             ResultValue::Text(text) => {
+                let text = self.shared.hush.mask(&text).into_owned();
                 return Ok(Planned::Text(Artifact {
                     hash: ContentHash::of(text.as_bytes()),
                     size: text.len() as u64,
@@ -109,33 +112,13 @@ impl Collector<'_> {
             meta: result.meta,
             ..blank
         };
-        let place = self.place(plan, &artifact)?;
+        let place = place_of(
+            self.shared,
+            (self.about, self.task),
+            (self.ticket, self.results),
+            &artifact,
+        )?;
         Ok(Planned::File(artifact, file, place))
-    }
-
-    fn place(self, plan: &Plan, artifact: &Artifact) -> Result<Place, Failure> {
-        let Ticket { task, attempt, .. } = self.ticket;
-        let wanted = plan::save_as(
-            plan,
-            &plan.tasks[task.0 as usize],
-            artifact,
-            self.results,
-            attempt,
-        )
-        .map_err(|diagnostic| Failure::one(FailureClass::Invalid, *diagnostic))?;
-        let place = self
-            .folder
-            .place(&artifact.step, (task, artifact.index), &wanted)
-            .map_err(|error| {
-                let message = format!("a result's path {error}");
-                let built = Diagnostic::error(&codes::UNSAFE_OUTPUT_PATH, message);
-                Failure::one(FailureClass::Invalid, self.about.complain(built))
-            })?;
-        if let Some(renamed) = &place.renamed {
-            let built = self.about.renamed(&wanted, renamed);
-            self.teller.warn(&artifact.task, built);
-        }
-        Ok(place)
     }
 
     async fn fetch(self, planned: Planned) -> Result<Arc<Artifact>, CollectError> {
@@ -151,6 +134,7 @@ impl Collector<'_> {
                 size: downloaded.finished.size,
                 remote: Some(RemoteFile {
                     server: self.client.name().clone(),
+                    url: self.url.to_owned(),
                     filename: file.filename,
                     subfolder: file.subfolder,
                     folder: file.folder,
@@ -165,6 +149,29 @@ impl Collector<'_> {
             }
         }
     }
+}
+
+/// Where a result goes in the run's folder.
+pub(super) fn place_of(
+    shared: &Shared,
+    (about, task): (About<'_>, &TaskPlan),
+    (ticket, results): (Ticket, &Results),
+    artifact: &Artifact,
+) -> Result<Place, Failure> {
+    let wanted = plan::save_as(about.plan, task, artifact, results, ticket.attempt)
+        .map_err(|diagnostic| Failure::one(FailureClass::Invalid, *diagnostic))?;
+    let owner = (ticket.task, artifact.index);
+    let place = shared.folder.place(&artifact.step, owner, &wanted);
+    let place = place.map_err(|error| {
+        let message = format!("a result's path {error}");
+        let built = Diagnostic::error(&codes::UNSAFE_OUTPUT_PATH, message);
+        Failure::one(FailureClass::Invalid, about.complain(built))
+    })?;
+    if let Some(renamed) = &place.renamed {
+        let built = about.renamed(&wanted, renamed);
+        shared.teller.warn(&artifact.task, built);
+    }
+    Ok(place)
 }
 
 /// Files that a job did not save for good (`temp`, or inputs that a node shows) count only when it saved nothing else, or when

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::base::{RunId, TaskName, WriteError};
+use crate::base::{RunId, Secrets, TaskName, WriteError};
 use crate::diagnostic::{Diagnostic, Report, codes};
 use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::{CancelReason, Contradiction, Fact};
 use crate::plan::Plan;
 use crate::servers::Servers;
-use crate::store::{Store, StoreError};
+use crate::store::{Journal, Lock, Store, StoreError};
 
 /// Whether someone wants the run to stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,15 +45,6 @@ pub struct RunOptions {
     pub max_fail: Option<u32>,
     /// How long the run may take, from its start or its resumption.
     pub deadline: Option<Duration>,
-    /// While another kiln writes to the same outputs, wait for it instead of refusing.
-    pub wait: bool,
-}
-
-/// An earlier run that is taken up again.
-#[derive(Clone, Debug)]
-pub struct Resumed {
-    /// Its facts so far, each with its time in milliseconds since 1970.
-    pub facts: Vec<(u64, Fact)>,
 }
 
 /// Everything a run needs.
@@ -67,14 +58,20 @@ pub struct RunContext {
     pub servers: Arc<Servers>,
     /// The project's state.
     pub store: Store,
+    /// The lock on the plan's output set; see [`super::output_set`].
+    pub lock: Lock,
+    /// The run's journal, opened or reopened.
+    pub journal: Journal,
+    /// What is in the journal already, when an earlier run is taken up again; each fact with its time in milliseconds since 1970.
+    pub facts: Vec<(u64, Fact)>,
     /// Where events go.
     pub events: mpsc::UnboundedSender<RunEvent>,
     /// Rises when someone wants the run to stop.
     pub stop: watch::Receiver<Stop>,
     /// What the user wants of it.
     pub options: RunOptions,
-    /// What was already done, when `run` is an earlier run.
-    pub resumed: Option<Resumed>,
+    /// Where the values of secrets are.
+    pub secrets: Secrets,
 }
 
 /// How a run ended.

@@ -1,173 +1,110 @@
 //! The dispatcher: owns the machine, turns its decisions into durable facts and then into deeds.
 
-use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use indexmap::IndexMap;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
 
-use super::attempt::{FETCHING, Shared, Try};
-use super::context::{RunContext, RunError, RunOutcome, Stop};
-use super::failure::About;
-use super::folder::{Folder, output_set};
+use super::attempt::{Try, has_slot};
+use super::context::{RunError, RunOutcome, Stop};
 use super::log::Log;
-use super::tell::{Teller, output};
-use super::transfer::Transfers;
-use crate::artifact::Artifact;
-use crate::base::{StepId, TaskName};
-use crate::diagnostic::to_json;
-use crate::event::{RunEvent, RunStatus, TaskInfo, TaskStatus};
+use super::now;
+use super::roster::Roster;
+use super::shared::Shared;
+use crate::base::StepId;
+use crate::diagnostic::{JsonDiagnostic, Report};
+use crate::event::{RunEvent, RunStatus, StopReason};
 use crate::machine::{
-    Action, CancelReason, Cause, Fact, FailureClass, Machine, Outcome, Policy, RetryCause,
-    Settlement, Shape, TaskState, Ticket,
+    Action, CancelReason, EndpointIx, Fact, FailureClass, Machine, Outcome, Phase, StepIx,
+    TaskState, Ticket,
 };
-use crate::plan::{NeedPlan, Plan, Results, StepOutcome, TaskIx, TaskOutcome};
-use crate::servers::Servers;
+use crate::plan::{self, Plan, StepPlan, TaskIx, TaskOutcome, TaskPlan};
 
 /// Ends of tries that one turn takes at most.
 const BATCH: usize = 256;
-/// How long tries are waited for when a run cannot go on.
-const BROKEN_DEADLINE: Duration = Duration::from_secs(12);
-/// How long tries that were told to leave at once may take.
-const LEAVE_DEADLINE: Duration = Duration::from_secs(1);
-
-/// Carries out a plan: from its first fact to `latest`.
-///
-/// # Errors
-/// When the state or the output folder cannot be used. Whatever goes wrong with a task is in the outcome.
-pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
-    let RunContext {
-        plan,
-        run,
-        servers,
-        store,
-        events,
-        stop,
-        options: _,
-        resumed: _,
-    } = context;
-    let began = Instant::now();
-    let _lock = store.lock(&output_set(&plan), &run)?;
-    let folder = Folder::open(&plan, &run)?;
-    let journal = store.begin(&run, &plan, now())?;
-    let (noting, notes) = mpsc::unbounded_channel();
-    let teller = Teller::new(events, Arc::clone(&plan));
-    tell_start(&teller, &plan, &folder);
-    tell_servers(&teller, &plan, &servers);
-    let shared = Arc::new(Shared {
-        plan: Arc::clone(&plan),
-        run,
-        servers,
-        teller,
-        folder,
-        transfers: Transfers::default(),
-        notes: noting,
-        fetching: Semaphore::new(FETCHING),
-    });
-    let dispatcher = Dispatcher {
-        machine: Machine::new(Shape::of(&plan, Policy::default(), &HashMap::new())),
-        tasks_of: tasks_of(&plan),
-        made: vec![Vec::new(); plan.tasks.len()],
-        started: vec![None; plan.tasks.len()],
-        classes: Vec::new(),
-        tries: JoinSet::new(),
-        handles: HashMap::new(),
-        pending: Vec::new(),
-        log: Log::new(journal),
-        held: VecDeque::new(),
-        assigned: vec![0; plan.tasks.len()],
-        shared,
-        notes,
-        stop,
-        stop_seen: Stop::None,
-    };
-    dispatcher.run(began).await
-}
-
-/// Milliseconds since 1970.
-fn now() -> u64 {
-    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
-}
-
-fn tell_start(teller: &Teller, plan: &Plan, folder: &Folder) {
-    let tasks = plan
-        .tasks
-        .iter()
-        .map(|task| TaskInfo {
-            task: task.name.clone(),
-            step: task.step.clone(),
-            server: plan.steps[&task.step].server.clone(),
-            command: plan.steps[&task.step].workflow().is_none(),
-            needs: plan
-                .tasks
-                .iter()
-                .filter(|other| plan.steps[&task.step].waits_for(&other.step))
-                .map(|other| other.name.clone())
-                .collect(),
-        })
-        .collect();
-    teller.tell(RunEvent::RunStarted {
-        pipeline: plan.pipeline.clone(),
-        tasks,
-        output_dir: folder.root().to_path_buf(),
-    });
-}
-
-fn tell_servers(teller: &Teller, plan: &Plan, servers: &Servers) {
-    for server in plan.servers.keys().flat_map(|name| servers.of(name)) {
-        let Some(info) = server.info() else { continue };
-        teller.tell(RunEvent::ServerReady {
-            server: server.name.clone(),
-            url: server.url.clone(),
-            version: info.version.clone(),
-            embedded: server.is_embedded(),
-        });
-    }
-}
-
-fn tasks_of(plan: &Plan) -> IndexMap<StepId, Vec<TaskIx>> {
-    let mut tasks: IndexMap<StepId, Vec<TaskIx>> = IndexMap::new();
-    for (task, at) in plan.tasks.iter().zip(0..) {
-        tasks.entry(task.step.clone()).or_default().push(TaskIx(at));
-    }
-    tasks
-}
 
 /// The way to a try under way.
-struct Handle {
+pub(super) struct Handle {
     ticket: Ticket,
     go: Option<oneshot::Sender<()>>,
-    cancel: watch::Sender<Option<CancelReason>>,
+    pub(super) cancel: watch::Sender<Option<CancelReason>>,
 }
 
-struct Dispatcher {
-    machine: Machine,
-    tasks_of: IndexMap<StepId, Vec<TaskIx>>,
-    /// What each task made.
-    made: Vec<Vec<Arc<Artifact>>>,
-    started: Vec<Option<Instant>>,
+/// What became of an attempt of which it is not told yet whether it was the last.
+pub(super) struct Failed {
+    pub(super) ticket: Ticket,
+    pub(super) class: FailureClass,
+    pub(super) diagnostic: JsonDiagnostic,
+}
+
+/// The tasks of a step, or why they cannot be known.
+type Expansion = ((StepIx, Option<TaskIx>), Result<Vec<TaskPlan>, Report>);
+
+pub(super) struct Dispatcher {
+    pub(super) machine: Machine,
+    pub(super) roster: Roster,
+    /// When tasks were given their slots.
+    pub(super) started: HashMap<TaskIx, Instant>,
+    /// What tasks of each step took: their number, and milliseconds in all.
+    pub(super) took: HashMap<StepId, (u64, u64)>,
+    /// How attempts failed.
+    pub(super) failures: HashMap<TaskIx, Failed>,
+    /// Tasks that were being stopped when an earlier session ended.
+    pub(super) was_stopping: HashSet<TaskIx>,
     /// Why tasks failed, for the exit code.
-    classes: Vec<FailureClass>,
-    tries: JoinSet<(Ticket, Outcome)>,
-    handles: HashMap<TaskIx, Handle>,
+    pub(super) classes: Vec<FailureClass>,
+    pub(super) tries: JoinSet<(Ticket, Outcome)>,
+    pub(super) handles: HashMap<TaskIx, Handle>,
+    expansions: JoinSet<Expansion>,
     /// Facts that the machine knows and the journal does not yet.
     pending: Vec<Fact>,
-    log: Log,
+    pub(super) log: Log,
     /// Actions that wait until a number of appends are durable, in order.
     held: VecDeque<(u64, Action)>,
-    /// The append that holds each task's assignment.
-    assigned: Vec<u64>,
-    shared: Arc<Shared>,
+    /// The append that holds the assignment of each task under way.
+    assigned: HashMap<TaskIx, u64>,
+    pub(super) shared: Arc<Shared>,
     notes: mpsc::UnboundedReceiver<Fact>,
     stop: watch::Receiver<Stop>,
     stop_seen: Stop,
+    /// Becomes true when another process asks for the run to stop.
+    asked: watch::Receiver<bool>,
 }
 
 impl Dispatcher {
-    async fn run(mut self, began: Instant) -> Result<RunOutcome, RunError> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        (machine, roster, log): (Machine, Roster, Log),
+        notes: mpsc::UnboundedReceiver<Fact>,
+        stop: watch::Receiver<Stop>,
+        asked: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            machine,
+            roster,
+            started: HashMap::new(),
+            took: HashMap::new(),
+            failures: HashMap::new(),
+            was_stopping: HashSet::new(),
+            classes: Vec::new(),
+            tries: JoinSet::new(),
+            handles: HashMap::new(),
+            expansions: JoinSet::new(),
+            pending: Vec::new(),
+            log,
+            held: VecDeque::new(),
+            assigned: HashMap::new(),
+            shared,
+            notes,
+            stop,
+            stop_seen: Stop::None,
+            asked,
+        }
+    }
+
+    pub(super) async fn run(mut self, began: Instant) -> Result<RunOutcome, RunError> {
         match self.drive().await {
             Ok(status) => self.finish(status, began).await,
             Err(error) => Err(self.break_off(error).await),
@@ -203,20 +140,25 @@ impl Dispatcher {
         }
         for fact in &decided {
             if let Fact::Assigned { ticket, .. } = fact {
-                self.assigned[ticket.task.0 as usize] = self.log.sent;
+                self.assigned.insert(ticket.task, self.log.sent);
             }
             self.tell_decision(fact);
         }
         let mut finished = None;
         for action in self.machine.actions() {
             match action {
-                Action::Prepare { ticket, fresh, .. } => self.prepare(ticket, fresh),
+                Action::Expand { step, source } => self.expand(step, source),
+                Action::Prepare {
+                    ticket,
+                    endpoint,
+                    fresh,
+                } => self.prepare(ticket, endpoint, fresh),
                 Action::Start { ticket } => {
-                    self.hold(self.assigned[ticket.task.0 as usize], action);
+                    let after = self.assigned.remove(&ticket.task).unwrap_or(0);
+                    self.hold(after, action);
                 }
                 Action::Cancel { .. } => self.hold(self.log.sent, action),
                 Action::Finish { status } => finished = Some(status),
-                Action::Expand { .. } => {}
             }
         }
         if finished.is_some() {
@@ -290,12 +232,18 @@ impl Dispatcher {
                     }
                     return Ok(());
                 }
+                Some(expanded) = self.expansions.join_next() => return self.expanded(expanded),
                 Ok(()) = changed(&mut self.stop, self.stop_seen) => {
                     self.stop_seen = *self.stop.borrow_and_update();
                     if let Some(reason) = self.stop_seen.reason() {
                         self.take(Fact::Stop { reason })?;
                     }
                     return Ok(());
+                }
+                Ok(()) = self.asked.changed() => {
+                    self.tell_stopping(StopReason::Requested);
+                    let reason = CancelReason::Requested;
+                    return self.take(Fact::Stop { reason });
                 }
                 written = self.log.next_durable(), if self.log.is_behind() => {
                     written?;
@@ -306,65 +254,156 @@ impl Dispatcher {
         }
     }
 
-    fn take(&mut self, fact: Fact) -> Result<(), RunError> {
-        self.machine.apply(&fact)?;
+    /// Takes an observation.
+    pub(super) fn take(&mut self, fact: Fact) -> Result<(), RunError> {
+        self.absorb(&fact)?;
         self.pending.push(fact);
         Ok(())
     }
 
-    fn prepare(&mut self, ticket: Ticket, fresh: bool) {
+    /// Takes a fact that is in the journal, or will be, into everything that follows from facts.
+    pub(super) fn absorb(&mut self, fact: &Fact) -> Result<(), RunError> {
+        let known = self.machine.tasks();
+        self.machine.apply(fact)?;
+        match fact {
+            Fact::Expanded { tasks, .. } => {
+                let new = self.machine.tasks().saturating_sub(known);
+                self.roster.extend(&tasks[..new.min(tasks.len())]);
+            }
+            Fact::Ended { ticket, outcome } => self.absorb_end(*ticket, outcome),
+            Fact::Cancelling { task, .. } => drop(self.was_stopping.insert(*task)),
+            Fact::Resumed { .. } => self.roster.reopen(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn absorb_end(&mut self, ticket: Ticket, outcome: &Outcome) {
+        let task = ticket.task;
+        self.was_stopping.remove(&task);
+        match outcome {
+            Outcome::Done { artifacts } => self.roster.made(task, "done", artifacts.clone()),
+            Outcome::Cached { artifacts, .. } => {
+                self.roster.made(task, "cached", artifacts.clone());
+            }
+            Outcome::Failed { class, diagnostic } => {
+                let failed = Failed {
+                    ticket,
+                    class: *class,
+                    diagnostic: (**diagnostic).clone(),
+                };
+                self.failures.insert(task, failed);
+            }
+            Outcome::Skipped | Outcome::Cancelled | Outcome::Lost | Outcome::Gone => {}
+        }
+    }
+
+    pub(super) fn step(&self, task: TaskIx) -> &StepPlan {
+        &self.shared.plan.steps[&self.roster.task(task).step]
+    }
+
+    fn prepare(&mut self, ticket: Ticket, at: EndpointIx, fresh: bool) {
+        self.attempt(ticket, (at, fresh), None);
+    }
+
+    /// Begins a try, or takes up one that an earlier session began.
+    pub(super) fn attempt(
+        &mut self,
+        ticket: Ticket,
+        (at, fresh): (EndpointIx, bool),
+        owed: Option<Phase>,
+    ) {
         let (cancel, cancelled) = watch::channel(None);
         let (go, gone) = oneshot::channel();
+        let waits = !owed.is_some_and(has_slot);
         let handle = Handle {
             ticket,
-            go: Some(go),
+            go: waits.then_some(go),
             cancel,
         };
-        self.handles.insert(ticket.task, handle);
+        let task = ticket.task;
+        if let Some(old) = self.handles.insert(task, handle) {
+            // Whatever it was about to do, another try does it now.
+            old.cancel.send_replace(Some(CancelReason::Superseded));
+        }
+        let plan = Arc::clone(&self.shared.plan);
+        let step = &plan.steps[&self.roster.task(task).step];
+        let about = (&*plan, &self.shared.run, &self.machine);
+        let results = self.roster.results_for(about, step, Some(task));
+        let oom = |failed: &Failed| failed.class == FailureClass::Oom;
         let work = Try {
             shared: Arc::clone(&self.shared),
             ticket,
+            task: Arc::clone(self.roster.task(task)),
+            at,
             fresh,
-            go: Some(gone),
+            owed,
+            was_stopping: owed.is_some() && self.was_stopping.contains(&task),
+            after_oom: ticket.attempt > 1 && self.failures.get(&task).is_some_and(oom),
+            go: waits.then_some(gone),
             cancel: cancelled,
-            results: Arc::new(self.results_for(ticket.task)),
+            results: Arc::new(results),
+            started_at: now(),
         };
         self.tries.spawn(work.run());
     }
 
-    fn outcome_of(&self, task: TaskIx, index: u32) -> Arc<TaskOutcome> {
-        let planned = &self.shared.plan.tasks[task.0 as usize];
-        Arc::new(TaskOutcome {
-            name: planned.name.clone(),
-            index,
-            matrix: planned.matrix.clone(),
-            item: None,
-            status: "done".to_owned(),
-            artifacts: self.made[task.0 as usize].clone(),
-        })
-    }
-
-    /// What a task may see: the steps that its own one waits for.
-    fn results_for(&self, task: TaskIx) -> Results {
-        let plan = &self.shared.plan;
-        let mut results = Results::new(self.shared.run.clone());
-        let step = &plan.steps[&plan.tasks[task.0 as usize].step];
-        for NeedPlan { step: need, .. } in &step.needs {
-            let tasks = self.tasks_of.get(need).map(Vec::as_slice);
-            let tasks = tasks.unwrap_or_default().iter().zip(0..);
-            let outcome = StepOutcome {
-                status: "done".to_owned(),
-                tasks: tasks.map(|(task, at)| self.outcome_of(*task, at)).collect(),
+    /// Finds out which tasks a step has, off this thread.
+    fn expand(&mut self, at: StepIx, source: Option<TaskIx>) {
+        let plan: Arc<Plan> = Arc::clone(&self.shared.plan);
+        let Some((id, step)) = plan.steps.get_index(at.0 as usize) else {
+            return;
+        };
+        let about = (&*plan, &self.shared.run, &self.machine);
+        let results = self.roster.results_for(about, step, None);
+        let id = id.clone();
+        let followed = source.map(|task| {
+            let made = self.roster.outcome(task).cloned();
+            let none = || {
+                Arc::new(TaskOutcome::of(
+                    self.roster.task(task),
+                    "failed",
+                    Vec::new(),
+                ))
             };
-            results.steps.insert(need.clone(), Arc::new(outcome));
-        }
-        results
+            (task, made.unwrap_or_else(none))
+        });
+        let shared = Arc::clone(&self.shared);
+        self.expansions.spawn_blocking(move || {
+            let followed = followed.as_ref().map(|(task, made)| (*task, &**made));
+            let tasks = plan::expand(&shared.plan, &id, followed, &results);
+            ((at, source), tasks)
+        });
     }
 
-    fn ended(
-        &mut self,
-        ended: Result<(Ticket, Outcome), tokio::task::JoinError>,
-    ) -> Result<(), RunError> {
+    fn expanded(&mut self, ended: Result<Expansion, JoinError>) -> Result<(), RunError> {
+        let ((step, source), tasks) = match ended {
+            Ok(ended) => ended,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        match tasks {
+            Ok(tasks) => {
+                let known = self.roster.len();
+                self.take(Fact::Expanded {
+                    step,
+                    source,
+                    tasks,
+                })?;
+                self.tell_added(step, known);
+                Ok(())
+            }
+            Err(report) => {
+                let diagnostic = self.tell_not_expanded(step, report);
+                self.take(Fact::ExpandFailed {
+                    step,
+                    source,
+                    diagnostic: Box::new(diagnostic),
+                })
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(Ticket, Outcome), JoinError>) -> Result<(), RunError> {
         let (ticket, outcome) = match ended {
             Ok(ended) => ended,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -373,181 +412,41 @@ impl Dispatcher {
         while let Ok(note) = self.notes.try_recv() {
             self.take(note)?;
         }
-        self.handles.remove(&ticket.task);
-        if matches!(self.machine.state(ticket.task), TaskState::Ended(_)) {
-            // It was settled while it was being prepared, and that was told.
+        let task = ticket.task;
+        if self.handles.get(&task).is_some_and(|h| h.ticket == ticket) {
+            self.handles.remove(&task);
+        }
+        let current = matches!(
+            self.machine.state(task),
+            TaskState::Running { ticket: now, .. } if now == ticket
+        );
+        if !current {
+            // It was settled or superseded while it was being prepared, and that was told.
             return Ok(());
         }
-        match &outcome {
-            Outcome::Done { artifacts } => {
-                self.made[ticket.task.0 as usize].clone_from(artifacts);
-                self.tell_finished(ticket.task, TaskStatus::Done, None);
-            }
-            Outcome::Failed { class, diagnostic } => {
-                self.classes.push(*class);
-                let diagnostic = Some((**diagnostic).clone());
-                self.tell_finished(ticket.task, TaskStatus::Failed, diagnostic);
-            }
-            Outcome::Cancelled => self.tell_finished(ticket.task, TaskStatus::Cancelled, None),
-            Outcome::Cached { artifacts, .. } => {
-                self.made[ticket.task.0 as usize].clone_from(artifacts);
-                self.tell_finished(ticket.task, TaskStatus::Done, None);
-            }
-            Outcome::Skipped => self.tell_finished(ticket.task, TaskStatus::Skipped, None),
-            // The machine decides what becomes of it.
-            Outcome::Lost | Outcome::Gone => {}
+        if matches!(outcome, Outcome::Done { .. }) {
+            self.note_duration(task);
         }
-        self.take(Fact::Ended { ticket, outcome })
+        self.take(Fact::Ended { ticket, outcome })?;
+        self.tell_if_ended(task);
+        Ok(())
     }
 
-    fn tell_decision(&mut self, fact: &Fact) {
-        let plan = Arc::clone(&self.shared.plan);
-        match fact {
-            Fact::Started { ticket } => {
-                let task = &plan.tasks[ticket.task.0 as usize];
-                self.started[ticket.task.0 as usize].get_or_insert_with(Instant::now);
-                self.shared.teller.tell(RunEvent::TaskStarted {
-                    task: task.name.clone(),
-                    server: plan.steps[&task.step].server.clone(),
-                    attempt: ticket.attempt,
-                });
-            }
-            Fact::Retried {
-                task,
-                because: RetryCause::Lost,
-                ..
-            } => {
-                let about = About::of(&plan, *task);
-                let lost = about.lost_once(&about.step.server);
-                self.shared.teller.warn(about.task, lost);
-            }
-            Fact::Settled { task, settlement } => match settlement {
-                Settlement::Skipped { .. } | Settlement::Unwanted => {
-                    self.tell_finished(*task, TaskStatus::Skipped, None)
-                }
-                Settlement::Cancelled => self.tell_finished(*task, TaskStatus::Cancelled, None),
-                Settlement::Failed | Settlement::Impossible => {
-                    self.tell_finished(*task, TaskStatus::Failed, None);
-                }
-                Settlement::Lost { times } => {
-                    self.classes.push(FailureClass::Lost);
-                    let about = About::of(&plan, *task);
-                    let lost = about.lost(&about.step.server, *times);
-                    let diagnostic = to_json(&lost, &plan.sources);
-                    self.shared.teller.keep(lost);
-                    self.tell_finished(*task, TaskStatus::Failed, Some(diagnostic));
-                }
-            },
-            _ => {}
+    fn note_duration(&mut self, task: TaskIx) {
+        if let Some(began) = self.started.get(&task) {
+            let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let step = self.roster.task(task).step.clone();
+            let (count, all) = self.took.entry(step).or_default();
+            *count += 1;
+            *all = all.saturating_add(ms);
         }
     }
 
-    fn tell_finished(
-        &self,
-        task: TaskIx,
-        status: TaskStatus,
-        diagnostic: Option<crate::diagnostic::JsonDiagnostic>,
-    ) {
-        let at = task.0 as usize;
-        self.shared.teller.tell(RunEvent::TaskFinished {
-            task: self.name(task),
-            status,
-            outputs: self.made[at].iter().map(|made| output(made)).collect(),
-            seconds: self.started[at].map_or(0.0, |began| began.elapsed().as_secs_f64()),
-            diagnostic,
+    pub(super) fn tell_stopping(&self, reason: StopReason) {
+        self.shared.teller.tell(RunEvent::RunStopping {
+            reason,
+            at_once: false,
         });
-    }
-
-    /// The task, or the step, that went wrong first.
-    fn cause(&self) -> Option<TaskName> {
-        let plan = &self.shared.plan;
-        match self.machine.cause()? {
-            Cause::Task(task) => Some(self.name(task)),
-            Cause::Step(step) => {
-                let (id, _) = plan.steps.get_index(step.0 as usize)?;
-                Some(TaskName(id.0.clone()))
-            }
-            Cause::Stop => None,
-        }
-    }
-
-    fn name(&self, task: TaskIx) -> TaskName {
-        self.shared.plan.tasks[task.0 as usize].name.clone()
-    }
-
-    async fn finish(mut self, status: RunStatus, began: Instant) -> Result<RunOutcome, RunError> {
-        // Tries that were only being prepared were told to leave.
-        self.drain(LEAVE_DEADLINE).await;
-        let exit_code = self.exit_code(status);
-        let folder = self.close_folder().await;
-        let shared = Arc::clone(&self.shared);
-        // Whatever the journal calls finished must still be there after a power cut.
-        let _ = tokio::task::spawn_blocking(move || shared.folder.sync()).await;
-        let counts = self.machine.counts();
-        let finished = self.log.finish(now(), status, exit_code, counts).await;
-        if let Err(error) = finished {
-            return Err(self.break_off(error.into()).await);
-        }
-        self.tell_end(status, exit_code, began);
-        Ok(RunOutcome {
-            status,
-            exit_code,
-            counts: self.machine.counts(),
-            cause: self.cause(),
-            report: self.shared.teller.report(),
-            folder,
-        })
-    }
-
-    /// The run cannot go on, for instance since its journal cannot be written: what runs is ours to stop, what is done is kept.
-    async fn break_off(mut self, error: RunError) -> RunError {
-        for (reason, patience) in [
-            (CancelReason::Requested, BROKEN_DEADLINE),
-            (CancelReason::Leave, LEAVE_DEADLINE),
-        ] {
-            for handle in self.handles.values() {
-                handle.cancel.send_replace(Some(reason));
-            }
-            if self.drain(patience).await {
-                break;
-            }
-        }
-        self.tries.abort_all();
-        self.close_folder().await;
-        error
-    }
-
-    /// Waits for all tries to end; whether they did.
-    async fn drain(&mut self, patience: Duration) -> bool {
-        let drained = async { while self.tries.join_next().await.is_some() {} };
-        tokio::time::timeout(patience, drained).await.is_ok()
-    }
-
-    async fn close_folder(&self) -> Option<PathBuf> {
-        let any = self.made.iter().flatten().any(|made| made.path.is_some());
-        let shared = Arc::clone(&self.shared);
-        let closed = tokio::task::spawn_blocking(move || shared.folder.close(any)).await;
-        closed.ok().flatten()
-    }
-
-    fn tell_end(&self, status: RunStatus, exit_code: u8, began: Instant) {
-        self.shared.teller.tell(RunEvent::RunFinished {
-            status,
-            exit_code,
-            counts: self.machine.counts(),
-            cause: self.cause(),
-            latest: self.shared.folder.latest(),
-            seconds: began.elapsed().as_secs_f64(),
-        });
-    }
-
-    fn exit_code(&self, status: RunStatus) -> u8 {
-        match status {
-            RunStatus::Done => 0,
-            RunStatus::Cancelled => 130,
-            RunStatus::Failed if self.classes.iter().all(|class| class.is_connection()) => 5,
-            RunStatus::Failed => 4,
-        }
     }
 }
 

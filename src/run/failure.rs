@@ -1,10 +1,12 @@
 //! Failures in words: what happened, in which step, at which line, and what to do.
 
-use crate::base::{NodeId, ServerName, TaskName};
+use std::time::Duration;
+
+use crate::base::{NodeId, ServerName, TaskName, WriteError};
 use crate::client::{self, ClientError, DownloadError};
 use crate::diagnostic::{Diagnostic, Severity, Span, codes};
 use crate::machine::FailureClass;
-use crate::plan::{Plan, Rendered, StepPlan, TaskIx};
+use crate::plan::{HERE, Plan, Rendered, StepPlan, TaskPlan};
 use crate::protocol::{NodeFailure, PromptAnswer};
 use crate::workflow;
 
@@ -35,6 +37,15 @@ impl Failure {
     }
 }
 
+/// A limit of the step's that an attempt passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// It executed for longer than `timeout`.
+    Timeout(Duration),
+    /// It made no progress for longer than `stall_timeout`.
+    Stall(Duration),
+}
+
 /// What every complaint about a try has in common.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct About<'a> {
@@ -45,12 +56,11 @@ pub(super) struct About<'a> {
 
 impl<'a> About<'a> {
     /// A task of a plan.
-    pub(super) fn of(plan: &'a Plan, task: TaskIx) -> Self {
-        let planned = &plan.tasks[task.0 as usize];
+    pub(super) fn of(plan: &'a Plan, task: &'a TaskPlan) -> Self {
         Self {
             plan,
-            step: &plan.steps[&planned.step],
-            task: &planned.name,
+            step: &plan.steps[&task.step],
+            task: &task.name,
         }
     }
 
@@ -234,11 +244,67 @@ impl<'a> About<'a> {
             .help("does the server restart by itself, or does something clear its queue? its log tells")
     }
 
+    /// It claims what there is not.
+    pub(super) fn impossible(self) -> Diagnostic {
+        let message = "it can never start: it claims more than there is";
+        self.complain(Diagnostic::error(&codes::BAD_CLAIM, message))
+            .help("raise the limit in `limits`, or claim less")
+    }
+
     /// The server does not know the job, and it is submitted once more.
     pub(super) fn lost_once(self, server: &ServerName) -> Diagnostic {
         let message = format!("server `{server}` does not know the job; it is sent again");
         self.complain(Diagnostic::warning(&codes::JOB_LOST, message))
             .help("the server was restarted, its queue was cleared, or the job never arrived; to stop it, stop kiln")
+    }
+
+    /// The attempt took too long, on a server or on this machine.
+    pub(super) fn overdue(self, server: &ServerName, overdue: Overdue) -> Failure {
+        let (class, message, help) = match overdue {
+            Overdue::Timeout(limit) => (
+                FailureClass::Timeout,
+                format!(
+                    "it ran for longer than {} on {}",
+                    spoken(limit),
+                    place(server)
+                ),
+                "raise the step's `timeout`, or give `retry` the class `timeout`",
+            ),
+            Overdue::Stall(limit) => (
+                FailureClass::Stall,
+                format!(
+                    "it made no progress for {} on {}",
+                    spoken(limit),
+                    place(server)
+                ),
+                "raise the step's `stall_timeout`, or give `retry` the class `stall`",
+            ),
+        };
+        let built = Diagnostic::error(&codes::TIMED_OUT, message).help(help);
+        Failure::one(class, self.complain(built))
+    }
+
+    /// The result is not what `until` wants.
+    pub(super) fn rejected_by_until(self) -> Failure {
+        let message = "the result is not what `until` wants";
+        let mut built = Diagnostic::error(&codes::RESULT_REJECTED, message);
+        if let Some(until) = &self.step.retry.until {
+            built = built.at(workflow::span_of(&until.origin, &self.plan.sources));
+        }
+        let built = built.help("every attempt failed it; use `task.attempt` or `task.seed` in the step, so that attempts differ");
+        Failure::one(FailureClass::Until, self.complain(built))
+    }
+
+    /// A result cannot be written on this machine.
+    pub(super) fn cannot_write(self, error: &WriteError) -> Failure {
+        let mut built = Diagnostic::error(&codes::CANNOT_WRITE, error.to_string());
+        if error.is_full() {
+            built = built.help(
+                "make room, or put the outputs elsewhere with `output_dir` or `--output-dir`",
+            );
+        }
+        let built = built.help("results that were finished before are kept");
+        Failure::one(FailureClass::Write, self.complain(built))
     }
 
     /// Another result has the name that this one wanted.
@@ -260,6 +326,39 @@ impl<'a> About<'a> {
         };
         self.complain(built)
             .help("does the workflow end in a node that saves something, such as `SaveImage`?")
+    }
+}
+
+/// A server in a sentence.
+fn place(server: &ServerName) -> String {
+    if server.as_str() == HERE {
+        HERE.to_owned()
+    } else {
+        format!("server `{server}`")
+    }
+}
+
+/// A duration as people write it: `500ms`, `2s`, `1m30s`, `2h`.
+pub(super) fn spoken(time: Duration) -> String {
+    let ms = time.as_millis();
+    if !ms.is_multiple_of(1000) {
+        return format!("{ms}ms");
+    }
+    let seconds = ms / 1000;
+    let parts = [
+        (seconds / 3600, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    let text: String = parts
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, unit)| format!("{n}{unit}"))
+        .collect();
+    if text.is_empty() {
+        "0s".to_owned()
+    } else {
+        text
     }
 }
 
@@ -355,6 +454,19 @@ mod tests {
             "CUDA out of memory. Tried to allocate"
         )));
         assert!(!is_oom(&failure("ValueError", "bad size")));
+    }
+
+    #[test]
+    fn a_duration_is_told_as_it_is_written() {
+        for (ms, text) in [
+            (0, "0s"),
+            (500, "500ms"),
+            (2000, "2s"),
+            (90_000, "1m30s"),
+            (7_200_000, "2h"),
+        ] {
+            assert_eq!(spoken(Duration::from_millis(ms)), text);
+        }
     }
 
     #[test]

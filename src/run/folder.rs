@@ -85,6 +85,12 @@ impl Folder {
         }
     }
 
+    /// A result that an earlier session put there keeps its name.
+    pub(super) fn reserve(&self, owner: Owner, path: &Path) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.insert(path.to_string_lossy().to_lowercase(), owner);
+    }
+
     /// Makes the names of all results durable: once for the run, since each file's content was synced before its task ended, and a task
     /// whose file lost its name in a power cut is found out by its hash.
     pub(super) fn sync(&self) {

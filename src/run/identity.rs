@@ -11,7 +11,7 @@ use crate::workflow::Graph;
 const NAMESPACE: Uuid = Uuid::from_u128(0x6b69_6c6e_0f1a_4c5e_9d53_2b7e_86a4_d0c1);
 
 /// The id of a job: the same run, task, attempt and try always have the same one.
-pub(super) fn prompt_id(run: &RunId, task: &TaskName, ticket: Ticket) -> Uuid {
+pub fn prompt_id(run: &RunId, task: &TaskName, ticket: Ticket) -> Uuid {
     let name = format!("{run}\0{task}\0{}\0{}", ticket.attempt, ticket.try_);
     Uuid::new_v5(&NAMESPACE, name.as_bytes())
 }

@@ -12,20 +12,41 @@
 //! without a clear answer is looked up, never repeated under the same id. Nothing here prints: everything is an event.
 
 mod attempt;
+mod cache;
 mod collect;
 mod context;
 mod dispatch;
+mod ending;
+mod facts;
 mod failure;
 mod folder;
+mod health;
+mod hush;
 mod identity;
 mod kinds;
 mod log;
 mod news;
+mod provenance;
+mod recall;
+mod roster;
+mod shared;
+mod start;
 mod tell;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod uses;
 
-pub use context::{Resumed, RunContext, RunError, RunOptions, RunOutcome, Stop};
-pub use dispatch::execute;
+pub use cache::{
+    Found, Made, Miss, Noted, Restored, Unrestored, always, earlier, find, glance, prove, why,
+};
+pub use context::{RunContext, RunError, RunOptions, RunOutcome, Stop};
 pub use folder::{output_set, run_folder};
+pub use identity::prompt_id;
+pub use start::execute;
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}

@@ -1,25 +1,26 @@
 //! News of a job on its way, as events.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::failure::About;
-use super::tell::Teller;
-use crate::base::{NodeId, ServerName};
+use super::shared::Shared;
+use crate::base::NodeId;
 use crate::client::JobUpdate;
 use crate::event::RunEvent;
+use crate::machine::EndpointIx;
 use crate::plan::Rendered;
 
 /// Progress of one task is told at most this often, but for a change of node.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(50);
 
 /// Passes on what is heard of one job.
-#[derive(Debug)]
 pub(super) struct News<'a> {
     about: About<'a>,
-    teller: &'a Teller,
-    server: &'a ServerName,
+    shared: &'a Arc<Shared>,
+    at: EndpointIx,
     rendered: &'a Rendered,
     told: Throttle,
 }
@@ -27,14 +28,14 @@ pub(super) struct News<'a> {
 impl<'a> News<'a> {
     pub(super) fn new(
         about: About<'a>,
-        teller: &'a Teller,
-        server: &'a ServerName,
+        shared: &'a Arc<Shared>,
+        at: EndpointIx,
         rendered: &'a Rendered,
     ) -> Self {
         Self {
             about,
-            teller,
-            server,
+            shared,
+            at,
             rendered,
             told: Throttle::default(),
         }
@@ -42,10 +43,10 @@ impl<'a> News<'a> {
 
     pub(super) fn pass(&mut self, update: JobUpdate) {
         let task = self.about.task;
+        let teller = &self.shared.teller;
         match update {
             JobUpdate::Executing => {
-                self.teller
-                    .tell(RunEvent::TaskExecuting { task: task.clone() });
+                teller.tell(RunEvent::TaskExecuting { task: task.clone() });
             }
             JobUpdate::Progress { fraction, node } => {
                 if !self.told.passes(node.as_ref(), Instant::now()) {
@@ -54,7 +55,7 @@ impl<'a> News<'a> {
                 let at = node
                     .as_ref()
                     .and_then(|id| self.rendered.graph.nodes.get(id));
-                self.teller.tell(RunEvent::TaskProgress {
+                teller.tell(RunEvent::TaskProgress {
                     task: task.clone(),
                     fraction,
                     node_title: at.map(|node| node.label().to_owned()),
@@ -64,14 +65,16 @@ impl<'a> News<'a> {
             JobUpdate::Text { .. } => {}
             JobUpdate::Blocked(failure) => {
                 let built = self.about.node_blocked(self.rendered, &failure);
-                self.teller.warn(task, built);
+                teller.warn(task, built);
             }
             JobUpdate::Stalled { quiet } => {
-                let built = self.about.stalled(self.server, quiet.as_secs() / 60);
-                self.teller.warn(task, built);
+                let built = self
+                    .about
+                    .stalled(&self.shared.endpoint(self.at).name, quiet.as_secs() / 60);
+                teller.warn(task, built);
             }
-            JobUpdate::Unreachable { cause } => self.teller.lost(self.server, &cause),
-            JobUpdate::Reachable => self.teller.back(self.server),
+            JobUpdate::Unreachable { cause } => self.shared.missed(self.at, &cause),
+            JobUpdate::Reachable => self.shared.answered(self.at),
         }
     }
 }

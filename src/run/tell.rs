@@ -1,37 +1,50 @@
 //! Events on their way out.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
+use super::hush::Hush;
 use crate::artifact::Artifact;
-use crate::base::{ServerName, TaskName};
+use crate::base::TaskName;
 use crate::diagnostic::{Diagnostic, Report, to_json};
 use crate::event::{Output, RunEvent};
+use crate::machine::Ticket;
 use crate::plan::Plan;
+use crate::servers::Endpoint;
 
 /// Sends events; whether anybody listens is not its business.
 #[derive(Debug)]
 pub(super) struct Teller {
     events: mpsc::UnboundedSender<RunEvent>,
     plan: Arc<Plan>,
-    away: Mutex<HashSet<ServerName>>,
+    hush: Arc<Hush>,
+    /// Endpoints that do not answer, by address.
+    away: Mutex<HashSet<String>>,
     report: Mutex<Report>,
+    /// Why attempts failed of which it is not decided yet whether they are the last.
+    held: Mutex<HashMap<Ticket, Diagnostic>>,
 }
 
 impl Teller {
-    pub(super) fn new(events: mpsc::UnboundedSender<RunEvent>, plan: Arc<Plan>) -> Self {
+    pub(super) fn new(
+        events: mpsc::UnboundedSender<RunEvent>,
+        plan: Arc<Plan>,
+        hush: Arc<Hush>,
+    ) -> Self {
         Self {
             events,
             plan,
+            hush,
             away: Mutex::default(),
             report: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 
     pub(super) fn tell(&self, event: RunEvent) {
-        let _ = self.events.send(event);
+        let _ = self.events.send(self.hush.mask_all(event));
     }
 
     /// Tells of something that does not end the task, or of one error among several.
@@ -43,8 +56,38 @@ impl Teller {
         self.keep(diagnostic);
     }
 
+    /// Tells of something that concerns no single task.
+    pub(super) fn complain(&self, diagnostic: Diagnostic) {
+        self.tell(RunEvent::Diagnostic {
+            diagnostic: to_json(&diagnostic, &self.plan.sources),
+        });
+        self.keep(diagnostic);
+    }
+
+    /// Keeps why an attempt failed until it is known whether another one follows.
+    pub(super) fn hold(&self, ticket: Ticket, diagnostic: Diagnostic) {
+        self.held().insert(ticket, diagnostic);
+    }
+
+    /// Another attempt follows.
+    pub(super) fn forget(&self, ticket: Ticket) {
+        self.held().remove(&ticket);
+    }
+
+    /// It was the last attempt.
+    pub(super) fn keep_held(&self, ticket: Ticket) {
+        let held = self.held().remove(&ticket);
+        held.into_iter()
+            .for_each(|diagnostic| self.keep(diagnostic));
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<Ticket, Diagnostic>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Keeps a diagnostic for the run's report.
     pub(super) fn keep(&self, diagnostic: Diagnostic) {
+        let diagnostic = self.hush.mask_diagnostic(diagnostic);
         self.report
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -59,26 +102,26 @@ impl Teller {
             .clone()
     }
 
-    /// A server does not answer. Several tasks find that out; it is told once.
-    pub(super) fn lost(&self, server: &ServerName, reason: &str) {
-        if self.away().insert(server.clone()) {
+    /// An endpoint does not answer. Several tasks find that out; it is told once.
+    pub(super) fn lost(&self, endpoint: &Endpoint, reason: &str) {
+        if self.away().insert(endpoint.url.clone()) {
             self.tell(RunEvent::ServerLost {
-                server: server.clone(),
+                server: endpoint.name.clone(),
                 reason: reason.to_owned(),
             });
         }
     }
 
-    /// A server answers, again or still.
-    pub(super) fn back(&self, server: &ServerName) {
-        if self.away().remove(server) {
+    /// An endpoint answers, again or still.
+    pub(super) fn back(&self, endpoint: &Endpoint) {
+        if self.away().remove(&endpoint.url) {
             self.tell(RunEvent::ServerBack {
-                server: server.clone(),
+                server: endpoint.name.clone(),
             });
         }
     }
 
-    fn away(&self) -> std::sync::MutexGuard<'_, HashSet<ServerName>> {
+    fn away(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.away.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

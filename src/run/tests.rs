@@ -10,7 +10,7 @@ use crate::base::{ServerName, StepId};
 use crate::client::{ClientError, DownloadError};
 use crate::diagnostic::{Diagnostic, Report, SourceMap, Span, render_human};
 use crate::plan::{
-    self, PIPELINE_FORMAT, Plan, Rendered, ServerKind, ServerPlan, StepPlan, TaskIx, TaskPlan,
+    self, PIPELINE_FORMAT, Plan, Rendered, ServerKind, ServerPlan, StepPlan, TaskPlan,
     Work, WorkflowStep,
 };
 use crate::protocol::{NodeFailure, PromptAnswer};
@@ -39,6 +39,7 @@ fn plan() -> Plan {
         graph: serde_json::from_str(WORKFLOW).unwrap(),
         in_file: Vec::new(),
         edits: Vec::new(),
+        bypassed: Vec::new(),
     });
     let span = Some(Span::new(pipeline, at, at + 4));
     let step = StepPlan::new(StepId::from("draw"), span, server.clone(), work);
@@ -63,6 +64,7 @@ fn plan() -> Plan {
         inputs: Vec::new(),
         steps: IndexMap::from([(step.id.clone(), step)]),
         tasks: vec![TaskPlan::only(&StepId::from("draw"))],
+        given: IndexMap::new(),
     }
 }
 
@@ -73,7 +75,7 @@ fn read(happened: impl FnOnce(About<'_>, &Rendered, &ServerName) -> Vec<Diagnost
     let work = plan.steps[&task.step].workflow().unwrap();
     let (rendered, _) = plan::preview(&plan, task, work, None);
     let server = ServerName::from("workstation");
-    let items = happened(About::of(&plan, TaskIx(0)), &rendered, &server);
+    let items = happened(About::of(&plan, &plan.tasks[0]), &rendered, &server);
     render_human(&Report { items }, &plan.sources)
 }
 

@@ -6,10 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use crate::base::{ContentHash, ServerName, display_path};
+use super::recall::blocking;
+use crate::artifact::RemoteFile;
+use crate::base::{ContentHash, display_path};
 use crate::client::{Client, ClientError};
 use crate::diagnostic::{Diagnostic, codes};
-use crate::plan::Uploadable;
+use crate::plan::{Upload, Uploadable};
+use crate::protocol::FileRef;
+use crate::servers::Endpoint;
+use crate::store::Store;
 
 /// What an input takes for a file, once it is sent.
 type Value = OnceCell<String>;
@@ -17,7 +22,8 @@ type Value = OnceCell<String>;
 /// What this run has sent.
 #[derive(Debug, Default)]
 pub(super) struct Transfers {
-    known: Mutex<HashMap<(ServerName, String), Arc<Value>>>,
+    /// By the address of the server and the name there.
+    known: Mutex<HashMap<(String, String), Arc<Value>>>,
 }
 
 /// A file on a server.
@@ -63,21 +69,37 @@ impl LocalError {
     }
 }
 
+/// A file that an input of a job takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order<'a> {
+    pub(super) upload: &'a Upload,
+    /// The class of the node.
+    pub(super) class: &'a str,
+    /// What the server made itself need not be sent back to it.
+    pub(super) by_reference: bool,
+    /// It is sent even if it was sent before.
+    pub(super) anew: bool,
+}
+
 impl Transfers {
-    /// Makes sure that the server has a file. Tasks that need the same one at the same time wait for a single transfer; `anew` sends it
-    /// even if it was sent before.
+    /// Makes sure that the server has a file. Tasks that need the same one at the same time wait for a single transfer.
     pub(super) async fn send(
         &self,
-        client: &Client,
-        file: &Uploadable,
-        anew: bool,
+        store: &Store,
+        server: &Endpoint,
+        order: &Order<'_>,
     ) -> Result<Sent, SendError> {
-        let (path, hash, size) = source(file)?;
-        let name = remote_name(&path, hash);
+        if let Some(remote) = referable(server, order)
+            && let Some(value) = proven(server.client(), remote).await?
+        {
+            return Ok(Sent { value, size: None });
+        }
+        let source = Source::of(&order.upload.file)?;
+        let name = remote_name(&source.path, source.hash);
         let cell = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            let key = (client.name().clone(), name.clone());
-            if anew {
+            let key = (server.url.clone(), name.clone());
+            if order.anew {
                 known.remove(&key);
             }
             Arc::clone(known.entry(key).or_default())
@@ -85,10 +107,21 @@ impl Transfers {
         let mut sent = None;
         let value = cell
             .get_or_try_init(|| async {
-                verify(&path, hash).await?;
-                let uploaded = client.upload(&path, &name).await?;
-                sent = Some(size);
-                Ok::<_, SendError>(uploaded.value())
+                let hint = (!order.anew).then(|| store.known_upload(&server.url, &source.hash));
+                if let Some(Ok(Some(hint))) = hint {
+                    if holds(server.client(), &hint, source.size).await? {
+                        return Ok(hint);
+                    }
+                    store.forget_upload(&server.url, &source.hash);
+                }
+                let original = source.original(store).await?;
+                let uploaded = server.client().upload(original.path(), &name).await?;
+                sent = Some(source.size);
+                let value = uploaded.value();
+                if !server.is_embedded() {
+                    store.note_upload(&server.url, &source.hash, &value);
+                }
+                Ok::<_, SendError>(value)
             })
             .await?;
         Ok(Sent {
@@ -98,16 +131,131 @@ impl Transfers {
     }
 }
 
-fn source(file: &Uploadable) -> Result<(PathBuf, ContentHash, u64), LocalError> {
-    match file {
-        Uploadable::File(file) => Ok((file.path.clone(), file.hash, file.size)),
-        Uploadable::Artifact(artifact) => match &artifact.path {
-            Some(path) => Ok((path.clone(), artifact.hash, artifact.size)),
-            None => Err(LocalError::Unreadable {
-                path: PathBuf::from(&artifact.name),
-                cause: "it is a text, not a file".to_owned(),
-            }),
-        },
+/// Inputs that take the name of a result where they take that of an upload.
+const LOADERS: &[(&str, &str)] = &[
+    ("LoadImage", "image"),
+    ("LoadImageMask", "image"),
+    ("LoadAudio", "audio"),
+    ("LoadVideo", "file"),
+    ("LoadLatent", "latent"),
+];
+
+/// The file on the server itself, when the input can take it from there.
+fn referable<'a>(server: &Endpoint, order: &'a Order<'_>) -> Option<&'a RemoteFile> {
+    let Uploadable::Artifact(artifact) = &order.upload.file else {
+        return None;
+    };
+    let input = (order.class, order.upload.input.as_str());
+    let remote = artifact.remote.as_ref()?;
+    (order.by_reference
+        && order.upload.pointer.is_empty()
+        && LOADERS.contains(&input)
+        && remote.folder == "output"
+        && !remote.url.is_empty()
+        && remote.url == server.url)
+        .then_some(remote)
+}
+
+/// What an input takes for a file that the server made, once the server has said that it is still the one that was fetched.
+async fn proven(client: &Client, remote: &RemoteFile) -> Result<Option<String>, ClientError> {
+    let Some(etag) = &remote.etag else {
+        return Ok(None);
+    };
+    let file = FileRef {
+        filename: remote.filename.clone(),
+        subfolder: remote.subfolder.clone(),
+        folder: remote.folder.clone(),
+    };
+    match client.unchanged(&file, etag).await {
+        Ok(unchanged) => Ok(unchanged.then(|| file.annotated())),
+        Err(error) if error.is_connection() => Err(error),
+        // Whatever is wrong, an upload will do.
+        Err(_) => Ok(None),
+    }
+}
+
+/// Whether the server has an upload of this name and size. Names tell the content, and servers overwrite nothing.
+async fn holds(client: &Client, value: &str, size: u64) -> Result<bool, ClientError> {
+    let (subfolder, filename) = value.rsplit_once('/').unwrap_or(("", value));
+    let file = FileRef {
+        filename: filename.to_owned(),
+        subfolder: subfolder.to_owned(),
+        folder: "input".to_owned(),
+    };
+    match client.size_of(&file).await {
+        Ok(found) => Ok(found == Some(size)),
+        Err(error) if error.is_connection() => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+/// A file on this machine, and what is to be in it.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    pub(super) hash: ContentHash,
+    size: u64,
+}
+
+/// A file with the content that is wanted.
+#[derive(Debug)]
+pub(super) enum Original {
+    /// Where it was.
+    There(PathBuf),
+    /// Another one stands in its place: this is a copy of what was there.
+    Copy(PathBuf, Arc<tempfile::TempDir>),
+}
+
+impl Original {
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::There(path) => path,
+            Self::Copy(path, _folder) => path,
+        }
+    }
+}
+
+impl Source {
+    fn of(file: &Uploadable) -> Result<Self, LocalError> {
+        let (path, hash, size) = match file {
+            Uploadable::File(file) => (file.path.clone(), file.hash, file.size),
+            Uploadable::Artifact(artifact) => match &artifact.path {
+                Some(path) => (path.clone(), artifact.hash, artifact.size),
+                None => {
+                    return Err(LocalError::Unreadable {
+                        path: PathBuf::from(&artifact.name),
+                        cause: "it is a text, not a file".to_owned(),
+                    });
+                }
+            },
+        };
+        Ok(Self { path, hash, size })
+    }
+
+    /// The file as it was when the plan was made or the task ended that made it: someone may have edited it since.
+    pub(super) async fn original(&self, store: &Store) -> Result<Original, LocalError> {
+        let Err(error) = verify(&self.path, self.hash).await else {
+            return Ok(Original::There(self.path.clone()));
+        };
+        let (blobs, hash) = (store.blobs(), self.hash);
+        let name = self.path.file_name().unwrap_or_default().to_owned();
+        let copied = blocking(move || {
+            let folder = tempfile::tempdir().ok()?;
+            let path = folder.path().join(name);
+            blobs.materialise(&hash, &path).ok()?;
+            Some(Original::Copy(path, Arc::new(folder)))
+        });
+        copied.await.ok_or(error)
+    }
+}
+
+impl Source {
+    pub(super) fn new(path: PathBuf, hash: ContentHash) -> Self {
+        Self {
+            path,
+            hash,
+            size: 0,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One endpoint of a server: the only one, or one of a pool.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, OnceCell};
 
@@ -9,6 +10,9 @@ use crate::base::ServerName;
 use crate::catalog::Catalog;
 use crate::client::{Client, ClientError, Connection, ServerInfo};
 use crate::embedded::Embedded;
+
+/// How long an endpoint that does not answer keeps its jobs, unless its server says otherwise.
+const LOST_AFTER: Duration = Duration::from_mins(2);
 
 /// What an endpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct Endpoint {
     pub kind: EndpointKind,
     /// Tasks to keep on it at a time; at least 1.
     pub max_jobs: usize,
+    /// How long it keeps its jobs when it does not answer.
+    pub lost_after: Duration,
     client: Option<Client>,
     info: OnceLock<ServerInfo>,
     connection: OnceCell<Arc<Connection>>,
@@ -54,6 +60,7 @@ impl Endpoint {
             url: client.url(),
             kind,
             max_jobs: max_jobs.max(1),
+            lost_after: LOST_AFTER,
             client: Some(client),
             info: OnceLock::new(),
             connection: OnceCell::new(),
@@ -68,11 +75,19 @@ impl Endpoint {
             url: String::new(),
             kind: EndpointKind::Here,
             max_jobs: max_jobs.max(1),
+            lost_after: LOST_AFTER,
             client: None,
             info: OnceLock::new(),
             connection: OnceCell::new(),
             catalogs: Catalogs::default(),
             own: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn patient(self, lost_after: Option<Duration>) -> Self {
+        Self {
+            lost_after: lost_after.unwrap_or(LOST_AFTER),
+            ..self
         }
     }
 
@@ -124,7 +139,7 @@ impl Endpoint {
     /// # Errors
     /// When no connection can be made.
     pub async fn connection(&self) -> Result<Arc<Connection>, ClientError> {
-        let open = || Connection::open(self.client().clone());
+        let open = || Connection::open_patiently(self.client().clone(), self.lost_after);
         self.connection.get_or_try_init(open).await.cloned()
     }
 

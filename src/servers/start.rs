@@ -2,13 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use indexmap::IndexMap;
 
 use super::endpoint::{Endpoint, EndpointKind};
 use crate::base::ServerName;
-use crate::client::{self, Client, ClientError};
+use crate::client::{self, Access, Client, ClientError};
 use crate::diagnostic::{Diagnostic, Severity, Span, codes};
 use crate::embedded;
 
@@ -16,7 +17,7 @@ use crate::embedded;
 const COMFY_JOBS: usize = 2;
 
 /// A server to use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ServerSpec {
     /// Its name.
     pub name: ServerName,
@@ -24,6 +25,10 @@ pub struct ServerSpec {
     pub kind: ServerKind,
     /// Jobs kept queued or running on each of its endpoints at a time; `None` for the kind's default.
     pub max_jobs: Option<usize>,
+    /// How to get in.
+    pub access: Access,
+    /// How long an endpoint that does not answer keeps its jobs; `None` for the default.
+    pub lost_after: Option<Duration>,
     /// Where it is written, for complaints.
     pub span: Option<Span>,
 }
@@ -203,8 +208,10 @@ async fn start(spec: &ServerSpec, embedded_dir: Option<&Path>) -> Vec<Started> {
         ServerKind::Comfy { urls } => {
             let jobs = spec.max_jobs.unwrap_or(COMFY_JOBS);
             let opened = urls.iter().map(async |url| {
-                let client = Client::new(spec.name.clone(), url)?;
+                let access = spec.access.clone();
+                let client = Client::with_access(spec.name.clone(), url, access)?;
                 let endpoint = Endpoint::new(EndpointKind::Comfy, client, jobs, None);
+                let endpoint = endpoint.patient(spec.lost_after);
                 let failure = endpoint.probe().await.err();
                 Ok((endpoint, failure))
             });
@@ -250,6 +257,8 @@ mod tests {
             name: ServerName::from(name),
             kind,
             max_jobs: None,
+            access: Access::default(),
+            lost_after: None,
             span: None,
         }
     }

@@ -204,6 +204,7 @@ impl Checker {
             target,
             mut sources,
             mut report,
+            secrets,
         } = load(request);
         // What `--set` changes is no longer the file as it stands.
         let as_written = request.sets.is_empty();
@@ -235,7 +236,7 @@ impl Checker {
         let catalogs: Box<dyn Catalogs> = if let Some(catalog) = &self.offline {
             Box::new(Same(Arc::clone(catalog)))
         } else {
-            let (catalogs, unreachable) = self.runtime.block_on(prepare::catalogs(&plan));
+            let (catalogs, unreachable) = self.runtime.block_on(prepare::catalogs(&plan, &secrets));
             report.extend(unreachable.into_iter().map(|mut d| {
                 d.severity = Severity::Warning;
                 d.help("checked without it: nodes, inputs and values are not verified")

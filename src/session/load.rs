@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::base::{Inputs, StepId};
+use super::settings::{profile, settings};
+use crate::base::{Inputs, Secrets, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes, list_of};
-use crate::plan::{self, MissingParams, ParamFlag, Plan, SetFlag, Settings};
+use crate::plan::{self, MissingParams, ParamValue, Plan};
 use crate::spec::{self, Node, NodeKind, Pipeline, Project, Spanned, Step, StepWork};
 
 /// The name of the project file.
-const PROJECT_FILE: &str = "kiln.yaml";
+pub(super) const PROJECT_FILE: &str = "kiln.yaml";
 
 /// What the command line asks for.
 #[derive(Clone, Debug, Default)]
@@ -32,21 +33,41 @@ pub struct Request {
     pub output_dir: Option<PathBuf>,
     /// `--max-parallel`.
     pub max_parallel: Option<u32>,
+    /// `--profile`.
+    pub profile: Option<String>,
+    /// `--to`.
+    pub to: Vec<String>,
+    /// `--from`.
+    pub from: Vec<String>,
+    /// `--only`.
+    pub only: Vec<String>,
+    /// `--force`.
+    pub force: bool,
+    /// Params of the run that is gone on with.
+    pub recalled: IndexMap<String, ParamValue>,
     /// What to do about required params without a value.
     pub missing_params: MissingParams,
 }
 
+impl Request {
+    /// Whether a file was typed at all.
+    pub(super) fn names_a_file(&self) -> bool {
+        !self.file.as_os_str().is_empty()
+    }
+}
+
 /// What the file turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Target {
     /// A pipeline.
+    #[default]
     Pipeline,
     /// A workflow by itself.
     Workflow(FileId),
 }
 
 /// What loading found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Loaded {
     /// The plan, when there is no error.
     pub plan: Option<Plan>,
@@ -58,18 +79,14 @@ pub struct Loaded {
     pub sources: SourceMap,
     /// Everything that is wrong.
     pub report: Report,
+    /// Where the values of secrets are.
+    pub secrets: Secrets,
 }
 
 /// Reads the file, its project and the flags, and plans.
 pub fn load(request: &Request) -> Loaded {
     let inputs = Arc::new(Inputs::default());
-    let mut loaded = Loaded {
-        plan: None,
-        sound: None,
-        target: Target::Pipeline,
-        sources: SourceMap::default(),
-        report: Report::default(),
-    };
+    let mut loaded = Loaded::default();
     let current_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let path = current_dir.join(&request.file);
     let stdin = request.file.as_os_str() == "-";
@@ -88,14 +105,20 @@ pub fn load(request: &Request) -> Loaded {
             return loaded;
         }
     };
+    loaded.secrets = Secrets::of(Arc::clone(&inputs));
     let Loaded {
         target,
         sources,
         report,
+        secrets,
         ..
     } = &mut loaded;
     let (project_dir, project) = project(&folder, &inputs, sources, report);
-    let settings = settings(request, &current_dir, &inputs, sources, report);
+    if project.as_ref().is_some_and(|project| project.dotenv) {
+        dotenv(&project_dir, &inputs, report);
+    }
+    let mut settings = settings(request, &current_dir, &inputs, sources, report);
+    settings.profile = profile(request, project.as_ref(), report);
     let plan = pipeline.and_then(|pipeline| {
         let materials = plan::Materials {
             pipeline: &pipeline,
@@ -108,6 +131,8 @@ pub fn load(request: &Request) -> Loaded {
             project_dir: &project_dir,
             settings: &settings,
             inputs: &inputs,
+            secrets,
+            earlier: None,
         };
         plan::build(&materials, sources, report)
     });
@@ -194,7 +219,7 @@ fn pipelines_in(folder: &Path) -> Vec<String> {
     names
 }
 
-fn read(path: &Path, stdin: bool, inputs: &Inputs) -> Result<String, Box<Diagnostic>> {
+pub(super) fn read(path: &Path, stdin: bool, inputs: &Inputs) -> Result<String, Box<Diagnostic>> {
     let unreadable = |message: String| Diagnostic::error(&codes::FILE_NOT_READABLE, message);
     if stdin {
         return inputs
@@ -252,6 +277,20 @@ fn bare(file: FileId, path: &Path, stdin: bool) -> Pipeline {
     }
 }
 
+/// The name of the pipeline in a file, as far as it can be read.
+pub(super) fn name_of(path: &Path) -> Option<String> {
+    let text = read(path, false, &Inputs::default()).ok()?;
+    let mut loaded = Loaded::default();
+    target(path, false, &text, &mut loaded).map(|pipeline| pipeline.name)
+}
+
+/// The folder of the project that a folder belongs to.
+pub(super) fn project_of(folder: &Path) -> PathBuf {
+    let mut folders = folder.ancestors();
+    let found = folders.find(|dir| dir.join(PROJECT_FILE).is_file());
+    found.unwrap_or(folder).to_path_buf()
+}
+
 /// The project file found by walking up, and the project's folder.
 fn project(
     folder: &Path,
@@ -259,93 +298,20 @@ fn project(
     sources: &mut SourceMap,
     report: &mut Report,
 ) -> (PathBuf, Option<Project>) {
-    let found = folder
-        .ancestors()
-        .find(|dir| dir.join(PROJECT_FILE).is_file());
-    match found {
-        Some(dir) => (
-            dir.to_path_buf(),
-            spec::load_project(&dir.join(PROJECT_FILE), inputs, sources, report),
-        ),
-        None => (folder.to_path_buf(), None),
-    }
+    let dir = project_of(folder);
+    let file = dir.join(PROJECT_FILE);
+    let project = file
+        .is_file()
+        .then(|| spec::load_project(&file, inputs, sources, report));
+    (dir, project.flatten())
 }
 
-fn settings(
-    request: &Request,
-    current_dir: &Path,
-    inputs: &Inputs,
-    sources: &mut SourceMap,
-    report: &mut Report,
-) -> Settings {
-    let mut settings = Settings {
-        current_dir: current_dir.to_path_buf(),
-        seed: request.seed,
-        server: request.server.clone(),
-        output_dir: request.output_dir.as_ref().map(|dir| current_dir.join(dir)),
-        max_parallel: request.max_parallel,
-        missing_params: request.missing_params,
-        ..Settings::default()
-    };
-    for typed in &request.params {
-        let file = sources.add_text("-p", typed);
-        let span = Span::new(file, 0, typed.len());
-        match typed.split_once('=') {
-            Some((name, value)) if !name.is_empty() => settings.params.push(ParamFlag {
-                name: name.to_owned(),
-                value: value.to_owned(),
-                span,
-            }),
-            _ => report.push(
-                Diagnostic::error(&codes::BAD_ARGUMENT, "a param needs a name and a value")
-                    .at(span)
-                    .help("write it as -p name=value"),
-            ),
-        }
-    }
-    for typed in &request.sets {
-        let file = sources.add_text("--set", typed);
-        match typed.split_once('=') {
-            Some((target, value)) if target.contains('.') => settings.sets.push(SetFlag {
-                target: target.to_owned(),
-                value: value.to_owned(),
-                target_span: Span::new(file, 0, target.len()),
-                value_span: Span::new(file, target.len() + 1, typed.len()),
-            }),
-            _ => report.push(
-                Diagnostic::error(&codes::BAD_ARGUMENT, "a --set needs a node, an input and a value")
-                    .at(Span::new(file, 0, typed.len()))
-                    .help("write it as --set 'Node.input=value', or 'step.Node.input=value' for a pipeline"),
-            ),
-        }
-    }
-    if let Some(path) = &request.params_file {
-        settings.params_file = params_file(path, current_dir, inputs, sources, report);
-    }
-    settings
-}
-
-fn params_file(
-    path: &Path,
-    current_dir: &Path,
-    inputs: &Inputs,
-    sources: &mut SourceMap,
-    report: &mut Report,
-) -> Vec<(Spanned<String>, Node)> {
-    let stdin = path.as_os_str() == "-";
-    let path = current_dir.join(path);
-    match read(&path, stdin, inputs) {
-        Ok(text) => {
-            let file = if stdin {
-                sources.add_text("<stdin>", &text)
-            } else {
-                sources.add_file(&path, &text)
-            };
-            spec::values_from_text(file, sources, report).unwrap_or_default()
-        }
-        Err(diagnostic) => {
-            report.push(*diagnostic);
-            Vec::new()
-        }
+/// Reads the `.env` beside the project file.
+fn dotenv(project_dir: &Path, inputs: &Inputs, report: &mut Report) {
+    if let Err(error) = inputs.read_dotenv(&project_dir.join(".env")) {
+        report.push(Diagnostic::error(
+            &codes::FILE_NOT_READABLE,
+            error.to_string(),
+        ));
     }
 }

@@ -3,11 +3,19 @@
 //! `cli` calls this room and nothing deeper; a watcher or a dashboard would call it the same way.
 
 mod checking;
+pub mod history;
 mod load;
 mod prepare;
+mod resume;
 mod running;
+mod settings;
 mod signals;
+mod told;
+mod why;
+mod wishes;
 
 pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings};
 pub use load::{Loaded, Request, Target, load};
 pub use running::{Broken, run};
+pub use why::{Fate, Would, fates, fates_json, fates_text, told};
+pub use wishes::{Ask, Resume, Wishes};

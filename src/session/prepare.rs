@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::checking::{Catalogs, classes};
-use crate::base::ServerName;
+use crate::base::{Secrets, ServerName};
 use crate::catalog::Catalog;
-use crate::client;
+use crate::client::{self, Access};
 use crate::diagnostic::Diagnostic;
 use crate::plan::{self, Plan};
 use crate::servers::{ServerKind, ServerSpec, Servers, StartFailure};
@@ -25,7 +26,7 @@ impl Catalogs for Fetched {
 ///
 /// # Errors
 /// One diagnostic for each server that is not to be had.
-pub(super) async fn connect(plan: &Plan) -> Result<Servers, Vec<Diagnostic>> {
+pub(super) async fn connect(plan: &Plan, secrets: &Secrets) -> Result<Servers, Vec<Diagnostic>> {
     let specs: Vec<ServerSpec> = plan
         .servers
         .iter()
@@ -39,6 +40,13 @@ pub(super) async fn connect(plan: &Plan) -> Result<Servers, Vec<Diagnostic>> {
                 plan::ServerKind::Here => ServerKind::Here,
             },
             max_jobs: usize::try_from(server.max_jobs).ok(),
+            access: Access {
+                token: server.token.clone(),
+                headers: server.headers.clone(),
+                ca_cert: server.ca_cert.clone(),
+                secrets: secrets.clone(),
+            },
+            lost_after: Some(Duration::from_millis(server.lost_after_ms)),
             span: server.span,
         })
         .collect();
@@ -87,7 +95,7 @@ pub(super) fn at_hand(plan: &Plan) -> Fetched {
 }
 
 /// Catalogs for a check: the embedded server need not be started for it, others are asked.
-pub(super) async fn catalogs(plan: &Plan) -> (Fetched, Vec<Diagnostic>) {
+pub(super) async fn catalogs(plan: &Plan, secrets: &Secrets) -> (Fetched, Vec<Diagnostic>) {
     let mut fetched = at_hand(plan);
     let mut remote = plan.clone();
     remote
@@ -96,7 +104,7 @@ pub(super) async fn catalogs(plan: &Plan) -> (Fetched, Vec<Diagnostic>) {
     if remote.servers.is_empty() {
         return (fetched, Vec::new());
     }
-    match connect(&remote).await {
+    match connect(&remote, secrets).await {
         Ok(servers) => {
             let (more, complaints) = catalogs_of(&remote, &servers).await;
             fetched.0.extend(more.0);

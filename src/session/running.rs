@@ -6,18 +6,24 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::checking::{check_plan, check_sound};
-use super::load::{Loaded, Request, Target, load};
+use super::load::{Request, Target, load};
 use super::prepare;
+use super::resume::{self, Taken};
 use super::signals::Signals;
-use crate::base::RunId;
-use crate::diagnostic::{Report, Severity, SourceMap, to_json};
-use crate::event::{Counts, Envelope, RunEvent, RunStatus, TaskStatus, VERSION};
+use super::told::Told;
+use super::wishes::{self, Wishes};
+use crate::base::{RunId, Secrets};
+use crate::diagnostic::{Diagnostic, Report, Severity, SourceMap};
+use crate::event::{Counts, RunEvent, RunStatus, TaskStatus};
+use crate::machine::Fact;
 use crate::plan::Plan;
-use crate::report::{ReportResult, Reporter, exit_code};
-use crate::run::{RunContext, RunOptions, Stop};
-use crate::servers::Servers;
-use crate::store::Store;
+use crate::report::Reporter;
+use crate::run::{RunContext, Stop, output_set};
+use crate::servers::{Servers, StartFailure};
+use crate::store::{Holder, Journal, Lock, Store, StoreError};
 
+/// How often another kiln's wish to stop this run is looked for.
+const LISTEN: Duration = Duration::from_millis(500);
 /// How often a reporter may redraw.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -26,73 +32,136 @@ const TICK: Duration = Duration::from_millis(100);
 #[error("{0}")]
 pub struct Broken(String);
 
-/// Loads, plans, connects, checks and runs.
+/// A plan with everything that it takes to carry it out.
+struct Start {
+    plan: Plan,
+    target: Target,
+    secrets: Secrets,
+    report: Report,
+    /// The journal of the run that goes on.
+    stored: Option<(Store, Journal, Vec<(u64, Fact)>)>,
+}
+
+/// What a run holds from here on.
+struct Ready {
+    servers: Arc<Servers>,
+    store: Store,
+    lock: Lock,
+    journal: Journal,
+    facts: Vec<(u64, Fact)>,
+}
+
+/// Loads, plans, connects, checks and runs; or goes on with an earlier run.
 ///
 /// # Errors
 /// When the fault is kiln's own, or the system refuses what asynchronous work needs.
-pub fn run(request: &Request, reporter: Box<dyn Reporter>) -> Result<u8, Broken> {
-    let Loaded {
-        plan,
-        sound,
-        target,
-        sources,
-        mut report,
-    } = load(request);
-    let run = RunId::new(&jiff::Zoned::now());
-    let mut told = Told {
-        reporter,
-        run: run.clone(),
-        seq: 0,
-        deaf: false,
-    };
-    let Some(plan) = plan else {
-        report.extend(sound.iter().flat_map(|sound| check_sound(sound, target)));
-        return Ok(told.refuse(&report, &sources));
+pub fn run(request: &Request, wishes: &Wishes, reporter: Box<dyn Reporter>) -> Result<u8, Broken> {
+    let mut told = Told::new(reporter, RunId::new(&jiff::Zoned::now()));
+    let start = match begin(request, wishes, &mut told) {
+        Ok(start) => start,
+        Err(code) => return Ok(code),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| Broken(format!("could not start: {e}")))?;
-    let ended = runtime.block_on(carry_out((plan, target), run, report, told));
+    let ended = runtime.block_on(carry_out(start, wishes, told));
     // Nothing that is still under way matters any more; a second Ctrl-C must not wait for it.
     runtime.shutdown_timeout(Duration::from_millis(200));
     ended
 }
 
-async fn carry_out(
-    (plan, target): (Plan, Target),
-    run: RunId,
-    mut report: Report,
-    mut told: Told,
-) -> Result<u8, Broken> {
+/// Finds out what is to be carried out; otherwise the exit code, everything told.
+fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u8> {
+    let Some(resume) = &wishes.resume else {
+        return fresh(request, told);
+    };
+    match resume::take_up(request, resume) {
+        Ok(Taken::Stored(stored)) => {
+            told.run = stored.run;
+            Ok(Start {
+                plan: stored.replay.plan,
+                target: Target::Pipeline,
+                secrets: stored.secrets,
+                report: Report::default(),
+                stored: Some((stored.store, stored.journal, stored.replay.facts)),
+            })
+        }
+        Ok(Taken::Anew(request)) => fresh(&request, told),
+        Ok(Taken::Done(run)) => {
+            told.run = run.run;
+            Err(told.done_already(run.counts.unwrap_or_default()))
+        }
+        Err(diagnostic) => {
+            let report = Report {
+                items: vec![*diagnostic],
+            };
+            Err(told.refuse(&report, &SourceMap::default()))
+        }
+    }
+}
+
+fn fresh(request: &Request, told: &mut Told) -> Result<Start, u8> {
+    let mut loaded = load(request);
+    let Some(plan) = loaded.plan else {
+        let sound = loaded.sound.iter();
+        let more = sound.flat_map(|sound| check_sound(sound, loaded.target));
+        loaded.report.extend(more.collect::<Vec<_>>());
+        return Err(told.refuse(&loaded.report, &loaded.sources));
+    };
+    Ok(Start {
+        plan,
+        target: loaded.target,
+        secrets: loaded.secrets,
+        report: loaded.report,
+        stored: None,
+    })
+}
+
+async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<u8, Broken> {
     let signals = Signals::listen();
+    let sources = start.plan.sources.clone();
+    let (secrets, run) = (start.secrets.clone(), told.run.clone());
+    let mut report = std::mem::take(&mut start.report);
     // Until something is queued, whatever is under way can be dropped.
     let ready = tokio::select! {
         biased;
-        () = signals.at_least(Stop::Cancel) => {
-            told.stopping(&signals, Stop::Cancel);
-            let code = signals.exit_code();
-            return Ok(told.end(RunStatus::Cancelled, code, Counts::default(), 0.0));
-        }
-        ready = get_ready(&plan, target, &mut report) => ready,
+        () = signals.at_least(Stop::Cancel) => None,
+        ready = get_ready(start, wishes, &run, &mut told, &mut report) => Some(ready),
     };
-    let Some((servers, store)) = ready else {
-        return Ok(told.refuse(&report, &plan.sources));
+    let Some(ready) = ready else {
+        told.stopping(signals.reason(), false);
+        let code = signals.exit_code();
+        return Ok(told.end(RunStatus::Cancelled, code, Counts::default(), 0.0));
     };
-    told.complain(&report, &plan.sources);
-    let plan = Arc::new(plan);
+    let Some((plan, ready)) = ready else {
+        return Ok(told.refuse(&report, &sources));
+    };
+    told.complain(&report, &sources);
     let (events, receiver) = mpsc::unbounded_channel();
+    let Ready {
+        servers,
+        store,
+        lock,
+        journal,
+        facts,
+    } = ready;
+    let listening = tokio::spawn(heed_requests(store.clone(), run.clone(), signals.clone()));
     let context = RunContext {
-        plan: Arc::clone(&plan),
+        plan: Arc::new(plan),
         run,
         servers: Arc::clone(&servers),
         store,
+        lock,
+        journal,
+        facts,
         events,
         stop: signals.stop.clone(),
-        options: RunOptions::default(),
-        resumed: None,
+        options: wishes.options,
+        secrets,
     };
     let outcome = follow(context, receiver, &mut told, &signals).await;
+    listening.abort();
     tokio::select! {
         () = prepare::shutdown(servers) => {}
         () = signals.at_least(Stop::Leave) => {}
@@ -100,32 +169,113 @@ async fn carry_out(
     outcome.map(|code| told.code(code))
 }
 
-/// Everything that comes before the run: servers, catalogs, checks, the project's state. `None` when the report says why not.
+/// Everything that comes before the run: servers, catalogs, checks, a question, the project's state. `None` when the report says why not.
 async fn get_ready(
-    plan: &Plan,
-    target: Target,
+    start: Start,
+    wishes: &Wishes,
+    run: &RunId,
+    told: &mut Told,
     report: &mut Report,
-) -> Option<(Arc<Servers>, Store)> {
-    let servers = match prepare::connect(plan).await {
+) -> Option<(Plan, Ready)> {
+    let Start {
+        plan,
+        target,
+        secrets,
+        stored,
+        ..
+    } = start;
+    let servers = match prepare::connect(&plan, &secrets).await {
         Ok(servers) => Arc::new(servers),
         Err(errors) => {
             report.extend(errors);
             return None;
         }
     };
-    let (catalogs, unreachable) = prepare::catalogs_of(plan, &servers).await;
-    report.extend(unreachable);
-    if !report.has_errors() {
-        report.extend(check_plan(plan, target, &catalogs).items);
+    report.extend(servers.away().iter().map(StartFailure::warning));
+    // A stored plan was checked when it was new, and what the servers say now each task finds out.
+    if stored.is_none() {
+        let (catalogs, unreachable) = prepare::catalogs_of(&plan, &servers).await;
+        report.extend(unreachable);
+        if !report.has_errors() {
+            report.extend(check_plan(&plan, target, &catalogs).items);
+        }
+        if !report.has_errors() {
+            report.extend(confirm(&plan, wishes).await);
+        }
     }
     if !report.has_errors() {
-        match Store::open(&plan.project_dir) {
-            Ok(store) => return Some((servers, store)),
+        match open(&plan, stored, wishes, run, told).await {
+            Ok((store, lock, journal, facts)) => {
+                let ready = Ready {
+                    servers,
+                    store,
+                    lock,
+                    journal,
+                    facts,
+                };
+                return Some((plan, ready));
+            }
             Err(error) => report.push(error.diagnostic()),
         }
     }
     prepare::shutdown(servers).await;
     None
+}
+
+/// Asks about a run with very many tasks; what there is to complain about when it must not start.
+async fn confirm(plan: &Plan, wishes: &Wishes) -> Option<Diagnostic> {
+    let question = wishes::question(plan).filter(|_| !wishes.yes)?;
+    let Some(ask) = wishes.ask else {
+        return Some(wishes::unconfirmed(&question, false));
+    };
+    let asked = question.clone();
+    let answer = tokio::task::spawn_blocking(move || ask(&asked)).await;
+    (!answer.unwrap_or(false)).then(|| wishes::unconfirmed(&question, true))
+}
+
+type Opened = (Store, Lock, Journal, Vec<(u64, Fact)>);
+
+/// The state, the outputs for us alone, and the journal.
+async fn open(
+    plan: &Plan,
+    stored: Option<(Store, Journal, Vec<(u64, Fact)>)>,
+    wishes: &Wishes,
+    run: &RunId,
+    told: &mut Told,
+) -> Result<Opened, StoreError> {
+    let (store, resumed) = match stored {
+        Some((store, journal, facts)) => (store, Some((journal, facts))),
+        None => (Store::open(&plan.project_dir)?, None),
+    };
+    let outputs = output_set(plan);
+    let lock = if wishes.wait {
+        let waiting = |holder: &Holder| {
+            told.tell(RunEvent::RunWaiting {
+                holder: holder.to_string(),
+            });
+        };
+        store.lock_when_free(&outputs, run, waiting).await?
+    } else {
+        store.lock(&outputs, run)?
+    };
+    let (journal, facts) = match resumed {
+        Some(resumed) => resumed,
+        None => (store.begin(run, plan, now())?, Vec::new()),
+    };
+    Ok((store, lock, journal, facts))
+}
+
+/// Stops the run when another kiln asks for it.
+async fn heed_requests(store: Store, run: RunId, signals: Signals) {
+    loop {
+        tokio::time::sleep(LISTEN).await;
+        let (store, run) = (store.clone(), run.clone());
+        let asked = tokio::task::spawn_blocking(move || store.cancel_requested(&run)).await;
+        if matches!(asked, Ok(Ok(true))) {
+            signals.request();
+            return;
+        }
+    }
 }
 
 /// Runs, and tells the reporter of every event; the last comes after what went wrong was shown, so that the summary closes the output.
@@ -149,7 +299,7 @@ async fn follow(
             biased;
             () = signals.at_least(next(urgency)), if urgency < Stop::Leave => {
                 urgency = next(urgency);
-                told.stopping(signals, urgency);
+                told.stopping(signals.reason(), urgency == Stop::Leave);
             }
             event = receiver.recv() => match event {
                 Some(event @ RunEvent::RunFinished { .. }) => last = Some(event),
@@ -201,6 +351,11 @@ async fn follow(
     }
 }
 
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}
+
 /// The next step of urgency.
 fn next(urgency: Stop) -> Stop {
     match urgency {
@@ -218,96 +373,4 @@ fn count(counts: &mut Counts, status: TaskStatus) {
         TaskStatus::Cancelled => &mut counts.cancelled,
     };
     *of_status += 1;
-}
-
-/// The reporter, and what it needs to number events.
-struct Told {
-    reporter: Box<dyn Reporter>,
-    run: RunId,
-    seq: u64,
-    /// Its stream is closed: the run goes on, nobody listens.
-    deaf: bool,
-}
-
-impl Told {
-    fn tell(&mut self, event: RunEvent) {
-        if self.deaf {
-            return;
-        }
-        let envelope = Envelope {
-            v: VERSION,
-            seq: self.seq,
-            time: jiff::Zoned::now()
-                .strftime("%Y-%m-%dT%H:%M:%S%.3f%:z")
-                .to_string(),
-            run: self.run.clone(),
-            event,
-        };
-        self.seq += 1;
-        let told = self.reporter.event(&envelope);
-        self.heard(&told);
-    }
-
-    fn tick(&mut self) {
-        if !self.deaf {
-            let told = self.reporter.tick();
-            self.heard(&told);
-        }
-    }
-
-    fn stopping(&mut self, signals: &Signals, urgency: Stop) {
-        self.tell(RunEvent::RunStopping {
-            reason: signals.reason(),
-            at_once: urgency == Stop::Leave,
-        });
-    }
-
-    /// The exit code, when everything that was asked for could be told or not.
-    fn code(&self, code: u8) -> u8 {
-        match code {
-            0 if self.reporter.failed() => 1,
-            code => code,
-        }
-    }
-
-    fn heard(&mut self, told: &ReportResult) {
-        self.deaf |= told.is_err();
-    }
-
-    /// Shows complaints to people.
-    fn show(&mut self, report: &Report, sources: &SourceMap) {
-        if !self.deaf {
-            let told = self.reporter.complaints(report, sources);
-            self.heard(&told);
-        }
-    }
-
-    /// Complaints before anything ran: to people with their lines, to programs as events.
-    fn complain(&mut self, report: &Report, sources: &SourceMap) {
-        self.show(report, sources);
-        for diagnostic in &report.items {
-            self.tell(RunEvent::Diagnostic {
-                diagnostic: to_json(diagnostic, sources),
-            });
-        }
-    }
-
-    fn refuse(&mut self, report: &Report, sources: &SourceMap) -> u8 {
-        self.complain(report, sources);
-        let exit_code = exit_code(report);
-        self.end(RunStatus::Failed, exit_code, Counts::default(), 0.0)
-    }
-
-    /// The end of a run that never began, or was broken off.
-    fn end(&mut self, status: RunStatus, exit_code: u8, counts: Counts, seconds: f64) -> u8 {
-        self.tell(RunEvent::RunFinished {
-            status,
-            exit_code,
-            counts,
-            cause: None,
-            latest: None,
-            seconds,
-        });
-        exit_code
-    }
 }

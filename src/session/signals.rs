@@ -1,7 +1,7 @@
-//! Ctrl-C and SIGTERM: the first asks to stop, the second leaves, and nothing that is stuck may hold that up.
+//! Ctrl-C, SIGTERM, SIGHUP and `kiln cancel`: the first asks to stop, the second leaves, and nothing that is stuck may hold that up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -13,37 +13,59 @@ use crate::run::Stop;
 const LEAVING: Duration = Duration::from_secs(3);
 
 /// What signals asked for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Signals {
     /// How urgently to stop.
     pub(super) stop: watch::Receiver<Stop>,
-    terminated: Arc<AtomicBool>,
+    sender: Arc<watch::Sender<Stop>>,
+    asker: Arc<AtomicU8>,
 }
+
+/// Who asked first; kept as a number so that it can be read and written at any time.
+const BY: [StopReason; 4] = [
+    StopReason::Interrupt,
+    StopReason::Terminate,
+    StopReason::Hangup,
+    StopReason::Requested,
+];
 
 impl Signals {
     /// Listens from now on for as long as the runtime lives.
     pub(super) fn listen() -> Self {
         let (sender, stop) = watch::channel(Stop::None);
-        let terminated = Arc::new(AtomicBool::new(false));
+        let sender = Arc::new(sender);
+        let asker = Arc::new(AtomicU8::new(0));
         survive_file_limits();
         if let Ok(heard) = Heard::new() {
-            tokio::spawn(forward(heard, sender, Arc::clone(&terminated)));
+            tokio::spawn(forward(heard, Arc::clone(&sender), Arc::clone(&asker)));
         }
-        Self { stop, terminated }
+        Self {
+            stop,
+            sender,
+            asker,
+        }
     }
 
-    /// The exit code of an interrupted run: 143 after SIGTERM, else 130.
+    /// Another kiln wants the run to stop.
+    pub(super) fn request(&self) {
+        self.sender.send_if_modified(|stop| {
+            let first = *stop == Stop::None;
+            if first {
+                self.asker.store(3, Ordering::Relaxed);
+                *stop = Stop::Cancel;
+            }
+            first
+        });
+    }
+
+    /// The exit code of an interrupted run: 143 after SIGTERM or SIGHUP, else 130.
     pub(super) fn exit_code(&self) -> u8 {
-        exit_code(&self.terminated)
+        exit_code(&self.asker)
     }
 
-    /// Which signal came.
+    /// Who asked.
     pub(super) fn reason(&self) -> StopReason {
-        if self.terminated.load(Ordering::Relaxed) {
-            StopReason::Terminate
-        } else {
-            StopReason::Interrupt
-        }
+        BY[usize::from(self.asker.load(Ordering::Relaxed)) % BY.len()]
     }
 
     /// Waits until stopping is at least this urgent.
@@ -67,24 +89,40 @@ fn survive_file_limits() {
     }
 }
 
-fn exit_code(terminated: &AtomicBool) -> u8 {
-    if terminated.load(Ordering::Relaxed) {
-        143
-    } else {
-        130
+fn exit_code(asker: &AtomicU8) -> u8 {
+    match asker.load(Ordering::Relaxed) {
+        1 | 2 => 143,
+        _ => 130,
     }
 }
 
-async fn forward(mut heard: Heard, sender: watch::Sender<Stop>, terminated: Arc<AtomicBool>) {
-    for stop in [Stop::Cancel, Stop::Leave] {
-        heard.next(&terminated).await;
+async fn forward(mut heard: Heard, sender: Arc<watch::Sender<Stop>>, asker: Arc<AtomicU8>) {
+    loop {
+        heard.next(&asker).await;
+        let before = *sender.borrow();
+        let stop = match before {
+            Stop::None => Stop::Cancel,
+            Stop::Cancel | Stop::Leave => Stop::Leave,
+        };
         sender.send_replace(stop);
+        if stop == Stop::Leave {
+            break;
+        }
     }
     tokio::select! {
-        () = heard.next(&terminated) => {}
+        () = heard.next(&asker) => {}
         () = tokio::time::sleep(LEAVING) => {}
     }
-    std::process::exit(i32::from(exit_code(&terminated)));
+    std::process::exit(i32::from(exit_code(&asker)));
+}
+
+/// Whether whoever started kiln wants it to outlive the terminal.
+#[cfg(unix)]
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 == 1)
 }
 
 /// The signals that end a run.
@@ -92,6 +130,8 @@ async fn forward(mut heard: Heard, sender: watch::Sender<Stop>, terminated: Arc<
 struct Heard {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    /// `None` under `nohup`, which wants it ignored.
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
@@ -101,14 +141,26 @@ impl Heard {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: match hangup_is_ignored() {
+                true => None,
+                false => Some(signal(SignalKind::hangup())?),
+            },
         })
     }
 
-    async fn next(&mut self, terminated: &AtomicBool) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => terminated.store(true, Ordering::Relaxed),
-        }
+    async fn next(&mut self, asker: &AtomicU8) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let by = tokio::select! {
+            _ = self.interrupt.recv() => 0,
+            _ = self.terminate.recv() => 1,
+            _ = hangup => 2,
+        };
+        asker.store(by, Ordering::Relaxed);
     }
 }
 
@@ -122,7 +174,7 @@ impl Heard {
         Ok(Self)
     }
 
-    async fn next(&mut self, _terminated: &AtomicBool) {
+    async fn next(&mut self, _asker: &AtomicU8) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -8,14 +8,18 @@
 
 mod command;
 mod duration;
+mod expression;
+mod limits;
 mod load;
 mod matrix;
 mod needs;
 mod node;
 mod param;
+mod param_value;
 mod pipeline;
 mod profile;
 mod project;
+mod quoting;
 mod reading;
 mod retry;
 mod schema;
@@ -45,5 +49,7 @@ pub use set::{SetEntry, SetNode};
 pub use step::{CacheMode, Need, Step, StepWork, Transfer};
 pub use template::{template_code, template_diagnostic, template_diagnostic_at};
 
+#[cfg(test)]
+mod language_tests;
 #[cfg(test)]
 mod tests;

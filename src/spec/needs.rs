@@ -1,18 +1,21 @@
 //! `needs:` and `outputs:` of a step: names that no template may make.
 
+use std::path::Path;
+
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::reading::Reading;
-use super::schema::ID;
+use super::reading::{Key, Reading, first};
+use super::schema::{self, ID};
 use super::{Need, Node, NodeKind, Spanned};
+use crate::base::safe_join;
 use crate::diagnostic::{Diagnostic, Span, codes};
 
 /// Reads `needs:`: one step, or a list of them.
 pub(super) fn read_needs(node: &Node, reading: &mut Reading<'_>) -> Vec<Need> {
     let items = match &node.kind {
         NodeKind::List(items) => items.as_slice(),
-        NodeKind::String(_) => std::slice::from_ref(node),
+        NodeKind::String(_) | NodeKind::Map(_) => std::slice::from_ref(node),
         _ => {
             reading.wrong_type(node, "`needs`", "a step's id or a list of them");
             return Vec::new();
@@ -21,20 +24,57 @@ pub(super) fn read_needs(node: &Node, reading: &mut Reading<'_>) -> Vec<Need> {
     items
         .iter()
         .filter_map(|item| {
-            let step = reading.string(item, "a step under `needs`")?;
-            (!templated(&step, "`needs`", reading)).then_some(Need {
-                step,
-                optional: false,
-            })
+            let need = match item.kind {
+                NodeKind::Map(_) => written_out(item, reading)?,
+                _ => Need {
+                    step: reading.string(item, "a step under `needs`")?,
+                    optional: false,
+                },
+            };
+            (!templated(&need.step, "`needs`", reading)).then_some(need)
         })
         .collect()
 }
 
+const KEYS: &[Key] = &[
+    Key::new(
+        "step",
+        "The step's id.",
+        || json!({ "type": "string", "pattern": ID }),
+    )
+    .required(),
+    Key::new(
+        "optional",
+        "`true`: wait for it however it ends, and run also when it failed or was skipped. Default: `false`.",
+        || json!({ "type": "boolean" }),
+    ),
+];
+
+/// `{ step: X, optional: true }`.
+fn written_out(node: &Node, reading: &mut Reading<'_>) -> Option<Need> {
+    let owner = "an entry of `needs`";
+    let fields = reading.fields(node, owner, KEYS, false)?;
+    let Some(step) = fields.get("step") else {
+        reading.missing(&fields, first(node), owner, "step", "step: draw");
+        return None;
+    };
+    let optional = fields
+        .get("optional")
+        .and_then(|n| reading.boolean(n, "`optional`"));
+    Some(Need {
+        step: reading.string(step, "`step`")?,
+        optional: optional.unwrap_or_default(),
+    })
+}
+
 pub(super) fn needs_schema() -> Value {
+    let id = json!({ "type": "string", "pattern": ID });
+    let entry = schema::object("A step to wait for.", KEYS, false);
     json!({
         "oneOf": [
-            { "type": "string", "pattern": ID },
-            { "type": "array", "items": { "type": "string", "pattern": ID }, "uniqueItems": true },
+            id,
+            entry,
+            { "type": "array", "items": { "oneOf": [id, entry] }, "uniqueItems": true },
         ],
     })
 }
@@ -63,12 +103,52 @@ pub(super) fn read_outputs(
     outputs
 }
 
+/// Reads `outputs:` of a command: names for patterns of files.
+pub(super) fn read_patterns(
+    node: &Node,
+    reading: &mut Reading<'_>,
+) -> IndexMap<String, (Span, Spanned<String>)> {
+    let mut outputs = IndexMap::new();
+    for (name, value) in reading.map(node, "`outputs`").unwrap_or_default() {
+        reading.id(name, "the name of an output");
+        let what = format!("the output `{}`", name.value);
+        let Some(pattern) = reading.string(value, &what) else {
+            continue;
+        };
+        if templated(&pattern, "a pattern in `outputs`", reading) {
+            continue;
+        }
+        if let Err(error) = safe_join(Path::new(""), &pattern.value) {
+            reading.push(
+                Diagnostic::error(
+                    &codes::UNSAFE_OUTPUT_PATH,
+                    format!("the pattern {error}"),
+                )
+                .at(pattern.span)
+                .help("a command runs in a folder of its own, and its outputs are files in it, e.g. `*.mp4` or `frames/*.png`"),
+            );
+        } else if let Err(error) = globset::Glob::new(&pattern.value) {
+            reading.push(
+                Diagnostic::error(
+                    &codes::BAD_VALUE,
+                    format!("`{}` is no pattern: {}", pattern.value, error.kind()),
+                )
+                .at(pattern.span)
+                .help("`*` stands for anything in a name, `**` for folders, `?` for one character, `[ab]` for one of some"),
+            );
+        } else {
+            outputs.insert(name.value.clone(), (name.span, pattern));
+        }
+    }
+    outputs
+}
+
 pub(super) fn outputs_schema() -> Value {
     json!({
         "type": "object",
         "propertyNames": { "pattern": ID },
         "additionalProperties": {
-            "description": "The node that makes it, by id, title or class.",
+            "description": "The node that makes it, by id, title or class; for a command the pattern of its files, such as `*.mp4`.",
             "type": ["string", "integer"],
         },
     })
@@ -84,7 +164,7 @@ pub(super) fn templated(text: &Spanned<String>, place: &str, reading: &mut Readi
                 format!("{place} cannot contain templates"),
             )
             .at(text.span)
-            .help("it must be known before anything is evaluated: write the name itself"),
+            .help("it must be known before anything is evaluated: write it out"),
         );
     }
     found

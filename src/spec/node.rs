@@ -57,6 +57,12 @@ impl Node {
         }
     }
 
+    /// Whether it is a string with a template in it.
+    pub fn has_template(&self) -> bool {
+        self.as_str()
+            .is_some_and(|text| text.contains("{{") || text.contains("{%"))
+    }
+
     /// Whether it is `null`.
     pub fn is_null(&self) -> bool {
         self.kind == NodeKind::Null

@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 
 use serde_json::{Number, Value, json};
 
+use super::param_value::compare;
 use super::reading::{Fields, Key, Reading};
 use super::{Node, NodeKind, Spanned, schema};
-use crate::artifact::Datum;
 use crate::diagnostic::{Diagnostic, Span, codes, did_you_mean, list_of};
 
 /// A param as declared.
@@ -56,6 +56,7 @@ const KINDS: &[(&str, ParamKind)] = &[
     ("boolean", ParamKind::Boolean),
     ("seed", ParamKind::Seed),
     ("file", ParamKind::File),
+    ("list", ParamKind::List),
 ];
 
 /// What people write who come from other tools.
@@ -68,12 +69,14 @@ const FOREIGN_KINDS: &[(&str, &str)] = &[
     ("bool", "boolean"),
     ("path", "file"),
     ("image", "file"),
+    ("array", "list"),
+    ("sequence", "list"),
 ];
 
 const KEYS: &[Key] = &[
     Key::new(
         "type",
-        "What values it takes. `seed`: a whole number, or `random`, which is drawn once per run. `file`: a path, relative to this file; on the command line to the current folder.",
+        "What values it takes. `seed`: a whole number, or `random`, which is drawn once per run. `file`: a path, relative to this file; on the command line to the current folder. `list`: values of the type that `items` names.",
         || {
             let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
             json!({ "enum": names })
@@ -81,9 +84,18 @@ const KEYS: &[Key] = &[
     )
     .required(),
     Key::new(
+        "items",
+        "Only for `list`: the type of its items. Default: `string`. `enum`, `minimum` and `maximum` are about each item.",
+        || {
+            let kinds = KINDS.iter().filter(|(_, kind)| *kind != ParamKind::List);
+            let names: Vec<&str> = kinds.map(|(name, _)| *name).collect();
+            json!({ "enum": names })
+        },
+    ),
+    Key::new(
         "default",
         "Its value when none is given. `null` makes it optional; without a default it is required. May be a template with `env()`.",
-        || json!({ "type": ["string", "number", "boolean", "null"] }),
+        || json!({ "type": ["string", "number", "boolean", "null", "array"] }),
     ),
     Key::new("description", "What it is for.", || {
         json!({ "type": "string" })
@@ -110,7 +122,7 @@ impl ParamKind {
             .map_or("", |(name, _)| name)
     }
 
-    fn expected(self) -> &'static str {
+    pub(super) fn expected(self) -> &'static str {
         match self {
             Self::String => "a string",
             Self::Integer => "an integer",
@@ -124,114 +136,6 @@ impl ParamKind {
 
     fn ordered(self) -> bool {
         matches!(self, Self::Integer | Self::Number | Self::Seed)
-    }
-}
-
-impl Param {
-    /// Whether it may be left without a value.
-    pub fn optional(&self) -> bool {
-        self.default.as_ref().is_some_and(Node::is_null)
-    }
-
-    /// Checks a value against the type, the choices and the bounds. `random` of a seed and the path of a file stay text.
-    ///
-    /// # Errors
-    /// What is wrong, to be read after the param's name: "must be an integer, and this is a string".
-    pub fn check(&self, value: &Datum) -> Result<Datum, String> {
-        if *value == Datum::Null && self.optional() {
-            return Ok(Datum::Null);
-        }
-        let fits = match (self.kind, value) {
-            (ParamKind::String | ParamKind::File, Datum::String(_))
-            | (ParamKind::File, Datum::File(_))
-            | (ParamKind::Number, Datum::Number(_))
-            | (ParamKind::Boolean, Datum::Bool(_)) => true,
-            (ParamKind::Integer, Datum::Number(n)) => !n.is_f64(),
-            (ParamKind::Seed, Datum::Number(n)) => n.is_u64(),
-            (ParamKind::Seed, Datum::String(text)) => text == "random",
-            _ => false,
-        };
-        if !fits {
-            return Err(format!(
-                "must be {}, and this is {}",
-                self.kind.expected(),
-                describe(value)
-            ));
-        }
-        if *value == Datum::String(String::new()) && self.kind == ParamKind::File {
-            return Err("must be a path to a file, and this is an empty text".to_owned());
-        }
-        self.choice(value)?;
-        if let Datum::Number(number) = value {
-            self.bounds(number)?;
-        }
-        Ok(value.clone())
-    }
-
-    /// Reads a value from the command line. Strings are taken as they are.
-    ///
-    /// # Errors
-    /// As for [`Param::check`].
-    pub fn parse(&self, text: &str) -> Result<Datum, String> {
-        let wrong = || {
-            let given = match text {
-                "" => "nothing stands after the `=`".to_owned(),
-                text => format!("`{text}` is not one"),
-            };
-            format!("must be {}, and {given}", self.kind.expected())
-        };
-        let value = match self.kind {
-            ParamKind::List => return Err(wrong()),
-            ParamKind::String | ParamKind::File => Datum::String(text.to_owned()),
-            ParamKind::Boolean => match text {
-                "true" => Datum::Bool(true),
-                "false" => Datum::Bool(false),
-                _ => return Err(wrong()),
-            },
-            ParamKind::Seed if text == "random" => Datum::String(text.to_owned()),
-            ParamKind::Integer | ParamKind::Seed => Datum::Number(integer(text).ok_or_else(wrong)?),
-            ParamKind::Number => {
-                let float = || text.parse().ok().and_then(Number::from_f64);
-                Datum::Number(integer(text).or_else(float).ok_or_else(wrong)?)
-            }
-        };
-        if self.kind == ParamKind::Seed && matches!(&value, Datum::Number(n) if !n.is_u64()) {
-            return Err(wrong());
-        }
-        self.check(&value)
-    }
-
-    fn choice(&self, value: &Datum) -> Result<(), String> {
-        let same = |choice: &Node| match (&choice.kind, value) {
-            (NodeKind::Number(a), Datum::Number(b)) => compare(a, b) == Ordering::Equal,
-            _ => choice.to_datum() == *value,
-        };
-        if self.choices.is_empty() || self.choices.iter().any(same) {
-            return Ok(());
-        }
-        let names: Vec<String> = self.choices.iter().map(|c| shown(&c.to_datum())).collect();
-        let names = || names.iter().map(String::as_str);
-        let given = shown(value);
-        let near = did_you_mean(&given, names()).map(|near| format!("; did you mean `{near}`?"));
-        Err(format!(
-            "must be one of {}, and `{given}` is not{}",
-            list_of(names(), 20),
-            near.unwrap_or_default()
-        ))
-    }
-
-    fn bounds(&self, value: &Number) -> Result<(), String> {
-        if let Some(least) = &self.minimum
-            && compare(value, &least.value) == Ordering::Less
-        {
-            return Err(format!("must be at least {}, and is {value}", least.value));
-        }
-        if let Some(most) = &self.maximum
-            && compare(value, &most.value) == Ordering::Greater
-        {
-            return Err(format!("must be at most {}, and is {value}", most.value));
-        }
-        Ok(())
     }
 }
 
@@ -257,53 +161,6 @@ pub fn bad_param(param: &Param, at: Span, reason: &str) -> Diagnostic {
     .at(at)
 }
 
-fn integer(text: &str) -> Option<Number> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    for (prefix, radix) in [("0x", 16), ("0o", 8)] {
-        if let Some(digits) = digits.strip_prefix(prefix) {
-            let alone = digits.chars().all(|c| c.is_digit(radix));
-            let number = u64::from_str_radix(digits, radix).ok().filter(|_| alone)?;
-            return if text.starts_with('-') {
-                i64::try_from(-i128::from(number)).ok().map(Number::from)
-            } else {
-                Some(number.into())
-            };
-        }
-    }
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    match text.parse::<u64>() {
-        Ok(number) => Some(number.into()),
-        Err(_) => text.parse::<i64>().ok().map(Number::from),
-    }
-}
-
-/// Order of numbers, exact between integers.
-fn compare(a: &Number, b: &Number) -> Ordering {
-    if let (Some(a), Some(b)) = (a.as_i128(), b.as_i128()) {
-        return a.cmp(&b);
-    }
-    let float = |n: &Number| n.as_f64().unwrap_or(f64::NAN);
-    float(a).partial_cmp(&float(b)).unwrap_or(Ordering::Equal)
-}
-
-fn describe(value: &Datum) -> String {
-    match value {
-        Datum::String(text) if text.chars().count() <= 40 => format!("the string `{text}`"),
-        Datum::Number(number) => format!("`{number}`"),
-        Datum::Bool(value) => format!("`{value}`"),
-        other => other.describe().to_owned(),
-    }
-}
-
-fn shown(value: &Datum) -> String {
-    match value {
-        Datum::String(text) => text.clone(),
-        other => other.to_json().to_string(),
-    }
-}
-
 /// Reads a param; `None` when its type is not known.
 pub(super) fn read(
     name: &Spanned<String>,
@@ -320,15 +177,17 @@ pub(super) fn read(
     let mut param = Param {
         name: name.clone(),
         kind,
-        items: None,
+        items: items(&fields, kind, reading)?,
         default: None,
         description: fields
             .get("description")
             .and_then(|n| reading.prose(n, "`description`")),
         choices: Vec::new(),
-        minimum: bound(&fields, "minimum", kind, reading),
-        maximum: bound(&fields, "maximum", kind, reading),
+        minimum: None,
+        maximum: None,
     };
+    param.minimum = bound(&fields, "minimum", param.each(), reading);
+    param.maximum = bound(&fields, "maximum", param.each(), reading);
     if let (Some(least), Some(most)) = (&param.minimum, &param.maximum)
         && compare(&least.value, &most.value) == Ordering::Greater
     {
@@ -352,6 +211,43 @@ pub(super) fn read(
         default_value(default, &mut param, reading);
     }
     Some(param)
+}
+
+/// The type of a list's items; `None` when it is not known.
+#[expect(
+    clippy::option_option,
+    reason = "what is not read is not what is not there"
+)]
+fn items(
+    fields: &Fields<'_>,
+    kind: ParamKind,
+    reading: &mut Reading<'_>,
+) -> Option<Option<ParamKind>> {
+    let list = kind == ParamKind::List;
+    let Some((key, node)) = fields.entry("items") else {
+        return Some(list.then_some(ParamKind::String));
+    };
+    if !list {
+        reading.push(
+            Diagnostic::error(
+                &codes::BAD_PARAM,
+                format!("a param of type {} has no `items`", kind.name()),
+            )
+            .at(key.span)
+            .help("`items` is for the type list"),
+        );
+        return Some(None);
+    }
+    let items = self::kind(node, reading)?;
+    if items == ParamKind::List {
+        reading.push(
+            Diagnostic::error(&codes::BAD_PARAM, "a list cannot have lists as items")
+                .at(node.span)
+                .help("its items are of one of the other types"),
+        );
+        return None;
+    }
+    Some(Some(items))
 }
 
 fn kind(node: &Node, reading: &mut Reading<'_>) -> Option<ParamKind> {
@@ -420,9 +316,8 @@ fn choices(node: &Node, param: &mut Param, reading: &mut Reading<'_>) {
         );
     }
     for item in items {
-        match param.check(&item.to_datum()) {
-            Ok(_) => {}
-            Err(reason) => reading.push(bad_param(param, item.span, &reason)),
+        if let Err(reason) = param.check_each(&item.to_datum()) {
+            reading.push(bad_param(param, item.span, &reason));
         }
     }
     param.choices.clone_from(items);
@@ -430,19 +325,34 @@ fn choices(node: &Node, param: &mut Param, reading: &mut Reading<'_>) {
 
 fn default_value(node: &Node, param: &mut Param, reading: &mut Reading<'_>) {
     param.default = Some(node.clone());
-    let template = node
-        .as_str()
-        .is_some_and(|t| t.contains("{{") || t.contains("{%"));
-    if template || node.is_null() {
+    if node.has_template() || node.is_null() {
         return;
     }
-    if let Err(reason) = param.check(&node.to_datum()) {
-        let mut diagnostic = bad_param(param, node.span, &reason);
-        if let Some(help) = reading.meant(node, param.kind.expected()) {
-            diagnostic = diagnostic.help(help);
+    if let (ParamKind::List, NodeKind::List(items)) = (param.kind, &node.kind) {
+        // Each at its own place.
+        for (at, item) in items
+            .iter()
+            .enumerate()
+            .filter(|(_, item)| !item.has_template())
+        {
+            if let Err(reason) = param.check_each(&item.to_datum()) {
+                let reason = format!("(item {}) {reason}", at + 1);
+                complain(param, item, &reason, param.each().expected(), reading);
+            }
         }
-        reading.push(diagnostic);
+    } else if let Err(reason) = param.check(&node.to_datum()) {
+        complain(param, node, &reason, param.kind.expected(), reading);
     }
+}
+
+fn complain(param: &Param, at: &Node, reason: &str, wanted: &str, reading: &mut Reading<'_>) {
+    let mut diagnostic = bad_param(param, at.span, reason);
+    if let Some(help) = reading.meant(at, wanted) {
+        diagnostic = diagnostic.help(help);
+    } else if wanted == ParamKind::List.expected() && !matches!(at.kind, NodeKind::Map(_)) {
+        diagnostic = diagnostic.help(format!("write `[{}]`", reading.source(at.span).trim()));
+    }
+    reading.push(diagnostic);
 }
 
 pub(super) fn schema() -> Value {

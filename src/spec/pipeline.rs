@@ -6,11 +6,14 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::needs::templated;
-use super::reading::{Fields, Key, Reading};
+use super::reading::{Fields, Key, Reading, first};
 use super::schema::ID;
-use super::{CacheMode, Node, NodeKind, Param, Retry, Spanned, Step, param, schema, step};
+use super::{
+    CacheMode, Node, NodeKind, Param, Retry, Spanned, Step, duration, limits, param, retry, schema,
+    step,
+};
 use crate::base::{StepId, safe_name};
-use crate::diagnostic::{Diagnostic, FileId, Span, codes};
+use crate::diagnostic::{Diagnostic, FileId, codes};
 
 /// A pipeline as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,8 +98,33 @@ const KEYS: &[Key] = &[
     ),
     Key::new(
         "max_parallel",
-        "The most steps at work at a time, over all servers. Default: no limit but the servers' own.",
+        "The most tasks at work at a time, over all servers. Default: no limit but the servers' own.",
         || json!({ "type": "integer", "minimum": 1 }),
+    ),
+    Key::new(
+        "limits",
+        "Named counters that steps may claim, such as `{ upscaler: 1 }`: tasks that claim more than is left wait.",
+        limits::limits_schema,
+    ),
+    Key::new(
+        "retry",
+        "When a failed attempt is followed by another one, for steps that do not say themselves.",
+        retry::schema,
+    ),
+    Key::new(
+        "timeout",
+        "How long an attempt may execute, for steps that do not say themselves, such as `10m`.",
+        duration::limit_schema,
+    ),
+    Key::new(
+        "stall_timeout",
+        "How long an attempt may be without progress, for steps that do not say themselves, such as `5m`.",
+        duration::limit_schema,
+    ),
+    Key::new(
+        "cache",
+        "Whether earlier results may stand for new ones, for steps that do not say themselves.",
+        step::cache_schema,
     ),
     Key::new(
         "steps",
@@ -139,6 +167,19 @@ pub(super) fn read(
         description,
         server,
         max_parallel,
+        limits: fields
+            .get("limits")
+            .map_or_else(IndexMap::new, |n| limits::read_limits(n, reading)),
+        retry: fields
+            .entry("retry")
+            .and_then(|(key, n)| retry::read(key.span, n, reading)),
+        timeout: fields
+            .get("timeout")
+            .and_then(|n| duration::read_limit(n, "`timeout`", reading)),
+        stall_timeout: fields
+            .get("stall_timeout")
+            .and_then(|n| duration::read_limit(n, "`stall_timeout`", reading)),
+        cache: fields.get("cache").and_then(|n| step::cache(n, reading)),
         ..Pipeline::new(file, name)
     };
     params(&fields, &mut pipeline, reading);
@@ -219,20 +260,12 @@ fn steps(fields: &Fields<'_>, root: &Node, pipeline: &mut Pipeline, reading: &mu
     }
     for (id, value) in entries.iter().filter(|(id, _)| !own(&id.value)) {
         reading.id(id, "the id of a step");
-        match step::read(id, value, reading) {
+        match step::read(id, value, pipeline, reading) {
             Some(step) => {
                 pipeline.steps.insert(StepId(id.value.clone()), step);
             }
             None => pipeline.broken_steps.push(id.value.clone()),
         }
-    }
-}
-
-/// Where a map begins: a complaint about what it lacks must not show all of it.
-fn first(map: &Node) -> Span {
-    match &map.kind {
-        NodeKind::Map(entries) => entries.first().map_or(map.span, |(key, _)| key.span),
-        _ => map.span,
     }
 }
 
@@ -257,7 +290,7 @@ fn steps_schema() -> Value {
 
 pub(super) fn schema() -> Value {
     schema::object(
-        "A kiln pipeline: steps that run ComfyUI workflows.",
+        "A kiln pipeline: steps that run ComfyUI workflows and programs.",
         KEYS,
         true,
     )

@@ -1,10 +1,10 @@
 //! The project file, `kiln.yaml`.
 
 use indexmap::IndexMap;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::reading::{Key, Reading};
-use super::{Node, Profile, ServerSpec, Spanned, schema, server};
+use super::{Node, Profile, ServerSpec, Spanned, profile, schema, server};
 use crate::diagnostic::FileId;
 
 /// A project as written.
@@ -33,6 +33,21 @@ const KEYS: &[Key] = &[
         "servers",
         "Servers by name. `local` (127.0.0.1:8188) and `embedded` exist without being declared.",
         server::schema,
+    ),
+    Key::new(
+        "profiles",
+        "Settings that are chosen together, with `--profile NAME`.",
+        profile::schema,
+    ),
+    Key::new(
+        "partner_api_key",
+        "The key for partner nodes (ComfyUI's `api_key_comfy_org`), sent only with workflows that use them. It is a secret however it is written; better is `\"{{ secret('COMFY_API_KEY') }}\"`.",
+        schema::text,
+    ),
+    Key::new(
+        "dotenv",
+        "`true`: variables of a file `.env` beside this one count as environment variables that are not set otherwise. Default: `false`.",
+        || json!({ "type": "boolean" }),
     ),
     Key::new(
         "default_server",
@@ -79,9 +94,26 @@ pub(super) fn read(file: FileId, root: &Node, reading: &mut Reading<'_>) -> Opti
     project.output_dir = fields
         .get("output_dir")
         .and_then(|n| reading.text(n, "`output_dir`"));
+    project.partner_api_key = fields
+        .get("partner_api_key")
+        .and_then(|n| reading.text(n, "`partner_api_key`"));
+    project.dotenv = fields
+        .get("dotenv")
+        .and_then(|n| reading.boolean(n, "`dotenv`"))
+        .unwrap_or_default();
+    if let Some(profiles) = fields.get("profiles") {
+        for (name, node) in reading.map(profiles, "`profiles`").unwrap_or_default() {
+            let profile = profile::read(name, node, reading);
+            project.profiles.insert(name.value.clone(), profile);
+        }
+    }
     Some(project)
 }
 
 pub(super) fn schema() -> Value {
-    schema::object("A kiln project: servers and where results go.", KEYS, true)
+    schema::object(
+        "A kiln project: servers, profiles and where results go.",
+        KEYS,
+        true,
+    )
 }

@@ -50,6 +50,11 @@ pub(super) struct Fields<'n> {
 }
 
 impl<'n> Fields<'n> {
+    /// Whether an unknown key was probably meant to be this one.
+    pub(super) fn meant(&self, key: &str) -> bool {
+        self.meant.contains(&key)
+    }
+
     /// The value of a key.
     pub(super) fn get(&self, name: &str) -> Option<&'n Node> {
         self.entry(name).map(|(_, value)| value)
@@ -140,7 +145,7 @@ impl Reading<'_> {
         key: &str,
         example: &str,
     ) {
-        if fields.meant.contains(&key) {
+        if fields.meant(key) {
             return;
         }
         self.push(
@@ -221,7 +226,12 @@ impl Reading<'_> {
             &codes::BAD_NAME,
             format!("`{}` cannot be {what}", name.value),
         )
-        .at(name.span)
+        .at(name.span);
+        if name.value.contains("{{") || name.value.contains("{%") {
+            self.push(diagnostic.help("keys are never templates: write the name itself"));
+            return;
+        }
+        diagnostic = diagnostic
         .help("names begin with a lower-case letter and go on with lower-case letters, digits and `_`");
         let better = better_id(&name.value);
         if valid_id(&better) {
@@ -263,6 +273,14 @@ impl Reading<'_> {
             }
             _ => None,
         }
+    }
+}
+
+/// Where a map begins: a complaint about what it lacks must not show all of it.
+pub(super) fn first(map: &Node) -> Span {
+    match &map.kind {
+        NodeKind::Map(entries) => entries.first().map_or(map.span, |(key, _)| key.span),
+        _ => map.span,
     }
 }
 

@@ -71,7 +71,8 @@ fn template() -> Value {
     json!({ "type": "string", "pattern": "\\{[{%]" })
 }
 
-fn described(schema: Value, about: &str) -> Value {
+/// A schema with what editors show.
+pub(super) fn described(schema: Value, about: &str) -> Value {
     let mut members = Map::new();
     members.insert("description".to_owned(), json!(about));
     if let Value::Object(mut rest) = schema {
@@ -108,6 +109,27 @@ steps:
     outputs: { final: 9, other: Save }
     template: false
   b: { workflow: b.json, needs: [a], save_as: x, server: y }",
+            "limits: { gpu: 1 }
+retry: { attempts: 3, for: transient }
+timeout: '{{ params.t }}'
+stall_timeout: 5m
+cache: strict
+params: { a: { type: list, items: integer, default: [1, 2], minimum: 1 }, t: { type: string, default: 1h30m } }
+steps:
+  a:
+    workflow: a.json
+    when: true
+    matrix: { i: '{{ range(3) }}', s: [a, b], exclude: [{ i: 1 }], include: [{ i: 9, s: c }] }
+    for_each: [1, 2]
+    set: { Detail: bypass, Other: null }
+    needs: [b, { step: c, optional: true }]
+    claims: { gpu: 1 }
+    retry: { attempts: 2, delay: 500ms, max_delay: 1h30m, for: [oom, any], until: result.images }
+    timeout: 10m
+    cache: false
+    transfer: upload
+  b: { command: [ffmpeg, -i, '{{ steps.a.image }}', [1, 2], 3, true], env: { A: 1 }, stdin: x, outputs: { film: '*.mp4' }, when: params.a }
+  c: { workflow: c.json, for_each: steps.a.images, needs: { step: b } }",
         ] {
             assert!(valid(&schema, good), "{good}");
         }
@@ -119,8 +141,26 @@ steps:
             "steps: { a: { workflow: a.json, matrix: {} } }",
             "version: 2\nsteps: { a: { workflow: a.json } }",
             "steps: { a: { workflow: a.json, template: yes please } }",
-            "steps: { a: { workflow: a.json, set: { N: bypass } } }",
-            "params: { a: { type: list } }\nsteps: { a: { workflow: a.json } }",
+            "steps: { a: { workflow: a.json, set: { N: remove } } }",
+            "params: { a: { type: list, items: list } }\nsteps: { a: { workflow: a.json } }",
+            "steps: { a: { workflow: a.json, command: [x] } }",
+            "steps: { a: { command: x } }",
+            "steps: { a: { command: [] } }",
+            "steps: { a: { command: [x], set: {} } }",
+            "steps: { a: { workflow: a.json, stdin: x } }",
+            "steps: { a: { workflow: a.json, plugin: x } }",
+            "steps: { a: { workflow: a.json, timeout: 10 } }",
+            "steps: { a: { workflow: a.json, timeout: 10 minutes } }",
+            "steps: { a: { workflow: a.json, retry: 3 } }",
+            "steps: { a: { workflow: a.json, retry: { attempts: 3, for: [oops] } } }",
+            "steps: { a: { workflow: a.json, when: 3 } }",
+            "steps: { a: { workflow: a.json, matrix: { i: photo } } }",
+            "steps: { a: { workflow: a.json, matrix: { I: [1] } } }",
+            "steps: { a: { workflow: a.json, matrix: { include: x } } }",
+            "steps: { a: { workflow: a.json, claims: { gpu: 0 } } }",
+            "steps: { a: { workflow: a.json, cache: sometimes } }",
+            "steps: { a: { workflow: a.json, transfer: reference } }",
+            "steps: { a: { workflow: a.json, needs: [{ optional: true }] } }",
             "max_parallel: 0\nsteps: { a: { workflow: a.json } }",
         ] {
             assert!(!valid(&schema, bad), "{bad}");
@@ -130,11 +170,26 @@ steps:
             &schema,
             "servers: { a: { url: 'http://x', max_jobs: '{{ env(\"N\") }}' }, b: { kind: embedded, max_jobs: 2 } }\nx-y: 1"
         ));
+        assert!(valid(
+            &schema,
+            "servers:
+  a: { urls: ['http://x', 'http://y'], token: t, headers: { X-Key: k }, ca_cert: ca.pem, lost_after: 10m }
+  b: { kind: embedded, simulate: true }
+partner_api_key: k
+dotenv: true
+profiles: { draft: { server: b, params: { count: 1 }, output_dir: o, max_parallel: 2 } }"
+        ));
         for bad in [
             "servers: { a: {} }",
             "servers: { a: { kind: cloud, url: x } }",
             "servers: { a: { url: x, max_jobs: 0 } }",
             "plugins: {}",
+            "servers: { a: { url: x, urls: [y] } }",
+            "servers: { a: { url: x, simulate: true } }",
+            "servers: { a: { kind: embedded, token: t } }",
+            "servers: { a: { urls: [] } }",
+            "profiles: { a: { steps: {} } }",
+            "dotenv: yes please",
         ] {
             assert!(!valid(&schema, bad), "{bad}");
         }
@@ -149,7 +204,7 @@ steps:
             if let Some(properties) = members.get("properties").and_then(Value::as_object) {
                 for (name, property) in properties {
                     let about = property.get("description").and_then(Value::as_str);
-                    let narrowing = property.get("const").is_some() && path.contains("anyOf");
+                    let narrowing = property.get("const").is_some() && path.contains("Of");
                     assert!(
                         about.is_some() || narrowing,
                         "{path}.{name} has no description"

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::reading::{Key, Reading};
-use super::{Node, Spanned, schema};
+use super::needs::templated;
+use super::reading::{Fields, Key, Reading};
+use super::{Node, NodeKind, Spanned, duration, schema};
 use crate::diagnostic::{Diagnostic, codes, did_you_mean};
 
 /// A server as written.
@@ -40,11 +41,19 @@ pub enum ServerKind {
 
 const KINDS: &[&str] = &["comfy", "embedded"];
 
+/// Names of servers and profiles.
+pub(super) const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9_-]*$";
+
 const KEYS: &[Key] = &[
     Key::new(
         "url",
         "The address of a ComfyUI server, such as `http://127.0.0.1:8188`.",
         schema::text,
+    ),
+    Key::new(
+        "urls",
+        "The addresses of equal ComfyUI servers: a pool. Each task goes to the one that has the least to do.",
+        || json!({ "type": "array", "minItems": 1, "uniqueItems": true, "items": schema::text() }),
     ),
     Key::new(
         "kind",
@@ -53,10 +62,44 @@ const KEYS: &[Key] = &[
     ),
     Key::new(
         "max_jobs",
-        "The most jobs kept queued or running on it at a time. Default: 2, or the number of CPUs for `embedded`.",
+        "The most jobs kept queued or running at a time, on each server of a pool. Default: 2, or the number of CPUs for `embedded`.",
         || schema::or_template(&json!({ "type": "integer", "minimum": 1 })),
     ),
+    Key::new(
+        "token",
+        "A bearer token that every request carries. It is a secret however it is written; better is `\"{{ secret('NAME') }}\"`.",
+        schema::text,
+    ),
+    Key::new(
+        "headers",
+        "Headers that every request carries. Their values are secrets however they are written.",
+        || {
+            json!({
+                "type": "object",
+                "propertyNames": { "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" },
+                "additionalProperties": schema::described(schema::text(), "The header's value."),
+            })
+        },
+    ),
+    Key::new(
+        "ca_cert",
+        "A file with a root certificate (PEM) to trust beside the system's, relative to this file.",
+        schema::text,
+    ),
+    Key::new(
+        "simulate",
+        "Only for `embedded`: paint a clearly marked stand-in picture for every class of node that it does not have, to rehearse a pipeline.",
+        || json!({ "type": "boolean" }),
+    ),
+    Key::new(
+        "lost_after",
+        "How long a server that does not answer keeps its jobs before they are run elsewhere, such as `10m`. Default: 2m.",
+        duration::schema,
+    ),
 ];
+
+/// Keys that say how a server in the net is reached.
+const REMOTE: &[&str] = &["url", "urls", "token", "headers", "ca_cert", "lost_after"];
 
 /// Reads a server; `None` when it cannot be used.
 pub(super) fn read(
@@ -66,46 +109,207 @@ pub(super) fn read(
 ) -> Option<ServerSpec> {
     server_name(name, reading);
     let owner = format!("the server `{}`", name.value);
+    if let Some(kind) = cloud(node) {
+        reading.push(not_yet(kind));
+        return None;
+    }
     let fields = reading.fields(node, &owner, KEYS, false)?;
-    let max_jobs = fields.get("max_jobs").and_then(|n| {
-        let template = n
-            .as_str()
-            .is_some_and(|t| t.contains("{{") || t.contains("{%"));
-        (template || reading.count(n, "`max_jobs`").is_some()).then(|| n.clone())
-    });
-    let url = fields.get("url").map(|n| reading.text(n, "`url`"));
+    let max_jobs = fields
+        .get("max_jobs")
+        .filter(|n| n.has_template() || reading.count(n, "`max_jobs`").is_some())
+        .cloned();
     let kind = match fields.get("kind") {
-        Some(node) => kind(node, reading)?,
-        None => "comfy",
+        Some(node) => kind(node, reading),
+        None => Some("comfy"),
     };
-    let kind = match (kind, url, fields.entry("url")) {
-        ("embedded", _, Some((key, _))) => {
-            reading.push(
-                Diagnostic::error(
-                    &codes::BAD_VALUE,
-                    format!("{owner} is embedded, and an embedded server has no `url`"),
-                )
-                .at(key.span)
-                .help("leave `url` out, or leave `kind: embedded` out"),
-            );
-            return None;
+    let simulate = fields
+        .get("simulate")
+        .and_then(|n| reading.boolean(n, "`simulate`"));
+    let text = |key: &str, reading: &mut Reading<'_>| {
+        let node = fields.get(key)?;
+        reading.text(node, &format!("`{key}`"))
+    };
+    let (token, ca_cert) = (text("token", reading), text("ca_cert", reading));
+    let headers = headers(&fields, reading);
+    let lost_after = fields
+        .get("lost_after")
+        .and_then(|n| duration::read(n, "`lost_after`", reading));
+    let urls = urls(&fields, reading);
+    let kind = if kind? == "embedded" {
+        misplaced(&fields, REMOTE, &owner, "is embedded, and", reading)?;
+        ServerKind::Embedded {
+            simulate: simulate.unwrap_or_default(),
         }
-        ("embedded", ..) => ServerKind::Embedded { simulate: false },
-        (_, Some(url), _) => ServerKind::Comfy { urls: vec![url?] },
-        (_, None, _) => {
+    } else {
+        misplaced(
+            &fields,
+            &["simulate"],
+            &owner,
+            "is not embedded, and",
+            reading,
+        )?;
+        if fields.get("url").is_none() && fields.get("urls").is_none() {
             let example = "url: http://127.0.0.1:8188";
             reading.missing(&fields, name.span, &owner, "url", example);
-            return None;
         }
+        ServerKind::Comfy { urls: urls? }
     };
     Some(ServerSpec {
         kind,
         max_jobs,
-        token: None,
-        headers: Vec::new(),
-        ca_cert: None,
-        lost_after: None,
+        token,
+        headers,
+        ca_cert,
+        lost_after,
     })
+}
+
+/// Complains about keys that a server of its kind cannot have.
+fn misplaced(
+    fields: &Fields<'_>,
+    keys: &[&str],
+    owner: &str,
+    why: &str,
+    reading: &mut Reading<'_>,
+) -> Option<()> {
+    let mut good = Some(());
+    for (key, _) in keys.iter().filter_map(|key| fields.entry(key)) {
+        good = None;
+        let help = if key.value == "simulate" {
+            "`simulate` is for `kind: embedded`".to_owned()
+        } else {
+            format!("leave `{}` out, or leave `kind: embedded` out", key.value)
+        };
+        reading.push(
+            Diagnostic::error(
+                &codes::BAD_VALUE,
+                format!("{owner} {why} cannot have `{}`", key.value),
+            )
+            .at(key.span)
+            .help(help),
+        );
+    }
+    good
+}
+
+/// The addresses of `url` or `urls`.
+fn urls(fields: &Fields<'_>, reading: &mut Reading<'_>) -> Option<Vec<Node>> {
+    let one = fields.entry("url");
+    let Some((key, node)) = fields.entry("urls") else {
+        return Some(vec![reading.text(one?.1, "`url`")?]);
+    };
+    if let Some((other, _)) = one {
+        reading.push(
+            Diagnostic::error(&codes::BAD_VALUE, "a server has `url` or `urls`, not both")
+                .at(key.span)
+                .also(other.span, "the other one")
+                .help("put all addresses into `urls`"),
+        );
+        return None;
+    }
+    let NodeKind::List(items) = &node.kind else {
+        let mut diagnostic = Diagnostic::error(
+            &codes::WRONG_TYPE,
+            format!("`urls` must be a list, and this is {}", node.describe()),
+        )
+        .at(node.span);
+        if let Some(url) = node.as_str() {
+            diagnostic = diagnostic.help(format!("one address is written `url: {url}`"));
+        }
+        reading.push(diagnostic);
+        return None;
+    };
+    if items.is_empty() {
+        reading.push(
+            Diagnostic::error(&codes::BAD_VALUE, "`urls` has no address")
+                .at(node.span)
+                .help(
+                    "list the servers of the pool: `urls: [http://gpu-1:8188, http://gpu-2:8188]`",
+                ),
+        );
+        return None;
+    }
+    pool(items, reading)
+}
+
+/// The addresses of a pool, each once.
+fn pool(items: &[Node], reading: &mut Reading<'_>) -> Option<Vec<Node>> {
+    let mut urls: Vec<Node> = Vec::with_capacity(items.len());
+    let mut good = true;
+    for item in items {
+        let Some(url) = reading.text(item, "an address in `urls`") else {
+            good = false;
+            continue;
+        };
+        let same = |other: &&Node| {
+            let plain = |node: &Node| node.as_str().map(|t| t.trim_end_matches('/').to_owned());
+            plain(other) == plain(&url)
+        };
+        if let Some(first) = urls.iter().find(same) {
+            good = false;
+            reading.push(
+                Diagnostic::error(&codes::BAD_VALUE, "the address is in the pool twice")
+                    .at(url.span)
+                    .also(first.span, "first here")
+                    .help("a server that can take more jobs at a time has a larger `max_jobs`"),
+            );
+        } else {
+            urls.push(url);
+        }
+    }
+    good.then_some(urls)
+}
+
+fn headers(fields: &Fields<'_>, reading: &mut Reading<'_>) -> Vec<(Spanned<String>, Node)> {
+    let Some(node) = fields.get("headers") else {
+        return Vec::new();
+    };
+    let mut headers: Vec<(Spanned<String>, Node)> = Vec::new();
+    for (name, value) in reading.map(node, "`headers`").unwrap_or_default() {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+.^_`|~-".contains(c);
+        let taken = name.value.eq_ignore_ascii_case("authorization");
+        if templated(name, "the name of a header", reading) {
+            continue;
+        }
+        let wrong = if name.value.is_empty() || !name.value.chars().all(allowed) {
+            Some((
+                format!("`{}` cannot be the name of a header", name.value),
+                "names of headers consist of letters, digits and `-`",
+            ))
+        } else if taken && fields.get("token").is_some() {
+            Some((
+                "`token` already is the header `Authorization`".to_owned(),
+                "keep one of them",
+            ))
+        } else {
+            None
+        };
+        if let Some((why, help)) = wrong {
+            let diagnostic = Diagnostic::error(&codes::BAD_NAME, why);
+            reading.push(diagnostic.at(name.span).help(help));
+        } else if let Some(value) = reading.text(value, &format!("the header `{}`", name.value)) {
+            headers.push((name.clone(), value));
+        }
+    }
+    headers
+}
+
+/// The `kind: cloud` of a server.
+fn cloud(node: &Node) -> Option<&Node> {
+    let NodeKind::Map(entries) = &node.kind else {
+        return None;
+    };
+    let (_, kind) = entries.iter().find(|(key, _)| key.value == "kind")?;
+    (kind.as_str() == Some("cloud")).then_some(kind)
+}
+
+fn not_yet(kind: &Node) -> Diagnostic {
+    Diagnostic::error(
+        &codes::NOT_IN_THIS_VERSION,
+        "Comfy Cloud (`kind: cloud`) is not in this version of kiln",
+    )
+    .at(kind.span)
+    .help("use a ComfyUI server of your own (`url: …`) or `kind: embedded`")
 }
 
 fn kind(node: &Node, reading: &mut Reading<'_>) -> Option<&'static str> {
@@ -131,10 +335,7 @@ fn kind(node: &Node, reading: &mut Reading<'_>) -> Option<&'static str> {
 
 /// A server's name must never look like an address: `--server` takes both.
 fn server_name(name: &Spanned<String>, reading: &mut Reading<'_>) {
-    let mut chars = name.value.chars();
-    let good = chars.next().is_some_and(|c| c.is_ascii_alphanumeric())
-        && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
-    if !good {
+    if !plain_name(&name.value) {
         reading.push(
             Diagnostic::error(
                 &codes::BAD_NAME,
@@ -146,15 +347,29 @@ fn server_name(name: &Spanned<String>, reading: &mut Reading<'_>) {
     }
 }
 
+/// Letters, digits, `-` and `_`, the first a letter or digit.
+pub(super) fn plain_name(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphanumeric())
+        && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
 pub(super) fn schema() -> Value {
     let mut schema = schema::object("A server that runs jobs.", KEYS, false);
-    schema["anyOf"] = json!([
-        { "required": ["url"] },
-        { "required": ["kind"], "properties": { "kind": { "const": "embedded" } } },
+    let only = |key: &str| json!({ "required": [key] });
+    let remote: Vec<Value> = REMOTE.iter().map(|key| only(key)).collect();
+    schema["oneOf"] = json!([
+        { "required": ["url"], "not": { "anyOf": [only("urls"), only("simulate")] } },
+        { "required": ["urls"], "not": { "anyOf": [only("url"), only("simulate")] } },
+        {
+            "required": ["kind"],
+            "properties": { "kind": { "const": "embedded" } },
+            "not": { "anyOf": remote },
+        },
     ]);
     json!({
         "type": "object",
-        "propertyNames": { "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$" },
+        "propertyNames": { "pattern": NAME },
         "additionalProperties": schema,
     })
 }

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::needs::templated;
 use super::reading::Reading;
 use super::{Node, NodeKind, Spanned};
+use crate::diagnostic::{Diagnostic, codes, did_you_mean};
 
 /// What `set` does to one node.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,12 +35,29 @@ pub(super) fn read(node: &Node, reading: &mut Reading<'_>) -> Vec<SetNode> {
     entries
         .iter()
         .filter_map(|(name, value)| {
+            if templated(name, "a node's name in `set`", reading) {
+                return None;
+            }
             let entry = match &value.kind {
                 NodeKind::Null => SetEntry::Remove,
-                NodeKind::Map(inputs) => SetEntry::Inputs(inputs.clone()),
+                NodeKind::String(word) if word == "bypass" => SetEntry::Bypass,
+                NodeKind::Map(inputs) => {
+                    let fixed = |(key, _): &&(Spanned<String>, Node)| {
+                        !templated(key, "an input's name in `set`", reading)
+                    };
+                    SetEntry::Inputs(inputs.iter().filter(fixed).cloned().collect())
+                }
+                NodeKind::String(word) => {
+                    reading.push(unknown_word(&name.value, word, value));
+                    return None;
+                }
                 _ => {
                     let what = format!("the node `{}` in `set`", name.value);
-                    reading.wrong_type(value, &what, "a map from inputs to values, or `null`");
+                    reading.wrong_type(
+                        value,
+                        &what,
+                        "a map from inputs to values, `bypass` or `null`",
+                    );
                     return None;
                 }
             };
@@ -50,11 +69,29 @@ pub(super) fn read(node: &Node, reading: &mut Reading<'_>) -> Vec<SetNode> {
         .collect()
 }
 
+fn unknown_word(name: &str, word: &str, value: &Node) -> Diagnostic {
+    let diagnostic = Diagnostic::error(
+        &codes::BAD_VALUE,
+        format!("`{word}` is nothing that `set` can do to the node `{name}`"),
+    )
+    .at(value.span);
+    match word.to_ascii_lowercase().as_str() {
+        "remove" | "delete" | "none" | "mute" | "off" | "disable" | "disabled" => {
+            diagnostic.help("`null` removes it, `bypass` takes it out and passes on what it gets")
+        }
+        word if did_you_mean(word, ["bypass"]).is_some() => {
+            diagnostic.help("did you mean `bypass`?")
+        }
+        _ => diagnostic
+            .help("write a map from inputs to values, `bypass`, or `null` to remove the node"),
+    }
+}
+
 pub(super) fn schema() -> Value {
     json!({
         "type": "object",
         "additionalProperties": {
-            "description": "A node by its id, its title or its class: values for its inputs, or `null` to remove it.",
+            "description": "A node by its id, its title or its class: values for its inputs, `bypass` to take it out and pass on what it gets, or `null` to remove it.",
             "oneOf": [
                 {
                     "type": "object",
@@ -62,6 +99,7 @@ pub(super) fn schema() -> Value {
                         "description": "The input's value: a template, a plain value, `null` to remove the input, or `[node, slot]` to link it to another node's output.",
                     },
                 },
+                { "const": "bypass" },
                 { "type": "null" },
             ],
         },

@@ -2,12 +2,15 @@
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::needs::{needs_schema, outputs_schema, read_needs, read_outputs};
-use super::reading::{Key, Reading};
-use super::{Command, Matrix, Node, Retry, SetNode, Spanned, schema, set};
-use crate::diagnostic::Span;
+use super::needs::{needs_schema, outputs_schema, read_needs, read_outputs, read_patterns};
+use super::reading::{Fields, Key, Reading};
+use super::{
+    Command, Matrix, Node, NodeKind, Pipeline, Retry, SetNode, Spanned, command, duration,
+    expression, limits, matrix, retry, schema, set,
+};
+use crate::diagnostic::{Diagnostic, Span, codes, did_you_mean};
 
 /// A step as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,26 +114,55 @@ impl Step {
     }
 }
 
-pub(super) const KEYS: &[Key] = &[
+const KEYS: &[Key] = &[
     Key::new(
         "workflow",
         "The workflow to run, a file in ComfyUI's API format. Relative to this file.",
         schema::text,
-    )
-    .required(),
+    ),
+    Key::new(
+        "command",
+        "The program to run, and its arguments, as a list: no shell takes it apart. It runs in an empty folder of its own. Files become paths; a template that gives a list is spliced. A program with a `/` is relative to this file.",
+        command::args_schema,
+    ),
+    Key::new(
+        "when",
+        "An expression that decides for each task whether it runs; when it is false, the task is skipped.",
+        expression::condition_schema,
+    ),
+    Key::new(
+        "matrix",
+        "Lists whose combinations are the step's tasks, the first key slowest. `exclude` takes combinations out, `include` adds some.",
+        matrix::schema,
+    ),
+    Key::new(
+        "for_each",
+        "A list with a task for each item, which is `item` in templates: a list, or an expression. A bare path such as `steps.draw` or `steps.draw.images` starts tasks as those of `draw` end.",
+        expression::list_schema,
+    ),
     Key::new(
         "set",
         "Changes to the workflow's nodes: node → input → value. A node is named by its id, its title or its class.",
         set::schema,
     ),
     Key::new(
+        "env",
+        "Environment variables for the command, beside `PATH`, `HOME` and `TMPDIR`.",
+        command::env_schema,
+    ),
+    Key::new(
+        "stdin",
+        "What the command reads from its standard input.",
+        command::stdin_schema,
+    ),
+    Key::new(
         "needs",
-        "Steps to wait for, beyond those whose results the templates use.",
+        "Steps to wait for, beyond those whose results the templates use. `{ step: X, optional: true }` waits for X however it ends.",
         needs_schema,
     ),
     Key::new(
         "outputs",
-        "Names for output nodes, for `steps.<step>.outputs.<name>`. Only these nodes, and what they need, are run.",
+        "Names for output nodes, for `steps.<step>.outputs.<name>`; only these nodes, and what they need, are run. For a command: names for the files it leaves, each with a pattern such as `*.mp4`.",
         outputs_schema,
     ),
     Key::new(
@@ -148,52 +180,279 @@ pub(super) const KEYS: &[Key] = &[
         "`false`: braces in the workflow file are text, not templates. `true`: templates also where they are off by default.",
         || json!({ "type": "boolean" }),
     ),
+    Key::new(
+        "claims",
+        "What each task takes of the pipeline's `limits` while it is at work, such as `{ upscaler: 1 }`.",
+        limits::claims_schema,
+    ),
+    Key::new(
+        "retry",
+        "When a failed attempt is followed by another one; instead of the pipeline's `retry`.",
+        retry::schema,
+    ),
+    Key::new(
+        "timeout",
+        "How long an attempt may execute, such as `10m`. Waiting in a queue does not count.",
+        duration::limit_schema,
+    ),
+    Key::new(
+        "stall_timeout",
+        "How long an attempt may be without progress, such as `5m`. Without it a warning comes after five minutes.",
+        duration::limit_schema,
+    ),
+    Key::new(
+        "cache",
+        "`true` (the default): a task that was done before is not run again. `false`: it always runs. `strict`: it also runs again when the server's version, packs or models have changed.",
+        cache_schema,
+    ),
+    Key::new(
+        "transfer",
+        "`upload`: results of other steps are always uploaded, never passed by reference on the same server.",
+        || json!({ "const": "upload" }),
+    ),
 ];
 
-/// Reads a step; `None` when it has no usable workflow.
-pub(super) fn read(id: &Spanned<String>, node: &Node, reading: &mut Reading<'_>) -> Option<Step> {
+/// Keys that only a workflow can have, and why a command cannot.
+const FOR_WORKFLOWS: &[(&str, &str)] = &[
+    (
+        "set",
+        "`set` changes nodes of a workflow: give a command its values as arguments, in `env` or on `stdin`",
+    ),
+    (
+        "template",
+        "`template` is about texts inside a workflow file: what a command is given is always a template",
+    ),
+    (
+        "transfer",
+        "`transfer` is about files on a server: a command gets the paths of files on this machine",
+    ),
+    (
+        "server",
+        "a command runs on this machine, whatever the servers are",
+    ),
+];
+
+/// Keys that only a command can have, and why a workflow cannot.
+const FOR_COMMANDS: &[(&str, &str)] = &[
+    (
+        "env",
+        "`env` is for a program: give a workflow its values with `set`",
+    ),
+    (
+        "stdin",
+        "`stdin` is for a program: give a workflow its values with `set`",
+    ),
+];
+
+/// Reads a step; `None` when it does nothing that can be planned.
+pub(super) fn read(
+    id: &Spanned<String>,
+    node: &Node,
+    pipeline: &Pipeline,
+    reading: &mut Reading<'_>,
+) -> Option<Step> {
     let owner = format!("the step `{}`", id.value);
     let fields = reading.fields(node, &owner, KEYS, false)?;
-    let workflow = fields.get("workflow");
-    if workflow.is_none() {
-        reading.missing(
-            &fields,
-            id.span,
-            &owner,
-            "workflow",
-            "workflow: workflows/example.json",
-        );
+    let work = work(&fields, id, &owner, reading);
+    let command = fields.get("command").is_some() && fields.get("workflow").is_none();
+    // What it does stands in last: all its mistakes are told, also when it can do nothing.
+    let mut step = Step::new(id.clone(), StepWork::Workflow(node.clone()));
+    if let Some(outputs) = fields.get("outputs") {
+        step.outputs = if command {
+            read_patterns(outputs, reading)
+        } else {
+            read_outputs(outputs, reading)
+        };
     }
-    let workflow = workflow.and_then(|n| reading.text(n, "`workflow`"));
-    let set = fields
-        .get("set")
-        .map_or_else(Vec::new, |n| set::read(n, reading));
-    let needs = fields
-        .get("needs")
-        .map_or_else(Vec::new, |n| read_needs(n, reading));
-    let outputs = fields
-        .get("outputs")
-        .map_or_else(IndexMap::new, |n| read_outputs(n, reading));
-    let save_as = fields
+    if let Some(set) = fields.get("set").filter(|_| !command) {
+        step.set = set::read(set, reading);
+    }
+    if let Some(needs) = fields.get("needs") {
+        step.needs = read_needs(needs, reading);
+    }
+    fan_out(&fields, &mut step, reading);
+    texts(&fields, &mut step, reading);
+    policies(&fields, &mut step, reading);
+    if let Some(claims) = fields.get("claims") {
+        let claims = limits::read_claims(claims, reading);
+        step.claims = limits::check(&id.value, claims, pipeline, reading);
+    }
+    step.work = work?;
+    Some(step)
+}
+
+/// What the step does: exactly one thing.
+fn work(
+    fields: &Fields<'_>,
+    id: &Spanned<String>,
+    owner: &str,
+    reading: &mut Reading<'_>,
+) -> Option<StepWork> {
+    match (fields.entry("workflow"), fields.entry("command")) {
+        (Some((workflow, _)), Some((command, _))) => {
+            let later = workflow.span.max(command.span);
+            let first = workflow.span.min(command.span);
+            reading.push(
+                Diagnostic::error(
+                    &codes::WRONG_STEP_KIND,
+                    format!("{owner} has both a `workflow` and a `command`"),
+                )
+                .at(later)
+                .also(first, "the other one")
+                .help("make two steps: the second one uses the results of the first, `{{ steps.first.images }}`"),
+            );
+            None
+        }
+        (Some((_, node)), None) => {
+            misplaced(fields, FOR_COMMANDS, owner, "runs a workflow", reading);
+            Some(StepWork::Workflow(reading.text(node, "`workflow`")?))
+        }
+        (None, Some(_)) => {
+            misplaced(fields, FOR_WORKFLOWS, owner, "runs a command", reading);
+            command::read(fields, reading).map(StepWork::Command)
+        }
+        (None, None) => {
+            // A misspelt key and one of a later version have had their complaint.
+            if !fields.meant("workflow")
+                && !fields.meant("command")
+                && fields.get("plugin").is_none()
+            {
+                reading.push(
+                    Diagnostic::error(
+                        &codes::MISSING_KEY,
+                        format!("{owner} has neither a `workflow` nor a `command`"),
+                    )
+                    .at(id.span)
+                    .help("add one, such as `workflow: workflows/example.json` or `command: [ffmpeg, -i, in.mp4, out.mp4]`"),
+                );
+            }
+            None
+        }
+    }
+}
+
+fn misplaced(
+    fields: &Fields<'_>,
+    keys: &[(&str, &str)],
+    owner: &str,
+    does: &str,
+    reading: &mut Reading<'_>,
+) {
+    for (name, why) in keys {
+        if let Some((key, _)) = fields.entry(name) {
+            reading.push(
+                Diagnostic::error(
+                    &codes::WRONG_STEP_KIND,
+                    format!("{owner} {does}, and cannot have `{name}`"),
+                )
+                .at(key.span)
+                .help(*why),
+            );
+        }
+    }
+}
+
+fn fan_out(fields: &Fields<'_>, step: &mut Step, reading: &mut Reading<'_>) {
+    step.when = fields
+        .get("when")
+        .and_then(|n| expression::condition("when", n, reading));
+    step.matrix = fields
+        .entry("matrix")
+        .and_then(|(key, n)| matrix::read(key.span, n, reading));
+    step.for_each = fields
+        .get("for_each")
+        .and_then(|n| expression::list("for_each", n, reading));
+}
+
+fn texts(fields: &Fields<'_>, step: &mut Step, reading: &mut Reading<'_>) {
+    step.save_as = fields
         .get("save_as")
         .and_then(|n| reading.text(n, "`save_as`"));
-    let server = fields
+    step.server = fields
         .get("server")
         .and_then(|n| reading.text(n, "`server`"));
-    let template = fields
+    step.template = fields
         .get("template")
         .and_then(|n| reading.boolean(n, "`template`"));
-    Some(Step {
-        set,
-        needs,
-        outputs,
-        save_as,
-        server,
-        template,
-        ..Step::new(id.clone(), StepWork::Workflow(workflow?))
-    })
+}
+
+fn policies(fields: &Fields<'_>, step: &mut Step, reading: &mut Reading<'_>) {
+    step.retry = fields
+        .entry("retry")
+        .and_then(|(key, n)| retry::read(key.span, n, reading));
+    step.timeout = fields
+        .get("timeout")
+        .and_then(|n| duration::read_limit(n, "`timeout`", reading));
+    step.stall_timeout = fields
+        .get("stall_timeout")
+        .and_then(|n| duration::read_limit(n, "`stall_timeout`", reading));
+    step.cache = fields.get("cache").and_then(|n| cache(n, reading));
+    step.transfer = fields.get("transfer").and_then(|n| transfer(n, reading));
+}
+
+/// Reads `cache:`.
+pub(super) fn cache(node: &Node, reading: &mut Reading<'_>) -> Option<Spanned<CacheMode>> {
+    let mode = match &node.kind {
+        NodeKind::Bool(true) => CacheMode::On,
+        NodeKind::Bool(false) => CacheMode::Off,
+        NodeKind::String(word) if word == "strict" => CacheMode::Strict,
+        NodeKind::String(word) => {
+            let help = match word.to_ascii_lowercase().as_str() {
+                "no" | "off" | "never" | "false" => "write `cache: false`",
+                "yes" | "on" | "always" | "true" => "write `cache: true`",
+                word if did_you_mean(word, ["strict"]).is_some() => "did you mean `strict`?",
+                _ => {
+                    "write `cache: false` to run it always, or `cache: strict` to run it again when the server has changed"
+                }
+            };
+            let why = format!("`cache` must be `true`, `false` or `strict`, and not `{word}`");
+            reading.push(
+                Diagnostic::error(&codes::BAD_VALUE, why)
+                    .at(node.span)
+                    .help(help),
+            );
+            return None;
+        }
+        _ => {
+            reading.wrong_type(node, "`cache`", "`true`, `false` or `strict`");
+            return None;
+        }
+    };
+    Some(Spanned::new(mode, node.span))
+}
+
+fn transfer(node: &Node, reading: &mut Reading<'_>) -> Option<Spanned<Transfer>> {
+    let written = reading.string(node, "`transfer`")?;
+    if written.value == "upload" {
+        return Some(Spanned::new(Transfer::Upload, node.span));
+    }
+    let why = format!("`transfer` must be `upload`, and not `{}`", written.value);
+    let help = "leave it out to let results stay on a server where that is proven safe";
+    reading.push(
+        Diagnostic::error(&codes::BAD_VALUE, why)
+            .at(node.span)
+            .help(help),
+    );
+    None
+}
+
+pub(super) fn cache_schema() -> Value {
+    json!({ "enum": [true, false, "strict"] })
 }
 
 pub(super) fn schema() -> Value {
-    schema::object("One step: a workflow that is run once.", KEYS, false)
+    let mut schema = schema::object(
+        "One step: a workflow or a program, run once for each of its tasks.",
+        KEYS,
+        false,
+    );
+    let mut dependencies = Map::new();
+    for (keys, work) in [(FOR_WORKFLOWS, "workflow"), (FOR_COMMANDS, "command")] {
+        for (key, _) in keys {
+            dependencies.insert((*key).to_owned(), json!([work]));
+        }
+    }
+    schema["dependencies"] = Value::Object(dependencies);
+    schema["oneOf"] = json!([{ "required": ["workflow"] }, { "required": ["command"] }]);
+    schema
 }

@@ -8,7 +8,7 @@ use crate::artifact::Datum;
 use crate::diagnostic::{Report, SourceMap, render_human};
 use crate::template::{Engine, Scope, Template, World};
 
-fn load(text: &str) -> (Option<Pipeline>, SourceMap, Report) {
+pub(super) fn load(text: &str) -> (Option<Pipeline>, SourceMap, Report) {
     let mut sources = SourceMap::default();
     let mut report = Report::default();
     let path = Path::new("/p/demo.yaml");
@@ -17,12 +17,12 @@ fn load(text: &str) -> (Option<Pipeline>, SourceMap, Report) {
     (pipeline, sources, report)
 }
 
-fn complaints(text: &str) -> String {
+pub(super) fn complaints(text: &str) -> String {
     let (_, sources, report) = load(text);
     render_human(&report, &sources)
 }
 
-fn good(text: &str) -> Pipeline {
+pub(super) fn good(text: &str) -> Pipeline {
     let (pipeline, sources, report) = load(text);
     assert!(
         report.items.is_empty(),
@@ -32,7 +32,7 @@ fn good(text: &str) -> Pipeline {
     pipeline.unwrap()
 }
 
-fn project(text: &str) -> (Option<Project>, String) {
+pub(super) fn project(text: &str) -> (Option<Project>, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("kiln.yaml");
     std::fs::write(&path, text).unwrap();
@@ -46,7 +46,7 @@ fn project(text: &str) -> (Option<Project>, String) {
     (project, render_human(&report, &sources))
 }
 
-const STEP: &str = "steps:\n  a:\n    workflow: a.json\n";
+pub(super) const STEP: &str = "steps:\n  a:\n    workflow: a.json\n";
 
 #[test]
 fn a_pipeline_is_read_as_written() {
@@ -119,7 +119,7 @@ steps:
   b:
     workflow: 3
     matrix: { i: [1, 2] }
-    set: { KSampler: bypass }
+    set: { KSampler: bypas }
     template: on
     outputs: [Save]
     workflow: b.json
@@ -294,12 +294,24 @@ x-note: mine
         "project",
         project(
             "servers:
-  a: { urls: [http://x] }
+  a: { ulr: http://x }
   b: { kind: cloud, api_key: k }
+  f: { urls: [http://x, http://x/], url: http://y }
+  g: { urls: [http://x, http://x/], token: '', simulate: true }
+  h: { urls: http://x, lost_after: 2 min, headers: { 'a b': c, Authorization: d }, token: t }
+  i: { kind: embedded, simulate: yes, token: t }
+  j: { urls: [] }
+  k: { kind: remote, url: http://k }
   c: { kind: embedded, url: http://x }
   http://d: { url: http://d }
   e: { url: http://e, max_jobs: 0 }
 default_servr: a
+dotenv: 1
+plugins: { sheet: { path: x } }
+profiles:
+  my draft: { server: sketch }
+  draft: { sever: sketch, params: { count: { type: integer, default: 1 } }, max_parallel: 0 }
+  other: fast
 "
         )
         .1
@@ -454,6 +466,7 @@ fn what_is_broken_is_named_so_that_nobody_misses_it() {
 fn the_examples_of_the_pages_do_what_the_pages_say() {
     for id in [
         "K0002", "K0003", "K0101", "K0102", "K0103", "K0104", "K0105", "K0110", "K0123", "K0124",
+        "K0125", "K0126", "K0127", "K0128", "K0130", "K0131",
     ] {
         let page = crate::diagnostic::codes::find(id).unwrap().page;
         let (_, rest) = page.split_once("```yaml\n").expect(id);
@@ -484,7 +497,7 @@ proptest::proptest! {
     fn no_file_makes_the_reader_stumble(
         parts in proptest::collection::vec(
             proptest::sample::select(vec![
-                "steps", "params", ": ", ":\n", "\n", "  ", "    ", "- ", "{", "}", "{{ x }}", "{%", "[", "]", ", ", "a", "workflow", "set", "type",
+                "steps", "params", "when", "for_each: ", "until", "matrix", "retry", "command", "claims", "! ", " #", "\"a", "'a' ", ": ", ":\n", "\n", "  ", "    ", "- ", "{", "}", "{{ x }}", "{%", "[", "]", ", ", "a", "workflow", "set", "type",
                 "'", "\"", "\\", "|", ">", "|2-", "&a ", "*a", "<<: ", "!x ", "!!int ", "# ", "ü", "😀", "1", "1e999", ".nan", "yes", "null", "~", "? ",
                 "---\n", "...\n", "\t", "\r\n", "\u{feff}", "version: 1\n", "x-a", "@", "%", "`", "\u{0}", "\u{2028}",
             ]),

@@ -9,7 +9,7 @@ use serde_saphyr::options::NonFiniteFloatPolicy;
 use serde_saphyr::{DuplicateKeyPolicy, Location, Tagged};
 
 use super::node::{Node, NodeKind, Spanned};
-use super::yaml_error;
+use super::{expression, yaml_error};
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes};
 
 /// Collections may nest this deep.
@@ -129,6 +129,13 @@ impl<'de> Deserialize<'de> for RawKind {
     }
 }
 
+/// Whether a tag is none of YAML's own, which say no more than the value does.
+fn foreign(tag: &str) -> bool {
+    const CORE: &[&str] = &["str", "int", "float", "bool", "null", "map", "seq"];
+    !tag.strip_prefix("tag:yaml.org,2002:")
+        .is_some_and(|name| CORE.contains(&name))
+}
+
 /// Makes nodes of what was read.
 struct Builder<'a> {
     file: FileId,
@@ -194,10 +201,37 @@ impl Builder<'_> {
                 );
                 continue;
             }
-            let value = self.node(value);
+            let value = self.value(&key, value);
             entries.push((key, value));
         }
         entries
+    }
+
+    /// A value by its key: of an expression that stands bare a tag may have taken a part.
+    fn value(&mut self, key: &Spanned<String>, raw: &Raw) -> Node {
+        let expression = expression::KEYS.contains(&key.value.as_str());
+        if !expression || !raw.value.1.as_deref().is_some_and(foreign) {
+            return self.node(raw);
+        }
+        let end = self.span(raw.defined).end;
+        let rest = self.text.get(key.span.end..).unwrap_or_default();
+        let start = key.span.end + rest.find('!').unwrap_or(0);
+        let line = self.text[start..]
+            .find('\n')
+            .map_or(self.text.len(), |n| start + n);
+        let end = if end > start { end } else { line };
+        let written = self.text[start..end].trim_end();
+        let written = match written.find(" #") {
+            Some(comment) => written[..comment].trim_end(),
+            None => written,
+        };
+        let span = Span::new(self.file, start, start + written.len());
+        self.report
+            .push(expression::tagged(&key.value, written, span));
+        Node {
+            span,
+            kind: expression::stand_in(&key.value),
+        }
     }
 
     /// A key as text: `3:` is the key `3`.
@@ -261,11 +295,7 @@ impl Builder<'_> {
 
     /// YAML's own tags say no more than the value does; all others would be lost.
     fn tag(&mut self, tag: &str, span: Span) {
-        const CORE: &[&str] = &["str", "int", "float", "bool", "null", "map", "seq"];
-        let core = tag
-            .strip_prefix("tag:yaml.org,2002:")
-            .is_some_and(|name| CORE.contains(&name));
-        if core || tag == "!" {
+        if !foreign(tag) || tag == "!" {
             return;
         }
         let tag = tag.replace("tag:yaml.org,2002:", "!!");

@@ -3,6 +3,8 @@
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{Error, Location};
 
+use super::expression;
+use super::quoting::quoted;
 use super::yaml::{MAX_ALIASES, MAX_DEPTH, MAX_NODES, MAX_TEXT};
 use crate::diagnostic::{Diagnostic, FileId, Span, codes};
 
@@ -55,7 +57,16 @@ pub(super) fn diagnostic(error: &Error, file: FileId, text: &str) -> Diagnostic 
             .at(span)
             .help(help);
     }
+    if let Some((span, help)) = bare_expression(span, text) {
+        let (message, _) = words(error);
+        return Diagnostic::error(&codes::NOT_YAML, message)
+            .at(span)
+            .help(help);
+    }
     if let Some((span, text)) = unquoted_near(span, file, text) {
+        return unquoted(span, &text);
+    }
+    if let Some((span, text)) = unquoted_inside(span, text) {
         return unquoted(span, &text);
     }
     let (message, help) = words(error);
@@ -239,15 +250,108 @@ pub(super) fn unquoted(span: Span, template: &str) -> Diagnostic {
         (true, false) => format!("quote the template: `'{template}'`"),
         (true, true) => "quote the whole value with `'`, and double every `'` inside it".to_owned(),
     };
-    let what = template.get(..2).unwrap_or("{{");
-    let why = if what == "{%" {
-        "a value that begins with `{%` must be quoted"
-    } else {
-        "a value that begins with `{{` must be quoted, since `{` begins a map in YAML"
+    let why = match template.get(..2) {
+        Some("{%") => "a value that begins with `{%` must be quoted",
+        Some("{{") => {
+            "a value that begins with `{{` must be quoted, since `{` begins a map in YAML"
+        }
+        _ => "inside `[ ]` and `{ }` a value with a template in it must be quoted",
     };
     Diagnostic::error(&codes::UNQUOTED_TEMPLATE, why)
         .at(span)
         .help(quoted)
+}
+
+/// The line of a place: where it begins, and its text.
+fn line_of(span: Span, text: &str) -> (usize, &str) {
+    let start = text[..span.start].rfind('\n').map_or(0, |n| n + 1);
+    (start, text[start..].lines().next().unwrap_or_default())
+}
+
+/// An expression (`when: 'a' in x`) that YAML cannot read without quotes: its place, and what to do.
+fn bare_expression(span: Span, text: &str) -> Option<(Span, String)> {
+    let (line_start, line) = line_of(span, text);
+    expression::KEYS.iter().find_map(|key| {
+        let colon = format!("{key}: ");
+        let at = line.match_indices(&colon).map(|(at, _)| at).find(|at| {
+            let before = line[..*at].trim_end();
+            before.is_empty() || before.ends_with(['{', ',', '-'])
+        })?;
+        let in_flow = line[..at].contains('{');
+        let rest = &line[at + colon.len()..];
+        let start = line_start + at + colon.len() + (rest.len() - rest.trim_start().len());
+        let value = plain_value(rest.trim_start(), in_flow);
+        // Up to this key the line was read.
+        if span.end < line_start + at && !value.contains(" #") {
+            return None;
+        }
+        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''));
+        let odd = match quote {
+            Some(quote) => {
+                value.trim_end_matches(quote).len() > 1 && {
+                    let close = value[1..].find(quote).map_or(value.len(), |n| n + 2);
+                    close < value.len() && !value[close..].starts_with(quote)
+                }
+            }
+            None => [" #", ": ", "{", "["].iter().any(|odd| value.contains(odd)),
+        };
+        if !odd || value.starts_with("{{") || value.starts_with(['[', '{']) && in_flow {
+            return None;
+        }
+        let span = Span::new(span.file, start, start + value.len());
+        let meant = quoted(&expression::without_braces(value));
+        Some((
+            span,
+            format!("quote the whole expression: `{key}: {meant}`"),
+        ))
+    })
+}
+
+/// A value as it was meant: to the line's end, in a flow collection to what ends it outside quotes and brackets.
+fn plain_value(rest: &str, in_flow: bool) -> &str {
+    if !in_flow {
+        return rest.trim_end();
+    }
+    let mut quote = None;
+    let mut depth = 0_u32;
+    for (at, c) in rest.char_indices() {
+        match (quote, c) {
+            (Some(q), c) if c == q => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '[' | '{' | '(') => depth += 1,
+            (None, ',' | ']' | '}') if depth == 0 => return rest[..at].trim_end(),
+            (None, ']' | '}' | ')') => depth -= 1,
+            _ => {}
+        }
+    }
+    rest.trim_end()
+}
+
+/// A plain value inside a flow collection with a template after its beginning: `[x{{ y }}]`.
+fn unquoted_inside(span: Span, text: &str) -> Option<(Span, String)> {
+    let (line_start, line) = line_of(span, text);
+    let column = span.start - line_start;
+    let open = [column, column.checked_sub(1)?]
+        .into_iter()
+        .find(|at| line.get(*at..).is_some_and(|rest| rest.starts_with("{{")))?;
+    let start = line[..open]
+        .rfind(['[', ',', '{'])
+        .into_iter()
+        .chain(line[..open].rfind(": ").map(|at| at + 1))
+        .max()?;
+    let start = start + 1;
+    let start = start + (line[start..].len() - line[start..].trim_start().len());
+    let close = open + line[open..].find("}}")? + 2;
+    let end = line[close..]
+        .find([',', ']', '}'])
+        .map_or(line.len(), |n| close + n);
+    let value = line[start..end].trim_end();
+    let span = Span::new(
+        span.file,
+        line_start + start,
+        line_start + start + value.len(),
+    );
+    (!value.starts_with(['"', '\''])).then(|| (span, value.to_owned()))
 }
 
 /// The unquoted template that made the reader stumble: a `{{` or `{%` where a value begins, on the line of the error or shortly above.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::Holder;
+use super::sweep::keep_sweeps_away;
 use crate::base::RunId;
 
 /// How often a reader that looks at a lock may be mistaken for its holder.
@@ -23,6 +24,8 @@ pub struct Lock {
     path: PathBuf,
     /// Removed with the lock when nothing else is in it.
     folder: Option<PathBuf>,
+    /// Held as long.
+    gate: Option<File>,
 }
 
 impl Drop for Lock {
@@ -34,6 +37,7 @@ impl Drop for Lock {
             let _ = std::fs::remove_dir(folder);
         }
         let _ = self.file.unlock();
+        drop(self.gate.take());
     }
 }
 
@@ -57,18 +61,24 @@ pub(super) fn of_outputs(output_set: &Path, run: &RunId) -> Result<Lock, Refused
 
 /// The lock that says that a run's process lives.
 pub(super) fn of_run(folder: &Path, run: &RunId) -> Result<Lock, Refused> {
-    std::fs::create_dir_all(folder).map_err(Refused::Io)?;
-    take(&run_lock(folder, run), run)
+    let gate = keep_sweeps_away(folder)?;
+    let mut lock = take(&run_lock(folder, run), run)?;
+    lock.gate = Some(gate);
+    Ok(lock)
 }
 
 /// Whether the process of a run lives, and who it is.
 pub(super) fn holder_of_run(folder: &Path, run: &RunId) -> Option<Holder> {
     let path = run_lock(folder, run);
-    let file = OpenOptions::new().read(true).open(&path).ok()?;
-    match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => Some(read_note(&path)),
-        Ok(()) | Err(TryLockError::Error(_)) => None,
-    }
+    (!is_free(&path)).then(|| read_note(&path))
+}
+
+/// Whether nobody has a lock.
+pub(super) fn is_free(path: &Path) -> bool {
+    let Ok(file) = OpenOptions::new().read(true).open(path) else {
+        return true;
+    };
+    !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 fn run_lock(folder: &Path, run: &RunId) -> PathBuf {
@@ -105,6 +115,7 @@ pub(super) fn take(path: &Path, run: &RunId) -> Result<Lock, Refused> {
         file,
         path: path.to_path_buf(),
         folder: None,
+        gate: None,
     };
     let note = Holder {
         run: Some(run.clone()),

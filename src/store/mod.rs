@@ -25,9 +25,10 @@ mod open;
 mod place;
 mod reader;
 mod schema;
+mod sweep;
 mod writer;
 
-pub use blobs::{BlobError, Blobs, Held, LocalBlobs};
+pub use blobs::{BlobError, Blobs, Ensured, Held, LocalBlobs};
 pub use cache::CacheRecord;
 pub use error::{Holder, StoreError};
 pub use journal::Journal;
@@ -35,6 +36,7 @@ pub use lock::Lock;
 pub use open::{Store, read};
 pub use place::{Place, STATE_FOLDER};
 pub use reader::{KeptManifest, Reader, Replay, StoredRun};
+pub use sweep::{Sweep, Waste, is_temporary};
 pub use writer::Ack;
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub fn read(project: &Path) -> Result<Option<Reader>, StoreError> {
     if !database::is_current(&path)? {
         drop(database::open(&path)?);
     }
-    Reader::open(&path).map(Some)
+    Reader::open(&place).map(Some)
 }
 
 impl Store {
@@ -61,7 +61,7 @@ impl Store {
         place.prepare()?;
         let path = place.database();
         let opened = database::open(&path)?;
-        let reader = Arc::new(Reader::open(&path)?);
+        let reader = Arc::new(Reader::open(&place)?);
         let writer = Arc::new(Writer::start(opened, path)?);
         let blobs = LocalBlobs::new(
             place.blobs(),
@@ -144,7 +144,7 @@ impl Store {
 
     /// The process that carries out a run; `None` when it has ended, well or not.
     pub fn process_of(&self, run: &RunId) -> Option<Holder> {
-        lock::holder_of_run(&self.place.locks(), run)
+        self.reader.process_of(run)
     }
 
     /// All runs, newest first.

@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::blobs;
 use super::error::StoreError;
 use super::lock::host;
 use crate::base::{ContentHash, safe_name};
@@ -59,6 +60,12 @@ impl Place {
     /// Results by content.
     pub fn blobs(&self) -> PathBuf {
         self.folder.join("blobs")
+    }
+
+    /// Whether there is a blob of this hash and size: a glance that proves nothing about its content.
+    pub fn holds(&self, hash: &ContentHash, size: u64) -> bool {
+        let blob = blobs::path_in(&self.blobs(), hash);
+        std::fs::metadata(blob).is_ok_and(|found| found.len() == size)
     }
 
     /// Blobs that were found damaged.

@@ -1,7 +1,7 @@
 //! What is read from the database: by the run itself, and by other processes while it writes.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use super::cache::CacheRecord;
 use super::database;
-use super::error::StoreError;
+use super::error::{Holder, StoreError};
+use super::lock;
+use super::place::Place;
 use crate::base::{ContentHash, RunId, StepId, TaskName};
 use crate::event::{Counts, RunStatus};
 use crate::machine::Fact;
@@ -60,15 +62,23 @@ pub struct KeptManifest {
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
+    locks: PathBuf,
     connection: Mutex<Connection>,
 }
 
 impl Reader {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(place: &Place) -> Result<Self, StoreError> {
+        let path = place.database();
         Ok(Self {
-            path: path.to_path_buf(),
-            connection: Mutex::new(database::read(path)?),
+            connection: Mutex::new(database::read(&path)?),
+            locks: place.locks(),
+            path,
         })
+    }
+
+    /// The process that carries out a run; `None` when it has ended, well or not.
+    pub fn process_of(&self, run: &RunId) -> Option<Holder> {
+        lock::holder_of_run(&self.locks, run)
     }
 
     /// All runs, newest first.

@@ -27,7 +27,29 @@ fn plan() -> Plan {
         inputs: Vec::new(),
         steps: indexmap::IndexMap::new(),
         tasks: Vec::new(),
+        given: indexmap::IndexMap::new(),
     }
+}
+
+mod kept;
+mod power;
+
+fn here(project: &std::path::Path) -> Place {
+    let folder = project.join(STATE_FOLDER);
+    Place {
+        state: folder.clone(),
+        folder,
+    }
+}
+
+async fn begin_run(store: &Store, run: &str) -> Journal {
+    let journal = store.begin(&RunId::from(run), &plan(), 1).unwrap();
+    journal
+        .append(1, vec![assigned(0)])
+        .durable()
+        .await
+        .unwrap();
+    journal
 }
 
 fn assigned(task: u32) -> Fact {
@@ -184,6 +206,7 @@ fn the_lock_of_a_dead_process_is_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let outputs = dir.path().join("outputs/shots");
+    std::fs::create_dir_all(&outputs).unwrap();
     let run = RunId::from("20261122-141530-k3f9");
     let lock = store.lock(&outputs, &run).unwrap();
     // What a killed process leaves behind: the lock's file and the note, but nobody who holds them.
@@ -248,12 +271,160 @@ fn what_people_read_about_unusable_state() {
         },
         StoreError::Locked {
             output_set: PathBuf::from("/p/outputs/shots"),
+            holder: holder.clone(),
+        },
+        StoreError::Running {
+            run: RunId::from("20261122-141530-k3f9"),
             holder,
         },
     ];
+    let hash = crate::base::ContentHash::of(b"x");
+    let blobs = [
+        BlobError::Changed {
+            path: PathBuf::from("/p/outputs/shots/one/draw/a.png"),
+        },
+        BlobError::from(crate::base::WriteError::new(
+            &PathBuf::from("/p/.kiln/blobs/ab/abcd"),
+            std::io::ErrorKind::StorageFull.into(),
+        )),
+        BlobError::Damaged {
+            hash,
+            moved: PathBuf::from("/p/.kiln/quarantine/abcd"),
+        },
+    ];
     let report = crate::diagnostic::Report {
-        items: all.iter().map(StoreError::diagnostic).collect(),
+        items: all
+            .iter()
+            .map(StoreError::diagnostic)
+            .chain(blobs.iter().map(BlobError::diagnostic))
+            .collect(),
     };
     let sources = crate::diagnostic::SourceMap::default();
     insta::assert_snapshot!(crate::diagnostic::render_human(&report, &sources));
+}
+
+#[tokio::test]
+async fn a_run_that_goes_on_adds_to_its_journal_and_is_no_longer_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let run = RunId::from("one");
+    let journal = begin_run(&store, "one").await;
+    let finish = journal.finish(3, RunStatus::Failed, 4, Counts::default());
+    finish.durable().await.unwrap();
+    assert!(store.process_of(&run).is_some());
+    let error = store.resume(&run).unwrap_err();
+    assert!(matches!(error, StoreError::Running { .. }), "{error}");
+    drop(journal);
+    assert!(store.process_of(&run).is_none());
+
+    let (journal, replay) = store.resume(&run).unwrap().unwrap();
+    assert_eq!(replay.facts, [(1, assigned(0))]);
+    let status = || store.runs().unwrap()[0].status;
+    assert_eq!(status(), Some(RunStatus::Failed), "nothing happened yet");
+    journal
+        .append(4, vec![assigned(1)])
+        .durable()
+        .await
+        .unwrap();
+    assert_eq!(status(), None);
+    let replay = store.replay(&run).unwrap().unwrap();
+    assert_eq!(replay.facts, [(1, assigned(0)), (4, assigned(1))]);
+    assert!(store.resume(&RunId::from("none")).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn another_process_can_ask_a_run_to_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let run = RunId::from("one");
+    let journal = begin_run(&store, "one").await;
+    assert!(!store.cancel_requested(&run).unwrap());
+    let other = Store::open(dir.path()).unwrap();
+    other.request_cancel(&run, 5).durable().await.unwrap();
+    assert!(store.cancel_requested(&run).unwrap());
+    let finish = journal.finish(6, RunStatus::Cancelled, 130, Counts::default());
+    finish.durable().await.unwrap();
+    drop(journal);
+    let (journal, _) = store.resume(&run).unwrap().unwrap();
+    journal.append(7, vec![]).durable().await.unwrap();
+    assert!(!store.cancel_requested(&run).unwrap(), "that was then");
+}
+
+#[tokio::test]
+async fn a_database_of_an_early_kiln_is_read_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join(".kiln")).unwrap();
+    let path = dir.path().join(".kiln/kiln.db");
+    let old = schema::make_old(&path, 1);
+    let plan_text = serde_json::to_string(&plan()).unwrap();
+    old.execute(
+        "INSERT INTO runs (run, pipeline, plan, started, status) VALUES ('old', 'shots', ?1, 5, 'done')",
+        [&plan_text],
+    )
+    .unwrap();
+    let fact = serde_json::to_string(&assigned(0)).unwrap();
+    old.execute("INSERT INTO facts VALUES (1, 0, 6, ?1)", [&fact])
+        .unwrap();
+    drop(old);
+    let run = RunId::from("old");
+    let reader = read(dir.path()).unwrap().unwrap();
+    let found = reader.run(&run).unwrap().unwrap();
+    assert_eq!((found.status, found.tasks), (Some(RunStatus::Done), None));
+    assert_eq!(reader.facts(&run, 0).unwrap(), [(6, assigned(0))]);
+    let store = Store::open(dir.path()).unwrap();
+    begin_run(&store, "new").await;
+    let runs: Vec<RunId> = store.runs().unwrap().into_iter().map(|r| r.run).collect();
+    assert_eq!(runs, [RunId::from("new"), run]);
+}
+
+#[test]
+fn a_project_without_state_is_read_without_making_any() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(read(dir.path()).unwrap().is_none());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_outputs_is_told_for_whom() {
+    let dir = tempfile::tempdir().unwrap();
+    // Two projects with one folder for their results.
+    let projects = [dir.path().join("a"), dir.path().join("b")];
+    let [first, second] = projects.map(|project| Store::open(&project).unwrap());
+    let outputs = dir.path().join("shared/shots");
+    let lock = first.lock(&outputs, &RunId::from("one")).unwrap();
+    assert!(second.lock(&outputs, &RunId::from("two")).is_err());
+    let mut told = Vec::new();
+    let other = RunId::from("two");
+    let waiting = second.lock_when_free(&outputs, &other, |holder| {
+        told.push(holder.run.clone());
+    });
+    let release = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        drop(lock);
+    };
+    let (taken, ()) = tokio::join!(waiting, release);
+    drop(taken.unwrap());
+    assert_eq!(told, [Some(RunId::from("one"))]);
+    assert!(!outputs.exists(), "an empty folder made for a lock goes");
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_the_journal_and_tears_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let journal = begin_run(&store, "one").await;
+    store.writer.note(Box::new(|transaction| {
+        let pages: i64 = transaction.pragma_query_value(None, "page_count", |r| r.get(0))?;
+        transaction.pragma_update_and_check(None, "max_page_count", pages + 2, |_| Ok(()))
+    }));
+    let many: Vec<Fact> = (0..5000).map(assigned).collect();
+    let error = journal.append(2, many).durable().await.unwrap_err();
+    assert!(error.to_string().contains("the disk is full"), "{error}");
+    assert_eq!(error.diagnostic().code.id, "K0701");
+    let later = journal.append(3, vec![assigned(1)]).durable().await;
+    assert_eq!(later, Err(error), "a journal has no holes");
+    drop((journal, store));
+    let store = Store::open(dir.path()).unwrap();
+    let replay = store.replay(&RunId::from("one")).unwrap().unwrap();
+    assert_eq!(replay.facts, [(1, assigned(0))]);
 }

@@ -4,18 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 
 use minijinja::value::Value;
-use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior};
+use minijinja::{AutoEscape, Environment, Error, State, UndefinedBehavior};
 
-use super::error::TemplateError;
+use super::error::{TemplateError, TemplateErrorKind, failed, raise, too_long};
 use super::explain::Explain;
-use super::filters::{self, Answer, RESULT};
+use super::filters::{self, Answer, PATHS, RESULT};
 use super::functions::{self, SALT};
-use super::objects::{FILE_MARK, file_in_text};
+use super::guard::{PART, PLAIN, TEXT};
 use super::parse::{Body, Template};
 use super::results::{ResultsObject, StepsObject};
 use super::scope::Scope;
-use super::text::text;
-use super::value::from_datum;
+use super::secrets;
+use super::text::marked_text;
+use super::value::{Files, from_datum, undefined};
 use super::world::World;
 use crate::artifact::Datum;
 
@@ -23,6 +24,10 @@ use crate::artifact::Datum;
 pub const FUEL: u64 = 1_000_000;
 /// How much text one template may write, in bytes.
 pub(super) const LONGEST: usize = 16 << 20;
+/// How much text a template may build on its way, in bytes.
+const MOST: u64 = 256 << 20;
+/// How many items a list may have that operators build.
+const LARGEST_LIST: usize = 1_000_000;
 
 /// Evaluates templates. One per run; cheap to share.
 pub struct Engine {
@@ -54,12 +59,67 @@ pub(super) fn environment(comments: bool) -> Environment<'static> {
     if let Ok(syntax) = syntax.build() {
         env.set_syntax(syntax);
     }
-    env.set_formatter(|out, _, value| {
-        out.write_str(&text(value)?)
+    env.set_formatter(|out, state, value| {
+        let written = marked_text(value)?;
+        // Also what is caught by `{% set %}` or a macro counts, so that it cannot double itself without end.
+        if spent(state, "kiln written", written.len()) > LONGEST as u64 {
+            return Err(too_long());
+        }
+        out.write_str(&written)
             .map_err(|_| Error::from(minijinja::ErrorKind::WriteFailure))
     });
+    secrets::guard(&mut env);
     filters::add(&mut env);
+    operands(&mut env);
     env
+}
+
+/// The hidden filters that operands pass through.
+fn operands(env: &mut Environment<'static>) {
+    env.add_filter(TEXT, |state: &mut State, value: &Value| {
+        let text = marked_text(value)?;
+        fits(state, text.len()).map(|()| text)
+    });
+    env.add_filter(PART, |state: &mut State, value: &Value| {
+        if let Some(text) = value.as_str() {
+            fits(state, text.len())?;
+        } else if value.len().is_some_and(|length| length > LARGEST_LIST) {
+            return Err(raise(
+                TemplateErrorKind::Fuel,
+                "the template built a list of more than 1,000,000 items".to_owned(),
+                None,
+            ));
+        }
+        defined(value)
+    });
+    env.add_filter(PLAIN, |value: &Value| {
+        if secrets::is_in(value) {
+            return Err(secrets::untouchable("a comparison"));
+        }
+        defined(value)
+    });
+}
+
+fn defined(value: &Value) -> Result<Value, Error> {
+    if value.is_undefined() {
+        return Err(undefined(value));
+    }
+    Ok(value.clone())
+}
+
+fn fits(state: &mut State, length: usize) -> Result<(), Error> {
+    if length > LONGEST || spent(state, "kiln built", length) > MOST {
+        return Err(too_long());
+    }
+    Ok(())
+}
+
+/// Adds to what was spent of something in this evaluation, and tells the sum.
+fn spent(state: &mut State, what: &str, amount: usize) -> u64 {
+    let before = state.get_temp(what).and_then(|n| u64::try_from(n).ok());
+    let sum = before.unwrap_or(0).saturating_add(amount as u64);
+    state.set_temp(what, Value::from(sum));
+    sum
 }
 
 impl Engine {
@@ -90,17 +150,25 @@ impl Engine {
         if let Some(error) = explain.unknown_callables().into_iter().next() {
             return Err(error);
         }
+        let files = if scope.paths {
+            Files::Paths
+        } else {
+            Files::Refused
+        };
         match &template.body {
             Body::Expression(inside) => {
-                let code = format!("({})|{RESULT}", &template.text[inside.clone()]);
-                self.expression(code, &context).map_err(|error| {
-                    explain.error(&error, |at| (at + inside.start).saturating_sub(1))
+                let code = format!("({})|{RESULT}", template.guarded.code);
+                self.expression(code, &context, files).map_err(|error| {
+                    explain.error(&error, |at| {
+                        template.guarded.original(at.saturating_sub(1)) + inside.start
+                    })
                 })
             }
             Body::Text => self
                 .text(template, &context)
+                .and_then(|text| files.finish(&text))
                 .map(Datum::String)
-                .map_err(|error| explain.error(&error, |at| at)),
+                .map_err(|error| explain.error(&error, |at| template.guarded.original(at))),
         }
     }
 
@@ -144,19 +212,19 @@ impl Engine {
             values
                 .chain(steps)
                 .chain(tasks)
-                .chain([(SALT, Value::from(salt))])
+                .chain([(SALT, Value::from(salt)), (PATHS, Value::from(scope.paths))])
                 .map(|(name, value)| (Value::from(name), value)),
         )
     }
 
-    fn expression(&self, code: String, context: &Value) -> Result<Datum, Error> {
+    fn expression(&self, code: String, context: &Value, files: Files) -> Result<Datum, Error> {
         let value = self
             .with_comments
             .compile_expression_owned(code)?
             .eval(context.clone())?;
         match value.downcast_object::<Answer>() {
             Some(answer) => Ok(answer.0.clone()),
-            None => super::value::to_datum(&value),
+            None => super::value::to_datum(&value, files),
         }
     }
 
@@ -168,19 +236,14 @@ impl Engine {
         };
         let mut out = Limited::default();
         let outcome = env
-            .template_from_str(&template.text)?
+            .template_from_str(&template.guarded.code)?
             .render_captured_to(context.clone(), &mut out)
             .map(|_| ());
         if out.full {
-            return Err(super::error::too_long());
+            return Err(too_long());
         }
         outcome?;
-        let written = String::from_utf8(out.bytes)
-            .map_err(|_| super::error::failed("the result is no valid text"))?;
-        if written.contains(FILE_MARK) {
-            return Err(file_in_text(&written));
-        }
-        Ok(written)
+        String::from_utf8(out.bytes).map_err(|_| failed("the result is no valid text"))
     }
 }
 

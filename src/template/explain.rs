@@ -16,7 +16,7 @@ use super::results::{ACCESSORS, OutputsObject, ResultsObject, STEP_ACCESSORS, St
 use crate::diagnostic::{did_you_mean, list_of};
 
 /// Names whose members are all known, whenever they have members at all.
-const CLOSED: &[&str] = &["pipeline", "task", "run", "file"];
+const CLOSED: &[&str] = &["pipeline", "task", "run", "file", "matrix"];
 
 /// A template and the values it was evaluated with.
 pub(super) struct Explain<'a> {
@@ -82,8 +82,7 @@ impl Explain<'_> {
             ("test", TESTS, &found.tests),
         ] {
             for mention in list {
-                if !known.contains(&mention.name.as_str()) && mention.name != super::filters::RESULT
-                {
+                if !known.contains(&mention.name.as_str()) {
                     errors.push(unknown(what, mention, known.iter().copied()));
                 }
             }
@@ -129,6 +128,7 @@ impl Explain<'_> {
             } else if let Some(member) = chain.parts.get(1) {
                 let known = self.keys_of(&root.name);
                 let closed = root.name == "params"
+                    || self.is_task(&root.name)
                     || CLOSED.contains(&root.name.as_str()) && !known.is_empty();
                 if closed && !known.contains(&member.name) {
                     let path = format!("{}.{}", root.name, member.name);
@@ -157,6 +157,13 @@ impl Explain<'_> {
 
     fn mentions(&self) -> Mentions {
         mentions(&self.template.tokens())
+    }
+
+    /// Whether a name is that of a task (`item`, `result`), whose members are all known.
+    fn is_task(&self, name: &str) -> bool {
+        self.context
+            .get_attr(name)
+            .is_ok_and(|value| value.downcast_object_ref::<ResultsObject>().is_some())
     }
 
     fn has(&self, name: &str) -> bool {
@@ -289,7 +296,7 @@ fn unknown<'a>(
         Some(near) => format!("did you mean `{near}`?"),
         None if what == "function" => format!("functions are {}", list_of(known, 60)),
         None if what == "filter" => {
-            "there are minijinja's filters, and `basename`, `fromjson`, `slug` and `stem`"
+            "there are minijinja's filters, and `basename`, `fromjson`, `slug`, `stem` and `wildcard`"
                 .to_owned()
         }
         None => "there are minijinja's tests, such as `defined`, `none` and `string`".to_owned(),

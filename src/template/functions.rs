@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use minijinja::value::{Rest, Value};
+use minijinja::value::{Kwargs, Rest, Value};
 use minijinja::{Environment, Error, State};
 
 use super::error::{TemplateErrorKind, failed, raise};
 use super::objects::{ArtifactObject, FileObject};
 use super::text::text;
-use super::value::{from_datum, to_plain_json};
+use super::value::{Files, from_datum, from_outside, to_datum, to_plain_json};
 use super::world::World;
 use crate::artifact::Datum;
-use crate::base::Hasher;
+use crate::base::{Hasher, secret};
 
 /// Every function that a template may call, for did-you-mean.
 pub(super) const FUNCTIONS: &[&str] = &[
@@ -27,6 +27,8 @@ pub(super) const FUNCTIONS: &[&str] = &[
     "read_json",
     "read_text",
     "read_yaml",
+    "secret",
+    "mask",
     "seed",
     "dict",
     "namespace",
@@ -44,6 +46,7 @@ pub(super) fn add(env: &mut Environment<'static>, world: &Outside) {
     env.remove_global("debug");
     let w = outside();
     env.add_function("env", move |name: &str, default: Option<&Value>| {
+        open("env", name)?;
         variable(&w, name, default)
     });
     let w = outside();
@@ -60,6 +63,7 @@ pub(super) fn add(env: &mut Environment<'static>, world: &Outside) {
     });
     let w = outside();
     env.add_function("glob", move |pattern: &str| -> Result<Value, Error> {
+        open("glob", pattern)?;
         let files = w
             .glob(pattern)
             .map_err(|reason| cannot("glob", pattern, &reason))?;
@@ -90,6 +94,35 @@ pub(super) fn add(env: &mut Environment<'static>, world: &Outside) {
     env.add_function("random", move |state: &mut State| random(&w, state));
     let w = outside();
     env.add_function("now", move |format: Option<&str>| now(&w, format));
+    let w = outside();
+    env.add_function("mask", move |image: &Value, named: Kwargs| {
+        mask(&w, image, &named)
+    });
+    super::secrets::add_function(env, world);
+}
+
+fn mask(world: &Outside, image: &Value, named: &Kwargs) -> Result<Value, Error> {
+    let of: Option<Value> = named.get("of")?;
+    named.assert_all_used()?;
+    let Some(of) = of else {
+        return Err(raise(
+            TemplateErrorKind::Failed,
+            "`mask` does not know which picture the mask is for".to_owned(),
+            Some("write `mask(image, of=picture)`".to_owned()),
+        ));
+    };
+    let picture = |value: &Value| match to_datum(value, Files::Refused)? {
+        datum @ (Datum::File(_) | Datum::Artifact(_)) => Ok(datum),
+        other => Err(raise(
+            TemplateErrorKind::Failed,
+            format!("`mask` takes two pictures, not {}", other.describe()),
+            Some("a path becomes a file with `file('…')`".to_owned()),
+        )),
+    };
+    let file = world
+        .mask(&picture(image)?, &picture(&of)?)
+        .map_err(|reason| failed(format!("`mask`: {reason}")))?;
+    Ok(Value::from_object(FileObject(file)))
 }
 
 fn cannot(function: &str, what: &str, reason: &str) -> Error {
@@ -106,13 +139,24 @@ fn path_of(value: &Value) -> Result<String, Error> {
     {
         return Ok(path.display().to_string());
     }
-    text(value)
+    let path = text(value)?;
+    open("a path", &path)?;
+    Ok(path)
+}
+
+/// An argument that a function looks into: no secret may be in it.
+fn open(what: &str, argument: &str) -> Result<(), Error> {
+    if secret::is_in(argument) {
+        return Err(super::secrets::untouchable(what));
+    }
+    Ok(())
 }
 
 fn content(world: &Outside, function: &str, source: &Value) -> Result<String, Error> {
     let path = path_of(source)?;
     world
         .read_text(&path)
+        .map(|text| secret::without(&text).into_owned())
         .map_err(|reason| cannot(function, &path, &reason))
 }
 
@@ -120,7 +164,7 @@ fn read_json(world: &Outside, source: &Value) -> Result<Value, Error> {
     let text = content(world, "read_json", source)?;
     let json: serde_json::Value = serde_json::from_str(&text)
         .map_err(|error| failed(format!("`read_json`: the file is no JSON: {error}")))?;
-    Ok(from_datum(&Datum::from(json)))
+    Ok(from_outside(json))
 }
 
 fn read_yaml(world: &Outside, source: &Value) -> Result<Value, Error> {
@@ -129,7 +173,7 @@ fn read_yaml(world: &Outside, source: &Value) -> Result<Value, Error> {
     let mut yaml: serde_yaml::Value = serde_yaml::from_str(&text).map_err(bad)?;
     yaml.apply_merge().map_err(bad)?;
     let json: serde_json::Value = serde_yaml::from_value(yaml).map_err(bad)?;
-    Ok(from_datum(&Datum::from(json)))
+    Ok(from_outside(json))
 }
 
 /// Rows as maps from the header's names to texts.
@@ -154,7 +198,7 @@ fn read_csv(world: &Outside, source: &Value) -> Result<Value, Error> {
 
 fn variable(world: &Outside, name: &str, default: Option<&Value>) -> Result<Value, Error> {
     match (world.env(name), default) {
-        (Some(value), _) => Ok(Value::from(value)),
+        (Some(value), _) => Ok(Value::from(secret::without(&value).as_ref())),
         (None, Some(default)) => Ok(default.clone()),
         (None, None) => Err(raise(
             TemplateErrorKind::Failed,
@@ -177,7 +221,7 @@ fn random(world: &Outside, state: &mut State) -> u32 {
 }
 
 /// A number below 2^32 that only depends on what it is drawn from.
-fn draw<'a>(what: &str, run_seed: u64, salts: impl IntoIterator<Item = &'a str>) -> u32 {
+pub(super) fn draw<'a>(what: &str, run_seed: u64, salts: impl IntoIterator<Item = &'a str>) -> u32 {
     let mut hasher = Hasher::default();
     let mut part = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());

@@ -9,12 +9,14 @@ use minijinja::Error;
 use minijinja::value::{DynObject, Enumerator, Object, ObjectRepr, Value};
 
 use super::error::{TemplateErrorKind, raise};
-use super::value::from_datum;
-use crate::artifact::{Artifact, Datum, FileValue, Kind};
+use super::value::from_outside;
+use crate::artifact::{Artifact, FileValue, Kind};
+use crate::base::secret::without;
 
 /// What a file prints when something joins it to text behind the formatter's back (`~`, `join`): no text of a user's contains it,
 /// so that it is found, and refused, in the result.
 pub(super) const FILE_MARK: &str = "\u{f8fe}\u{e01d}";
+const FILE_MARK_MIDDLE: char = '\u{f8fd}';
 const FILE_MARK_END: char = '\u{f8ff}';
 
 pub(super) const FILE_HELP: &str = "let the value be the file alone, as in `image: \"{{ … }}\"`, or take a part of it: `.name`, `.path`";
@@ -54,13 +56,44 @@ pub(super) fn file_named_in_text(name: &str) -> Error {
 pub(super) fn file_in_text(text: &str) -> Error {
     let name = text
         .split_once(FILE_MARK)
-        .and_then(|(_, rest)| rest.split_once(FILE_MARK_END))
+        .and_then(|(_, rest)| rest.split_once(FILE_MARK_MIDDLE))
         .map_or("", |(name, _)| name);
     file_named_in_text(name)
 }
 
-fn mark(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
-    write!(f, "{FILE_MARK}{name}{FILE_MARK_END}")
+/// What a file is inside text until the text is done: its name, and its path.
+pub(super) fn mark(name: &str, path: &Path) -> String {
+    format!(
+        "{FILE_MARK}{name}{FILE_MARK_MIDDLE}{}{FILE_MARK_END}",
+        path.display()
+    )
+}
+
+/// Text with paths in the place of files.
+pub(super) fn paths_in_text(text: &str) -> String {
+    let mut parts = text.split(FILE_MARK);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (file, rest) = part.split_once(FILE_MARK_END).unwrap_or((part, ""));
+        out.push_str(
+            file.split_once(FILE_MARK_MIDDLE)
+                .map_or(file, |(_, path)| path),
+        );
+        out.push_str(rest);
+    }
+    out
+}
+
+/// The mark of a value that is a file.
+pub(super) fn mark_of(value: &Value) -> Option<String> {
+    if let Some(file) = value.downcast_object_ref::<FileObject>() {
+        return Some(mark(&file_name(&file.0.path), &file.0.path));
+    }
+    let artifact = &value.downcast_object_ref::<ArtifactObject>()?.0;
+    Some(mark(
+        &without(&artifact.name),
+        artifact.path.as_deref().unwrap_or(Path::new("")),
+    ))
 }
 
 impl Object for FileObject {
@@ -93,7 +126,7 @@ impl Object for FileObject {
     }
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        mark(f, &file_name(&self.0.path))
+        f.write_str(&mark(&file_name(&self.0.path), &self.0.path))
     }
 }
 
@@ -112,15 +145,13 @@ impl Object for ArtifactObject {
                     .map(|p| p.display().to_string())
                     .unwrap_or_default(),
             ),
-            "name" => Value::from(artifact.name.as_str()),
+            "name" => Value::from(without(&artifact.name).into_owned()),
             "kind" => Value::from(artifact.kind.name()),
             "node" => Value::from(artifact.node.as_str()),
             "task" => Value::from(artifact.task.as_str()),
             "output" => Value::from(artifact.output.as_deref()),
             "size" => Value::from(artifact.size),
-            "meta" => from_datum(&Datum::from(serde_json::Value::Object(
-                artifact.meta.clone(),
-            ))),
+            "meta" => from_outside(serde_json::Value::Object(artifact.meta.clone())),
             _ => return None,
         })
     }
@@ -140,6 +171,7 @@ impl Object for ArtifactObject {
     }
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        mark(f, &self.0.name)
+        let path = self.0.path.as_deref().unwrap_or(Path::new(""));
+        f.write_str(&mark(&without(&self.0.name), path))
     }
 }

@@ -8,6 +8,7 @@ use minijinja::Environment;
 
 use super::engine::environment;
 use super::error::{TemplateError, TemplateErrorKind, from_syntax};
+use super::guard::{Guarded, guard};
 use super::names::{Mentions, mentions};
 use super::scan::{self, Placed};
 
@@ -18,6 +19,8 @@ pub struct Template {
     pub(super) text: String,
     pub(super) body: Body,
     pub(super) comments: bool,
+    /// What is compiled: the expression, or the whole text.
+    pub(super) guarded: Guarded,
     uses: Uses,
 }
 
@@ -81,12 +84,18 @@ impl Template {
             .template_from_str(text)
             .map_err(|error| from_syntax(text, &error))?;
         let undeclared = parsed.undeclared_variables(false).into_iter().collect();
-        let tokens = scan::template(text, comments);
+        let blocks = scan::blocks(text, comments);
+        let guarded = guard(text, blocks.iter().map(Vec::as_slice));
+        let guarded = match env.template_from_str(&guarded.code) {
+            Ok(_) => guarded,
+            Err(_) => Guarded::plain(text),
+        };
         Ok(Some(Self {
             text: text.to_owned(),
             body: Body::Text,
             comments,
-            uses: uses(&mentions(&tokens), undeclared),
+            guarded,
+            uses: uses(&mentions(&blocks.concat()), undeclared),
         }))
     }
 
@@ -123,10 +132,17 @@ impl Template {
             .compile_expression(&text[inside.clone()])
             .map(|e| e.undeclared_variables(false).into_iter().collect())
             .unwrap_or_default();
+        let code = &text[inside.clone()];
+        let guarded = guard(code, [scan::bare(code, 0..code.len()).as_slice()]);
+        let guarded = match WITH_COMMENTS.compile_expression(&guarded.code) {
+            Ok(_) => guarded,
+            Err(_) => Guarded::plain(code),
+        };
         Self {
             text: text.to_owned(),
             body: Body::Expression(inside),
             comments: true,
+            guarded,
             uses: uses(&mentions(&tokens), undeclared),
         }
     }

@@ -10,9 +10,10 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
 use super::error::{TemplateErrorKind, failed, raise};
 use super::objects::ArtifactObject;
 use super::scope::{StepResult, TaskResult};
-use super::value::from_datum;
+use super::value::{from_datum, from_outside};
 use super::world::World;
 use crate::artifact::{Artifact, Datum, Kind};
+use crate::base::secret::without;
 use crate::diagnostic::list_of;
 
 /// Accessors that every result has.
@@ -250,10 +251,11 @@ impl ResultsObject {
 
     fn text(&self, artifact: &Artifact) -> Result<String, String> {
         match (&artifact.text, &artifact.path) {
-            (Some(text), _) => Ok(text.clone()),
+            (Some(text), _) => Ok(without(text).into_owned()),
             (None, Some(path)) => self
                 .world
                 .read_text(&path.display().to_string())
+                .map(|text| without(&text).into_owned())
                 .map_err(|reason| format!("could not read `{}`: {reason}", artifact.name)),
             (None, None) => Ok(String::new()),
         }
@@ -322,7 +324,7 @@ impl ResultsObject {
         let text = self.text(artifact).map_err(failed)?;
         let json: serde_json::Value = serde_json::from_str(&text)
             .map_err(|error| failed(format!("the text of `{}` is no JSON: {error}", self.label)))?;
-        Ok(from_datum(&Datum::from(json)))
+        Ok(from_outside(json))
     }
 
     fn tasks(&self, step: &StepResult) -> Value {

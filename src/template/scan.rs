@@ -28,7 +28,12 @@ pub(super) struct Placed {
 
 /// The tokens of all expressions and statements in a template's text.
 pub(super) fn template(text: &str, comments: bool) -> Vec<Placed> {
-    let mut tokens = Vec::new();
+    blocks(text, comments).concat()
+}
+
+/// The tokens of each `{{ … }}` and `{% … %}` in a template's text, without the dashes that belong to the braces.
+pub(super) fn blocks(text: &str, comments: bool) -> Vec<Vec<Placed>> {
+    let mut found = Vec::new();
     let mut at = 0;
     while let Some(open) = next_open(text, at, comments) {
         let inside = open + 2;
@@ -40,12 +45,21 @@ pub(super) fn template(text: &str, comments: bool) -> Vec<Placed> {
             }
             opened => {
                 let close = if opened == "{{" { "}}" } else { "%}" };
-                let end = expression(text, inside, Some(close), &mut tokens);
+                let dashed = text[inside..].starts_with(['-', '+']);
+                let mut tokens = Vec::new();
+                let end = expression(text, inside + usize::from(dashed), Some(close), &mut tokens);
+                let dash = tokens.last().is_some_and(|last| {
+                    matches!(last.token, Token::Sign('-' | '+')) && last.range.end + 2 == end
+                });
+                if dash {
+                    tokens.pop();
+                }
                 at = skip_raw(text, end, &tokens);
+                found.push(tokens);
             }
         }
     }
-    tokens
+    found
 }
 
 /// The tokens of a bare expression that covers `range` of `text`.
@@ -99,6 +113,7 @@ fn expression(text: &str, mut at: usize, close: Option<&str>, tokens: &mut Vec<P
             }
             c if c.is_ascii_digit() => {
                 at += length_while(&text[at..], |c| c.is_ascii_alphanumeric() || c == '_');
+                at += exponent(&text[start..at], &text[at..]);
                 Token::Number
             }
             c => {
@@ -116,6 +131,21 @@ fn expression(text: &str, mut at: usize, close: Option<&str>, tokens: &mut Vec<P
         });
     }
     text.len()
+}
+
+/// How far a number goes on after `digits`: `-5` after `1e`.
+fn exponent(digits: &str, rest: &str) -> usize {
+    let decimal = digits.strip_suffix(['e', 'E']);
+    if !decimal.is_some_and(|d| d.bytes().all(|b| b.is_ascii_digit() || b == b'_')) {
+        return 0;
+    }
+    match rest.strip_prefix(['-', '+']) {
+        Some(power) => match length_while(power, |c| c.is_ascii_digit()) {
+            0 => 0,
+            length => length + 1,
+        },
+        None => 0,
+    }
 }
 
 fn length_while(text: &str, keep: impl Fn(char) -> bool) -> usize {
@@ -163,6 +193,20 @@ mod tests {
             ["raw", "yes"]
         );
         assert_eq!(names("no end {{ a"), ["a"]);
+    }
+
+    #[test]
+    fn dashes_of_braces_and_of_exponents_are_no_operators() {
+        let signs = |text: &str| {
+            let tokens = template(text, true);
+            let is_sign = |p: &&Placed| matches!(p.token, Token::Sign(_));
+            tokens.iter().filter(is_sign).count()
+        };
+        assert_eq!(signs("{{- a -}} {%- if b +%}{% endif %}"), 0);
+        assert_eq!(signs("{{ -1 }}"), 1);
+        assert_eq!(signs("{{ 1e-5 }} {{ 2E+7 }}"), 0);
+        assert_eq!(signs("{{ 1.5e-5 }}"), 1);
+        assert_eq!(signs("{{ 1 - 5 }}{{ a-5 }}"), 2);
     }
 
     #[test]

@@ -4,21 +4,36 @@ use minijinja::Error;
 use minijinja::value::{Value, ValueKind};
 
 use super::error::failed;
-use super::objects::{ArtifactObject, FileObject, file_named_in_text};
+use super::objects::{file_in_text, mark_of};
 use super::results::ResultsObject;
-use super::value::{to_plain_json, undefined};
+use super::value::{to_marked_json, to_plain_json, undefined};
 
-/// The text of a value.
+/// The text of a value for whatever works on it: a file in it is an error, a secret stays a placeholder.
 ///
 /// # Errors
 /// When it, or a part of it, is undefined, a file, or no value at all.
 pub(super) fn text(value: &Value) -> Result<String, Error> {
-    if let Some(file) = value.downcast_object_ref::<FileObject>() {
-        return Err(file_named_in_text(&super::objects::file_name(&file.0.path)));
+    match mark_of(value) {
+        Some(mark) => Err(file_in_text(&mark)),
+        None => written(value, to_plain_json),
     }
-    if let Some(artifact) = value.downcast_object_ref::<ArtifactObject>() {
-        return Err(file_named_in_text(&artifact.0.name));
+}
+
+/// The text of a value on its way into a longer text: its files are marks.
+///
+/// # Errors
+/// When it, or a part of it, is undefined, or no value at all.
+pub(super) fn marked_text(value: &Value) -> Result<String, Error> {
+    match mark_of(value) {
+        Some(mark) => Ok(mark),
+        None => written(value, to_marked_json),
     }
+}
+
+fn written(
+    value: &Value,
+    json: impl FnOnce(&Value) -> Result<serde_json::Value, Error>,
+) -> Result<String, Error> {
     if let Some(results) = value.downcast_object_ref::<ResultsObject>() {
         return Err(results.is_no_value());
     }
@@ -27,9 +42,6 @@ pub(super) fn text(value: &Value) -> Result<String, Error> {
         ValueKind::String => Ok(value.as_str().unwrap_or_default().to_owned()),
         ValueKind::None => Ok("null".to_owned()),
         ValueKind::Bool => Ok(value.is_true().to_string()),
-        _ => {
-            let json = to_plain_json(value)?;
-            serde_json::to_string(&json).map_err(|error| failed(error.to_string()))
-        }
+        _ => serde_json::to_string(&json(value)?).map_err(|error| failed(error.to_string())),
     }
 }

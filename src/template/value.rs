@@ -8,9 +8,55 @@ use minijinja::{Error, ErrorKind};
 use indexmap::IndexMap;
 
 use super::error::{TemplateErrorKind, failed, raise};
-use super::objects::{ArtifactObject, FILE_MARK, FileObject, file_in_text};
+use super::objects::{ArtifactObject, FILE_MARK, FileObject, file_in_text, mark, paths_in_text};
 use super::results::ResultsObject;
 use crate::artifact::Datum;
+use crate::base::secret;
+
+/// What becomes of files inside text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Files {
+    /// They are an error.
+    Refused,
+    /// They stand for their paths.
+    Paths,
+    /// Their marks stay: the text goes on.
+    Kept,
+}
+
+impl Files {
+    /// A finished text.
+    pub(super) fn finish(self, text: &str) -> Result<String, Error> {
+        match self {
+            _ if !text.contains(FILE_MARK) => Ok(text.to_owned()),
+            Self::Refused => Err(file_in_text(text)),
+            Self::Paths => Ok(paths_in_text(text)),
+            Self::Kept => Ok(text.to_owned()),
+        }
+    }
+}
+
+/// A value that came from outside: what would pass for a secret's placeholder is none.
+pub(super) fn from_outside(json: serde_json::Value) -> Value {
+    from_datum(&Datum::from(harmless(json)))
+}
+
+fn harmless(json: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match json {
+        Value::String(text) if secret::is_in(&text) => {
+            Value::String(secret::without(&text).into_owned())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(harmless).collect()),
+        Value::Object(entries) => Value::Object(
+            entries
+                .into_iter()
+                .map(|(key, value)| (secret::without(&key).into_owned(), harmless(value)))
+                .collect(),
+        ),
+        other => other,
+    }
+}
 
 /// minijinja's form of a value.
 pub(super) fn from_datum(datum: &Datum) -> Value {
@@ -31,7 +77,7 @@ pub(super) fn from_datum(datum: &Datum) -> Value {
         ),
         Datum::File(file) => Value::from_object(FileObject(file.clone())),
         Datum::Artifact(artifact) => match &artifact.text {
-            Some(text) => Value::from(text.as_str()),
+            Some(text) => Value::from(secret::without(text).as_ref()),
             None => Value::from_object(ArtifactObject(Arc::clone(artifact))),
         },
     }
@@ -41,7 +87,7 @@ pub(super) fn from_datum(datum: &Datum) -> Value {
 ///
 /// # Errors
 /// When any part of it is undefined, or is no value (a step, a function, bytes, a number that JSON has no place for).
-pub(super) fn to_datum(value: &Value) -> Result<Datum, Error> {
+pub(super) fn to_datum(value: &Value, files: Files) -> Result<Datum, Error> {
     if let Some(file) = value.downcast_object_ref::<FileObject>() {
         return Ok(Datum::File(file.0.clone()));
     }
@@ -58,23 +104,20 @@ pub(super) fn to_datum(value: &Value) -> Result<Datum, Error> {
         ValueKind::Number => number(value).map(Datum::Number),
         ValueKind::String => {
             let text = value.as_str().unwrap_or_default();
-            if text.contains(FILE_MARK) {
-                return Err(file_in_text(text));
-            }
-            Ok(Datum::String(text.to_owned()))
+            files.finish(text).map(Datum::String)
         }
         ValueKind::Seq | ValueKind::Iterable => value
             .try_iter()?
             .checked()
-            .map(|item| to_datum(&item?))
+            .map(|item| to_datum(&item?, files))
             .collect::<Result<_, _>>()
             .map(Datum::List),
-        ValueKind::Map => map(value),
+        ValueKind::Map => map(value, files),
         kind => Err(failed(format!("{kind} is no value that can be used here"))),
     }
 }
 
-fn map(value: &Value) -> Result<Datum, Error> {
+fn map(value: &Value, files: Files) -> Result<Datum, Error> {
     let mut entries = IndexMap::new();
     for key in value.try_iter()?.checked() {
         let key = key?;
@@ -87,7 +130,7 @@ fn map(value: &Value) -> Result<Datum, Error> {
         if item.kind() == ValueKind::Invalid {
             return Err(invalid(&item));
         }
-        entries.insert(name, to_datum(&item)?);
+        entries.insert(name, to_datum(&item, files)?);
     }
     Ok(Datum::Map(entries))
 }
@@ -126,9 +169,9 @@ pub(super) fn undefined(value: &Value) -> Error {
     }
 }
 
-/// Plain JSON of a value for text: files have no place in it.
+/// A value as plain JSON for what only takes plain values: a file or a secret in it is an error.
 pub(super) fn to_plain_json(value: &Value) -> Result<serde_json::Value, Error> {
-    let datum = to_datum(value)?;
+    let datum = to_datum(value, Files::Refused)?;
     if let Some(name) = first_file(&datum) {
         return Err(raise(
             TemplateErrorKind::FileInText,
@@ -136,7 +179,52 @@ pub(super) fn to_plain_json(value: &Value) -> Result<serde_json::Value, Error> {
             Some(super::objects::FILE_HELP.to_owned()),
         ));
     }
-    Ok(datum.to_json())
+    let json = datum.to_json();
+    no_secret(&json)?;
+    Ok(json)
+}
+
+/// A value as JSON inside text, its files as marks.
+pub(super) fn to_marked_json(value: &Value) -> Result<serde_json::Value, Error> {
+    let json = marked(&to_datum(value, Files::Kept)?);
+    no_secret(&json)?;
+    Ok(json)
+}
+
+fn marked(datum: &Datum) -> serde_json::Value {
+    use serde_json::Value;
+    match datum {
+        Datum::File(file) => {
+            Value::String(mark(&super::objects::file_name(&file.path), &file.path))
+        }
+        Datum::Artifact(artifact) if artifact.text.is_none() => {
+            let path = artifact.path.as_deref().unwrap_or(std::path::Path::new(""));
+            Value::String(mark(&secret::without(&artifact.name), path))
+        }
+        Datum::List(items) => Value::Array(items.iter().map(marked).collect()),
+        Datum::Map(entries) => Value::Object(
+            entries
+                .iter()
+                .map(|(key, value)| (key.clone(), marked(value)))
+                .collect(),
+        ),
+        other => other.to_json(),
+    }
+}
+
+fn no_secret(json: &serde_json::Value) -> Result<(), Error> {
+    use serde_json::Value;
+    match json {
+        Value::String(text) if secret::is_in(text) => Err(super::secrets::in_json()),
+        Value::Array(items) => items.iter().try_for_each(no_secret),
+        Value::Object(entries) => entries.iter().try_for_each(|(key, value)| {
+            if secret::is_in(key) {
+                return Err(super::secrets::in_json());
+            }
+            no_secret(value)
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn first_file(datum: &Datum) -> Option<String> {

@@ -7,6 +7,7 @@
 
 mod address;
 mod api;
+mod bypass;
 mod fit;
 mod graph;
 mod locate;
@@ -17,6 +18,7 @@ pub use address::{AddressError, Tier, address};
 pub use api::{
     ParseProblem, from_request, is_link, parse, problem_diagnostic, read, read_for_verdict,
 };
+pub use bypass::{Bypassed, Dropped, Why, bypass};
 pub use fit::fit;
 pub use graph::{Graph, Node};
 pub use locate::{locate, locate_key, pointer, span_in_string, span_of};

@@ -17,6 +17,7 @@ mod mistakes;
 mod newcomer;
 mod odd;
 mod proofs;
+mod params;
 mod quickstart;
 mod readme;
 mod schemas;

@@ -340,11 +340,11 @@ fn steps_that_wait_for_each_other() {
 }
 
 #[test]
-fn keys_of_later_versions_are_unknown() {
+fn keys_of_plugins_are_unknown() {
     insta::assert_snapshot!(says(
         &project(),
         "    set:",
-        "    for_each: [1, 2]\n    retry: 3\n    set:",
+        "    plugin: contact_sheet\n    with: { columns: 4 }\n    set:",
         3
     ));
 }

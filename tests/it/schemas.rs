@@ -128,6 +128,62 @@ fn the_schema_and_the_reader_agree() {
             ),
             false,
         ),
+        (
+            step(
+                "    when: true\n    for_each: [1, 2]\n    matrix: { i: [1, 2], s: \"{{ range(2) }}\", exclude: [{ i: 1 }], include: [{ i: 5, s: 5 }] }\n",
+            ),
+            true,
+        ),
+        (step("    when: 3\n"), false),
+        (step("    for_each: { a: 1 }\n"), false),
+        (step("    matrix: { i: word }\n"), false),
+        (step("    matrix: { i: [1], include: [3] }\n"), false),
+        (
+            step(
+                "    retry: { attempts: 3, delay: 500ms, max_delay: 1h30m, for: [transient, oom], until: true }\n    timeout: 10m\n    stall_timeout: \"{{ '5' ~ 'm' }}\"\n    cache: strict\n    transfer: upload\n",
+            ),
+            true,
+        ),
+        (step("    retry: 3\n"), false),
+        (step("    retry: { attempts: 0 }\n"), false),
+        (step("    retry: { attempts: 2, for: everything }\n"), false),
+        (step("    timeout: 10\n"), false),
+        (step("    timeout: 1m1h\n"), false),
+        (step("    cache: never\n"), false),
+        (step("    transfer: reference\n"), false),
+        (step("    command: [ls]\n"), false),
+        (step("    stdin: x\n"), false),
+        (step("    plugin: x\n"), false),
+        (
+            format!("limits: {{ gpu: 2 }}\n{}", step("    claims: { gpu: 1 }\n")),
+            true,
+        ),
+        (format!("limits: {{ gpu: 0 }}\n{}", step("")), false),
+        (
+            format!(
+                "params: {{ a: {{ type: list, items: integer, default: [1, 2], maximum: 3 }} }}\n{}",
+                step("")
+            ),
+            true,
+        ),
+        (
+            format!(
+                "params: {{ a: {{ type: list, items: list }} }}\n{}",
+                step("")
+            ),
+            false,
+        ),
+        (
+            "steps: { a: { command: [ls, -l, [1, 2], true], env: { A: 1 }, stdin: x, outputs: { all: '*.txt' } } }\n".to_owned(),
+            true,
+        ),
+        ("steps: { a: { command: ls } }\n".to_owned(), false),
+        ("steps: { a: { command: [] } }\n".to_owned(), false),
+        ("steps: { a: { command: [ls], set: {} } }\n".to_owned(), false),
+        (
+            "steps: { a: { command: [ls], env: { A-B: 1 } } }\n".to_owned(),
+            false,
+        ),
         ("steps: {}\n".to_owned(), false),
         ("name: x\n".to_owned(), false),
     ] {

@@ -1,5 +1,6 @@
 //! The client against scripted servers on loopback.
 
+mod access;
 mod fake;
 mod jobs;
 mod requests;

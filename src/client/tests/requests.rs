@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect};
 use axum::routing::{Router, get, post};
-use reqwest::header::HeaderValue;
 
 use super::fake::{Fake, client, serve};
 use crate::base::ServerName;
 use crate::client::http::{Call, Payload};
-use crate::client::{Client, ClientError, Connection};
+use crate::client::{Access, Client, ClientError, Connection};
 
 #[tokio::test]
 async fn a_probe_learns_version_routes_and_limits() {
@@ -140,10 +139,12 @@ async fn two_origins() -> (Client, Arc<Mutex<Vec<(String, bool)>>>) {
             })
             .post(async move || Redirect::temporary(&far)),
         );
-    let mut headers = reqwest::header::HeaderMap::new();
-    headers.insert("x-api-key", HeaderValue::from_static("k"));
+    let access = Access {
+        headers: [("x-api-key".to_owned(), "k".to_owned())].into(),
+        ..Access::default()
+    };
     let url = serve(router).await;
-    let client = Client::with_headers(ServerName::from("test"), &url, headers).unwrap();
+    let client = Client::with_access(ServerName::from("test"), &url, access).unwrap();
     (client, seen)
 }
 

@@ -1,5 +1,6 @@
 //! The key of a command task.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -9,7 +10,7 @@ use super::facts::Realm;
 use super::manifest::{HashSink, KeepSink, Manifest, Sink, Tag};
 use super::workflow::params;
 use crate::base::ContentHash;
-use crate::plan::Plan;
+use crate::plan::{Plan, RenderedCommand};
 
 /// Rises when kiln runs commands in another way, so that earlier results no longer stand for new ones.
 const KIND: &[u8] = b"command 1";
@@ -40,6 +41,28 @@ pub struct CommandInputs<'a> {
     pub files: &'a [(PathBuf, ContentHash)],
 }
 
+impl<'a> CommandInputs<'a> {
+    /// Those of a rendered command.
+    pub fn of(command: &'a RenderedCommand, collect: &'a IndexMap<String, String>) -> Self {
+        let content = command
+            .files
+            .iter()
+            .find(|(path, _)| *path == command.program);
+        Self {
+            program: match content {
+                Some((_, hash)) => Program::File(*hash),
+                // A bare name was text in the pipeline.
+                None => Program::Named(command.program.to_str().unwrap_or_default()),
+            },
+            args: &command.args,
+            env: &command.env,
+            stdin: command.stdin.as_deref(),
+            collect,
+            files: &command.files,
+        }
+    }
+}
+
 /// The key of a command task; `None` for one without declared outputs, which always runs.
 pub fn of_command(command: &CommandInputs<'_>) -> Option<ContentHash> {
     if command.collect.is_empty() {
@@ -50,12 +73,16 @@ pub fn of_command(command: &CommandInputs<'_>) -> Option<ContentHash> {
 
 /// Everything that is in a command task's key.
 pub fn command_manifest(plan: &Plan, command: &CommandInputs<'_>) -> Manifest {
-    let mut sink = KeepSink::new(hash(command), params(plan));
+    manifest(command, params(plan))
+}
+
+pub(super) fn manifest(command: &CommandInputs<'_>, params: BTreeMap<String, String>) -> Manifest {
+    let mut sink = KeepSink::new(hash(command), params);
     write(&mut sink, command);
     sink.finish()
 }
 
-fn hash(command: &CommandInputs<'_>) -> ContentHash {
+pub(super) fn hash(command: &CommandInputs<'_>) -> ContentHash {
     let mut sink = HashSink::new(None);
     write(&mut sink, command);
     sink.finish()
@@ -93,6 +120,19 @@ fn write(sink: &mut impl Sink, command: &CommandInputs<'_>) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         sink.file(hash, &name);
     }
+}
+
+/// A text with the names of files in the place of their paths on this machine.
+pub fn of_here(text: &str, files: &[(PathBuf, ContentHash)]) -> String {
+    let known = Known::new(files);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((at, (path, file, _))) = known.next(rest) {
+        out.push_str(&rest[..at]);
+        out.push_str(&file.file_name().unwrap_or_default().to_string_lossy());
+        rest = &rest[at + path.len()..];
+    }
+    out + rest
 }
 
 /// Files by their paths, the longest first, so that `a.png.txt` is not taken for `a.png` and more.

@@ -12,6 +12,7 @@
 //!
 //! The encoding is fixed by golden vectors. A change of it is a new [`FORMAT`], and every earlier result is forgotten.
 
+mod assume;
 mod canonical;
 mod command;
 mod facts;
@@ -25,7 +26,8 @@ mod golden;
 #[cfg(test)]
 mod tests;
 
-pub use command::{CommandInputs, Program, command_manifest, of_command};
+pub use assume::settle;
+pub use command::{CommandInputs, Program, command_manifest, of_command, of_here};
 pub use facts::{ModelFact, Realm, Recorded, ServerFacts};
 pub use manifest::{Entry, FORMAT, Manifest, Tag};
 pub use stale::{StaleReason, explain};

@@ -68,7 +68,11 @@ mod tests {
         let (old, new) = pair(&format!("{common}a cat"), &format!("{common}a dog"));
         assert_eq!(
             (old.as_str(), new.as_str()),
+<<<<<<< HEAD
             ("…n and on about a cat", "…n and on about a dog")
+=======
+            ("… on about a cat", "… on about a dog")
+>>>>>>> main
         );
         assert_eq!(pair("20", "24"), ("20".to_owned(), "24".to_owned()));
         let long = "x".repeat(100);

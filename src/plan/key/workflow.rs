@@ -48,9 +48,7 @@ pub fn of_workflow(
     facts: &ServerFacts,
     memo: Option<&Memo>,
 ) -> ContentHash {
-    let mut sink = HashSink::new(memo);
-    write(&mut sink, rendered, mode, facts);
-    sink.finish()
+    hash(&Inputs::of(rendered), mode, facts, memo)
 }
 
 /// The key of a workflow task with everything that is in it.
@@ -60,9 +58,46 @@ pub fn workflow_manifest(
     mode: CacheMode,
     facts: &ServerFacts,
 ) -> Manifest {
-    let key = of_workflow(rendered, mode, facts, None);
-    let mut sink = KeepSink::new(key, params(plan));
-    write(&mut sink, rendered, mode, facts);
+    manifest(&Inputs::of(rendered), mode, facts, params(plan))
+}
+
+/// What of a rendered graph counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inputs<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) uploads: &'a [Upload],
+    pub(super) targets: &'a [NodeId],
+}
+
+impl<'a> Inputs<'a> {
+    fn of(rendered: &'a Rendered) -> Self {
+        Self {
+            graph: &rendered.graph,
+            uploads: &rendered.uploads,
+            targets: &rendered.targets,
+        }
+    }
+}
+
+pub(super) fn hash(
+    inputs: &Inputs<'_>,
+    mode: CacheMode,
+    facts: &ServerFacts,
+    memo: Option<&Memo>,
+) -> ContentHash {
+    let mut sink = HashSink::new(memo);
+    write(&mut sink, inputs, mode, facts);
+    sink.finish()
+}
+
+pub(super) fn manifest(
+    inputs: &Inputs<'_>,
+    mode: CacheMode,
+    facts: &ServerFacts,
+    params: BTreeMap<String, String>,
+) -> Manifest {
+    let mut sink = KeepSink::new(hash(inputs, mode, facts, None), params);
+    write(&mut sink, inputs, mode, facts);
     sink.finish()
 }
 
@@ -89,26 +124,26 @@ fn shown(datum: &Datum) -> String {
     }
 }
 
-fn write(sink: &mut impl Sink, rendered: &Rendered, mode: CacheMode, facts: &ServerFacts) {
+fn write(sink: &mut impl Sink, inputs: &Inputs<'_>, mode: CacheMode, facts: &ServerFacts) {
     sink.entry(Tag::Kind, &[], KIND);
     sink.entry(Tag::Realm, &[], facts.realm.name().as_bytes());
-    let mut nodes: Vec<(&NodeId, &Node)> = rendered.graph.nodes.iter().collect();
+    let mut nodes: Vec<(&NodeId, &Node)> = inputs.graph.nodes.iter().collect();
     nodes.sort_unstable_by_key(|(id, _)| *id);
     let mut scratch = Vec::new();
     for (id, node) in nodes {
-        let uploads: Vec<&Upload> = rendered.uploads.iter().filter(|u| u.node == *id).collect();
+        let uploads: Vec<&Upload> = inputs.uploads.iter().filter(|u| u.node == *id).collect();
         if sink.begin_node(id, node, uploads.is_empty()) {
             write_node(sink, id, node, &uploads, &mut scratch);
             sink.end_node();
         }
     }
-    let mut targets: Vec<&str> = rendered.targets.iter().map(NodeId::as_str).collect();
+    let mut targets: Vec<&str> = inputs.targets.iter().map(NodeId::as_str).collect();
     targets.sort_unstable();
     targets.dedup();
     for target in targets {
         sink.entry(Tag::Target, &[target], b"");
     }
-    write_facts(sink, &rendered.graph, mode, facts);
+    write_facts(sink, inputs.graph, mode, facts);
 }
 
 fn write_node(

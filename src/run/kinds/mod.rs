@@ -1,4 +1,7 @@
 //! What tasks do: a job on a server, or a program on this machine.
 
+mod command;
 mod gather;
+mod job;
 mod program;
+mod workflow;

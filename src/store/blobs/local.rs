@@ -172,7 +172,7 @@ impl LocalBlobs {
     }
 }
 
-fn path_in(folder: &Path, hash: &ContentHash) -> PathBuf {
+pub(in crate::store) fn path_in(folder: &Path, hash: &ContentHash) -> PathBuf {
     let name = hash.to_hex();
     folder.join(&name[..2]).join(name)
 }

@@ -15,6 +15,7 @@ use std::path::Path;
 
 pub use error::BlobError;
 pub use local::LocalBlobs;
+pub(super) use local::path_in;
 pub(super) use stamp::Boot;
 
 use crate::base::ContentHash;
@@ -28,6 +29,17 @@ pub enum Held {
     Missing,
     /// It was not what its hash says, and is out of the way now.
     Damaged(BlobError),
+}
+
+/// What was found of a result in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ensured {
+    /// It is what it was.
+    Intact,
+    /// It was gone, and is there again.
+    Restored,
+    /// Somebody made something else of it.
+    Changed,
 }
 
 /// Keeps content by its hash. Every call may take long and blocks: none belongs on a dispatcher.
@@ -47,6 +59,21 @@ pub trait Blobs: Send + Sync + fmt::Debug {
 
     /// Looks whether blobs are there and whole, in the order asked.
     fn check(&self, hashes: &[ContentHash]) -> Vec<Held>;
+
+    /// Sees to it that a result is still where it was put: one that is gone is put there again. One that somebody changed is left alone.
+    ///
+    /// # Errors
+    /// When it is gone and cannot be put there again.
+    fn ensure(&self, hash: &ContentHash, at: &Path) -> Result<Ensured, BlobError> {
+        match ContentHash::of_file(at) {
+            Ok((found, _)) if found == *hash => Ok(Ensured::Intact),
+            Ok(_) => Ok(Ensured::Changed),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.materialise(hash, at).map(|()| Ensured::Restored)
+            }
+            Err(error) => Err(BlobError::unreadable(at, &error)),
+        }
+    }
 
     /// Whether a blob is there and whole.
     fn verify(&self, hash: &ContentHash) -> bool {

@@ -1,0 +1,86 @@
+//! `kiln cancel RUN`: stops a run of another process, or what a dead one left.
+
+use std::io::{self, Write};
+
+use clap::Args;
+
+use super::args::TextOrJson;
+use super::exit::{Exit, complain};
+use super::runs::{PlaceFlags, conclude, json};
+use crate::base::{RunId, Secrets};
+use crate::diagnostic::Diagnostic;
+use crate::report::plural;
+use crate::session::history::{Cancelled, Fate, LeftJob, cancel};
+
+#[derive(Debug, Args)]
+pub(crate) struct CancelArgs {
+    /// The run: its id, a beginning of it, or `last`
+    #[arg(value_name = "RUN")]
+    run: String,
+
+    #[command(flatten)]
+    place: PlaceFlags,
+
+    /// Format of stdout
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    output: TextOrJson,
+}
+
+pub(super) fn cancel_run(args: &CancelArgs) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("could not start: {error}"));
+            return Exit::Internal;
+        }
+    };
+    conclude(runtime.block_on(stop(args)))
+}
+
+async fn stop(args: &CancelArgs) -> Result<(), Box<Diagnostic>> {
+    let history = args.place.open()?;
+    let run = history.find(&args.run)?;
+    let cancelled = cancel(&history, &run, &Secrets::default()).await?;
+    let mut out = io::stdout().lock();
+    let _ = match args.output {
+        TextOrJson::Text => write!(out, "{}", to_text(&run.run, &cancelled)),
+        TextOrJson::Json => writeln!(out, "{}", json(&cancelled)),
+    };
+    Ok(())
+}
+
+fn to_text(run: &RunId, cancelled: &Cancelled) -> String {
+    match cancelled {
+        Cancelled::Nothing { status } => {
+            format!("run {run} has ended already: {}\n", status.word())
+        }
+        Cancelled::Asked { process } => format!(
+            "asked process {} on {} to stop run {run}; `kiln show {run} --follow` tells when it has\n",
+            process.pid, process.host
+        ),
+        Cancelled::Cleaned { jobs } => {
+            let mut text = format!("run {run} had died; it is marked as cancelled now\n");
+            for (fate, words) in [
+                (Fate::Stopped, "stopped on its server"),
+                (Fate::NotThere, "was not there any more"),
+                (Fate::Gone, "died with the process"),
+                (
+                    Fate::Unreachable,
+                    "may still be there: the server does not answer, and is told when a run uses it again",
+                ),
+            ] {
+                let of_fate: Vec<&LeftJob> = jobs.iter().filter(|job| job.fate == fate).collect();
+                if !of_fate.is_empty() {
+                    text.push_str(&format!("  {} {words}\n", plural(of_fate.len(), "job")));
+                }
+            }
+            text.push_str(&format!(
+                "`kiln run --resume {run}` would go on with what is left of it\n"
+            ));
+            text
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! `kiln runs`: what ran here.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::args::TextOrJson;
+use super::exit::{Exit, tell};
+use super::table::{Table, masked, time, took};
+use crate::diagnostic::{Diagnostic, Report, SourceMap};
+use crate::session::history::{Alive, History, RunRow};
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsArgs {
+    /// Only runs of this pipeline
+    #[arg(value_name = "PIPELINE")]
+    pipeline: Option<String>,
+
+    /// Only so many of the newest
+    #[arg(short = 'n', long, value_name = "N")]
+    limit: Option<usize>,
+
+    #[command(flatten)]
+    place: PlaceFlags,
+
+    /// Format of stdout
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    output: TextOrJson,
+}
+
+/// Whose runs.
+#[derive(Debug, Args)]
+pub(crate) struct PlaceFlags {
+    /// The project's folder, instead of the one around the current folder
+    #[arg(long, value_name = "DIR", env = "KILN_PROJECT")]
+    project: Option<PathBuf>,
+}
+
+impl PlaceFlags {
+    pub(super) fn open(&self) -> Result<History, Box<Diagnostic>> {
+        let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+        let folder = match &self.project {
+            Some(folder) => here.join(folder),
+            None => here,
+        };
+        History::open(&folder)
+    }
+}
+
+/// Ends a command as its result says.
+pub(super) fn conclude(done: Result<(), Box<Diagnostic>>) -> Exit {
+    match done {
+        Ok(()) => Exit::Done,
+        Err(diagnostic) => {
+            let report = Report {
+                items: vec![*diagnostic],
+            };
+            tell(&report, &SourceMap::default());
+            Exit::of_report(&report)
+        }
+    }
+}
+
+pub(super) fn runs(args: &RunsArgs) -> Exit {
+    conclude(list(args))
+}
+
+fn list(args: &RunsArgs) -> Result<(), Box<Diagnostic>> {
+    let history = args.place.open()?;
+    let mut rows = history.rows()?;
+    if let Some(pipeline) = &args.pipeline {
+        rows.retain(|row| row.pipeline == *pipeline);
+    }
+    rows.truncate(args.limit.unwrap_or(usize::MAX));
+    let mut out = io::stdout().lock();
+    // A broken pipe is success: the reader has seen enough.
+    let _ = match args.output {
+        TextOrJson::Text => write!(out, "{}", to_text(&rows)),
+        TextOrJson::Json => rows
+            .iter()
+            .try_for_each(|row| writeln!(out, "{}", json(row))),
+    };
+    Ok(())
+}
+
+/// One line of JSON.
+pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
+    let mut value = serde_json::to_value(value).unwrap_or_default();
+    without_placeholders(&mut value);
+    value.to_string()
+}
+
+/// `***` where a secret goes.
+fn without_placeholders(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => {
+            if let std::borrow::Cow::Owned(masked) = masked(text) {
+                *text = masked;
+            }
+        }
+        Value::Array(members) => members.iter_mut().for_each(without_placeholders),
+        Value::Object(members) => members.values_mut().for_each(without_placeholders),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn to_text(rows: &[RunRow]) -> String {
+    let mut table = Table::default();
+    table.row(["RUN", "PIPELINE", "STATUS", "STARTED", "TOOK", "TASKS"]);
+    for row in rows {
+        table.row([
+            row.run.to_string(),
+            row.pipeline.clone(),
+            row.status.word().to_owned(),
+            time(row.started),
+            took(row.ended.saturating_sub(row.started)),
+            tasks(row),
+        ]);
+    }
+    let mut out = Vec::new();
+    let _ = table.write(&mut out, 0);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// `12`, or `9 of 12, 1 failed`.
+fn tasks(row: &RunRow) -> String {
+    let well = row.counts.done + row.counts.cached;
+    let mut text = match row.status {
+        Alive::Done if well == row.tasks => well.to_string(),
+        _ => format!("{well} of {}", row.tasks),
+    };
+    for (count, word) in [
+        (row.counts.failed, "failed"),
+        (row.counts.skipped, "skipped"),
+        (row.counts.cancelled, "cancelled"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {word}"));
+        }
+    }
+    text
+}
+
+/// A path as people would write it from where they are.
+pub(super) fn from_here(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let near = path.strip_prefix(&here).unwrap_or(path);
+    crate::base::display_path(near)
+}

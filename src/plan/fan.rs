@@ -1,0 +1,345 @@
+//! `matrix` and `for_each` as written become combinations and a way to grow.
+
+use indexmap::IndexMap;
+
+use super::eval::{Evaluator, Extra, Here};
+use super::expand::{no_list, thousands, too_many, whole_step};
+use super::sealed::{EditValue, Grow, MAX_TASKS, TemplateText};
+use crate::artifact::Datum;
+use crate::base::StepId;
+use crate::diagnostic::{Diagnostic, SourceMap, Span, codes};
+use crate::spec::{Matrix, Node, NodeKind, Step};
+use crate::template::Template;
+
+/// One combination of a matrix.
+pub(super) type Combination = IndexMap<String, Datum>;
+
+/// How a step fans out.
+#[derive(Clone, Debug)]
+pub(super) struct Fan {
+    /// The combinations of its matrix; one empty combination without one.
+    pub(super) matrix: Vec<Combination>,
+    /// How its tasks become known.
+    pub(super) grow: Grow,
+    /// The items of its `for_each`, when they are known.
+    pub(super) items: Option<Vec<Datum>>,
+}
+
+/// What the templates of a step may name.
+pub(super) fn here(step: &Step) -> Here {
+    let matrix = step.matrix.as_ref().map(keys).unwrap_or_default();
+    Here {
+        fans_out: !matrix.is_empty() || step.for_each.is_some(),
+        matrix,
+        item: step.for_each.is_some(),
+    }
+}
+
+/// The keys of a matrix: without any of its own it has those of what it includes.
+fn keys(matrix: &Matrix) -> Vec<String> {
+    if !matrix.keys.is_empty() {
+        return matrix.keys.keys().cloned().collect();
+    }
+    match matrix.include.first().map(|node| &node.kind) {
+        Some(NodeKind::Map(entries)) => entries.iter().map(|(key, _)| key.value.clone()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Reads both. Neither sees `matrix`, `item` or `task`: they make the tasks.
+pub(super) fn fan(step: &Step, evaluator: &mut Evaluator<'_>, sources: &SourceMap) -> Option<Fan> {
+    let outer = std::mem::take(&mut evaluator.here);
+    let combinations = match &step.matrix {
+        None => Some(vec![Combination::new()]),
+        Some(matrix) => combinations(&step.id.value, matrix, evaluator, sources),
+    };
+    let grown = match &step.for_each {
+        None => Some((Grow::Known, None)),
+        Some(node) => for_each(node, evaluator, sources),
+    };
+    evaluator.here = outer;
+    let (grow, items) = grown?;
+    Some(Fan {
+        matrix: combinations?,
+        grow,
+        items,
+    })
+}
+
+fn for_each(
+    node: &Node,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Option<(Grow, Option<Vec<Datum>>)> {
+    let before: Vec<String> = evaluator.used.keys().cloned().collect();
+    let extra = Extra {
+        salt: "for_each".to_owned(),
+        ..Extra::default()
+    };
+    let list = match evaluator.expression(node, &extra, sources)? {
+        EditValue::Ready(Datum::List(items)) => return Some((Grow::Known, Some(items))),
+        EditValue::Ready(other) => {
+            evaluator.report.push(no_list(&other).at(node.span));
+            return None;
+        }
+        EditValue::Later(list) => list,
+        _ => {
+            let message = "a list in `for_each` that is written out cannot use results";
+            let diagnostic = Diagnostic::error(&codes::BAD_EXPRESSION, message).at(node.span);
+            let help =
+                "write it as one expression: `for_each: \"{{ [steps.a.image, steps.b.image] }}\"`";
+            evaluator.report.push(diagnostic.help(help));
+            return None;
+        }
+    };
+    let parsed = Template::parse_expression(&list.text).ok()?;
+    if parsed.uses().names.contains("task") {
+        let message = "`task` has no value in `for_each`, which makes the tasks";
+        let diagnostic = Diagnostic::error(&codes::UNDEFINED_NAME, message).at(node.span);
+        evaluator.report.push(diagnostic);
+        return None;
+    }
+    // What else of the step uses all of the other step's results must wait for all of them.
+    let whole = |from: &str| before.iter().any(|step| step == from);
+    let path = parsed.path();
+    let path: Vec<&str> = path.iter().flatten().map(String::as_str).collect();
+    let grow = match path.as_slice() {
+        ["steps", from, rest @ ..] if !whole(from) => {
+            stream(&list, from, rest, node.span, evaluator)?
+        }
+        _ => Grow::Later { list },
+    };
+    Some((grow, None))
+}
+
+fn stream(
+    list: &TemplateText,
+    from: &str,
+    rest: &[&str],
+    span: Span,
+    evaluator: &mut Evaluator<'_>,
+) -> Option<Grow> {
+    const SINGLE: &[&str] = &[
+        "file", "image", "video", "audio", "model3d", "text", "status",
+    ];
+    if let [.., last] = rest
+        && SINGLE.contains(last)
+        && rest.first() != Some(&"data")
+    {
+        let message = format!(
+            "`for_each` must give a list, and `{}` is one value",
+            list.text.trim()
+        );
+        let diagnostic = Diagnostic::error(&codes::WRONG_TYPE, message).at(span);
+        evaluator.report.push(if *last == "status" {
+            diagnostic.help(format!("`steps.{from}` gives a task for each of its tasks"))
+        } else {
+            diagnostic.help(format!(
+                "write `{}s` for all of them, or `steps.{from}` for a task for each of its tasks",
+                list.text.trim().trim_end_matches("}}").trim_end()
+            ))
+        });
+        return None;
+    }
+    Some(Grow::Stream {
+        from: StepId::from(from),
+        list: whole_step(list).is_none().then(|| list.clone()),
+    })
+}
+
+/// All combinations of a matrix, the first key slowest; `None` when an error was reported.
+fn combinations(
+    step: &str,
+    matrix: &Matrix,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Option<Vec<Combination>> {
+    let mut lists: Vec<(&str, Vec<Datum>)> = Vec::new();
+    let mut sound = true;
+    for (key, (span, node)) in &matrix.keys {
+        match values(key, *span, node, evaluator, sources) {
+            Values::Known(values) => lists.push((key, values)),
+            // Only a check goes on without it; what uses the matrix is not known, then.
+            Values::Undecided => return Some(vec![Combination::new()]),
+            Values::Wrong => sound = false,
+        }
+    }
+    let entries = |nodes: &[Node], evaluator: &mut Evaluator<'_>| -> Vec<Option<Combination>> {
+        let each = nodes.iter();
+        each.map(|node| entry(node, evaluator, sources)).collect()
+    };
+    let exclude = entries(&matrix.exclude, evaluator);
+    let include = entries(&matrix.include, evaluator);
+    sound &= exclude.iter().chain(&include).all(Option::is_some);
+    if !sound {
+        return None;
+    }
+    let size = lists.iter().fold(1_usize, |size, (_, values)| {
+        size.saturating_mul(values.len())
+    });
+    if size > MAX_TASKS {
+        let lengths: Vec<String> = lists
+            .iter()
+            .map(|(key, values)| format!("`{key}` has {} values", thousands(values.len())))
+            .collect();
+        let what = format!("they multiply: {}", lengths.join(", "));
+        let id = StepId::from(step);
+        let diagnostic = too_many(&id, size, 0, &what, Some(matrix.span));
+        evaluator.report.push(diagnostic);
+        return None;
+    }
+    let mut all = if lists.is_empty() {
+        Vec::new()
+    } else {
+        product(&lists)
+    };
+    let full = all.len();
+    all.retain(|combination| {
+        exclude.iter().flatten().all(|partial| {
+            partial
+                .iter()
+                .any(|(key, value)| combination.get(key) != Some(value))
+        })
+    });
+    if full > 0 && all.is_empty() && include.is_empty() {
+        let message = "`exclude` leaves out every combination of the matrix";
+        let diagnostic = Diagnostic::error(&codes::BAD_MATRIX, message).at(matrix.span);
+        evaluator.report.push(diagnostic);
+        return None;
+    }
+    for (node, combination) in matrix.include.iter().zip(include.into_iter().flatten()) {
+        // In the order of the matrix's own keys, however it is written.
+        let first = all
+            .first()
+            .map(|first: &Combination| first.keys().cloned().collect::<Vec<_>>());
+        let ordered: Combination = match first {
+            None if lists.is_empty() => combination,
+            None => sorted(lists.iter().map(|(key, _)| *key), &combination),
+            Some(keys) => sorted(keys.iter().map(String::as_str), &combination),
+        };
+        if all.contains(&ordered) {
+            let message = "this combination is in the matrix already";
+            let diagnostic = Diagnostic::error(&codes::BAD_MATRIX, message).at(node.span);
+            evaluator
+                .report
+                .push(diagnostic.help("each combination is one task: leave it out of `include`"));
+            sound = false;
+        }
+        all.push(ordered);
+    }
+    sound.then_some(all)
+}
+
+fn sorted<'a>(keys: impl Iterator<Item = &'a str>, from: &Combination) -> Combination {
+    keys.filter_map(|key| Some((key.to_owned(), from.get(key)?.clone())))
+        .collect()
+}
+
+fn product(lists: &[(&str, Vec<Datum>)]) -> Vec<Combination> {
+    let mut all = vec![Combination::new()];
+    for (key, values) in lists {
+        all = all
+            .iter()
+            .flat_map(|combination| {
+                values.iter().map(|value| {
+                    let mut longer = combination.clone();
+                    longer.insert((*key).to_owned(), value.clone());
+                    longer
+                })
+            })
+            .collect();
+    }
+    all
+}
+
+enum Values {
+    Known(Vec<Datum>),
+    Undecided,
+    Wrong,
+}
+
+fn values(
+    key: &str,
+    span: Span,
+    node: &Node,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Values {
+    let extra = Extra {
+        salt: format!("matrix/{key}"),
+        ..Extra::default()
+    };
+    let values = match evaluator.value(node, &extra, sources) {
+        None => return Values::Wrong,
+        Some(EditValue::Ready(Datum::List(values))) => values,
+        Some(EditValue::Ready(other)) => {
+            let message = format!(
+                "the matrix key `{key}` must have a list of values, and this gives {}",
+                other.describe()
+            );
+            let diagnostic = Diagnostic::error(&codes::BAD_MATRIX, message).at(node.span);
+            evaluator.report.push(match other {
+                Datum::Number(_) => diagnostic.help("count with `range(…)`"),
+                _ => diagnostic,
+            });
+            return Values::Wrong;
+        }
+        Some(later) => return undecided(&later, node, evaluator),
+    };
+    let mut seen = std::collections::HashSet::with_capacity(values.len());
+    for (at, value) in values.iter().enumerate() {
+        if !seen.insert((value.describe(), value.to_json().to_string())) {
+            let shown = super::naming::part(value, at);
+            let message = format!("the matrix key `{key}` has the value `{shown}` twice");
+            let place = match &node.kind {
+                NodeKind::List(items) => items.get(at).map_or(node.span, |item| item.span),
+                _ => node.span,
+            };
+            let diagnostic = Diagnostic::error(&codes::BAD_MATRIX, message).at(place);
+            let help =
+                "each combination is one task; `{{ … | unique }}` leaves repeated values out";
+            evaluator
+                .report
+                .push(diagnostic.also(span, "of this key").help(help));
+            return Values::Wrong;
+        }
+    }
+    Values::Known(values)
+}
+
+/// A value that waits for a param is waited for; one that waits for results never comes.
+fn undecided(later: &EditValue, node: &Node, evaluator: &mut Evaluator<'_>) -> Values {
+    let waits_for_results = match later {
+        EditValue::Later(template) => !template.steps.is_empty() || mentions_run(template),
+        _ => true,
+    };
+    if !waits_for_results {
+        return Values::Undecided;
+    }
+    let message =
+        "a matrix is decided before anything runs, so it cannot use results or names of a task";
+    let diagnostic = Diagnostic::error(&codes::TEMPLATE_FAILED, message).at(node.span);
+    evaluator
+        .report
+        .push(diagnostic.help("`for_each` takes a list that is only known later"));
+    Values::Wrong
+}
+
+fn mentions_run(template: &TemplateText) -> bool {
+    Template::parse_expression(&template.text).is_ok_and(|parsed| {
+        let names = &parsed.uses().names;
+        names.contains("run") || names.contains("task")
+    })
+}
+
+fn entry(node: &Node, evaluator: &mut Evaluator<'_>, sources: &SourceMap) -> Option<Combination> {
+    match evaluator.value(node, &Extra::default(), sources)? {
+        EditValue::Ready(Datum::Map(combination)) => Some(combination),
+        _ => {
+            let message = "a matrix is decided before anything runs, so it cannot use results or names of a task";
+            let diagnostic = Diagnostic::error(&codes::TEMPLATE_FAILED, message);
+            evaluator.report.push(diagnostic.at(node.span));
+            None
+        }
+    }
+}

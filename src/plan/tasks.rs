@@ -1,0 +1,168 @@
+//! The tasks that are known when a plan is made.
+
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+
+use super::condition::decide;
+use super::evaluate::Evaluation;
+use super::expand::{self, Branch};
+use super::sealed::{Grow, Plan, TaskPlan};
+use super::{save_as, steps::Built};
+use crate::artifact::Datum;
+use crate::base::StepId;
+use crate::diagnostic::{Diagnostic, Report, codes};
+use crate::workflow;
+
+/// Fills in the plan's tasks; its steps are those of `built`.
+pub(super) fn fill(plan: &mut Plan, built: &IndexMap<StepId, Built>, report: &mut Report) {
+    for (id, built) in built {
+        let Some(branches) = branches(plan, id, built, report) else {
+            continue;
+        };
+        let step = &plan.steps[id];
+        if let Err(diagnostic) =
+            expand::within_cap(step, branches.len(), plan.tasks.len(), step.span)
+        {
+            report.push(*diagnostic);
+            continue;
+        }
+        let mut tasks = expand::tasks(step, branches, 0);
+        decide_all(plan, id, built, &mut tasks, report);
+        same_paths(plan, id, &tasks, report);
+        plan.tasks.extend(tasks);
+    }
+}
+
+/// What the step's tasks are for; `None` while that is not known. A list that only needs given results is known.
+fn branches(
+    plan: &mut Plan,
+    id: &StepId,
+    built: &Built,
+    report: &mut Report,
+) -> Option<Vec<Branch>> {
+    let step = &plan.steps[id];
+    let given = |id: &StepId| plan.given.get(id);
+    let mut complain = |diagnostic: Box<Diagnostic>| report.push(*diagnostic);
+    let branches = match &step.grow {
+        Grow::Known => match &built.items {
+            Some(items) => expand::values(items),
+            None => vec![Branch::default()],
+        },
+        Grow::Later { list } if list.steps.iter().all(|step| given(step).is_some()) => {
+            let known = match expand::whole_step(list).and_then(|from| given(&from)) {
+                Some(outcome) => expand::of_outcomes(&outcome.tasks),
+                None => {
+                    let nobody = TaskPlan::only(id);
+                    let names = Evaluation::before(plan, &nobody);
+                    let items = expand::items(plan, &names, list);
+                    let items = items.map_err(&mut complain).ok()??;
+                    expand::values(&items)
+                }
+            };
+            known
+        }
+        Grow::Stream { from, list } if given(from).is_some() => {
+            let outcome = given(from)?;
+            match list {
+                None => expand::of_outcomes(&outcome.tasks),
+                Some(list) => {
+                    let mut all = Vec::new();
+                    for task in &outcome.tasks {
+                        let nobody = TaskPlan::only(id);
+                        let mut names = Evaluation::before(plan, &nobody);
+                        names.put_step(from, &expand::alone(task));
+                        let items = expand::items(plan, &names, list);
+                        let items = items.map_err(&mut complain).ok()??;
+                        all.extend(expand::of_parts(task, expand::values(&items)));
+                    }
+                    all
+                }
+            }
+        }
+        Grow::Later { .. } | Grow::Stream { .. } => return None,
+    };
+    if let Some(step) = plan.steps.get_mut(id) {
+        step.grow = Grow::Known;
+    }
+    Some(branches)
+}
+
+/// `when`, for every task for which it can be known.
+fn decide_all(
+    plan: &mut Plan,
+    id: &StepId,
+    built: &Built,
+    tasks: &mut [TaskPlan],
+    report: &mut Report,
+) {
+    if let Some(runs) = built.runs {
+        tasks.iter_mut().for_each(|task| task.skip = !runs);
+        return;
+    }
+    let Some(template) = plan.steps[id].when.clone() else {
+        return;
+    };
+    let mut decided = true;
+    for task in tasks.iter_mut() {
+        let names = Evaluation::before(plan, task);
+        match decide(plan, &names, &template, "when") {
+            Ok(Some(met)) => task.skip = !met,
+            Ok(None) => {
+                decided = false;
+                break;
+            }
+            Err(wrong) => {
+                // It is the same for every task.
+                report.extend(wrong.items);
+                return;
+            }
+        }
+    }
+    if decided && let Some(step) = plan.steps.get_mut(id) {
+        step.when = None;
+    }
+}
+
+/// Paths of `save_as` that two tasks share whatever they make.
+fn same_paths(plan: &Plan, id: &StepId, tasks: &[TaskPlan], report: &mut Report) {
+    let step = &plan.steps[id];
+    let Some(template) = step.save_as.as_ref().filter(|_| tasks.len() > 1) else {
+        return;
+    };
+    let mut taken: HashMap<String, &TaskPlan> = HashMap::new();
+    for task in tasks.iter().filter(|task| !task.skip) {
+        let mut names = Evaluation::before(plan, task);
+        names.forget("file");
+        let path = match save_as::path(plan, &names, template) {
+            Ok(Some(path)) => path,
+            Ok(None) => return,
+            Err(diagnostic) => {
+                report.push(*diagnostic);
+                return;
+            }
+        };
+        if let Some(first) = taken.insert(path.clone(), task) {
+            let span = workflow::span_of(&template.origin, &plan.sources);
+            let message = format!(
+                "`{}` and `{}` would both be saved as `{path}`",
+                first.name, task.name
+            );
+            report.push(
+                Diagnostic::error(&codes::SAME_OUTPUT_PATH, message)
+                    .at(span)
+                    .help(tell_apart(task)),
+            );
+            return;
+        }
+    }
+}
+
+fn tell_apart(task: &TaskPlan) -> String {
+    let name = match (task.matrix.keys().next(), &task.item) {
+        (Some(key), _) => format!("matrix.{key}"),
+        (None, Some(super::sealed::Item::Value(Datum::String(_)))) => "item | slug".to_owned(),
+        _ => "task.index".to_owned(),
+    };
+    format!("let the name say which task it is for, e.g. with `{{{{ {name} }}}}`")
+}

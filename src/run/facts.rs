@@ -1,0 +1,175 @@
+//! What a server is, as far as keys and records want to know.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::OnceCell;
+
+use crate::catalog::Catalog;
+use crate::client::{Client, ClientError};
+use crate::plan::key::{ModelFact, Realm, ServerFacts};
+use crate::servers::{Endpoint, EndpointKind};
+use crate::workflow::Graph;
+
+/// Model folders that are asked for at a time.
+const AT_ONCE: usize = 8;
+
+/// What model files are called.
+const MODELS: &[&str] = &[
+    "safetensors",
+    "sft",
+    "ckpt",
+    "pt",
+    "pt2",
+    "pth",
+    "bin",
+    "pkl",
+    "gguf",
+    "onnx",
+    "engine",
+];
+
+type Models = BTreeMap<String, Vec<ModelFact>>;
+
+/// What the servers of a run told of themselves; each is asked for its models once, and only when a graph uses one.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    models: Mutex<HashMap<String, Arc<OnceCell<Arc<Models>>>>>,
+}
+
+impl Facts {
+    /// What is to be known of the server of a graph. A server that does not tell is one of which nothing is known.
+    pub(super) async fn of(
+        &self,
+        endpoint: &Endpoint,
+        catalog: &Catalog,
+        graph: &Graph,
+    ) -> ServerFacts {
+        let realm = match endpoint.kind {
+            EndpointKind::Comfy => Realm::Comfy,
+            EndpointKind::Embedded { simulate: false } => Realm::Embedded,
+            EndpointKind::Embedded { simulate: true } => Realm::Simulated,
+            EndpointKind::Here => Realm::Here,
+        };
+        let mut facts = ServerFacts::new(realm);
+        facts.version = endpoint.info().map(|info| info.version.clone());
+        facts.packs = packs(catalog, graph);
+        if realm == Realm::Comfy && uses_models(graph) {
+            facts.models = self.models(endpoint).await.as_ref().clone();
+            // Only what the graph names: a server may have thousands.
+            let named = texts(graph).map(|text| text.replace('\\', "/"));
+            let named: std::collections::HashSet<String> = named.collect();
+            facts.models.retain(|name, _| named.contains(name));
+        }
+        facts
+    }
+
+    async fn models(&self, endpoint: &Endpoint) -> Arc<Models> {
+        let cell = {
+            let mut known = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(known.entry(endpoint.url.clone()).or_default())
+        };
+        let listed = cell.get_or_try_init(async || list(endpoint.client()).await.map(Arc::new));
+        listed.await.cloned().unwrap_or_default()
+    }
+}
+
+async fn list(client: &Client) -> Result<Models, ClientError> {
+    let folders = client.models().await?;
+    let listed: Vec<(String, Vec<crate::client::ModelFile>)> = stream::iter(folders)
+        .map(async |folder| {
+            let files = client.model_files(&folder).await?;
+            Ok::<_, ClientError>((folder, files))
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut models = Models::new();
+    for (folder, files) in listed {
+        for file in files {
+            let fact = ModelFact {
+                folder: folder.clone(),
+                size: file.size,
+                modified: file.modified,
+            };
+            let name = file.name.replace('\\', "/");
+            models.entry(name).or_default().push(fact);
+        }
+    }
+    Ok(models)
+}
+
+fn texts(graph: &Graph) -> impl Iterator<Item = &str> {
+    graph
+        .nodes
+        .values()
+        .flat_map(|node| node.inputs.values())
+        .filter_map(serde_json::Value::as_str)
+}
+
+fn uses_models(graph: &Graph) -> bool {
+    texts(graph).any(|text| {
+        text.rsplit_once('.')
+            .is_some_and(|(_, extension)| MODELS.contains(&extension.to_ascii_lowercase().as_str()))
+    })
+}
+
+/// The packs that the graph's nodes come from. Servers do not tell their versions.
+fn packs(catalog: &Catalog, graph: &Graph) -> BTreeMap<String, String> {
+    graph
+        .nodes
+        .values()
+        .filter_map(|node| catalog.node(&node.class_type)?.python_module.as_deref())
+        .filter_map(|module| module.strip_prefix("custom_nodes."))
+        .map(|module| module.split('.').next().unwrap_or(module))
+        .map(|pack| (pack.to_owned(), String::new()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded;
+    use serde_json::json;
+
+    fn graph(inputs: &serde_json::Value) -> Graph {
+        serde_json::from_value(json!({"4": {"class_type": "X", "inputs": inputs}})).unwrap()
+    }
+
+    #[test]
+    fn a_graph_uses_models_when_an_input_names_such_a_file() {
+        assert!(uses_models(&graph(
+            &json!({"ckpt_name": "sub\\SD15.Safetensors"})
+        )));
+        assert!(!uses_models(&graph(
+            &json!({"image": "a.png", "n": 3, "text": "no. pt"})
+        )));
+    }
+
+    #[test]
+    fn packs_are_told_by_the_nodes_of_the_graph() {
+        let info = json!({
+            "X": {"input": {}, "output": [], "python_module": "custom_nodes.Pack-A.nodes"},
+            "Y": {"input": {}, "output": [], "python_module": "custom_nodes.Other"}
+        });
+        let (catalog, _) = Catalog::from_object_info(&info);
+        let found = packs(&catalog, &graph(&json!({})));
+        assert_eq!(found.into_keys().collect::<Vec<_>>(), ["Pack-A"]);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_lists_no_models_is_one_of_which_none_is_known() {
+        let own = embedded::start(embedded::Options::default()).await.unwrap();
+        let client = Client::new("own".into(), &own.url()).unwrap();
+        assert!(
+            list(&client)
+                .await
+                .unwrap()
+                .values()
+                .flatten()
+                .all(|m| m.size.is_none())
+        );
+        own.shutdown().await;
+    }
+}

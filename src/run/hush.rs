@@ -1,0 +1,208 @@
+//! The values of the run's secrets: put in where bytes leave, taken out of whatever comes back.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::base::Secrets;
+use crate::base::secret::{self, Masker, MissingSecret};
+use crate::diagnostic::Diagnostic;
+use crate::plan::Plan;
+use crate::workflow::Graph;
+
+/// What is secret in a run, as far as it was met.
+#[derive(Debug)]
+pub(super) struct Hush {
+    secrets: Secrets,
+    known: RwLock<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    names: BTreeSet<String>,
+    masker: Arc<Masker>,
+}
+
+impl Hush {
+    /// The secrets of a plan. Those that only come up while it runs are learned when they do.
+    pub(super) fn new(secrets: Secrets, plan: &Plan) -> Self {
+        let hush = Self {
+            secrets,
+            known: RwLock::default(),
+        };
+        let parts = [
+            serde_json::to_string(&plan.steps),
+            serde_json::to_string(&plan.servers),
+            serde_json::to_string(&plan.params),
+        ];
+        for text in parts.into_iter().flatten().chain(plan.partner_key.clone()) {
+            hush.learn(&text);
+        }
+        hush
+    }
+
+    /// Takes note of the secrets whose placeholders stand in a text.
+    pub(super) fn learn(&self, text: &str) {
+        if !secret::is_in(text) {
+            return;
+        }
+        let names = secret::names_in(text);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let before = known.names.len();
+        known.names.extend(names);
+        if known.names.len() > before {
+            let values: Vec<String> = known
+                .names
+                .iter()
+                .filter_map(|name| self.secrets.get(name))
+                .collect();
+            known.masker = Arc::new(Masker::new(values));
+        }
+    }
+
+    fn masker(&self) -> Option<Arc<Masker>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        (!known.names.is_empty()).then(|| Arc::clone(&known.masker))
+    }
+
+    /// A text without the values of secrets.
+    pub(super) fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.masker() {
+            Some(masker) => Cow::Owned(masker.mask(text).into_owned()),
+            None => Cow::Borrowed(text),
+        }
+    }
+
+    /// Anything that can be told, without the values of secrets.
+    pub(super) fn mask_all<T: Serialize + DeserializeOwned>(&self, told: T) -> T {
+        let Some(masker) = self.masker() else {
+            return told;
+        };
+        let Ok(mut json) = serde_json::to_value(&told) else {
+            return told;
+        };
+        masker.mask_json(&mut json);
+        serde_json::from_value(json).unwrap_or(told)
+    }
+
+    /// A complaint without the values of secrets.
+    pub(super) fn mask_diagnostic(&self, mut built: Diagnostic) -> Diagnostic {
+        let Some(masker) = self.masker() else {
+            return built;
+        };
+        let mask = |text: &mut String| *text = masker.mask(text).into_owned();
+        mask(&mut built.message);
+        built.help.iter_mut().for_each(mask);
+        let labels = built.primary.iter_mut().chain(&mut built.secondary);
+        labels.for_each(|label| mask(&mut label.message));
+        built
+    }
+
+    /// A text with the values of its secrets, for where it leaves.
+    pub(super) fn reveal(&self, text: &str) -> Result<String, MissingSecret> {
+        if !secret::is_in(text) {
+            return Ok(text.to_owned());
+        }
+        self.learn(text);
+        self.secrets.reveal(text)
+    }
+
+    /// A graph with the values of its secrets; `None` when there are none in it.
+    pub(super) fn reveal_graph(&self, graph: &Graph) -> Result<Option<Graph>, MissingSecret> {
+        let has = |node: &crate::workflow::Node| node.inputs.values().any(is_in);
+        if !graph.nodes.values().any(has) {
+            return Ok(None);
+        }
+        let mut revealed = graph.clone();
+        for node in revealed.nodes.values_mut() {
+            for value in node.inputs.values_mut() {
+                self.reveal_value(value)?;
+            }
+        }
+        Ok(Some(revealed))
+    }
+
+    fn reveal_value(&self, value: &mut Value) -> Result<(), MissingSecret> {
+        match value {
+            Value::String(text) if secret::is_in(text) => *text = self.reveal(text)?,
+            Value::Array(items) => items.iter_mut().try_for_each(|v| self.reveal_value(v))?,
+            Value::Object(entries) => {
+                let mut revealed = Map::new();
+                for (key, mut value) in std::mem::take(entries) {
+                    self.reveal_value(&mut value)?;
+                    revealed.insert(self.reveal(&key)?, value);
+                }
+                *entries = revealed;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn is_in(value: &Value) -> bool {
+    match value {
+        Value::String(text) => secret::is_in(text),
+        Value::Array(items) => items.iter().any(is_in),
+        Value::Object(entries) => entries
+            .iter()
+            .any(|(key, value)| secret::is_in(key) || is_in(value)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn hush() -> Hush {
+        let dotenv = [("KILN_TEST_HUSH".to_owned(), "hunter2-long".to_owned())];
+        Hush {
+            secrets: Secrets::new(dotenv.into()),
+            known: RwLock::default(),
+        }
+    }
+
+    #[test]
+    fn a_value_is_put_in_where_bytes_leave_and_taken_out_of_what_comes_back() {
+        let hush = hush();
+        let placeholder = secret::placeholder("KILN_TEST_HUSH");
+        let graph: Graph = serde_json::from_value(json!({
+            "1": {"class_type": "A", "inputs": {"key": placeholder, "more": {"list": [placeholder]}}}
+        }))
+        .unwrap();
+        let sent = hush.reveal_graph(&graph).unwrap().unwrap();
+        assert_eq!(sent.nodes["1"].inputs["key"], "hunter2-long");
+        assert_eq!(sent.nodes["1"].inputs["more"]["list"][0], "hunter2-long");
+        assert_eq!(hush.mask("bad key hunter2-long!"), "bad key ***!");
+        assert_eq!(
+            hush.mask_all(json!({"a": "hunter2-long"})),
+            json!({"a": "***"})
+        );
+    }
+
+    #[test]
+    fn a_graph_without_secrets_is_sent_as_it_is() {
+        let graph: Graph =
+            serde_json::from_value(json!({"1": {"class_type": "A", "inputs": {"a": 1}}})).unwrap();
+        assert!(hush().reveal_graph(&graph).unwrap().is_none());
+        assert_eq!(
+            hush().mask("hunter2-long"),
+            "hunter2-long",
+            "nothing was met yet"
+        );
+    }
+
+    #[test]
+    fn a_secret_without_a_value_is_an_error() {
+        let error = hush()
+            .reveal(&secret::placeholder("KILN_TEST_NOT_SET"))
+            .unwrap_err();
+        assert!(error.to_string().contains("KILN_TEST_NOT_SET"));
+    }
+}

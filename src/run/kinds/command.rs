@@ -1,0 +1,452 @@
+//! A step that is a program on this machine: rendered, looked up, run in a fresh folder, its files collected.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde_json::Map;
+
+use super::gather::{Found, GatherError, gather};
+use super::program::{self, End, Program, Ran, STDOUT_LIMIT};
+use crate::artifact::{Artifact, Kind};
+use crate::base::{AtomicFile, ContentHash, NodeId, WriteError};
+use crate::diagnostic::{Diagnostic, codes, did_you_mean};
+use crate::event::RunEvent;
+use crate::machine::{Fact, FailureClass, Outcome};
+use crate::plan::key::{CommandInputs, Manifest, Program as KeyProgram, Recorded};
+use crate::plan::key::{command_manifest, of_command};
+use crate::plan::{self, CommandStep, HERE, RenderedCommand};
+use crate::run::attempt::{Ending, Try};
+use crate::run::cache::{self, Miss};
+use crate::run::collect::place_of;
+use crate::run::failure::{Failure, Overdue, one_line};
+use crate::run::provenance::Did;
+use crate::run::recall::{Recalled, blocking};
+use crate::run::transfer::{Original, Source};
+
+/// The node that a command's stdout is told under.
+const STDOUT: &str = "stdout";
+/// The longest line of a program that is told.
+const LINE: usize = 1000;
+/// Lines of stderr in a complaint.
+const SHOWN: usize = 8;
+
+/// A command that only waits for its turn.
+struct Ready {
+    rendered: RenderedCommand,
+    key: Option<ContentHash>,
+    manifest: Manifest,
+    miss: Option<Miss>,
+}
+
+enum Prepared {
+    Hit(Outcome),
+    Ready(Box<Ready>),
+}
+
+impl Try {
+    pub(in crate::run) async fn command(&mut self, work: &CommandStep) -> Result<Outcome, Ending> {
+        if self.owed.is_some() {
+            // It ended with the session that started it.
+            return Err(Ending::Lost);
+        }
+        let prepared = match self.prepare_command(work).await {
+            Ok(Prepared::Hit(outcome)) => return Ok(outcome),
+            Ok(Prepared::Ready(ready)) => Ok(ready),
+            Err(ending) => Err(ending),
+        };
+        let key = prepared.as_ref().ok().and_then(|ready| ready.key);
+        let key = key.filter(|_| cache::looks_up(self.step()));
+        let ready = self.in_turn(key, prepared).await?;
+        let artifacts = self.carry_out_command(work, &ready.rendered).await?;
+        let recalled = Recalled {
+            keys: ready.key.into_iter().collect(),
+            manifest: ready.manifest,
+            miss: ready.miss,
+            recorded: Recorded::default(),
+            did: did(&ready.rendered),
+            prompt_id: None,
+        };
+        self.conclude(artifacts, recalled).await
+    }
+
+    async fn prepare_command(&mut self, work: &CommandStep) -> Result<Prepared, Ending> {
+        let rendered = self.off_thread(plan::render_command).await?;
+        let inputs = inputs(&rendered, work);
+        let key = of_command(&inputs);
+        let manifest = command_manifest(&self.shared.plan, &inputs);
+        let mut miss = None;
+        if let Some(key) = key {
+            let recorded = Recorded::default();
+            match self.recall(key, &recorded, did(&rendered)).await? {
+                Ok(hit) => return Ok(Prepared::Hit(hit)),
+                Err(missed) => miss = missed,
+            }
+        }
+        Ok(Prepared::Ready(Box::new(Ready {
+            rendered,
+            key,
+            manifest,
+            miss,
+        })))
+    }
+
+    /// Runs the program in a folder of its own, which is gone when its files are collected.
+    async fn carry_out_command(
+        &mut self,
+        work: &CommandStep,
+        rendered: &RenderedCommand,
+    ) -> Result<Vec<Arc<Artifact>>, Ending> {
+        let folder = self.work_folder().await?;
+        let mut command = rendered.clone();
+        let _originals = self.restore_inputs(&mut command).await?;
+        let ran = self.run_program(&command, folder.path()).await?;
+        let ticket = self.ticket;
+        self.shared.note(Fact::Released { ticket });
+        let name = shown_name(&rendered.program);
+        let stdout = self.judge_end_of_program(&name, ran)?;
+        let mut artifacts = self.collect_files(work, folder.path()).await?;
+        if !stdout.is_empty() || work.collect.is_empty() {
+            artifacts.push(Arc::new(self.text(stdout, artifacts.len())));
+        }
+        // Removing many files takes its time, and nobody waits for it.
+        tokio::task::spawn_blocking(move || drop(folder));
+        Ok(artifacts)
+    }
+
+    async fn work_folder(&self) -> Result<tempfile::TempDir, Ending> {
+        let parent = self.shared.work_folder();
+        let made = blocking(move || {
+            std::fs::create_dir_all(&parent)
+                .and_then(|()| tempfile::Builder::new().prefix("task-").tempdir_in(&parent))
+                .map_err(|source| WriteError::new(&parent, source))
+        });
+        let made = made.await;
+        made.map_err(|error| self.about().cannot_write(&error).into())
+    }
+
+    /// Files that someone has changed since are put aside as they were, and the command is given those.
+    async fn restore_inputs(&self, command: &mut RenderedCommand) -> Result<Vec<Original>, Ending> {
+        let mut originals = Vec::new();
+        for (path, hash) in command.files.clone() {
+            let source = Source::new(path.clone(), hash);
+            let original = source.original(&self.shared.store).await;
+            let original = original.map_err(|error| {
+                let built = self.about().complain(error.diagnostic());
+                Failure::one(FailureClass::Transfer, built)
+            })?;
+            if original.path() != path {
+                replace(command, &path, original.path());
+                originals.push(original);
+            }
+        }
+        Ok(originals)
+    }
+
+    async fn run_program(
+        &mut self,
+        command: &RenderedCommand,
+        folder: &Path,
+    ) -> Result<Ran, Ending> {
+        let found = program::find(
+            &command.program.to_string_lossy(),
+            &self.shared.plan.pipeline_dir,
+        );
+        let Some(found) = found else {
+            return Err(self.program_not_found(&command.program).into());
+        };
+        let args: Vec<String> = self.reveal_all(&command.args)?;
+        let mut env = IndexMap::new();
+        for (name, value) in &command.env {
+            env.insert(name.clone(), self.reveal(value)?);
+        }
+        let stdin = command.stdin.as_ref().map(|text| self.reveal(text));
+        let stdin = stdin.transpose()?;
+        let step = self.step();
+        let program = Program {
+            program: &found,
+            args: &args,
+            env: &env,
+            stdin: stdin.as_deref(),
+            folder,
+            timeout: step.timeout_ms.map(Duration::from_millis),
+            stall: step.stall_timeout_ms.map(Duration::from_millis),
+        };
+        self.shared.teller.tell(RunEvent::TaskExecuting {
+            task: self.name().clone(),
+        });
+        let (shared, task) = (Arc::clone(&self.shared), self.name().clone());
+        let mut hear = |line: &str| {
+            let line: String = shared.hush.mask(line).chars().take(LINE).collect();
+            shared.teller.tell(RunEvent::TaskOutput {
+                task: task.clone(),
+                line,
+            });
+        };
+        let ran = program.run(&mut self.cancel, &mut hear).await;
+        ran.map_err(|error| self.not_started(&command.program, &error).into())
+    }
+
+    fn reveal_all(&self, texts: &[String]) -> Result<Vec<String>, Ending> {
+        texts.iter().map(|text| self.reveal(text)).collect()
+    }
+
+    fn program_not_found(&self, program: &Path) -> Failure {
+        let name = program.to_string_lossy();
+        let built = if program.components().count() > 1 {
+            let message = format!("there is no program `{name}`, or it may not be executed");
+            Diagnostic::error(&codes::PROGRAM_NOT_FOUND, message)
+        } else {
+            let message = format!("there is no program `{name}` in PATH");
+            let built = Diagnostic::error(&codes::PROGRAM_NOT_FOUND, message);
+            let all = program::all();
+            match did_you_mean(&name, all.iter().map(String::as_str)) {
+                Some(near) => built.help(format!("did you mean `{near}`?")),
+                None => built.help(
+                    "install it, or write where it is; the builtins and aliases of a shell are no programs",
+                ),
+            }
+        };
+        Failure::one(FailureClass::Invalid, self.about().complain(built))
+    }
+
+    fn not_started(&self, program: &Path, error: &std::io::Error) -> Failure {
+        let message = format!("`{}` could not be started: {error}", shown_name(program));
+        let built = Diagnostic::error(&codes::COMMAND_FAILED, message);
+        Failure::one(FailureClass::Command, self.about().complain(built))
+    }
+
+    /// What it printed, if it ended well.
+    fn judge_end_of_program(&self, name: &str, ran: Ran) -> Result<String, Ending> {
+        let about = self.about();
+        let failed = |message: String| {
+            let mut built = Diagnostic::error(&codes::COMMAND_FAILED, message);
+            for line in &ran.tail[ran.tail.len().saturating_sub(SHOWN)..] {
+                built = built.help(format!("stderr: {}", one_line(line)));
+            }
+            Ending::from(Failure::one(FailureClass::Command, about.complain(built)))
+        };
+        let here = HERE.into();
+        match ran.end {
+            End::Exited(status) if status.success() => {}
+            End::Exited(status) => {
+                return Err(failed(format!("`{name}` {}", program::ended_with(status))));
+            }
+            End::Cancelled => return Err(Ending::Cancelled),
+            End::TimedOut => {
+                let limit = Duration::from_millis(self.step().timeout_ms.unwrap_or_default());
+                return Err(about.overdue(&here, Overdue::Timeout(limit)).into());
+            }
+            End::Stalled => {
+                let limit = self.step().stall_timeout_ms.unwrap_or_default();
+                let limit = Duration::from_millis(limit);
+                return Err(about.overdue(&here, Overdue::Stall(limit)).into());
+            }
+            End::TooMuch => {
+                return Err(failed(format!(
+                    "`{name}` printed more than {} MB; have it write a file, and name that in `outputs`",
+                    STDOUT_LIMIT >> 20
+                )));
+            }
+        }
+        match String::from_utf8(ran.stdout) {
+            Ok(text) => Ok(self.shared.hush.mask(one_newline_less(&text)).into_owned()),
+            Err(_) => Err(failed(format!(
+                "what `{name}` printed is no text; have it write a file, and name that in `outputs`"
+            ))),
+        }
+    }
+
+    async fn collect_files(
+        &self,
+        work: &CommandStep,
+        folder: &Path,
+    ) -> Result<Vec<Arc<Artifact>>, Ending> {
+        let (shared, task) = (Arc::clone(&self.shared), Arc::clone(&self.task));
+        let (results, ticket) = (Arc::clone(&self.results), self.ticket);
+        let (folder, patterns) = (folder.to_path_buf(), work.collect.clone());
+        let collected = blocking(move || {
+            let about = crate::run::failure::About::of(&shared.plan, &task);
+            let found = gather(&folder, &patterns).map_err(|error| {
+                let built = about.complain(of_gathering(&error));
+                Failure::one(FailureClass::Command, built)
+            })?;
+            let mut artifacts = Vec::new();
+            for (index, found) in found.into_iter().enumerate() {
+                let blank = blank(&task, found.output.as_str(), index);
+                let artifact = Artifact {
+                    output: Some(found.output.clone()),
+                    ..file(blank, &found)
+                };
+                let place = place_of(&shared, (about, &task), (ticket, &results), &artifact)?;
+                let kept = keep(&found.path, &place.path);
+                let (hash, size) = kept.map_err(|error| about.cannot_write(&error))?;
+                artifacts.push(Arc::new(Artifact {
+                    path: Some(place.path),
+                    hash,
+                    size,
+                    ..artifact
+                }));
+            }
+            Ok::<_, Failure>(artifacts)
+        });
+        Ok(collected.await?)
+    }
+
+    fn text(&self, text: String, index: usize) -> Artifact {
+        Artifact {
+            hash: ContentHash::of(text.as_bytes()),
+            size: text.len() as u64,
+            text: Some(text),
+            ..blank(&self.task, STDOUT, index)
+        }
+    }
+}
+
+fn did(rendered: &RenderedCommand) -> Did<'_> {
+    Did::Command {
+        program: rendered.program.to_str().unwrap_or_default(),
+        args: &rendered.args,
+        env: &rendered.env,
+        stdin: rendered.stdin.as_deref(),
+        files: &rendered.files,
+    }
+}
+
+fn inputs<'a>(rendered: &'a RenderedCommand, work: &'a CommandStep) -> CommandInputs<'a> {
+    let own = rendered
+        .files
+        .iter()
+        .find(|(path, _)| *path == rendered.program);
+    let name = rendered.program.to_str().unwrap_or_default();
+    CommandInputs {
+        program: own.map_or(KeyProgram::Named(name), |(_, hash)| KeyProgram::File(*hash)),
+        args: &rendered.args,
+        env: &rendered.env,
+        stdin: rendered.stdin.as_deref(),
+        collect: &work.collect,
+        files: &rendered.files,
+    }
+}
+
+/// Puts another path in the place of one, wherever the command was given it.
+fn replace(command: &mut RenderedCommand, old: &Path, new: &Path) {
+    let (Some(old_text), Some(new_text)) = (old.to_str(), new.to_str()) else {
+        return;
+    };
+    let swap = |text: &mut String| {
+        if text.contains(old_text) {
+            *text = text.replace(old_text, new_text);
+        }
+    };
+    command.args.iter_mut().for_each(swap);
+    command.env.values_mut().for_each(swap);
+    command.stdin.iter_mut().for_each(swap);
+    if command.program == old {
+        command.program = new.to_path_buf();
+    }
+}
+
+fn shown_name(program: &Path) -> String {
+    let name = program.file_name().unwrap_or(program.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+/// As a shell does it with what a program printed, but for one newline only.
+fn one_newline_less(text: &str) -> &str {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text)
+}
+
+fn blank(task: &plan::TaskPlan, node: &str, index: usize) -> Artifact {
+    Artifact {
+        kind: Kind::Text,
+        name: String::new(),
+        path: None,
+        text: None,
+        hash: ContentHash::of(b""),
+        size: 0,
+        node: NodeId::from(node),
+        key: if node == STDOUT { "text" } else { "files" }.to_owned(),
+        output: None,
+        index,
+        temp: false,
+        step: task.step.clone(),
+        task: task.name.clone(),
+        remote: None,
+        meta: Map::new(),
+    }
+}
+
+fn file(blank: Artifact, found: &Found) -> Artifact {
+    let name = found.path.file_name().unwrap_or_default();
+    let name = name.to_string_lossy().into_owned();
+    Artifact {
+        kind: Kind::of_name(&name),
+        name,
+        ..blank
+    }
+}
+
+/// Puts a file where results are kept, whole and durable.
+fn keep(from: &Path, to: &PathBuf) -> Result<(ContentHash, u64), WriteError> {
+    use std::io::Read;
+    let unreadable = |source| WriteError::new(from, source);
+    let mut source = std::fs::File::open(from).map_err(unreadable)?;
+    let mut file = AtomicFile::create(to)?;
+    let mut piece = vec![0; 256 * 1024];
+    loop {
+        let n = source.read(&mut piece).map_err(unreadable)?;
+        if n == 0 {
+            break;
+        }
+        file.write(&piece[..n])?;
+    }
+    let finished = file.commit()?;
+    Ok((finished.hash, finished.size))
+}
+
+fn of_gathering(error: &GatherError) -> Diagnostic {
+    let built = Diagnostic::error(&codes::COMMAND_FAILED, error.to_string());
+    match error {
+        GatherError::Nothing { left, .. } if left.is_empty() => {
+            built.help("it left no files at all; a command must write into its current folder")
+        }
+        GatherError::Nothing { left, .. } => {
+            let left: Vec<String> = left.iter().map(|name| format!("`{name}`")).collect();
+            built.help(format!("it left {}", left.join(", ")))
+        }
+        GatherError::Leaves { .. } => {
+            built.help("have the command write the file itself, not a link to it")
+        }
+        _ => built,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_input_is_given_to_the_command_as_it_was() {
+        let mut command = RenderedCommand {
+            program: PathBuf::from("/p/tool"),
+            args: vec!["-i".to_owned(), "in=/p/a.png,x".to_owned()],
+            env: IndexMap::from([("A".to_owned(), "/p/a.png".to_owned())]),
+            stdin: Some("/p/a.png\n".to_owned()),
+            files: Vec::new(),
+        };
+        replace(&mut command, Path::new("/p/a.png"), Path::new("/t/a.png"));
+        assert_eq!(command.args[1], "in=/t/a.png,x");
+        assert_eq!(command.env["A"], "/t/a.png");
+        assert_eq!(command.stdin.as_deref(), Some("/t/a.png\n"));
+    }
+
+    #[test]
+    fn the_last_newline_of_what_a_program_printed_is_no_part_of_its_text() {
+        assert_eq!(one_newline_less("a\n\n"), "a\n");
+        assert_eq!(one_newline_less("a\r\n"), "a");
+        assert_eq!(one_newline_less("a"), "a");
+    }
+}

@@ -1,0 +1,420 @@
+//! A job from its slot to its files.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+
+use super::workflow::Ready;
+use crate::artifact::Artifact;
+use crate::base::NodeId;
+use crate::client::{JobRequest, JobUpdate, Lookup, Outcome as JobOutcome, SubmitError};
+use crate::event::RunEvent;
+use crate::machine::{CancelReason, Fact, FailureClass, Ticket};
+use crate::plan::StepPlan;
+use crate::protocol::NodeResult;
+use crate::run::attempt::{Ending, Try};
+use crate::run::collect::{CollectError, Collector};
+use crate::run::failure::{About, Failure, Overdue};
+use crate::run::identity::prompt_id;
+use crate::run::news::News;
+use crate::run::uses::uses;
+use crate::servers::Endpoint;
+
+/// How long a job that was asked to stop may take to say so.
+const CANCEL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Everything a job left behind, and the nodes whose results the server remembered.
+type Found = (Vec<NodeResult>, HashSet<NodeId>);
+
+impl Try {
+    /// From the slot to the files.
+    pub(super) async fn carry_out(
+        &mut self,
+        server: &Endpoint,
+        ready: &Ready,
+        id: Uuid,
+    ) -> Result<Vec<Arc<Artifact>>, Ending> {
+        self.shared.jobs().insert(id.to_string());
+        if !ready.attached {
+            self.stop_strays(server).await;
+            self.make_room(server).await;
+            self.submit(server, ready, id).await?;
+        }
+        self.accepted(id);
+        let (found, cached) = self.follow(server, ready, id).await?;
+        self.collect(server, found, &cached).await
+    }
+
+    /// A try that was taken for lost may have arrived after all; its job would only waste the server's time.
+    async fn stop_strays(&self, server: &Endpoint) {
+        for try_ in 1..self.ticket.try_ {
+            let stray = Ticket {
+                try_,
+                ..self.ticket
+            };
+            let id = prompt_id(&self.shared.run, self.name(), stray);
+            // Nothing depends on the answer.
+            let _ = server.client().cancel(&id.to_string()).await;
+        }
+    }
+
+    /// After a job ran out of memory, the server forgets what it holds, if nobody else works on it.
+    async fn make_room(&self, server: &Endpoint) {
+        if !self.after_oom {
+            return;
+        }
+        let Ok(queue) = server.client().queue().await else {
+            return;
+        };
+        let alone = {
+            let ours = self.shared.jobs();
+            let mut there = queue.running.iter().chain(&queue.pending);
+            there.all(|id| ours.contains(id))
+        };
+        if alone {
+            let _ = server.client().free().await;
+        }
+    }
+
+    async fn submit(&mut self, server: &Endpoint, ready: &Ready, id: Uuid) -> Result<(), Ending> {
+        let revealed = self.shared.hush.reveal_graph(&ready.rendered.graph);
+        let revealed = revealed.map_err(|error| self.without_secret(&error))?;
+        let request = JobRequest {
+            prompt_id: id,
+            graph: revealed.as_ref().unwrap_or(&ready.rendered.graph),
+            targets: &ready.rendered.targets,
+            extra_data: ready.extra.clone(),
+        };
+        let connection = &ready.connection;
+        // `Unreachable` means that nothing was sent: the same id may be sent again.
+        let submit = || {
+            let submitted = connection.submit(&request);
+            submitted
+                .map(|submitted| match submitted {
+                    Err(SubmitError::Unreachable(error)) => Err(error),
+                    other => Ok(other),
+                })
+                .boxed()
+        };
+        let submitted = self.patiently(server, CancelReason::Leave, submit).await;
+        if matches!(submitted, Err(Ending::Cancelled)) {
+            // Given up while it was being sent: it may have arrived.
+            self.shared.stop_job(self.at, &id.to_string()).await;
+        }
+        match submitted? {
+            Ok(_) => Ok(()),
+            Err(SubmitError::Ambiguous(error)) => {
+                self.shared.missed(self.at, &error.to_string());
+                self.find_out(server, ready, id).await
+            }
+            Err(SubmitError::Rejected(answer)) => {
+                let about = self.about();
+                Err(about
+                    .rejected(&ready.rendered, &server.name, &answer)
+                    .into())
+            }
+            Err(SubmitError::Refused(error) | SubmitError::Unreachable(error)) => {
+                Err(self.about().server(&server.name, &error).into())
+            }
+        }
+    }
+
+    /// A submission got no good answer: whether the server has the job, it alone knows.
+    async fn find_out(&mut self, server: &Endpoint, ready: &Ready, id: Uuid) -> Result<(), Ending> {
+        let connection = &ready.connection;
+        let ask = || connection.resolve_ambiguous(id).boxed();
+        let found = self.patiently(server, CancelReason::Leave, ask).await;
+        match found {
+            Ok(Lookup::Absent) => Err(Ending::Lost),
+            Ok(_) => Ok(()),
+            Err(Ending::Cancelled) => {
+                // It may be there, and nobody will follow it.
+                self.shared.stop_job(self.at, &id.to_string()).await;
+                Err(Ending::Cancelled)
+            }
+            Err(ending) if self.shared.has_another(self.at) => {
+                self.shared.leave_stray(self.at, &id.to_string());
+                drop(ending);
+                Err(Ending::Lost)
+            }
+            Err(ending) => {
+                self.shared.leave_stray(self.at, &id.to_string());
+                Err(ending)
+            }
+        }
+    }
+
+    fn accepted(&self, id: Uuid) {
+        let prompt_id = id.to_string();
+        self.shared.note(Fact::Accepted {
+            ticket: self.ticket,
+            prompt_id: prompt_id.clone(),
+        });
+        self.shared.teller.tell(RunEvent::TaskQueued {
+            task: self.name().clone(),
+            prompt_id,
+        });
+    }
+
+    /// Follows the job to its end. One that must stop, for whatever reason, is cancelled, and its record is waited for.
+    async fn follow(
+        &mut self,
+        server: &Endpoint,
+        ready: &Ready,
+        id: Uuid,
+    ) -> Result<Found, Ending> {
+        let (updates, mut news) = mpsc::unbounded_channel();
+        let job = ready.connection.follow(id, updates);
+        tokio::pin!(job);
+        let shared = Arc::clone(&self.shared);
+        let task = Arc::clone(&self.task);
+        let about = About::of(&shared.plan, &task);
+        let mut passing = News::new(about, &shared, self.at, &ready.rendered);
+        let mut patience = Patience::new(self.step(), ready.connection.socket_error().is_some());
+        let (mut asked, mut deadline) = (None, None);
+        let ended = loop {
+            let until = deadline.unwrap_or_else(Instant::now);
+            let due = patience.due();
+            tokio::select! {
+                biased;
+                Some(update) = news.recv() => {
+                    patience.hear(&update);
+                    passing.pass(update);
+                }
+                ended = &mut job => break ended,
+                Ok(reason) = cancelled_above(&mut self.cancel, asked) => {
+                    self.ask_to_stop(id);
+                    if reason == CancelReason::Leave {
+                        return Err(Ending::Cancelled);
+                    }
+                    asked = Some(reason);
+                    deadline.get_or_insert_with(|| Instant::now() + CANCEL_DEADLINE);
+                }
+                () = sleep_until(until), if deadline.is_some() => {
+                    shared.teller.warn(self.name(), about.not_stopped(&server.name));
+                    return Err(Ending::Cancelled);
+                }
+                () = sleep_until(due.map_or(until, |(at, _)| at)), if due.is_some() => {
+                    patience.over = due.map(|(_, overdue)| overdue);
+                    self.ask_to_stop(id);
+                }
+            }
+        };
+        while let Ok(update) = news.try_recv() {
+            passing.pass(update);
+        }
+        self.judge_end(server, ready, (ended, patience.over), id)
+    }
+
+    fn ask_to_stop(&self, id: Uuid) {
+        let (shared, at) = (Arc::clone(&self.shared), self.at);
+        tokio::spawn(async move { shared.stop_job(at, &id.to_string()).await });
+    }
+
+    fn judge_end(
+        &self,
+        server: &Endpoint,
+        ready: &Ready,
+        (ended, overdue): (JobOutcome, Option<Overdue>),
+        id: Uuid,
+    ) -> Result<Found, Ending> {
+        let about = self.about();
+        if let JobOutcome::Unreachable { cause } = &ended {
+            self.shared.missed(self.at, cause);
+            self.shared.leave_stray(self.at, &id.to_string());
+        } else {
+            self.shared.answered(self.at);
+        }
+        // One that succeeded is kept, however late.
+        if let JobOutcome::Succeeded { results, cached } = ended {
+            return Ok((results, cached));
+        }
+        if self.cancelling() {
+            return Err(Ending::Cancelled);
+        }
+        if let Some(overdue) = overdue {
+            return Err(about.overdue(&server.name, overdue).into());
+        }
+        match ended {
+            JobOutcome::Succeeded { results, cached } => Ok((results, cached)),
+            JobOutcome::Interrupted if self.was_stopping => Err(Ending::Lost),
+            JobOutcome::Unreachable { .. } if self.shared.has_another(self.at) => Err(Ending::Lost),
+            JobOutcome::Failed(failure) => Err(about.node_failed(&ready.rendered, &failure).into()),
+            JobOutcome::Cancelled => Err(Ending::Cancelled),
+            JobOutcome::Interrupted => Err(about.interrupted(&server.name).into()),
+            JobOutcome::Lost => Err(Ending::Lost),
+            JobOutcome::Unreachable { cause } => {
+                Err(about.unreachable(&server.name, &cause).into())
+            }
+            JobOutcome::Stuck => Err(about.stuck(&server.name).into()),
+        }
+    }
+
+    async fn collect(
+        &mut self,
+        server: &Endpoint,
+        found: Vec<NodeResult>,
+        cached: &HashSet<NodeId>,
+    ) -> Result<Vec<Arc<Artifact>>, Ending> {
+        let mut cancel = self.cancel.clone();
+        let collector = Collector {
+            about: self.about(),
+            task: &self.task,
+            ticket: self.ticket,
+            client: server.client(),
+            url: &server.url,
+            shared: &self.shared,
+            results: &self.results,
+        };
+        // A job that succeeded is kept although the run is being cancelled; only leaving at once gives its files up.
+        let (ticket, shared) = (self.ticket, &self.shared);
+        let work = async {
+            let permit = shared.fetching.acquire().await;
+            shared.note(Fact::Released { ticket });
+            let collected = collector.collect(found).await;
+            drop(permit);
+            collected
+        };
+        let collected = tokio::select! {
+            collected = work => collected,
+            _ = cancel.wait_for(|reason| *reason == Some(CancelReason::Leave)) => {
+                return Err(Ending::Cancelled);
+            }
+        };
+        match collected {
+            Ok(artifacts) if artifacts.is_empty() => self.nothing().map(|()| artifacts),
+            Ok(artifacts) => Ok(artifacts),
+            Err(CollectError::Gone(_)) if !self.fresh && !cached.is_empty() => Err(Ending::Gone),
+            Err(CollectError::Gone(error)) => {
+                Err(self.about().download(&server.name, &error).into())
+            }
+            Err(CollectError::Failed(failure)) => Err(Ending::Failed(failure)),
+        }
+    }
+
+    /// The job left nothing behind: an error when another step uses its results.
+    fn nothing(&self) -> Result<(), Ending> {
+        let step = self.step();
+        let mut steps = self.shared.plan.steps.values();
+        let user = steps.find(|other| uses(other, step));
+        let built = self.about().no_output(user.map(|s| s.id.as_str()));
+        if user.is_some() {
+            return Err(Failure::one(FailureClass::NoOutput, built).into());
+        }
+        self.shared.teller.warn(self.name(), built);
+        Ok(())
+    }
+}
+
+/// How long a step waits for its job.
+struct Patience {
+    timeout: Option<Duration>,
+    stall: Option<Duration>,
+    executing_since: Option<Instant>,
+    heard: Instant,
+    /// Which limit was passed.
+    over: Option<Overdue>,
+}
+
+impl Patience {
+    /// Of a job whose server has no socket, progress is never heard.
+    fn new(step: &StepPlan, deaf: bool) -> Self {
+        Self {
+            timeout: step.timeout_ms.map(Duration::from_millis),
+            stall: step
+                .stall_timeout_ms
+                .map(Duration::from_millis)
+                .filter(|_| !deaf),
+            executing_since: None,
+            heard: Instant::now(),
+            over: None,
+        }
+    }
+
+    fn hear(&mut self, update: &JobUpdate) {
+        let now = Instant::now();
+        match update {
+            JobUpdate::Executing => {
+                self.executing_since.get_or_insert(now);
+                self.heard = now;
+            }
+            JobUpdate::Progress { .. } | JobUpdate::Text { .. } | JobUpdate::Blocked(_) => {
+                self.executing_since.get_or_insert(now);
+                self.heard = now;
+            }
+            // A server that is away tells nothing of its jobs.
+            JobUpdate::Unreachable { .. } | JobUpdate::Reachable => self.heard = now,
+            JobUpdate::Stalled { .. } => {}
+        }
+    }
+
+    /// The next limit, and when it is passed. Time in the queue counts for none of them.
+    fn due(&self) -> Option<(Instant, Overdue)> {
+        let since = self.executing_since?;
+        if self.over.is_some() {
+            return None;
+        }
+        let timeout = self.timeout.map(|t| (since + t, Overdue::Timeout(t)));
+        let stall = self.stall.map(|t| (self.heard + t, Overdue::Stall(t)));
+        [timeout, stall]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+}
+
+/// Waits until the try is to be cancelled for a reason that outranks `known`. Reasons that leave the job its time outrank each other in
+/// vain: it was asked already.
+async fn cancelled_above(
+    cancel: &mut watch::Receiver<Option<CancelReason>>,
+    known: Option<CancelReason>,
+) -> Result<CancelReason, watch::error::RecvError> {
+    let most = known.map(|_| CancelReason::Requested);
+    let reason = *cancel.wait_for(|reason| *reason > most).await?;
+    Ok(reason.unwrap_or(CancelReason::Leave))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patience(timeout: Option<u64>, stall: Option<u64>) -> Patience {
+        Patience {
+            timeout: timeout.map(Duration::from_secs),
+            stall: stall.map(Duration::from_secs),
+            executing_since: None,
+            heard: Instant::now(),
+            over: None,
+        }
+    }
+
+    #[test]
+    fn time_in_the_queue_counts_for_no_limit() {
+        let mut patience = patience(Some(10), Some(5));
+        assert!(patience.due().is_none());
+        patience.hear(&JobUpdate::Executing);
+        let (_, overdue) = patience.due().unwrap();
+        assert_eq!(overdue, Overdue::Stall(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn progress_puts_a_stall_off_and_a_timeout_not() {
+        let mut patience = patience(Some(10), Some(5));
+        patience.hear(&JobUpdate::Executing);
+        patience.executing_since = Instant::now().checked_sub(Duration::from_secs(9));
+        patience.hear(&JobUpdate::Progress {
+            fraction: 0.5,
+            node: None,
+        });
+        let (at, overdue) = patience.due().unwrap();
+        assert_eq!(overdue, Overdue::Timeout(Duration::from_secs(10)));
+        assert!(at <= Instant::now() + Duration::from_secs(1));
+        patience.over = Some(overdue);
+        assert!(patience.due().is_none(), "a limit is passed once");
+    }
+}

@@ -1,0 +1,309 @@
+//! A step that is a job on a server: rendered, looked up, its files sent, submitted, followed, fetched.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use serde_json::{Map, Value};
+
+use crate::base::ContentHash;
+use crate::base::NodeId;
+use crate::catalog::Catalog;
+use crate::check;
+use crate::client::{Connection, Lookup};
+use crate::diagnostic::{Diagnostic, Severity, codes};
+use crate::event::RunEvent;
+use crate::machine::{CancelReason, FailureClass, Outcome};
+use crate::plan::key::{Manifest, Recorded, ServerFacts, of_workflow, workflow_manifest};
+use crate::plan::{self, Rendered, WorkflowStep};
+use crate::run::attempt::{Ending, Try};
+use crate::run::cache::{self, Miss};
+use crate::run::failure::Failure;
+use crate::run::identity::{make_fresh, prompt_id};
+use crate::run::provenance::Did;
+use crate::run::recall::Recalled;
+use crate::run::transfer::{Order, SendError};
+use crate::servers::Endpoint;
+use crate::workflow::Graph;
+use crate::workflow::verdict::{self, JudgeOptions};
+
+/// A job that only waits for its slot.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) rendered: Rendered,
+    pub(super) connection: Arc<Connection>,
+    /// What goes beside the graph.
+    pub(super) extra: Map<String, Value>,
+    /// What was sent, to be told once the task has started.
+    sent: Vec<RunEvent>,
+    /// An earlier session submitted it, and the server has it.
+    pub(super) attached: bool,
+    key: ContentHash,
+    first_key: Option<ContentHash>,
+    manifest: Manifest,
+    miss: Option<Miss>,
+    recorded: Recorded,
+}
+
+enum Prepared {
+    Hit(Outcome),
+    Ready(Box<Ready>),
+}
+
+impl Try {
+    pub(in crate::run) async fn workflow(
+        &mut self,
+        work: &WorkflowStep,
+    ) -> Result<Outcome, Ending> {
+        let server = self.endpoint();
+        let prepared = match self.prepare_job(&server, work).await {
+            Ok(Prepared::Hit(outcome)) => return Ok(outcome),
+            Ok(Prepared::Ready(ready)) => Ok(ready),
+            Err(ending) => Err(ending),
+        };
+        let shares = cache::looks_up(self.step()) && !self.fresh;
+        let key = prepared.as_ref().ok().map(|ready| ready.key);
+        let mut ready = self.in_turn(key.filter(|_| shares), prepared).await?;
+        for event in std::mem::take(&mut ready.sent) {
+            self.shared.teller.tell(event);
+        }
+        let id = prompt_id(&self.shared.run, self.name(), self.ticket);
+        let made = self.carry_out(&server, &ready, id).await;
+        self.shared.jobs().remove(&id.to_string());
+        let recalled = Recalled {
+            keys: std::iter::once(ready.key).chain(ready.first_key).collect(),
+            manifest: ready.manifest,
+            miss: ready.miss,
+            recorded: ready.recorded,
+            did: Did::Graph(&ready.rendered),
+            prompt_id: Some(id.to_string()),
+        };
+        self.conclude(made?, recalled).await
+    }
+
+    /// Everything that can be done before the task has a slot.
+    async fn prepare_job(
+        &mut self,
+        server: &Endpoint,
+        work: &WorkflowStep,
+    ) -> Result<Prepared, Ending> {
+        let (mut rendered, catalog) = self.render(server, work).await?;
+        let facts = self
+            .shared
+            .facts
+            .of(server, &catalog, &rendered.graph)
+            .await;
+        let mode = self.step().cache;
+        let key = of_workflow(&rendered, mode, &facts, None);
+        let manifest = workflow_manifest(&self.shared.plan, &rendered, mode, &facts);
+        let recorded = facts.recorded(&rendered.graph);
+        let miss = match self.recall(key, &recorded, Did::Graph(&rendered)).await? {
+            Ok(hit) => return Ok(Prepared::Hit(hit)),
+            Err(miss) => miss,
+        };
+        let first_key = self.first_key(work, &catalog, &facts).await;
+        let ask = || server.connection().boxed();
+        let connection = self.patiently(server, CancelReason::Requested, ask).await?;
+        let attached = self.is_there(server, &connection).await?;
+        let mut sent = Vec::new();
+        if !attached {
+            sent = self.send_inputs(server, &mut rendered).await?;
+            if self.fresh {
+                make_fresh(&mut rendered.graph, &self.shared.run, self.ticket);
+            }
+            self.judge(&rendered, &catalog)?;
+        }
+        Ok(Prepared::Ready(Box::new(Ready {
+            extra: self.extra_data(&rendered.graph, &catalog)?,
+            rendered,
+            connection,
+            sent,
+            attached,
+            key,
+            first_key,
+            manifest,
+            miss,
+            recorded,
+        })))
+    }
+
+    async fn render(
+        &mut self,
+        server: &Endpoint,
+        work: &WorkflowStep,
+    ) -> Result<(Rendered, Arc<Catalog>), Ending> {
+        let classes = classes(&work.graph);
+        let ask = || server.catalog(&classes).boxed();
+        let catalog = self.patiently(server, CancelReason::Requested, ask).await?;
+        let rendered = self
+            .render_attempt(work, &catalog, self.ticket.attempt)
+            .await?;
+        Ok((rendered, catalog))
+    }
+
+    async fn render_attempt(
+        &self,
+        work: &WorkflowStep,
+        catalog: &Arc<Catalog>,
+        attempt: u32,
+    ) -> Result<Rendered, Ending> {
+        let (work, catalog) = (work.clone(), Arc::clone(catalog));
+        self.off_thread(move |plan, task, results, _| {
+            plan::render(plan, task, &work, results, Some(&catalog), attempt)
+        })
+        .await
+    }
+
+    /// What the first attempt would have been kept under, had it succeeded.
+    async fn first_key(
+        &self,
+        work: &WorkflowStep,
+        catalog: &Arc<Catalog>,
+        facts: &ServerFacts,
+    ) -> Option<ContentHash> {
+        if self.ticket.attempt < 2 || !cache::keeps(self.step()) {
+            return None;
+        }
+        let rendered = self.render_attempt(work, catalog, 1).await.ok()?;
+        Some(of_workflow(&rendered, self.step().cache, facts, None))
+    }
+
+    /// Whether a job that an earlier session may have submitted is on its server. One that is not is lost: it has to be under another id
+    /// that it is submitted again.
+    async fn is_there(
+        &mut self,
+        server: &Endpoint,
+        connection: &Arc<Connection>,
+    ) -> Result<bool, Ending> {
+        if self.owed.is_none() {
+            return Ok(false);
+        }
+        let id = prompt_id(&self.shared.run, self.name(), self.ticket);
+        let found = if server.is_embedded() {
+            // It was started just now, by us, and knows nothing of earlier sessions.
+            let ask = || connection.lookup(id).boxed();
+            self.patiently(server, CancelReason::Requested, ask).await?
+        } else {
+            let ask = || connection.resolve_ambiguous(id).boxed();
+            self.patiently(server, CancelReason::Requested, ask).await?
+        };
+        if found == Lookup::Absent {
+            return Err(Ending::Lost);
+        }
+        Ok(true)
+    }
+
+    async fn send_inputs(
+        &mut self,
+        server: &Endpoint,
+        rendered: &mut Rendered,
+    ) -> Result<Vec<RunEvent>, Ending> {
+        let shared = Arc::clone(&self.shared);
+        let mut events = Vec::new();
+        // After a loss, nothing that was sent before is taken for granted.
+        let anew = self.ticket.try_ > 1;
+        for at in 0..rendered.uploads.len() {
+            let upload = &rendered.uploads[at];
+            let class = rendered.graph.nodes.get(&upload.node);
+            let order = Order {
+                upload,
+                class: class.map_or("", |node| node.class_type.as_str()),
+                by_reference: !anew && !self.step().transfer_upload,
+                anew,
+            };
+            let send = || {
+                let sent = shared.transfers.send(&shared.store, server, &order);
+                sent.map(|sent| match sent {
+                    Ok(sent) => Ok(Ok(sent)),
+                    Err(SendError::Local(error)) => Ok(Err(error)),
+                    Err(SendError::Server(error)) => Err(error),
+                })
+                .boxed()
+            };
+            let there = self
+                .patiently(server, CancelReason::Requested, send)
+                .await?
+                .map_err(|error| {
+                    let built = self.about().complain(error.diagnostic());
+                    Failure::one(FailureClass::Transfer, built)
+                })?;
+            if let Some(size) = there.size {
+                events.push(RunEvent::TaskUploaded {
+                    task: self.name().clone(),
+                    name: there.value.clone(),
+                    size,
+                });
+            }
+            rendered.fill(at, &there.value);
+        }
+        Ok(events)
+    }
+
+    /// Values that were not known before the run are judged before they are sent. Files are the server's own business: what was
+    /// uploaded is there, and of others it knows best.
+    fn judge(&self, rendered: &Rendered, catalog: &Catalog) -> Result<(), Ending> {
+        let options = JudgeOptions {
+            targets: (!rendered.targets.is_empty()).then_some(rendered.targets.as_slice()),
+            files: &AllThere,
+        };
+        let verdict = verdict::judge(&rendered.graph, catalog, &options);
+        let origin_of = |node: &NodeId, input: Option<&str>| rendered.origins.of(node, input);
+        let found = check::verdict_diagnostics(
+            &verdict,
+            &rendered.graph,
+            catalog,
+            &origin_of,
+            &self.shared.plan.sources,
+            check::Setting::default(),
+        );
+        if found.iter().any(|d| d.severity == Severity::Error) {
+            let about = self.about();
+            return Err(
+                Failure::invalid(found.into_iter().map(|d| about.complain(d)).collect()).into(),
+            );
+        }
+        Ok(())
+    }
+
+    /// The key for partner nodes goes beside graphs that have some, and beside no other.
+    fn extra_data(&self, graph: &Graph, catalog: &Catalog) -> Result<Map<String, Value>, Ending> {
+        let mut extra = Map::new();
+        let is_partner = |class: &str| catalog.node(class).is_some_and(|node| node.api_node);
+        if let Some(key) = &self.shared.plan.partner_key
+            && graph.nodes.values().any(|n| is_partner(&n.class_type))
+        {
+            let key = self.reveal(key)?;
+            extra.insert("api_key_comfy_org".to_owned(), Value::String(key));
+        }
+        Ok(extra)
+    }
+
+    /// A text as it leaves kiln, with the values of its secrets.
+    pub(super) fn reveal(&self, text: &str) -> Result<String, Ending> {
+        let revealed = self.shared.hush.reveal(text);
+        revealed.map_err(|error| self.without_secret(&error).into())
+    }
+
+    pub(super) fn without_secret(&self, error: &crate::base::secret::MissingSecret) -> Failure {
+        let built = Diagnostic::error(&codes::TEMPLATE_FAILED, error.to_string());
+        Failure::one(FailureClass::Invalid, self.about().complain(built))
+    }
+}
+
+struct AllThere;
+
+impl verdict::FileOracle for AllThere {
+    fn exists(&self, _: &str, _: &str, _: &str) -> Option<bool> {
+        Some(true)
+    }
+}
+
+fn classes(graph: &Graph) -> Vec<&str> {
+    let mut classes: Vec<&str> = graph
+        .nodes
+        .values()
+        .map(|n| n.class_type.as_str())
+        .collect();
+    classes.sort_unstable();
+    classes.dedup();
+    classes
+}

@@ -1,0 +1,205 @@
+//! Results of earlier runs, looked up before a task is carried out and kept after it was.
+
+use std::sync::Arc;
+
+use super::attempt::{Ending, Try};
+use super::cache::{self, Found, Made, Miss, Unrestored};
+use super::collect::place_of;
+use super::failure::About;
+use super::provenance::{By, Did, Provenance};
+use crate::artifact::Artifact;
+use crate::base::ContentHash;
+use crate::diagnostic::{Diagnostic, Severity, codes};
+use crate::machine::Outcome;
+use crate::plan::key::{Manifest, Recorded};
+use crate::store::BlobError;
+
+/// What a task's result is kept under, and what is told of its making.
+#[derive(Debug)]
+pub(super) struct Recalled<'a> {
+    /// The task's key, and that of its first attempt; none when its results are neither looked up nor kept.
+    pub(super) keys: Vec<ContentHash>,
+    /// What its key is made of.
+    pub(super) manifest: Manifest,
+    /// What the lookup said.
+    pub(super) miss: Option<Miss>,
+    /// What the server was.
+    pub(super) recorded: Recorded,
+    pub(super) did: Did<'a>,
+    pub(super) prompt_id: Option<String>,
+}
+
+impl Try {
+    /// The result of an earlier run, put where this run wants it, or what the lookup said.
+    pub(super) async fn recall(
+        &self,
+        key: ContentHash,
+        recorded: &Recorded,
+        did: Did<'_>,
+    ) -> Result<Result<Outcome, Option<Miss>>, Ending> {
+        if !cache::looks_up(self.step()) || self.owed.is_some() || self.fresh {
+            return Ok(Err(None));
+        }
+        let store = self.shared.store.clone();
+        let looked_up = blocking(move || cache::find(store.reader(), &*store.blobs(), &key));
+        let found = match looked_up.await {
+            Ok(Ok(found)) => found,
+            Ok(Err(miss)) => return Ok(Err(Some(miss))),
+            // A database that cannot be read will be complained about by whoever writes to it.
+            Err(_) => return Ok(Err(None)),
+        };
+        let found_artifacts = found.artifacts_of(self.step(), self.name());
+        if !self.fulfils(&found_artifacts).await? {
+            return Ok(Err(None));
+        }
+        let from = found.made.run.clone();
+        self.tell_differences(&found, recorded);
+        match self.restore(found, key, (recorded, did)).await? {
+            Some(artifacts) => Ok(Ok(Outcome::Cached { artifacts, from })),
+            None => Ok(Err(None)),
+        }
+    }
+
+    fn tell_differences(&self, found: &Found, recorded: &Recorded) {
+        let differences = found.differences(recorded);
+        if differences.is_empty() {
+            return;
+        }
+        let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        let message = format!("an earlier result is used although {}", told.join(", "));
+        let built = Diagnostic {
+            severity: Severity::Note,
+            ..Diagnostic::warning(&codes::SERVER_DIFFERS, message)
+                .help("`cache: strict` runs the task again when the server changes")
+        };
+        self.shared
+            .teller
+            .warn(self.name(), self.about().complain(built));
+    }
+
+    /// `None` when it could not be had after all.
+    async fn restore(
+        &self,
+        found: Found,
+        key: ContentHash,
+        as_now: (&Recorded, Did<'_>),
+    ) -> Result<Option<Vec<Arc<Artifact>>>, Ending> {
+        let (shared, task) = (Arc::clone(&self.shared), Arc::clone(&self.task));
+        let (results, ticket) = (Arc::clone(&self.results), self.ticket);
+        let made = found.made.clone();
+        let restored = blocking(move || {
+            let step = &shared.plan.steps[&task.step];
+            let about = About::of(&shared.plan, &task);
+            let place = |artifact: &Artifact| {
+                let place = place_of(&shared, (about, &task), (ticket, &results), artifact);
+                place.map(|place| place.path)
+            };
+            let run = (step, &task.name, &shared.run);
+            let restored = found.restore(&*shared.store.blobs(), run, place)?;
+            shared.store.keep(restored.record);
+            Ok(restored.artifacts)
+        });
+        let artifacts = match restored.await {
+            Ok(artifacts) => artifacts,
+            Err(Unrestored::Place(failure)) => return Err(failure.into()),
+            Err(Unrestored::Blob(BlobError::Unwritable(error))) => {
+                return Err(self.about().cannot_write(&error).into());
+            }
+            Err(Unrestored::Blob(_)) => return Ok(None),
+        };
+        let now = super::now();
+        let ids = (Some(&key), made.prompt_id.as_deref());
+        self.write_provenance(&artifacts, as_now, (now, now), ids, Some(&made));
+        Ok(Some(artifacts))
+    }
+
+    /// Keeps what was made for later runs, and writes down how it was made. Nothing of this can fail a task.
+    pub(super) async fn remember(&self, artifacts: &[Arc<Artifact>], recalled: Recalled<'_>) {
+        let times = (self.started_at, super::now());
+        let ids = (recalled.keys.first(), recalled.prompt_id.as_deref());
+        self.write_provenance(
+            artifacts,
+            (&recalled.recorded, recalled.did),
+            times,
+            ids,
+            None,
+        );
+        let (shared, task) = (Arc::clone(&self.shared), Arc::clone(&self.task));
+        let artifacts = artifacts.to_vec();
+        let Recalled {
+            keys,
+            manifest,
+            miss,
+            recorded,
+            prompt_id,
+            ..
+        } = recalled;
+        let made = Made {
+            run: shared.run.clone(),
+            task: task.name.clone(),
+            at: times.1,
+            attempt: self.ticket.attempt,
+            server: recorded,
+            prompt_id,
+            stamps: Vec::new(),
+        };
+        let kept = blocking(move || {
+            let step = &shared.plan.steps[&task.step];
+            let ids = (shared.plan.pipeline.as_str(), &shared.run, &task.name);
+            cache::note(&shared.store, ids, step, miss.as_ref(), manifest);
+            if keys.is_empty() || !cache::keeps(step) {
+                return Ok(());
+            }
+            let records = cache::keep(&*shared.store.blobs(), &keys, &artifacts, made)?;
+            for record in records {
+                shared.store.keep(record);
+            }
+            Ok::<_, BlobError>(())
+        });
+        if let Err(error) = kept.await {
+            let built = self.about().complain(error.diagnostic());
+            self.shared.teller.warn(self.name(), built);
+        }
+    }
+
+    fn write_provenance(
+        &self,
+        artifacts: &[Arc<Artifact>],
+        (recorded, did): (&Recorded, Did<'_>),
+        times: (u64, u64),
+        (key, prompt_id): (Option<&ContentHash>, Option<&str>),
+        made: Option<&Made>,
+    ) {
+        let endpoint = self.endpoint();
+        let provenance = Provenance {
+            plan: &self.shared.plan,
+            run: &self.shared.run,
+            step: self.step(),
+            task: self.name(),
+            attempt: self.ticket.attempt,
+            did,
+            by: By {
+                name: &endpoint.name,
+                url: &endpoint.url,
+                facts: recorded,
+            },
+            prompt_id,
+            key,
+            made,
+            times,
+        };
+        let written = tokio::task::block_in_place(|| provenance.write(artifacts));
+        if let Some(warning) = written {
+            self.shared
+                .teller
+                .warn(self.name(), self.about().complain(warning));
+        }
+    }
+}
+
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}

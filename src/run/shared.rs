@@ -1,0 +1,95 @@
+//! What all tries of a run share.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Semaphore, mpsc};
+
+use super::facts::Facts;
+use super::folder::Folder;
+use super::health::Health;
+use super::hush::Hush;
+use super::tell::Teller;
+use super::transfer::Transfers;
+use crate::base::{RunId, safe_name};
+use crate::machine::{EndpointIx, Fact};
+use crate::plan::Plan;
+use crate::servers::{Endpoint, Servers};
+use crate::store::Store;
+
+/// Tries that fetch results at a time, over all servers.
+const FETCHING: usize = 32;
+
+/// What all tries of a run share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) plan: Arc<Plan>,
+    pub(super) run: RunId,
+    pub(super) servers: Arc<Servers>,
+    pub(super) store: Store,
+    pub(super) teller: Teller,
+    pub(super) folder: Folder,
+    pub(super) transfers: Transfers,
+    pub(super) health: Health,
+    pub(super) hush: Arc<Hush>,
+    pub(super) facts: Facts,
+    /// Where tries say how far they are.
+    notes: mpsc::UnboundedSender<Fact>,
+    /// Tries that fetch results, at most [`FETCHING`]: the next one keeps its slot until it may.
+    pub(super) fetching: Semaphore,
+    /// Our jobs that may be on servers.
+    jobs: Mutex<HashSet<String>>,
+}
+
+/// What a run is about, for [`Shared::new`].
+pub(super) struct Given {
+    pub(super) plan: Arc<Plan>,
+    pub(super) run: RunId,
+    pub(super) servers: Arc<Servers>,
+    pub(super) store: Store,
+}
+
+impl Shared {
+    pub(super) fn new(
+        about: Given,
+        teller: Teller,
+        hush: Arc<Hush>,
+        folder: Folder,
+        notes: mpsc::UnboundedSender<Fact>,
+    ) -> Self {
+        Self {
+            health: Health::new(&about.servers),
+            plan: about.plan,
+            run: about.run,
+            servers: about.servers,
+            store: about.store,
+            teller,
+            folder,
+            transfers: Transfers::default(),
+            hush,
+            facts: Facts::default(),
+            notes,
+            fetching: Semaphore::new(FETCHING),
+            jobs: Mutex::default(),
+        }
+    }
+
+    pub(super) fn note(&self, fact: Fact) {
+        let _ = self.notes.send(fact);
+    }
+
+    pub(super) fn endpoint(&self, at: EndpointIx) -> &Arc<Endpoint> {
+        &self.servers.endpoints()[at.0 as usize]
+    }
+
+    /// Where the folders of commands lie while they run.
+    pub(super) fn work_folder(&self) -> PathBuf {
+        let work = self.store.folder().join("work");
+        work.join(safe_name(self.run.as_str()))
+    }
+
+    pub(super) fn jobs(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,125 @@
+//! The reporter, and what it needs to number events.
+
+use crate::base::RunId;
+use crate::diagnostic::{Report, SourceMap, to_json};
+use crate::event::{Counts, Envelope, RunEvent, RunStatus, StopReason, VERSION};
+use crate::report::{ReportResult, Reporter, exit_code};
+
+/// A reporter that is told of one run.
+pub(super) struct Told {
+    reporter: Box<dyn Reporter>,
+    pub(super) run: RunId,
+    seq: u64,
+    /// Its stream is closed: the run goes on, nobody listens.
+    deaf: bool,
+}
+
+impl Told {
+    pub(super) fn new(reporter: Box<dyn Reporter>, run: RunId) -> Self {
+        Self {
+            reporter,
+            run,
+            seq: 0,
+            deaf: false,
+        }
+    }
+
+    pub(super) fn tell(&mut self, event: RunEvent) {
+        if self.deaf {
+            return;
+        }
+        let envelope = Envelope {
+            v: VERSION,
+            seq: self.seq,
+            time: jiff::Zoned::now()
+                .strftime("%Y-%m-%dT%H:%M:%S%.3f%:z")
+                .to_string(),
+            run: self.run.clone(),
+            event,
+        };
+        self.seq += 1;
+        let told = self.reporter.event(&envelope);
+        self.heard(&told);
+    }
+
+    pub(super) fn tick(&mut self) {
+        if !self.deaf {
+            let told = self.reporter.tick();
+            self.heard(&told);
+        }
+    }
+
+    pub(super) fn stopping(&mut self, reason: StopReason, at_once: bool) {
+        self.tell(RunEvent::RunStopping { reason, at_once });
+    }
+
+    /// The exit code, when everything that was asked for could be told or not.
+    pub(super) fn code(&self, code: u8) -> u8 {
+        match code {
+            0 if self.reporter.failed() => 1,
+            code => code,
+        }
+    }
+
+    fn heard(&mut self, told: &ReportResult) {
+        self.deaf |= told.is_err();
+    }
+
+    /// Shows complaints to people.
+    pub(super) fn show(&mut self, report: &Report, sources: &SourceMap) {
+        if !self.deaf {
+            let told = self.reporter.complaints(report, sources);
+            self.heard(&told);
+        }
+    }
+
+    /// Complaints before anything ran: to people with their lines, to programs as events.
+    pub(super) fn complain(&mut self, report: &Report, sources: &SourceMap) {
+        self.show(report, sources);
+        for diagnostic in &report.items {
+            self.tell(RunEvent::Diagnostic {
+                diagnostic: to_json(diagnostic, sources),
+            });
+        }
+    }
+
+    pub(super) fn refuse(&mut self, report: &Report, sources: &SourceMap) -> u8 {
+        self.complain(report, sources);
+        let exit_code = exit_code(report);
+        self.end(RunStatus::Failed, exit_code, Counts::default(), 0.0)
+    }
+
+    /// There is nothing to do: the run is done.
+    pub(super) fn done_already(&mut self, counts: Counts) -> u8 {
+        self.tell(RunEvent::RunFinished {
+            status: RunStatus::Done,
+            exit_code: 0,
+            counts,
+            cause: None,
+            latest: None,
+            up_to_date: true,
+            seconds: 0.0,
+        });
+        self.code(0)
+    }
+
+    /// The end of a run that never began, or was broken off.
+    pub(super) fn end(
+        &mut self,
+        status: RunStatus,
+        exit_code: u8,
+        counts: Counts,
+        seconds: f64,
+    ) -> u8 {
+        self.tell(RunEvent::RunFinished {
+            status,
+            exit_code,
+            counts,
+            cause: None,
+            latest: None,
+            up_to_date: false,
+            seconds,
+        });
+        exit_code
+    }
+}
