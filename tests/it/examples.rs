@@ -63,8 +63,22 @@ fn prints_fans_out_streams_and_lists_what_it_made() {
     project
         .kiln(&["check", "pipelines/prints.yaml", "--deny", "warnings"])
         .ok();
-    project.kiln(&["run", "pipelines/prints.yaml"]).ok();
+    let first = project
+        .kiln(&["run", "pipelines/prints.yaml", "--output", "json"])
+        .ok();
     let latest = project.path().join("outputs/prints/latest");
+    let list = first
+        .stdout
+        .lines()
+        .find(|line| line.contains("task_finished") && line.contains(r#""task":"list""#))
+        .unwrap();
+    let list: serde_json::Value = serde_json::from_str(list).unwrap();
+    let list = list["outputs"][0]["text"].as_str().unwrap();
+    assert_eq!(list.lines().count(), 6, "{list}");
+    assert!(
+        list.lines().all(|line| line.ends_with("-mounted.png")),
+        "{list}"
+    );
     assert_eq!(
         names(&latest.join("develop")),
         [
@@ -81,15 +95,11 @@ fn prints_fans_out_streams_and_lists_what_it_made() {
     let (width, _) = size(&latest.join("mount/coffee-240-plain-mounted.png"));
     assert_eq!(width, 240 + 48, "a mount on either side");
     assert_eq!(names(&latest.join("mount")).len(), 6);
-    let list = std::fs::read_to_string(latest.join("list/prints.txt")).unwrap();
-    assert_eq!(list.lines().count(), 6, "{list}");
-    assert!(
-        list.lines().all(|line| line.ends_with("-mounted.png")),
-        "{list}"
-    );
 
     // Nothing changed: nothing runs. One width more: only its pictures.
-    let again = project.kiln(&["run", "pipelines/prints.yaml"]).ok();
+    let quiet = ["run", "pipelines/prints.yaml", "-p", "inventory=false"];
+    project.kiln(&quiet).ok();
+    let again = project.kiln(&quiet).ok();
     assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
     let more = project
         .kiln(&[

@@ -50,9 +50,10 @@ fn means_the_same(new: &Value, old: &Value) -> bool {
             let number = serde_json::from_str::<serde_json::Number>(new.trim());
             number.is_ok_and(|new| equal(&new, old))
         }
-        (Value::String(new), Value::Bool(old)) => new.trim() == old.to_string(),
+        (Value::String(new), Value::Bool(old)) => new.trim() == if *old { "true" } else { "false" },
         (Value::Number(new), Value::Number(old)) => equal(new, old),
-        (Value::Number(_) | Value::Bool(_), Value::String(old)) => new.to_string() == *old,
+        (Value::Number(new), Value::String(old)) => new.to_string() == *old,
+        (Value::Bool(new), Value::String(old)) => *old == if *new { "true" } else { "false" },
         _ => false,
     }
 }

@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! Keys that must never change while [`super::FORMAT`] is what it is: a change would forget every result that people have.
 
 use serde_json::{Map, Value};
@@ -138,4 +135,3 @@ fn compare(recorded: &[(&str, String)], found: &[(&str, String)]) {
     let (recorded, found) = (lines(recorded), lines(found));
     assert!(recorded == found, "recorded:\n{recorded}\nfound:\n{found}");
 }
->>>>>>> main

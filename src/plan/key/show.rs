@@ -39,7 +39,7 @@ pub(super) fn hash(hex: &str) -> &str {
 pub(super) fn bytes(size: &str) -> String {
     let mut out = String::new();
     for (at, digit) in size.chars().enumerate() {
-        if at > 0 && (size.len() - at) % 3 == 0 {
+        if at > 0 && (size.len() - at).is_multiple_of(3) {
             out.push(' ');
         }
         out.push(digit);
@@ -68,11 +68,7 @@ mod tests {
         let (old, new) = pair(&format!("{common}a cat"), &format!("{common}a dog"));
         assert_eq!(
             (old.as_str(), new.as_str()),
-<<<<<<< HEAD
-            ("…n and on about a cat", "…n and on about a dog")
-=======
             ("… on about a cat", "… on about a dog")
->>>>>>> main
         );
         assert_eq!(pair("20", "24"), ("20".to_owned(), "24".to_owned()));
         let long = "x".repeat(100);

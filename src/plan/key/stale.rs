@@ -1,7 +1,7 @@
 //! Why a task runs although one of its name ran before.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -143,14 +143,21 @@ impl fmt::Display for StaleReason {
             Self::Removed => f.write_str("its earlier result was removed"),
             Self::Damaged { file } => write!(f, "its earlier result `{file}` is damaged or gone"),
             Self::Format => f.write_str("made by a kiln that kept results in another way"),
-            Self::Param { name, old, new } => change(f, &format!("param {name}"), old, new),
+            Self::Param { name, old, new } => {
+                change(f, &format!("param {name}"), old.as_deref(), new.as_deref())
+            }
             Self::Input {
                 label,
                 input,
                 old,
                 new,
                 ..
-            } => change(f, &format!("{label}.{input}"), old, new),
+            } => change(
+                f,
+                &format!("{label}.{input}"),
+                old.as_deref(),
+                new.as_deref(),
+            ),
             Self::NodeAdded { node, label } => write!(f, "node {node} ({label}) is new"),
             Self::NodeRemoved { node, label } => write!(f, "node {node} ({label}) is gone"),
             Self::Class { node, old, new } => write!(f, "class of node {node} {old} → {new}"),
@@ -173,8 +180,13 @@ impl fmt::Display for StaleReason {
                 };
                 write!(f, "output nodes {} → {}", list(old), list(new))
             }
-            Self::Command { part, old, new } => change(f, part, old, new),
-            Self::Server { fact, old, new } => change(f, &format!("server: {fact}"), old, new),
+            Self::Command { part, old, new } => change(f, part, old.as_deref(), new.as_deref()),
+            Self::Server { fact, old, new } => change(
+                f,
+                &format!("server: {fact}"),
+                old.as_deref(),
+                new.as_deref(),
+            ),
             Self::Realm { old, new } => {
                 write!(f, "runs on {new}, its earlier result is from {old}")
             }
@@ -185,8 +197,8 @@ impl fmt::Display for StaleReason {
 fn change(
     f: &mut fmt::Formatter<'_>,
     what: &str,
-    old: &Option<String>,
-    new: &Option<String>,
+    old: Option<&str>,
+    new: Option<&str>,
 ) -> fmt::Result {
     match (old, new) {
         (Some(old), Some(new)) => {
@@ -445,7 +457,7 @@ impl Comparison<'_> {
                 (None, Some(file)) => {
                     let hash = file.split('.').next().unwrap_or(file);
                     let name = self.file_name(Some(hash), Some(hash));
-                    out.push_str(&format!("{name} ({})", show::hash(hash)));
+                    let _ = write!(out, "{name} ({})", show::hash(hash));
                 }
                 (None, None) => {}
             }

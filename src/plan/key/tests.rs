@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! What changes a key, what does not, and what is said of a change.
 
 use std::collections::BTreeMap;
@@ -626,4 +623,3 @@ proptest! {
         prop_assert_eq!(explain(&a.manifest(), &b.manifest()).is_empty(), a.key() == b.key());
     }
 }
->>>>>>> main
