@@ -183,10 +183,9 @@ impl Client {
         let url = self.at(&["experiment", "models", folder]);
         match self.json(Call::get(url), JSON_LIMIT).await {
             Ok(Value::Array(files)) => Ok(files.iter().filter_map(ModelFile::read).collect()),
-            Ok(_) => Ok(Vec::new()),
             Err(error) if error.is_connection() => Err(error),
             // Older servers do not have the route.
-            Err(_) => Ok(Vec::new()),
+            Ok(_) | Err(_) => Ok(Vec::new()),
         }
     }
 

@@ -10,8 +10,8 @@ use crate::base::{ServerName, StepId};
 use crate::client::{ClientError, DownloadError};
 use crate::diagnostic::{Diagnostic, Report, SourceMap, Span, render_human};
 use crate::plan::{
-    self, PIPELINE_FORMAT, Plan, Rendered, ServerKind, ServerPlan, StepPlan, TaskPlan,
-    Work, WorkflowStep,
+    self, PIPELINE_FORMAT, Plan, Rendered, ServerKind, ServerPlan, StepPlan, TaskPlan, Work,
+    WorkflowStep,
 };
 use crate::protocol::{NodeFailure, PromptAnswer};
 

@@ -83,6 +83,7 @@ pub fn fates(plan: &Plan) -> Vec<Fate> {
         results: Results::new(RunId::from("not yet")),
         tasks: plan.tasks.clone(),
         of_steps: HashMap::new(),
+        ended: HashMap::new(),
         fates: IndexMap::new(),
     }
     .look()
@@ -96,7 +97,9 @@ struct Foresight<'a> {
     results: Results,
     /// The plan's tasks and those that follow from cached results.
     tasks: Vec<TaskPlan>,
-    of_steps: HashMap<StepId, Vec<usize>>,
+    of_steps: HashMap<StepId, Vec<TaskIx>>,
+    /// What tasks that would be cached made.
+    ended: HashMap<TaskIx, Arc<TaskOutcome>>,
     fates: IndexMap<StepId, Vec<Fate>>,
 }
 
@@ -108,8 +111,9 @@ enum Seen {
 
 impl Foresight<'_> {
     fn look(mut self) -> Vec<Fate> {
-        for (at, task) in self.tasks.iter().enumerate() {
-            self.of_steps.entry(task.step.clone()).or_default().push(at);
+        for (task, ix) in self.tasks.iter().zip(0..) {
+            let tasks = self.of_steps.entry(task.step.clone()).or_default();
+            tasks.push(TaskIx(ix));
         }
         let plan = self.plan;
         let mut left: Vec<&StepPlan> = plan.steps.values().collect();
@@ -157,11 +161,13 @@ impl Foresight<'_> {
         let mut fates = Vec::with_capacity(known.len());
         let mut outcomes = Vec::with_capacity(known.len());
         let mut complete = true;
-        for at in known {
-            let task = &self.tasks[at];
+        for ix in known {
+            let task = &self.tasks[ix.0 as usize];
             match self.task(step, task) {
                 Seen::Hit(fate, artifacts) => {
-                    outcomes.push(Arc::new(TaskOutcome::of(task, "cached", artifacts)));
+                    let outcome = Arc::new(TaskOutcome::of(task, "cached", artifacts));
+                    self.ended.insert(ix, Arc::clone(&outcome));
+                    outcomes.push(outcome);
                     fates.push(fate);
                 }
                 Seen::Fate(fate) => {
@@ -209,7 +215,10 @@ impl Foresight<'_> {
             },
         };
         match known {
-            Some(known) => known.iter().map(|at| of(Some(&self.tasks[*at]))).collect(),
+            Some(known) => known
+                .iter()
+                .map(|ix| of(Some(&self.tasks[ix.0 as usize])))
+                .collect(),
             None if step.grow == Grow::Known => Vec::new(),
             None => vec![of(None)],
         }
@@ -225,16 +234,9 @@ impl Foresight<'_> {
         let sources: Vec<Option<(TaskIx, Arc<TaskOutcome>)>> = match from {
             None => vec![None],
             Some(from) => {
-                let outcome = self.results.steps.get(from).cloned();
-                let ended = outcome.iter().flat_map(|outcome| outcome.tasks.iter());
-                ended
-                    .map(|ended| {
-                        let mut tasks = self.tasks.iter().zip(0..);
-                        let ix = tasks.find(|(task, _)| task.name == ended.name);
-                        ix.map(|(_, ix)| (TaskIx(ix), Arc::clone(ended)))
-                    })
-                    .filter(Option::is_some)
-                    .collect()
+                let tasks = self.of_steps.get(from).into_iter().flatten();
+                let ended = tasks.filter_map(|ix| Some((*ix, Arc::clone(self.ended.get(ix)?))));
+                ended.map(Some).collect()
             }
         };
         for source in sources {
@@ -253,8 +255,11 @@ impl Foresight<'_> {
                 });
             };
             for task in grown {
-                let at = self.tasks.len();
-                self.of_steps.entry(task.step.clone()).or_default().push(at);
+                let Ok(ix) = u32::try_from(self.tasks.len()) else {
+                    break;
+                };
+                let tasks = self.of_steps.entry(task.step.clone()).or_default();
+                tasks.push(TaskIx(ix));
                 self.tasks.push(task);
             }
         }
@@ -298,7 +303,7 @@ impl Foresight<'_> {
             .and_then(|key| run::glance(reader, place, &key).ok())
             .unwrap_or(Err(Miss::Unknown));
         match found {
-            Ok(found) => self.hit(step, task, &found, &made),
+            Ok(found) => hit(step, task, &found, &made),
             Err(miss) => {
                 let manifest = made.manifest(self.plan, step);
                 runs(run::why(step, Some(&miss), earlier.as_ref(), &manifest))
@@ -306,28 +311,9 @@ impl Foresight<'_> {
         }
     }
 
-    fn hit(&self, step: &StepPlan, task: &TaskPlan, found: &Found, made: &Made) -> Seen {
-        let fate = Fate {
-            step: step.id.clone(),
-            task: Some(task.name.clone()),
-            would: Would::Cached,
-            why: Vec::new(),
-            from: Some(found.made.run.clone()),
-            provided: made.provided(step),
-        };
-        Seen::Hit(fate, found.artifacts_of(step, &task.name))
-    }
-
     fn results_for(&self, task: &TaskPlan) -> Results {
         let item = match &task.item {
-            Some(Item::Task(ix)) => {
-                let source = self.tasks.get(ix.0 as usize);
-                source.and_then(|source| {
-                    let outcome = self.results.steps.get(&source.step)?;
-                    let mut tasks = outcome.tasks.iter();
-                    tasks.find(|ended| ended.name == source.name).cloned()
-                })
-            }
+            Some(Item::Task(ix)) => self.ended.get(ix).cloned(),
             _ => None,
         };
         Results {
@@ -362,6 +348,18 @@ impl Foresight<'_> {
             }
         }
     }
+}
+
+fn hit(step: &StepPlan, task: &TaskPlan, found: &Found, made: &Made) -> Seen {
+    let fate = Fate {
+        step: step.id.clone(),
+        task: Some(task.name.clone()),
+        would: Would::Cached,
+        why: Vec::new(),
+        from: Some(found.made.run.clone()),
+        provided: made.provided(step),
+    };
+    Seen::Hit(fate, found.artifacts_of(step, &task.name))
 }
 
 fn skipped(task: &TaskPlan) -> Fate {

@@ -13,6 +13,7 @@ mod codes;
 mod engine;
 mod examples;
 mod failures;
+mod history;
 mod mistakes;
 mod newcomer;
 mod odd;
@@ -24,3 +25,5 @@ mod schemas;
 mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
 mod support;
+mod templates_guide;
+mod why;

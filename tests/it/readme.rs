@@ -3,7 +3,7 @@
 use crate::support::{finish, kiln, repository};
 
 /// Fenced blocks of a Markdown text: their language and their lines.
-fn blocks(text: &str) -> Vec<(String, String)> {
+pub(crate) fn blocks(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open: Option<(String, String)> = None;
     for line in text.lines() {

@@ -18,7 +18,7 @@ fn project() -> Project {
     project.file("w.json", QUICK);
     project.file(
         "p.yaml",
-        "steps:\n  a: { workflow: w.json }\n  b: { workflow: w.json, needs: [a] }\n",
+        "steps:\n  a: { workflow: w.json, cache: false }\n  b: { workflow: w.json, cache: false, needs: [a] }\n",
     );
     project
 }

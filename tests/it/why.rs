@@ -1,0 +1,237 @@
+//! What runs again, what does not, and what `kiln plan` and `kiln show` say about it.
+
+use serde_json::{Value, json};
+
+use crate::support::{Done, Project};
+
+const PIPELINE: &str = r#"
+params:
+  size: { type: integer, default: 8 }
+steps:
+  base:
+    workflow: base.json
+    set: { EmptyImage: { width: "{{ params.size }}" } }
+  small:
+    workflow: small.json
+    set: { LoadImage: { image: "{{ steps.base.image }}" } }
+    save_as: small
+"#;
+
+/// The same for two pictures, the second step growing out of the first.
+const FANNED: &str = r#"
+params:
+  size: { type: integer, default: 8 }
+steps:
+  base:
+    workflow: base.json
+    matrix: { i: [0, 1] }
+    set: { EmptyImage: { width: "{{ params.size }}", color: "{{ matrix.i }}" } }
+  small:
+    workflow: small.json
+    for_each: steps.base
+    set: { LoadImage: { image: "{{ item.image }}" } }
+    save_as: "small-{{ item.matrix.i }}"
+"#;
+
+fn base() -> Value {
+    json!({
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "base"}}
+    })
+}
+
+fn small() -> Value {
+    json!({
+        "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
+        "2": {"class_type": "ImageScaleBy", "inputs": {"image": ["1", 0], "upscale_method": "area", "scale_by": 0.5}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "small"}}
+    })
+}
+
+fn project() -> Project {
+    let project = Project::new();
+    project.file("p.yaml", PIPELINE);
+    project.file("base.json", base().to_string());
+    project.file("small.json", small().to_string());
+    project
+}
+
+/// The last part of `kiln plan`, with run ids made equal.
+fn would(project: &Project, more: &[&str]) -> String {
+    let Done { stdout, .. } = project.kiln(&[&["plan", "p.yaml"], more].concat()).ok();
+    let at = stdout.find("would run").unwrap();
+    let from = stdout[..at].rfind('\n').map_or(0, |at| at + 1);
+    let run = regex_lite::Regex::new(r"\d{8}-\d{6}-[a-z0-9]{4}").unwrap();
+    run.replace_all(&stdout[from..], "RUN").into_owned()
+}
+
+/// How many tasks of a run were cached, and how many ran.
+fn counts(project: &Project, more: &[&str]) -> (u64, u64) {
+    let args = [&["run", "p.yaml", "--output", "json"], more].concat();
+    let done = project.kiln(&args).ok();
+    let last = done.stdout.lines().last().unwrap();
+    let last: Value = serde_json::from_str(last).unwrap();
+    let count = |name: &str| last["counts"][name].as_u64().unwrap();
+    (count("cached"), count("done"))
+}
+
+#[test]
+fn before_anything_ran_every_task_would_run_and_nothing_is_written() {
+    let project = project();
+    assert_eq!(
+        would(&project, &[]),
+        "1 would run, 1 open until others ran
+  base   runs     never ran
+  small  open     waits for base (its inputs may change)
+"
+    );
+    assert!(!project.path().join(".kiln").exists());
+}
+
+#[test]
+fn what_was_done_is_cached_and_a_change_is_told_with_old_and_new() {
+    let project = project();
+    assert_eq!(counts(&project, &[]), (0, 2));
+    assert_eq!(
+        would(&project, &[]),
+        "0 would run, 2 cached
+  base   cached   from run RUN
+  small  cached   from run RUN
+"
+    );
+    assert_eq!(
+        would(&project, &["-p", "size=10"]),
+        "1 would run, 1 open until others ran
+  base   runs     param size 8 → 10; EmptyImage.width 8 → 10
+  small  open     waits for base (its inputs may change)
+"
+    );
+    assert_eq!(counts(&project, &["-p", "size=10"]), (0, 2));
+    assert_eq!(
+        counts(&project, &[]),
+        (2, 0),
+        "what was made first is still there"
+    );
+}
+
+#[test]
+fn tasks_that_grow_out_of_cached_results_are_foreseen() {
+    let project = project();
+    project.file("p.yaml", FANNED);
+    assert_eq!(counts(&project, &[]), (0, 4));
+    assert_eq!(
+        would(&project, &[]),
+        "0 would run, 4 cached
+  base[i=0]         cached   from run RUN
+  base[i=1]         cached   from run RUN
+  small[base[i=0]]  cached   from run RUN
+  small[base[i=1]]  cached   from run RUN
+"
+    );
+    let more = FANNED.replace("[0, 1]", "[0, 1, 2]");
+    project.file("p.yaml", more);
+    assert_eq!(
+        would(&project, &[]),
+        "1 would run, 1 open until others ran, 2 cached
+  base[i=0]  cached   from run RUN
+  base[i=1]  cached   from run RUN
+  base[i=2]  runs     never ran
+  small      open     waits for base (its inputs may change)
+"
+    );
+    assert_eq!(counts(&project, &[]), (4, 2));
+}
+
+#[test]
+fn a_step_that_makes_the_same_again_leaves_those_after_it_cached() {
+    let project = project();
+    counts(&project, &[]);
+    let mut graph = base();
+    graph["7"] =
+        json!({"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 4, "height": 4}});
+    project.file("base.json", graph.to_string());
+    assert!(would(&project, &[]).contains("runs     node 7 (SolidMask) is new"));
+    assert_eq!(counts(&project, &[]), (1, 1));
+}
+
+#[test]
+fn an_edited_output_spoils_nothing_and_a_lost_blob_is_made_again() {
+    let project = project();
+    counts(&project, &[]);
+    let latest = project.path().join("outputs/p/latest/small/small.png");
+    let right = std::fs::read(&latest).unwrap();
+    std::fs::write(&latest, "scribbled over").unwrap();
+    assert_eq!(counts(&project, &[]), (2, 0));
+    assert_eq!(std::fs::read(&latest).unwrap(), right);
+    std::fs::remove_dir_all(project.path().join(".kiln/blobs")).unwrap();
+    let told = would(&project, &[]);
+    assert!(
+        told.contains("base   runs     its earlier result `"),
+        "{told}"
+    );
+    assert!(told.contains("` is damaged or gone"), "{told}");
+    assert_eq!(counts(&project, &[]), (0, 2));
+}
+
+#[test]
+fn force_and_cache_false_are_reasons() {
+    let project = project();
+    counts(&project, &[]);
+    assert_eq!(counts(&project, &["--force"]), (0, 2));
+    project.file("p.yaml", format!("cache: false\n{PIPELINE}"));
+    assert_eq!(
+        would(&project, &[]),
+        "2 would run
+  base   runs     `cache: false`
+  small  runs     `cache: false`
+"
+    );
+    assert_eq!(counts(&project, &[]), (0, 2));
+}
+
+#[test]
+fn programs_get_the_reasons_as_data() {
+    let project = project();
+    counts(&project, &[]);
+    let done = project
+        .kiln(&["plan", "p.yaml", "-p", "size=10", "--output", "json"])
+        .ok();
+    let json: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(
+        json["would"][0],
+        json!({
+            "step": "base",
+            "task": "base",
+            "would": "run",
+            "why": [
+                {"reason": "param", "name": "size", "old": "8", "new": "10"},
+                {"reason": "input", "node": "1", "label": "EmptyImage", "input": "width", "old": "8", "new": "10"}
+            ],
+            "because": ["param size 8 → 10", "EmptyImage.width 8 → 10"]
+        })
+    );
+    assert_eq!(json["would"][1]["would"], "open");
+}
+
+#[test]
+fn each_file_has_a_record_of_what_made_it() {
+    let project = project();
+    counts(&project, &[]);
+    let record = |run: &str| -> Value {
+        let path = format!("outputs/p/{run}/small/small.png.kiln.json");
+        serde_json::from_slice(&std::fs::read(project.path().join(path)).unwrap()).unwrap()
+    };
+    let first = record("latest");
+    assert_eq!(first["task"], "small");
+    assert_eq!(first["graph"]["2"]["inputs"]["scale_by"], 0.5);
+    assert!(first.get("cached_from").is_none());
+    project.file(
+        "p.yaml",
+        PIPELINE.replace("width: \"{{ params.size }}\"", "width: 16"),
+    );
+    counts(&project, &[]);
+    counts(&project, &["-p", "size=8"]);
+    let again = record("latest");
+    assert_eq!(again["cached_from"]["task"], "small");
+    assert_ne!(again["cached_from"]["run"], again["run"]);
+}
