@@ -45,9 +45,24 @@ impl Try {
             self.make_room(server).await;
             self.submit(server, ready, id).await?;
         }
+        let session = ready.connection.session();
         self.accepted(id);
         let (found, cached) = self.follow(server, ready, id).await?;
-        self.collect(server, found, &cached).await
+        let collected = self.collect(server, found, &cached).await;
+        // A server that was restarted after the job ended has its files no longer, or other ones under the same names.
+        let same = session.is_some() && ready.connection.session() == session;
+        let suspect = match &collected {
+            Ok(_) => !same,
+            Err(Ending::Failed(failure)) => failure.class == FailureClass::Transfer,
+            Err(_) => false,
+        };
+        if suspect {
+            let ask = || ready.connection.lookup(id).boxed();
+            if self.patiently(server, CancelReason::Leave, ask).await? == Lookup::Absent {
+                return Err(Ending::Lost);
+            }
+        }
+        collected
     }
 
     /// A try that was taken for lost may have arrived after all; its job would only waste the server's time.
