@@ -39,6 +39,9 @@ fn many_jobs_over_four_failing_servers_end_with_every_file_right() {
         .map(|(server, at)| Proxy::start(&server.url, Box::new(bad_network(at))))
         .collect();
     let project = two_by(count, 48);
+    let pipeline = std::fs::read_to_string(project.path().join("p.yaml")).unwrap();
+    let retry = "retry: { attempts: 4, delay: 200ms, for: [any] }\n";
+    project.file("p.yaml", format!("{retry}{pipeline}"));
     let urls: Vec<&str> = proxies.iter().map(|proxy| proxy.url.as_str()).collect();
     project.file(
         "kiln.yaml",
