@@ -30,7 +30,8 @@ pub(super) type Evaluated = Result<Option<Datum>, Box<Diagnostic>>;
 pub(super) fn engine_at(plan: &Plan, folder: &Path) -> Engine {
     let inputs = Arc::new(Inputs::default());
     let world = PlanWorld::new(inputs, folder, plan.seed, plan.started_at.clone())
-        .in_project(&plan.project_dir);
+        .in_project(&plan.project_dir)
+        .with_dotenv(plan.dotenv.then(|| plan.project_dir.join(".env")));
     Engine::new(Arc::new(world))
 }
 
