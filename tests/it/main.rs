@@ -12,6 +12,7 @@ mod architecture;
 mod codes;
 mod engine;
 mod failures;
+mod history;
 mod mistakes;
 mod newcomer;
 mod odd;
