@@ -285,6 +285,14 @@ pub(super) struct ServeArgs {
     /// Keep input, output and temp files in this folder, instead of one that is removed at the end
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
+
+    /// Rehearse: paint marked stand-ins for the node classes that it cannot compute
+    #[arg(long, env = "KILN_SIMULATE", value_parser = yes_or_no())]
+    pub(super) simulate: bool,
+
+    /// With --simulate: have exactly the classes of this saved answer to GET /object_info (`-` for stdin)
+    #[arg(long, value_name = "FILE", requires = "simulate")]
+    pub(super) catalog: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -332,6 +332,15 @@ fn read_as_server(file: FileId, sources: &SourceMap, report: &mut Report) -> Opt
 /// # Errors
 /// When the file cannot be read or is no such answer.
 pub fn catalog_file(path: &std::path::Path) -> Result<(Catalog, Vec<String>), Box<Diagnostic>> {
+    let value = object_info_file(path)?;
+    Ok(Catalog::from_object_info(&value))
+}
+
+/// A saved `GET /object_info` answer as it is; `-` is stdin.
+///
+/// # Errors
+/// When the file cannot be read or is no such answer.
+pub fn object_info_file(path: &std::path::Path) -> Result<serde_json::Value, Box<Diagnostic>> {
     let inputs = Inputs::default();
     let text = if path.as_os_str() == "-" {
         inputs
@@ -356,5 +365,5 @@ pub fn catalog_file(path: &std::path::Path) -> Result<(Catalog, Vec<String>), Bo
             .help("save a server's answer to GET /object_info"),
         ));
     }
-    Ok(Catalog::from_object_info(&value))
+    Ok(value)
 }

@@ -14,7 +14,7 @@ mod told;
 mod why;
 mod wishes;
 
-pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings};
+pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings, object_info_file};
 pub use load::{Loaded, Request, Target, load};
 pub use running::{Broken, run};
 pub use why::{Fate, Would, fates, fates_json, fates_text, told};
