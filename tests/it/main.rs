@@ -9,7 +9,9 @@
 )]
 
 mod architecture;
+mod attempts;
 mod codes;
+mod commands;
 mod engine;
 mod failures;
 mod mistakes;
@@ -19,6 +21,7 @@ mod params;
 mod quickstart;
 mod readme;
 mod schemas;
+mod sessions;
 mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
 mod support;
