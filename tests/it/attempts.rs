@@ -12,21 +12,27 @@ fn project(pipeline: &str) -> Project {
 
 fn events(done: &Done) -> Vec<Value> {
     let lines = done.stdout.lines();
-    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// How each task ended, in the order in which they did.
 fn ends(events: &[Value]) -> Vec<(String, String)> {
     let ends = events.iter().filter(|e| e["event"] == "task_finished");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    ends.map(|e| (text(&e["task"]), text(&e["status"]))).collect()
+    ends.map(|e| (text(&e["task"]), text(&e["status"])))
+        .collect()
 }
 
 #[track_caller]
 fn end(events: &[Value], task: &str) -> String {
     let ends = ends(events);
     let found = ends.iter().find(|(name, _)| name == task);
-    found.unwrap_or_else(|| panic!("{task} in {ends:?}")).1.clone()
+    found
+        .unwrap_or_else(|| panic!("{task} in {ends:?}"))
+        .1
+        .clone()
 }
 
 fn json_run(project: &Project, more: &[&str], code: i32) -> Vec<Value> {
@@ -41,11 +47,19 @@ fn a_failed_attempt_is_followed_by_another_one() {
         "steps:\n  try:\n    command: [sh, -c, \"test {{ task.attempt }} = 3\"]\n    retry: { attempts: 3, delay: 5ms, for: [node_error] }\n",
     );
     let events = json_run(&project, &[], 0);
-    let retried: Vec<_> = events.iter().filter(|e| e["event"] == "task_retried").collect();
+    let retried: Vec<_> = events
+        .iter()
+        .filter(|e| e["event"] == "task_retried")
+        .collect();
     assert_eq!(retried.len(), 2);
     assert_eq!(retried[1]["attempt"], 3);
     assert_eq!(retried[1]["class"], "node_error");
-    assert!(retried[1]["reason"].as_str().unwrap().contains("exit code 1"));
+    assert!(
+        retried[1]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("exit code 1")
+    );
     assert_eq!(end(&events, "try"), "done");
 }
 
@@ -61,11 +75,17 @@ fn a_class_that_retry_does_not_name_is_not_tried_again() {
 #[test]
 fn a_result_that_until_rejects_is_made_again() {
     let project = project(
-        "steps:\n  roll:\n    command: [sh, -c, \"echo {{ task.attempt }} | tee n.txt\"]\n    outputs: { n: n.txt }\n    retry: { attempts: 4, delay: 1ms, for: [rejected], until: result.text == '3' }\n",
+        "steps:\n  roll:\n    command: [sh, -c, \"echo {{ task.attempt }} | tee n.dat\"]\n    outputs: { n: n.dat }\n    retry: { attempts: 4, delay: 1ms, for: [rejected], until: result.text == '3' }\n",
     );
     let events = json_run(&project, &[], 0);
-    assert_eq!(events.iter().filter(|e| e["event"] == "task_retried").count(), 2);
-    let made = project.path().join("outputs/p/latest/roll/n.txt");
+    assert_eq!(
+        events
+            .iter()
+            .filter(|e| e["event"] == "task_retried")
+            .count(),
+        2
+    );
+    let made = project.path().join("outputs/p/latest/roll/n.dat");
     assert_eq!(std::fs::read_to_string(made).unwrap(), "3\n");
 }
 
@@ -96,7 +116,11 @@ fn keep_going_skips_only_what_depends_on_a_failure() {
     assert_eq!(end(&events, "later"), "done");
     assert_eq!(events.last().unwrap()["cause"], "bad");
     let events = json_run(&project, &[], 4);
-    assert_eq!(end(&events, "later"), "skipped", "without it nothing new starts");
+    assert_eq!(
+        end(&events, "later"),
+        "skipped",
+        "without it nothing new starts"
+    );
 }
 
 #[test]
@@ -134,12 +158,23 @@ fn a_step_grows_with_what_another_one_found_out() {
     );
     let events = json_run(&project, &[], 0);
     let added = events.iter().find(|e| e["event"] == "tasks_added").unwrap();
-    let names: Vec<_> = added["tasks"].as_array().unwrap().iter().map(|t| &t["task"]).collect();
-    assert_eq!(json!(names), json!(["each[cat]", "each[dog]", "each[cow]", "each[fox]"]));
+    let names: Vec<_> = added["tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| &t["task"])
+        .collect();
+    assert_eq!(
+        json!(names),
+        json!(["each[cat]", "each[dog]", "each[cow]", "each[fox]"])
+    );
     let all = events
         .iter()
         .find(|e| e["event"] == "task_finished" && e["task"] == "all");
-    assert_eq!(all.unwrap()["outputs"][0]["text"], "a cat,a dog,a cow,a fox,");
+    assert_eq!(
+        all.unwrap()["outputs"][0]["text"],
+        "a cat,a dog,a cow,a fox,"
+    );
 }
 
 #[test]
@@ -194,10 +229,16 @@ fn a_job_that_executes_for_too_long_is_cancelled_on_its_server() {
     let project = project("steps:\n  slow: { workflow: slow.json, timeout: 300ms }\n");
     project.file("slow.json", graph.to_string());
     let events = json_run(&project, &["--server", &server.url], 4);
-    let last = events.iter().find(|e| e["event"] == "task_finished").unwrap();
+    let last = events
+        .iter()
+        .find(|e| e["event"] == "task_finished")
+        .unwrap();
     assert_eq!(last["diagnostic"]["code"], "K0512");
     let message = last["diagnostic"]["message"].as_str().unwrap();
-    assert!(message.contains("it ran for longer than 300ms on server"), "{message}");
+    assert!(
+        message.contains("it ran for longer than 300ms on server"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -28,7 +28,9 @@ fn told(pipeline: &str, code: i32) -> String {
 
 fn events(done: &Done) -> Vec<Value> {
     let lines = done.stdout.lines();
-    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn read(project: &Project, path: &str) -> String {
@@ -38,8 +40,7 @@ fn read(project: &Project, path: &str) -> String {
 
 #[test]
 fn a_command_hands_its_text_and_its_files_on() {
-    let (project, done) = run(
-        r#"steps:
+    let (project, done) = run(r#"steps:
   words: { command: [printf, "%s\n", hello] }
   shout:
     command: [sh, -c, "tr a-z A-Z > out.txt; echo no file > junk.txt"]
@@ -48,8 +49,7 @@ fn a_command_hands_its_text_and_its_files_on() {
     save_as: loud
   count:
     command: [wc, -c, "{{ steps.shout.file }}"]
-"#,
-    );
+"#);
     done.ok();
     assert_eq!(read(&project, "shout/loud.txt"), "HELLO!");
     let left = std::fs::read_dir(project.path().join("outputs/p/latest/shout")).unwrap();
@@ -73,7 +73,10 @@ fn a_command_has_no_variable_but_its_own_and_three_of_ours() {
         .filter(|name| !["PWD", "SHLVL", "_", "OLDPWD"].contains(name))
         .collect();
     for name in &names {
-        assert!(["HOME", "MINE", "PATH", "TMPDIR"].contains(name), "{names:?}");
+        assert!(
+            ["HOME", "MINE", "PATH", "TMPDIR"].contains(name),
+            "{names:?}"
+        );
     }
     assert!(names.contains(&"MINE") && names.contains(&"PATH"));
 }
@@ -105,7 +108,8 @@ fn the_value_of_a_secret_reaches_the_command_and_nothing_else() {
 
 #[test]
 fn what_a_command_writes_to_stderr_is_told_as_it_comes() {
-    let project = project("steps:\n  talk: { command: [sh, -c, \"echo one >&2; echo two >&2\"] }\n");
+    let project =
+        project("steps:\n  talk: { command: [sh, -c, \"echo one >&2; echo two >&2\"] }\n");
     let done = project.kiln(&["run", "p.yaml", "--output", "json"]).ok();
     let lines: Vec<_> = events(&done)
         .iter()
@@ -162,7 +166,10 @@ fn a_link_out_of_the_folder_is_no_result() {
         "steps:\n  steal:\n    command: [ln, -s, /etc/hostname, out.txt]\n    outputs: { it: out.txt }\n",
         4,
     );
-    assert!(text.contains("outside of the folder of the command"), "{text}");
+    assert!(
+        text.contains("outside of the folder of the command"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -216,7 +223,11 @@ fn a_result_that_someone_edits_reaches_a_command_as_it_was() {
     );
     project.kiln(&["run", "p.yaml"]).ok();
     assert_eq!(read(&project, "last/b.txt"), "right\n");
-    assert_eq!(read(&project, "first/a.txt"), "wrong\n", "edits are left alone");
+    assert_eq!(
+        read(&project, "first/a.txt"),
+        "wrong\n",
+        "edits are left alone"
+    );
 }
 
 #[cfg(unix)]

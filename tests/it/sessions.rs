@@ -12,7 +12,11 @@ use crate::support::{Project, Server};
 fn get(url: &str, path: &str) -> Value {
     let host = url.trim_start_matches("http://");
     let mut stream = TcpStream::connect(host).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -32,7 +36,10 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < Duration::from_mins(1), "waited for {what}");
+        assert!(
+            began.elapsed() < Duration::from_mins(1),
+            "waited for {what}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -98,7 +105,9 @@ impl Running {
 fn statuses(events: &[Value]) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let ends = events.iter().filter(|e| e["event"] == "task_finished");
-    let mut ends: Vec<_> = ends.map(|e| (text(&e["task"]), text(&e["status"]))).collect();
+    let mut ends: Vec<_> = ends
+        .map(|e| (text(&e["task"]), text(&e["status"])))
+        .collect();
     ends.sort();
     ends
 }
@@ -159,7 +168,16 @@ fn a_job_that_outlived_kiln_is_taken_over_and_one_that_ended_is_collected() {
     assert_eq!(statuses(&events), [done("a"), done("b"), done("c")]);
     assert_eq!(executed(&server).len(), 3, "no job ran twice");
     for step in ["a", "b", "c"] {
-        let file = format!("outputs/p/latest/{step}/slow_0000{}_.png", if step == "a" { 1 } else if step == "c" { 2 } else { 3 });
+        let file = format!(
+            "outputs/p/latest/{step}/slow_0000{}_.png",
+            if step == "a" {
+                1
+            } else if step == "c" {
+                2
+            } else {
+                3
+            }
+        );
         assert!(project.path().join(&file).exists(), "{file}");
     }
 }
@@ -188,7 +206,10 @@ fn a_result_that_was_lost_between_two_sessions_is_restored() {
 
 #[test]
 fn a_server_of_a_pool_that_dies_loses_no_task() {
-    let (first, second) = (Server::start(&["--jobs", "1"]), Server::start(&["--jobs", "1"]));
+    let (first, second) = (
+        Server::start(&["--jobs", "1"]),
+        Server::start(&["--jobs", "1"]),
+    );
     let project = Project::new();
     project.file(
         "kiln.yaml",
@@ -224,6 +245,9 @@ fn another_process_can_stop_a_run() {
     project.kiln(&["cancel", &id]).ok();
     let (events, code) = run.rest();
     assert_eq!(code, 130, "{events:#?}");
-    let stopping = events.iter().find(|e| e["event"] == "run_stopping").unwrap();
+    let stopping = events
+        .iter()
+        .find(|e| e["event"] == "run_stopping")
+        .unwrap();
     assert_eq!(stopping["reason"], "requested");
 }
