@@ -137,7 +137,8 @@ fn undeclared(
             && !opened.contains(&declared.name)
             && (input == declared.name || input.starts_with(&format!("{}.", declared.name)))
     });
-    if takes_any_input(class) || below_a_choice || def.hidden.iter().any(|h| h == input) {
+    let acted = def.python_module.as_deref() == Some(crate::embedded::LENIENT);
+    if acted || takes_any_input(class) || below_a_choice || def.hidden.iter().any(|h| h == input) {
         return;
     }
     let free: Vec<&str> = opened

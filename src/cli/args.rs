@@ -83,6 +83,21 @@ pub(super) enum TextOrJson {
     Json,
 }
 
+/// How a plan is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum PlanFormat {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+    /// A graph for Graphviz
+    Dot,
+    /// A graph for Mermaid
+    Mermaid,
+    /// A picture
+    Svg,
+}
+
 /// The values that a plan is made with.
 #[derive(Debug, Args)]
 pub(super) struct ValueFlags {
@@ -269,7 +284,7 @@ pub(super) struct PlanArgs {
 
     /// Format of stdout
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
-    pub(super) output: TextOrJson,
+    pub(super) output: PlanFormat,
 }
 
 #[derive(Debug, Args)]
@@ -285,6 +300,14 @@ pub(super) struct ServeArgs {
     /// Keep input, output and temp files in this folder, instead of one that is removed at the end
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
+
+    /// Rehearse: paint marked stand-ins for the node classes that it cannot compute
+    #[arg(long, env = "KILN_SIMULATE", value_parser = yes_or_no())]
+    pub(super) simulate: bool,
+
+    /// With --simulate: have exactly the classes of this saved answer to GET /object_info (`-` for stdin)
+    #[arg(long, value_name = "FILE", requires = "simulate")]
+    pub(super) catalog: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

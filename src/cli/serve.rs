@@ -1,10 +1,13 @@
 //! `kiln serve`: the embedded server alone.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use super::args::ServeArgs;
-use super::exit::{Exit, complain};
+use super::exit::{Exit, complain, tell};
+use crate::diagnostic::{Report, SourceMap};
 use crate::embedded;
+use crate::session;
 
 pub(super) fn serve(args: &ServeArgs) -> Exit {
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -17,11 +20,16 @@ pub(super) fn serve(args: &ServeArgs) -> Exit {
             return Exit::Internal;
         }
     };
+    let simulate = match simulation(args) {
+        Ok(simulate) => simulate,
+        Err(exit) => return exit,
+    };
     let exit = runtime.block_on(async {
         let options = embedded::Options {
             port: args.port,
             jobs: usize::from(args.jobs),
             dir: args.dir.clone(),
+            simulate,
         };
         let server = match embedded::start(options).await {
             Ok(server) => server,
@@ -46,6 +54,25 @@ pub(super) fn serve(args: &ServeArgs) -> Exit {
     });
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     exit
+}
+
+/// What `--simulate` and `--catalog` ask for.
+fn simulation(args: &ServeArgs) -> Result<Option<embedded::Simulate>, Exit> {
+    let Some(path) = &args.catalog else {
+        return Ok(args.simulate.then(embedded::Simulate::default));
+    };
+    match session::object_info_file(path) {
+        Ok(catalog) => Ok(Some(embedded::Simulate {
+            catalog: Some(Arc::new(catalog)),
+        })),
+        Err(diagnostic) => {
+            let report = Report {
+                items: vec![*diagnostic],
+            };
+            tell(&report, &SourceMap::default());
+            Err(Exit::of_report(&report))
+        }
+    }
 }
 
 /// Waits for Ctrl-C or SIGTERM.

@@ -1,6 +1,7 @@
 //! `kiln show RUN [TASK] [--follow]`: one run, or one of its tasks, from the journal.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,6 +12,7 @@ use super::args::TextOrJson;
 use super::exit::Exit;
 use super::runs::{PlaceFlags, conclude, from_here, json as line};
 use super::table::{Table, plain, short, time, took};
+use crate::artifact::Artifact;
 use crate::base::RunId;
 use crate::diagnostic::{Diagnostic, codes};
 use crate::event::Counts;
@@ -186,33 +188,46 @@ impl Shown<'_> {
     fn tasks_to_text(&self, out: &mut dyn Write) -> io::Result<()> {
         let Self { standing, .. } = self;
         let all = standing.tasks.len() <= MANY;
+        writeln!(out)?;
+        let mut table = Table::default();
         for (step, counts) in self.steps() {
-            let of_step = || {
-                standing
-                    .tasks
-                    .iter()
-                    .filter(|task| task.step.as_str() == step)
-            };
-            let total = of_step().count();
-            writeln!(out, "\n{step}: {}", sum(total, counts))?;
-            let mut table = Table::default();
-            for task in of_step()
-                .filter(|task| all || is_worth_a_line(task))
-                .take(MANY * 4)
+            let tasks: Vec<&TaskStanding> = standing
+                .tasks
+                .iter()
+                .filter(|task| task.step.as_str() == step)
+                .collect();
+            // The only task of a step has its name, and says it all.
+            if let [only] = tasks[..] {
+                table.row(task_row(only, ""));
+                continue;
+            }
+            table.row([step.to_owned(), sum(tasks.len(), counts)]);
+            let shown = tasks.iter().filter(|task| all || is_worth_a_line(task));
+            for task in shown.take(MANY * 4) {
+                table.row(task_row(task, "  "));
+            }
+            for (_, because) in standing
+                .skipped_steps
+                .iter()
+                .filter(|(of, _)| of.as_str() == step)
             {
-                table.row(task_row(task));
+                table.row([
+                    String::new(),
+                    format!("skipped, because {}", plain(because)),
+                ]);
             }
-            table.write(out, 2)?;
-            let skipped = standing.skipped_steps.iter();
-            for (_, because) in skipped.filter(|(of, _)| of.as_str() == step) {
-                writeln!(out, "  skipped, because {}", plain(because))?;
-            }
-            let failed = standing.step_failures.iter();
-            for (_, diagnostic) in failed.filter(|(of, _)| of.as_str() == step) {
-                writeln!(out, "  failed: {}", plain(&diagnostic.message))?;
+            for (_, failure) in standing
+                .step_failures
+                .iter()
+                .filter(|(of, _)| of.as_str() == step)
+            {
+                table.row([
+                    String::new(),
+                    format!("failed: {}", plain(&failure.message)),
+                ]);
             }
         }
-        Ok(())
+        table.write(out, 2)
     }
 }
 
@@ -247,7 +262,7 @@ fn sum(total: usize, counts: Counts) -> String {
     text
 }
 
-fn task_row(task: &TaskStanding) -> Vec<String> {
+fn task_row(task: &TaskStanding, indent: &str) -> Vec<String> {
     let end = match (&task.failure, &task.because) {
         (_, Some(because)) => format!("because {}", short(because, 80)),
         (Some(failure), None) if !matches!(task.status, State::Done | State::Cached) => {
@@ -263,12 +278,22 @@ fn task_row(task: &TaskStanding) -> Vec<String> {
         }
     };
     vec![
-        plain(task.task.as_str()),
+        format!("{indent}{}", plain(task.task.as_str())),
         task.status.word().to_owned(),
         task.server.as_deref().map(plain).unwrap_or_default(),
         task.took().map(took).unwrap_or_default(),
         end,
     ]
+}
+
+/// What a result is called where it lies; its beginning, when it is a text.
+fn file_name(output: &Artifact) -> String {
+    let name = output.path.as_deref().and_then(Path::file_name);
+    match (name, &output.text) {
+        (Some(name), _) => name.to_string_lossy().into_owned(),
+        (None, Some(text)) => format!("{:?}", short(text, 20)),
+        (None, None) => output.name.clone(),
+    }
 }
 
 fn show_task(

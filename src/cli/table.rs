@@ -22,7 +22,9 @@ impl Table {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns)
             .map(|column| {
-                let cells = self.rows.iter().filter_map(|row| row.get(column));
+                // What ends a row pushes nothing aside.
+                let rows = self.rows.iter().filter(|row| row.len() > column + 1);
+                let cells = rows.filter_map(|row| row.get(column));
                 cells.map(|cell| cell.width()).max().unwrap_or(0)
             })
             .collect();
@@ -30,7 +32,7 @@ impl Table {
             let mut line = " ".repeat(indent);
             for (cell, width) in row.iter().zip(&widths) {
                 line.push_str(cell);
-                line.push_str(&" ".repeat(width - cell.width() + 2));
+                line.push_str(&" ".repeat(width.saturating_sub(cell.width()) + 2));
             }
             writeln!(out, "{}", line.trim_end())?;
         }

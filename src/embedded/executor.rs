@@ -18,10 +18,11 @@ use super::cache::{self, Made};
 use super::history::Ended;
 use super::nodes::{self, Call, Context, NodeError, Value};
 use super::queue::{Job, Next};
+use super::simulate::{Halt, Role, Step, act};
 use super::sockets::To;
 use super::state::lock;
 use super::state::{Server, now_ms};
-use super::walk::Agenda;
+use super::walk::{self, Agenda};
 use crate::base::{ContentHash, NodeId};
 use crate::workflow::{self, Node};
 
@@ -187,9 +188,10 @@ impl<'a> Run<'a> {
         if interrupted {
             return Err(Stop::Interrupted(id.clone()));
         }
-        let made = self
-            .call(id, context)
-            .map_err(|error| Stop::Failed(id.clone(), error))?;
+        let made = self.call(id, context).map_err(|halt| match halt {
+            Halt::Interrupted => Stop::Interrupted(id.clone()),
+            Halt::Failed(error) => Stop::Failed(id.clone(), error),
+        })?;
         if let Some(key) = key {
             lock(&self.server.cache).put(key, made.clone());
         }
@@ -202,17 +204,16 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn call(&mut self, id: &NodeId, context: &Context<'_>) -> Result<Made, NodeError> {
+    fn call(&mut self, id: &NodeId, context: &Context<'_>) -> Result<Made, Halt> {
         self.current_inputs.clear();
         let node =
             self.job.graph.nodes.get(id).ok_or_else(|| {
                 NodeError::new("NodeNotFoundError", format!("node {id} not found"))
             })?;
-        let class = nodes::class(&node.class_type).ok_or_else(|| {
-            let text = format!("node class `{}` is not known", node.class_type);
-            NodeError::new("KeyError", text)
-        })?;
         let inputs = self.resolve(node)?;
+        let Some(class) = nodes::class(&node.class_type) else {
+            return self.act(id, node, &inputs, context);
+        };
         let call = Call {
             inputs: &inputs,
             context,
@@ -225,7 +226,50 @@ impl<'a> Run<'a> {
                 .map(|(name, value)| ((*name).to_owned(), json!([value.describe()])))
                 .collect();
         }
-        result
+        Ok(result?)
+    }
+
+    /// A node of a rehearsal.
+    fn act(
+        &mut self,
+        id: &NodeId,
+        node: &Node,
+        inputs: &[(&str, Value)],
+        context: &Context<'_>,
+    ) -> Result<Made, Halt> {
+        let Some(simulation) = &self.server.simulation else {
+            let text = format!("node class `{}` is not known", node.class_type);
+            return Err(NodeError::new("KeyError", text).into());
+        };
+        let mut others = self.job.graph.nodes.values();
+        let role = Role {
+            class: &node.class_type,
+            definition: simulation.definition(&node.class_type),
+            inputs,
+            read: others.any(|other| walk::sources(other).any(|source| source == id.as_str())),
+        };
+        act(&role, context, &mut |step| self.step(id, step))
+    }
+
+    /// An acted sampler moved on; whether it is to go on.
+    fn step(&mut self, id: &NodeId, step: Step) -> bool {
+        let to = To::Owner(self.job.client());
+        let (value, max) = (json!(step.value), json!(step.max));
+        let data = json!({ "value": value, "max": max, "node": id });
+        self.send(to, "progress", data);
+        self.progress(id, "running", &value, &max);
+        if let Some(preview) = step.preview {
+            let about = json!({
+                "node_id": id,
+                "display_node_id": id,
+                "parent_node_id": null,
+                "real_node_id": id,
+                "prompt_id": self.job.id,
+                "image_type": "image/png",
+            });
+            self.server.sockets.preview(to, &about, &preview);
+        }
+        !self.job.interrupt.load(Ordering::Relaxed)
     }
 
     /// A node's inputs, with what its links lead to.
@@ -333,8 +377,7 @@ impl<'a> Run<'a> {
             .graph
             .nodes
             .get(id)
-            .and_then(|node| nodes::class(&node.class_type))
-            .is_some_and(|class| class.output_node)
+            .is_some_and(|node| self.server.ends_a_graph(&node.class_type))
     }
 }
 

@@ -23,6 +23,7 @@ mod prompt;
 mod queue;
 mod routes;
 mod server;
+mod simulate;
 mod sockets;
 mod state;
 #[cfg(test)]
@@ -33,4 +34,5 @@ mod walk;
 
 pub use catalog::catalog;
 pub use files::{ALIVE, TEMPORARY_FOLDER};
-pub use server::{Embedded, Options, StartError, start};
+pub use server::{Embedded, Options, Simulate, StartError, start};
+pub use simulate::{LENIENT, simulated_catalog};

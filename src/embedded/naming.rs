@@ -167,6 +167,19 @@ pub(super) fn create(
     place: &Place,
     batch_index: usize,
 ) -> Result<(String, File), NamingError> {
+    create_as(counters, place, batch_index, "png")
+}
+
+/// [`create`] with another ending than `png`.
+///
+/// # Errors
+/// As [`create`].
+pub(super) fn create_as(
+    counters: &std::sync::Mutex<Counters>,
+    place: &Place,
+    batch_index: usize,
+    extension: &str,
+) -> Result<(String, File), NamingError> {
     let refuse = |path: &Path| {
         let path = path.display().to_string();
         move |source| NamingError::Io { path, source }
@@ -175,7 +188,7 @@ pub(super) fn create(
     let mut made_folder = false;
     loop {
         let counter = lock(counters).next(place);
-        let name = format!("{stem}_{counter:05}_.png");
+        let name = format!("{stem}_{counter:05}_.{extension}");
         let path = place.folder.join(&name);
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(file) => return Ok((name, file)),

@@ -9,7 +9,6 @@ use axum::response::Response;
 use serde_json::{Map, Number, Value, json};
 
 use super::answers::{json_with, trouble};
-use super::catalog::CATALOG;
 use super::queue::Job;
 use super::routes::{body, truthy};
 use super::state::{Server, now_ms};
@@ -74,9 +73,10 @@ fn accept(server: &Server, mut submitted: Map<String, Value>) -> Result<Response
     let targets = targets(submitted.get("partial_execution_targets"), &graph);
     let created = now_ms();
     let extra_data = extra_data(&mut submitted, created)?;
+    let catalog = server.catalog_for(&graph);
     let verdict = verdict::judge(
         &graph,
-        &CATALOG,
+        &catalog,
         &JudgeOptions {
             targets: targets.as_deref(),
             files: &Files(server),

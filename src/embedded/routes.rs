@@ -12,13 +12,13 @@ use axum::routing::{any, get, post};
 use serde_json::{Map, Value, json};
 
 use super::answers::{self, BODY_LIMIT, answer, empty, json_with, too_large, trouble};
-use super::catalog::{MODEL_FOLDERS, object_info};
+use super::catalog::MODEL_FOLDERS;
 use super::history;
 use super::jobs::{self, Filter};
 use super::queue::Job;
 use super::sockets::{self, INBOUND_LIMIT};
 use super::state::Server;
-use super::{nodes, prompt, upload, view};
+use super::{prompt, upload, view};
 
 type Shared = State<Arc<Server>>;
 
@@ -263,12 +263,13 @@ async fn cancel_jobs(State(server): Shared, request: Request) -> Response {
 }
 
 async fn all_classes(State(server): Shared) -> Response {
-    answers::json(&object_info(&server.folders.pictures()))
+    answers::json(&server.object_info())
 }
 
 async fn one_class(State(server): Shared, Path(class): Path<String>) -> Response {
-    let one: Map<String, Value> = nodes::class(&class)
-        .map(|found| (class, found.info(&server.folders.pictures())))
+    let one: Map<String, Value> = server
+        .class_info(&class)
+        .map(|info| (class, info))
         .into_iter()
         .collect();
     answers::json(&one)

@@ -18,6 +18,7 @@ use super::answers::empty;
 use super::executor;
 use super::files::Folders;
 use super::routes;
+use super::simulate::Simulation;
 use super::state::Server;
 
 /// How long requests that are still being answered may take once the server stops.
@@ -32,6 +33,15 @@ pub struct Options {
     pub jobs: usize,
     /// Where `input`, `output` and `temp` are. `None`: a temporary folder that goes with the server.
     pub dir: Option<PathBuf>,
+    /// Act what cannot be computed.
+    pub simulate: Option<Simulate>,
+}
+
+/// How a rehearsal is played.
+#[derive(Clone, Debug, Default)]
+pub struct Simulate {
+    /// A saved answer to `GET /object_info`: exactly its classes are acted. `None`: the usual ones, and any other as it comes.
+    pub catalog: Option<Arc<serde_json::Value>>,
 }
 
 impl Default for Options {
@@ -40,6 +50,7 @@ impl Default for Options {
             port: 0,
             jobs: 1,
             dir: None,
+            simulate: None,
         }
     }
 }
@@ -105,6 +116,9 @@ pub async fn start(options: Options) -> Result<Embedded, StartError> {
             .to_string(),
         source,
     })?;
+    let simulation = options
+        .simulate
+        .map(|simulate| Simulation::new(simulate.catalog.as_deref()));
     let port = options.port;
     let listen = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::AddrInUse => StartError::InUse { port },
@@ -114,7 +128,7 @@ pub async fn start(options: Options) -> Result<Embedded, StartError> {
         .await
         .map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let server = Arc::new(Server::new(folders));
+    let server = Arc::new(Server::new(folders).simulating(simulation));
     let mut embedded = Embedded {
         address,
         server: Arc::clone(&server),

@@ -104,6 +104,26 @@ impl Sockets {
         }
     }
 
+    /// Sends a preview with what it is of: binary message 4.
+    pub(super) fn preview(&self, to: To<'_>, about: &Value, image: &[u8]) {
+        let (To::Owner(Some(sid)) | To::OwnerOrEveryone(Some(sid))) = to else {
+            return;
+        };
+        let about = about.to_string();
+        let length = u32::try_from(about.len()).unwrap_or(u32::MAX);
+        let mut bytes = Vec::with_capacity(8 + about.len() + image.len());
+        bytes.extend(4_u32.to_be_bytes());
+        bytes.extend(length.to_be_bytes());
+        bytes.extend(about.as_bytes());
+        bytes.extend(image);
+        let mut clients = lock(&self.clients);
+        if let Some(client) = clients.get(sid)
+            && !client.push(Message::Binary(bytes.into()))
+        {
+            clients.remove(sid);
+        }
+    }
+
     /// Takes a client in; `first` messages are queued before any other.
     pub(super) fn register(
         &self,

@@ -24,6 +24,16 @@ pub struct Ticket {
     pub try_: u32,
 }
 
+impl Ticket {
+    /// The next try of the same attempt.
+    pub(super) fn again(self) -> Self {
+        Self {
+            try_: self.try_.saturating_add(1),
+            ..self
+        }
+    }
+}
+
 /// One fact. Decisions are made by [`super::Machine::decide`], observations by the driver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "fact")]

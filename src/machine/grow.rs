@@ -1,7 +1,5 @@
 //! How steps grow, end, and let their dependants go on.
 
-use std::collections::HashSet;
-
 use super::fact::{Cause, Settlement};
 use super::shape::{Grows, StepIx, TaskShape, dense};
 use super::state::{Contradiction, Machine};
@@ -224,12 +222,8 @@ impl Machine {
     /// Lets a task go that waits for nothing any more.
     fn admit(&mut self, task: TaskIx) {
         let known = &self.tasks[task.0 as usize];
-        let progress = &self.steps[known.step.0 as usize].progress;
-        if known.state != TaskState::Waiting
-            || known.open_needs > 0
-            || progress.open_needs > 0
-            || progress.doomed.is_some()
-        {
+        let doomed = self.steps[known.step.0 as usize].progress.doomed;
+        if known.state != TaskState::Waiting || doomed.is_some() || self.waits(task) {
             return;
         }
         if self.places.lane(known.step).impossible {
@@ -347,10 +341,15 @@ impl Machine {
         }
     }
 
-    /// Counts a task that has not ended in its step, and what it waits for; lets it go when that is nothing.
+    /// Counts a task that has not ended in its step, and lets it go when it waits for nothing.
     fn count_open(&mut self, task: TaskIx) {
         let step = self.tasks[task.0 as usize].step;
         self.step(step).open_tasks += 1;
+        self.weigh(task);
+    }
+
+    /// Works out what a task waits for; lets it go when that is nothing.
+    pub(super) fn weigh(&mut self, task: TaskIx) {
         let mut open = 0_u32;
         let mut bad = None;
         for need in &self.tasks[task.0 as usize].needs {
@@ -363,11 +362,18 @@ impl Machine {
             }
         }
         self.task(task).open_needs = open;
-        let doomed = bad.or(self.steps[step.0 as usize].progress.doomed);
-        match doomed {
+        let step = self.tasks[task.0 as usize].step;
+        match bad.or(self.steps[step.0 as usize].progress.doomed) {
             Some(cause) => self.doom(task, cause),
             None => self.admit(task),
         }
+    }
+
+    /// Whether a task still waits for a task or a step.
+    pub(super) fn waits(&self, task: TaskIx) -> bool {
+        let known = &self.tasks[task.0 as usize];
+        let progress = &self.steps[known.step.0 as usize].progress;
+        known.open_needs > 0 || progress.open_needs > 0
     }
 
     /// Works out from the states of all tasks how far the steps are: at the beginning, and when a run is resumed.
@@ -421,50 +427,5 @@ impl Machine {
                 }
             }
         }
-    }
-
-    pub(super) fn resume(&mut self, again: &[TaskIx]) {
-        let again: HashSet<&TaskIx> = again.iter().collect();
-        self.stop = None;
-        self.cut_short = false;
-        self.cause = None;
-        self.failures = 0;
-        self.finished = None;
-        self.untold.clear();
-        self.due.clear();
-        for at in 0..self.tasks.len() {
-            let task = TaskIx(dense(at));
-            match self.tasks[at].state {
-                TaskState::Ended(TaskStatus::Done | TaskStatus::Cached)
-                    if !again.contains(&task) => {}
-                TaskState::Ended(_) => {
-                    self.task(task).revive();
-                    self.put(task, TaskState::Waiting);
-                }
-                TaskState::Ready => self.put(task, TaskState::Waiting),
-                TaskState::Running {
-                    ticket,
-                    endpoint,
-                    phase,
-                    fresh,
-                    ..
-                } => {
-                    let cancelling = None;
-                    let state = TaskState::Running {
-                        ticket,
-                        endpoint,
-                        phase,
-                        cancelling,
-                        fresh,
-                    };
-                    self.put(task, state);
-                }
-                _ => {}
-            }
-            if self.tasks[at].skip && self.tasks[at].status().is_none() {
-                self.due.insert(task, Settlement::Unwanted);
-            }
-        }
-        self.open_gates();
     }
 }

@@ -22,14 +22,26 @@ mod decide;
 mod fact;
 mod grow;
 mod places;
+mod resume;
 mod shape;
 mod state;
 mod step;
 mod task;
-#[cfg(test)]
-mod tests;
 mod tries;
 mod twins;
+
+#[cfg(test)]
+mod foresight;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod scenario;
+#[cfg(test)]
+mod schedules;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;
 
 pub use fact::{CancelReason, Cause, Fact, FailureClass, Outcome, RetryCause, Settlement, Ticket};
 pub use shape::{

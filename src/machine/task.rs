@@ -62,7 +62,7 @@ pub enum Trouble {
 }
 
 /// How far a running task is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Its graph is rendered and its files are sent.
     Preparing,

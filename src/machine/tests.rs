@@ -691,7 +691,7 @@ fn when_the_first_of_equal_tasks_fails_the_next_one_runs_itself() {
 
 #[test]
 fn a_pool_spreads_its_tasks_and_does_without_an_endpoint_that_is_down() {
-    let mut shape = fan(8, 2);
+    let mut shape = fan(6, 2);
     shape.endpoints = (0..2)
         .map(|nth| EndpointShape {
             server: ServerIx(0),
@@ -710,7 +710,7 @@ fn a_pool_spreads_its_tasks_and_does_without_an_endpoint_that_is_down() {
     machine.apply(&Fact::ServerDown { endpoint }).unwrap();
     tries(&mut machine, 0);
     assert!(
-        (4..8).all(|task| at(&machine, task) == 0),
+        (4..6).all(|task| at(&machine, task) == 0),
         "nothing waits for it"
     );
     let there: Vec<u32> = (0..4).filter(|task| at(&machine, *task) == 1).collect();

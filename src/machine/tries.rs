@@ -234,17 +234,14 @@ impl Machine {
                 ..last
             }
         } else {
-            Ticket {
-                try_: last.try_.saturating_add(1),
-                ..last
-            }
+            last.again()
         };
-        let state = if not_before == 0 {
-            TaskState::Ready
-        } else {
-            TaskState::Paused { not_before }
-        };
-        self.put(task, state);
+        self.put(task, TaskState::Waiting);
+        // What it needs may have got another chance in a resumed run.
+        self.weigh(task);
+        if self.state(task) == TaskState::Ready && not_before > 0 {
+            self.put(task, TaskState::Paused { not_before });
+        }
         Ok(())
     }
 

@@ -238,6 +238,7 @@ async fn start_embedded(
         port: 0,
         jobs,
         dir: dir.map(Path::to_path_buf),
+        simulate: simulate.then(embedded::Simulate::default),
     };
     let own = embedded::start(options).await?;
     let client = Client::new(spec.name.clone(), &own.url())?;

@@ -9,6 +9,7 @@ use crate::base::{Secrets, ServerName};
 use crate::catalog::Catalog;
 use crate::client::{self, Access};
 use crate::diagnostic::Diagnostic;
+use crate::embedded;
 use crate::plan::{self, Plan};
 use crate::servers::{ServerKind, ServerSpec, Servers, StartFailure};
 
@@ -86,11 +87,17 @@ pub(super) async fn catalogs_of(plan: &Plan, servers: &Servers) -> (Fetched, Vec
 
 /// The catalogs that are known without a connection: those of embedded servers.
 pub(super) fn at_hand(plan: &Plan) -> Fetched {
-    let embedded = plan
-        .servers
-        .iter()
-        .filter(|(_, server)| matches!(server.kind, plan::ServerKind::Embedded { .. }))
-        .map(|(name, _)| (name.clone(), Arc::new(crate::embedded::catalog())));
+    let embedded = plan.servers.iter().filter_map(|(name, server)| {
+        let catalog = match server.kind {
+            plan::ServerKind::Embedded { simulate: false } => embedded::catalog(),
+            plan::ServerKind::Embedded { simulate: true } => {
+                let classes = classes(plan, name);
+                embedded::simulated_catalog(classes.iter().map(String::as_str))
+            }
+            _ => return None,
+        };
+        Some((name.clone(), Arc::new(catalog)))
+    });
     Fetched(embedded.collect())
 }
 

@@ -1,7 +1,7 @@
 //! Evaluation.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, State, UndefinedBehavior};
@@ -42,8 +42,14 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// The environment without anything from outside, enough to parse.
-pub(super) fn environment(comments: bool) -> Environment<'static> {
+/// The environment without anything from outside, enough to parse. Making one takes longer than most templates run.
+pub(super) static WITH_COMMENTS: LazyLock<Environment<'static>> =
+    LazyLock::new(|| environment(true));
+/// The same for workflow files, where `{#` is no comment.
+pub(super) static WITHOUT_COMMENTS: LazyLock<Environment<'static>> =
+    LazyLock::new(|| environment(false));
+
+fn environment(comments: bool) -> Environment<'static> {
     let mut env = Environment::new();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     env.set_auto_escape_callback(|_| AutoEscape::None);
@@ -125,14 +131,14 @@ fn spent(state: &mut State, what: &str, amount: usize) -> u64 {
 impl Engine {
     /// An engine whose functions reach `world`.
     pub fn new(world: Arc<dyn World>) -> Self {
-        let make = |comments| {
-            let mut env = environment(comments);
+        let make = |env: &Environment<'static>| {
+            let mut env = env.clone();
             functions::add(&mut env, &world);
             env
         };
         Self {
-            with_comments: make(true),
-            without_comments: make(false),
+            with_comments: make(&WITH_COMMENTS),
+            without_comments: make(&WITHOUT_COMMENTS),
             world,
         }
     }

@@ -9,7 +9,7 @@ use super::engine::FUEL;
 use super::error::{TemplateError, TemplateErrorKind, clamp, detail, raised};
 use super::filters::{FILTERS, TESTS};
 use super::functions::FUNCTIONS;
-use super::names::{Mention, Mentions, mentions};
+use super::names::Mention;
 use super::objects::{ARTIFACT_ATTRIBUTES, ArtifactObject, FILE_ATTRIBUTES, FileObject};
 use super::parse::Template;
 use super::results::{ACCESSORS, OutputsObject, ResultsObject, STEP_ACCESSORS, StepsObject};
@@ -75,7 +75,7 @@ impl Explain<'_> {
 
     /// Functions, filters and tests that do not exist.
     pub(super) fn unknown_callables(&self) -> Vec<TemplateError> {
-        let found = self.mentions();
+        let found = &self.template.mentions;
         let mut errors = Vec::new();
         for (what, known, list) in [
             ("filter", FILTERS, &found.filters),
@@ -101,7 +101,7 @@ impl Explain<'_> {
 
     /// Names, params and accessors that do not exist. A template that asks whether something is defined is left in peace.
     pub(super) fn unknown_names(&self) -> Vec<TemplateError> {
-        let found = self.mentions();
+        let found = &self.template.mentions;
         let asks = |list: &[Mention], names: &[&str]| {
             list.iter().any(|m| names.contains(&m.name.as_str()))
         };
@@ -153,10 +153,6 @@ impl Explain<'_> {
         }
         let path = format!("steps.{}.outputs.{}", step.name, output.name);
         Some(self.undefined(&path, &(root.range.start..output.range.end)))
-    }
-
-    fn mentions(&self) -> Mentions {
-        mentions(&self.template.tokens())
     }
 
     /// Whether a name is that of a task (`item`, `result`), whose members are all known.
@@ -226,7 +222,7 @@ impl Explain<'_> {
 
     /// minijinja points at the attributes of a chain; people look for its beginning, too.
     fn whole_chain(&self, range: Range<usize>) -> Range<usize> {
-        let chains = self.mentions().chains;
+        let chains = &self.template.mentions.chains;
         let start = chains
             .iter()
             .filter_map(|chain| Some((chain.parts.first()?, chain.parts.last()?)))

@@ -112,6 +112,8 @@ impl Insert {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Piece {
     Operand,
+    /// A `-` that belongs to the operand after it.
+    Prefix,
     /// `*`, as opposed to [`Piece::Divide`].
     Times,
     /// `/`, `//`, `%`, `**`.
@@ -193,6 +195,7 @@ impl Reader<'_> {
             '~' => Some(Piece::Join),
             '+' if after_operand => Some(Piece::Plus),
             '-' if after_operand => Some(Piece::Minus),
+            '+' | '-' => Some(Piece::Prefix),
             '*' | '/' if self.next_is(sign) => {
                 self.at += 1;
                 Some(Piece::Divide)
@@ -311,6 +314,7 @@ mod tests {
                 "((a)T ~ (b)T)P + (c)P - ((d)T ~ (e)T)P",
             ),
             ("a - b", "a - b"),
+            ("1 ~ --3 - -a", "(1)T ~ (--3)T - -a"),
             ("-a + b ** 2", "(-a)P + (b ** 2)P"),
             ("a == b ~ c and not d", "(a)S == ((b)T ~ (c)T)S and not d"),
             (

@@ -1,16 +1,12 @@
 //! A template that was understood.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
-use std::sync::LazyLock;
-
-use minijinja::Environment;
-
-use super::engine::environment;
+use super::engine::{WITH_COMMENTS, WITHOUT_COMMENTS};
 use super::error::{TemplateError, TemplateErrorKind, from_syntax};
 use super::guard::{Guarded, guard};
 use super::names::{Mentions, mentions};
-use super::scan::{self, Placed};
+use super::scan;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// A scalar that contains `{{` or `{%`. One whole `{{ expression }}` (white space around it aside) keeps its value's type, anything
 /// else becomes a text.
@@ -21,6 +17,7 @@ pub struct Template {
     pub(super) comments: bool,
     /// What is compiled: the expression, or the whole text.
     pub(super) guarded: Guarded,
+    pub(super) mentions: Mentions,
     uses: Uses,
 }
 
@@ -47,9 +44,6 @@ pub struct Uses {
     /// `steps` is used in a way that does not tell which step; the first such place.
     pub bare_steps: Option<Range<usize>>,
 }
-
-static WITH_COMMENTS: LazyLock<Environment<'static>> = LazyLock::new(|| environment(true));
-static WITHOUT_COMMENTS: LazyLock<Environment<'static>> = LazyLock::new(|| environment(false));
 
 impl Template {
     /// Understands a scalar; `None` when there is no template in it.
@@ -90,12 +84,14 @@ impl Template {
             Ok(_) => guarded,
             Err(_) => Guarded::plain(text),
         };
+        let mentions = mentions(&blocks.concat());
         Ok(Some(Self {
             text: text.to_owned(),
             body: Body::Text,
             comments,
             guarded,
-            uses: uses(&mentions(&blocks.concat()), undeclared),
+            uses: uses(&mentions, undeclared),
+            mentions,
         }))
     }
 
@@ -127,7 +123,7 @@ impl Template {
     }
 
     fn expression(text: &str, inside: Range<usize>) -> Self {
-        let tokens = scan::bare(text, inside.clone());
+        let mentions = mentions(&scan::bare(text, inside.clone()));
         let undeclared = WITH_COMMENTS
             .compile_expression(&text[inside.clone()])
             .map(|e| e.undeclared_variables(false).into_iter().collect())
@@ -143,7 +139,8 @@ impl Template {
             body: Body::Expression(inside),
             comments: true,
             guarded,
-            uses: uses(&mentions(&tokens), undeclared),
+            uses: uses(&mentions, undeclared),
+            mentions,
         }
     }
 
@@ -169,8 +166,7 @@ impl Template {
         let Body::Expression(inside) = &self.body else {
             return None;
         };
-        let mentions = mentions(&self.tokens());
-        let [chain] = mentions.chains.as_slice() else {
+        let [chain] = self.mentions.chains.as_slice() else {
             return None;
         };
         let (first, last) = (chain.parts.first()?, chain.parts.last()?);
@@ -179,13 +175,6 @@ impl Template {
         let closed = rest.trim().is_empty() || rest.trim() == "]";
         (first.range.start == inside.start && closed && !chain.called)
             .then(|| chain.parts.iter().map(|p| p.name.clone()).collect())
-    }
-
-    pub(super) fn tokens(&self) -> Vec<Placed> {
-        match &self.body {
-            Body::Expression(inside) => scan::bare(&self.text, inside.clone()),
-            Body::Text => scan::template(&self.text, self.comments),
-        }
     }
 }
 

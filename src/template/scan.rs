@@ -27,6 +27,7 @@ pub(super) struct Placed {
 }
 
 /// The tokens of all expressions and statements in a template's text.
+#[cfg(test)]
 pub(super) fn template(text: &str, comments: bool) -> Vec<Placed> {
     blocks(text, comments).concat()
 }

@@ -530,7 +530,7 @@ fn a_template_that_must_wait_is_still_checked() {
 
 #[test]
 fn every_listed_filter_and_test_exists() {
-    let env = super::engine::environment(true);
+    let env = &super::engine::WITH_COMMENTS;
     for name in super::filters::FILTERS {
         let error = env.empty_state().apply_filter(name, &[]).map(|_| ());
         assert!(

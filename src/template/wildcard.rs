@@ -24,7 +24,7 @@ pub(super) fn expand(text: &str, seed: &str) -> Result<String, Error> {
     match reader.rest.chars().next() {
         None => Ok(expanded),
         Some(_) => Err(failed(
-            "`wildcard`: a `}` closes nothing; write `\\\\}` for the character itself",
+            "`wildcard`: a `}` closes nothing; write `\\}` for the character itself",
         )),
     }
 }
@@ -83,7 +83,7 @@ impl Reader<'_> {
                 Some(_) => break,
                 None => {
                     return Err(failed(
-                        "`wildcard`: a `{` is never closed; write `\\\\{` for the character itself",
+                        "`wildcard`: a `{` is never closed; write `\\{` for the character itself",
                     ));
                 }
             }

@@ -32,6 +32,7 @@ impl Server {
             port: 0,
             jobs: 1,
             dir: Some(dir.path().to_path_buf()),
+            ..embedded::Options::default()
         };
         let embedded = runtime.block_on(embedded::start(options)).unwrap();
         let url = embedded.url();

@@ -14,6 +14,7 @@ mod codes;
 mod commands;
 mod engine;
 mod failures;
+mod history;
 mod mistakes;
 mod newcomer;
 mod odd;
@@ -25,4 +26,5 @@ mod sessions;
 mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
 mod support;
+mod templates_guide;
 mod why;

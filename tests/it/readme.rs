@@ -3,7 +3,7 @@
 use crate::support::{finish, kiln, repository};
 
 /// Fenced blocks of a Markdown text: their language and their lines.
-fn blocks(text: &str) -> Vec<(String, String)> {
+pub(crate) fn blocks(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open: Option<(String, String)> = None;
     for line in text.lines() {
@@ -90,7 +90,8 @@ fn files_that_the_papers_link_to_exist() {
             .filter_map(|rest| rest.split(')').next())
         {
             if !link.starts_with("http") && !link.starts_with('#') {
-                let target = paper.parent().unwrap().join(link);
+                let file = link.split('#').next().unwrap_or(link);
+                let target = paper.parent().unwrap().join(file);
                 assert!(target.exists(), "{}: {link}", paper.display());
             }
         }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json, json};
 use super::super::cache::Made;
 use super::super::files::Folders;
 use super::super::naming::Counters;
+use super::super::simulate::Stand;
 use super::{files, images, text};
 
 /// What travels along a link, or stands in a widget.
@@ -22,6 +23,8 @@ pub(crate) enum Value {
     Mask(Arc<Mask>),
     /// `STRING`, `INT`, `FLOAT`, `BOOLEAN`, a choice.
     Plain(Json),
+    /// In a rehearsal, whatever else there is.
+    Stand(Arc<Stand>),
 }
 
 impl Value {
@@ -32,13 +35,14 @@ impl Value {
             Self::Mask(mask) => size_of_val(mask.data()),
             Self::Plain(Json::String(text)) => text.len(),
             Self::Plain(_) => 64,
+            Self::Stand(stand) => stand.bytes(),
         }
     }
 
     /// How an error message shows it: pixels by their shape.
     pub(crate) fn describe(&self) -> Json {
         match self {
-            Self::Image(_) | Self::Mask(_) => Json::String(text::tensor(self)),
+            Self::Image(_) | Self::Mask(_) | Self::Stand(_) => Json::String(text::tensor(self)),
             Self::Plain(value) => value.clone(),
         }
     }

@@ -87,6 +87,7 @@ pub(super) fn tensor(value: &Value) -> String {
             mask.width()
         ),
         Value::Plain(value) => value.to_string(),
+        Value::Stand(_) => "a stand-in".to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 mod files;
 mod jobs;
 mod server;
+mod simulated;
 
 use std::time::Duration;
 

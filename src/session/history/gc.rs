@@ -279,7 +279,7 @@ fn is_older(path: &Path, age: Duration) -> bool {
 }
 
 /// The files of embedded servers that were killed.
-fn embedded_folders(temporary: &Path) -> Vec<Waste> {
+pub(super) fn embedded_folders(temporary: &Path) -> Vec<Waste> {
     std::fs::read_dir(temporary)
         .into_iter()
         .flatten()
@@ -312,7 +312,7 @@ fn is_orphan(folder: &Path) -> bool {
 }
 
 /// Removes files, then the folders that got empty by it, up to `top` and with it. Tells which files resisted.
-fn remove(files: &[Waste], top: Option<&Path>) -> Vec<PathBuf> {
+pub(super) fn remove(files: &[Waste], top: Option<&Path>) -> Vec<PathBuf> {
     let mut resisting = Vec::new();
     for file in files {
         let removed = match file.path.is_dir() {

@@ -17,3 +17,6 @@ pub(super) use find::{pick, project_of};
 pub use gc::{Cleaning, Swept, SweptRun, Tally, sweep};
 pub use standing::{Standing, State, TaskStanding};
 pub use tell::{TaskEvent, events_of, news};
+
+#[cfg(test)]
+mod tests;

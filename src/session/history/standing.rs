@@ -204,7 +204,7 @@ impl Standing {
                 let step = self.step(step.0);
                 self.skipped_steps.push((step, because));
             }
-            Fact::Resumed { .. } => self.resume(),
+            Fact::Resumed { again } => self.resume(again),
             Fact::Finished { status } => self.finished = Some(*status),
         }
     }
@@ -287,7 +287,7 @@ impl Standing {
         });
     }
 
-    fn resume(&mut self) {
+    fn resume(&mut self, again: &[TaskIx]) {
         self.stop = None;
         self.finished = None;
         self.resumed += 1;
@@ -299,6 +299,13 @@ impl Standing {
                 task.because = None;
                 task.ended = None;
             }
+        }
+        for task in again {
+            self.change(*task, |task| {
+                task.status = State::Waiting;
+                task.outputs.clear();
+                task.ended = None;
+            });
         }
     }
 

@@ -55,6 +55,71 @@ proptest::proptest! {
     }
 }
 
+/// Expressions of numbers and texts, with operators of every binding strength.
+fn expression() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    let leaf = proptest::sample::select(vec![
+        "1",
+        "2.5",
+        "-3",
+        "1e-2",
+        "'a'",
+        "'~ + *'",
+        "params.count",
+        "params['tags'][1]",
+        "params.size.w",
+        "[1, 2]",
+        "('b')",
+    ])
+    .prop_map(str::to_owned);
+    leaf.prop_recursive(4, 24, 3, |inner| {
+        let operator = proptest::sample::select(vec![
+            " ~ ", " + ", "-", " * ", " / ", " // ", " % ", " ** ", " == ", " != ", " < ", ">=",
+            " in ", " not in ", " and ", " or ",
+        ]);
+        prop_oneof![
+            (inner.clone(), operator, inner.clone()).prop_map(|(a, op, b)| format!("{a}{op}{b}")),
+            inner.clone().prop_map(|a| format!("({a})")),
+            inner.clone().prop_map(|a| format!("-{a}")),
+            inner.clone().prop_map(|a| format!("(not {a})")),
+            inner
+                .clone()
+                .prop_map(|a| format!("[{a}, x if {a} else {a}]").replace('x', "7")),
+            inner
+                .clone()
+                .prop_map(|a| format!("({a}) | string | default(b={a})").replace("b=", "")),
+            inner.clone().prop_map(|a| format!("({a} is none)")),
+            (inner.clone(), inner).prop_map(|(a, b)| format!("{{'k': {a}}}['k'] if {b} else none")),
+        ]
+    })
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(500))]
+
+    /// The hidden filters behind operands change neither what binds to what nor what comes out. (`~` alone may write a boolean, `null`
+    /// or a list differently, which is what it is for: where those are joined, only the success is compared.)
+    #[test]
+    fn guarded_operators_bind_as_plain_ones(code in expression()) {
+        let text = format!("{{{{ {code} }}}}");
+        let Ok(Some(template)) = Template::parse(&text) else {
+            return Ok(());
+        };
+        let operators = ["~", "+", "*", "==", "!=", "<", ">=", " in "];
+        let expected = operators.iter().any(|op| code.replace("'~ + *'", "").replace("**", "").contains(op));
+        assert_eq!(expected, template.guarded.code.contains("__kiln"), "{code}");
+        let mut plain = template.clone();
+        plain.guarded = super::super::guard::Guarded::plain(&code);
+        let (guarded, plain) = (engine().eval(&template, &scope()), engine().eval(&plain, &scope()));
+        assert_eq!(guarded.is_ok(), plain.is_ok(), "{code}: {guarded:?} {plain:?}");
+        if let (Ok(guarded), Ok(plain)) = (guarded, plain)
+            && !code.contains('~')
+        {
+            assert_eq!(guarded, plain, "{code}");
+        }
+    }
+}
+
 #[test]
 fn greedy_filters_end_in_an_error_not_in_the_memory() {
     for text in [
