@@ -20,6 +20,7 @@ mod params;
 mod quickstart;
 mod readme;
 mod schemas;
+mod selection;
 mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
 mod support;
