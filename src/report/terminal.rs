@@ -317,8 +317,12 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
                 cause,
                 latest,
                 seconds,
+                up_to_date,
                 ..
             } if !self.view.tasks.is_empty() => {
+                if *up_to_date {
+                    write!(self.notes, "{DIM}nothing to do:{DIM:#} ")?;
+                }
                 let (cause, latest) = (cause.as_ref(), latest.as_deref());
                 self.summary(*status, *counts, cause, latest, *seconds)?;
             }

@@ -176,6 +176,8 @@ fn expressions_that_yaml_takes_apart_are_shown_quoted() {
             about("    for_each: [1, 2] + params.more\n"),
             about("    when: not {{ params.x }}\n    for_each: steps.{{ params.x }}\n"),
             about("    when: {{ params.x }}\n    for_each: {{ steps.b.images }}\n"),
+            about("    when: {{ params.x }} == 1\n"),
+            about("    server: \"far\n    when: params.x[0]\n"),
             about("    when: yes\n    for_each: 3\n    retry: { attempts: 2, until: [1] }\n"),
             about("    when: params.x = 3\n    for_each: \"!params.a && params.b || (params.c === 1)\"\n"),
             about("    retry: { attempts: 2, until: not {{ result.x }} }\n"),
@@ -458,7 +460,9 @@ fn the_examples_of_the_guide_are_right() {
             good(block);
             continue;
         }
-        let keys: String = block.lines().map(|line| format!("    {line}\n")).collect();
+        let keys = block
+            .lines()
+            .fold(String::new(), |keys, line| keys + "    " + line + "\n");
         let work = ["workflow:", "command:"]
             .iter()
             .any(|key| block.starts_with(key));

@@ -58,6 +58,11 @@ pub(super) fn diagnostic(error: &Error, file: FileId, text: &str) -> Diagnostic 
             .help(help);
     }
     if let Some((span, help)) = bare_expression(span, text) {
+        if text[span.start..].starts_with("{{") {
+            return Diagnostic::error(&codes::UNQUOTED_TEMPLATE, UNQUOTED)
+                .at(span)
+                .help(help);
+        }
         let (message, _) = words(error);
         return Diagnostic::error(&codes::NOT_YAML, message)
             .at(span)
@@ -243,6 +248,9 @@ fn hint(span: Span, text: &str) -> Option<String> {
     None
 }
 
+const UNQUOTED: &str =
+    "a value that begins with `{{` must be quoted, since `{` begins a map in YAML";
+
 /// The diagnostic for a template that YAML takes for a map.
 pub(super) fn unquoted(span: Span, template: &str) -> Diagnostic {
     let quoted = match (template.contains('"'), template.contains('\'')) {
@@ -252,9 +260,7 @@ pub(super) fn unquoted(span: Span, template: &str) -> Diagnostic {
     };
     let why = match template.get(..2) {
         Some("{%") => "a value that begins with `{%` must be quoted",
-        Some("{{") => {
-            "a value that begins with `{{` must be quoted, since `{` begins a map in YAML"
-        }
+        Some("{{") => UNQUOTED,
         _ => "inside `[ ]` and `{ }` a value with a template in it must be quoted",
     };
     Diagnostic::error(&codes::UNQUOTED_TEMPLATE, why)
@@ -281,8 +287,8 @@ fn bare_expression(span: Span, text: &str) -> Option<(Span, String)> {
         let rest = &line[at + colon.len()..];
         let start = line_start + at + colon.len() + (rest.len() - rest.trim_start().len());
         let value = plain_value(rest.trim_start(), in_flow);
-        // Up to this key the line was read.
-        if span.end < line_start + at && !value.contains(" #") {
+        // Nothing after the key was read yet: then the mistake is elsewhere, but a comment may have taken the bracket's end.
+        if span.start <= line_start + at && !(in_flow && value.contains(" #")) {
             return None;
         }
         let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''));
@@ -293,9 +299,11 @@ fn bare_expression(span: Span, text: &str) -> Option<(Span, String)> {
                     close < value.len() && !value[close..].starts_with(quote)
                 }
             }
-            None => [" #", ": ", "{", "["].iter().any(|odd| value.contains(odd)),
+            None if in_flow => [" #", ": ", "{", "["].iter().any(|odd| value.contains(odd)),
+            None => value.contains(": ") || value.starts_with(['[', '{']),
         };
-        if !odd || value.starts_with("{{") || value.starts_with(['[', '{']) && in_flow {
+        let whole = value.starts_with("{{") && value.ends_with("}}");
+        if !odd || whole || value.starts_with(['[', '{']) && in_flow {
             return None;
         }
         let span = Span::new(span.file, start, start + value.len());

@@ -258,13 +258,13 @@ fn a_full_disk() {
     let server = Server::start(&[]);
     let mut shell = std::process::Command::new("bash");
     shell
-        .args(["-c", "trap '' XFSZ; ulimit -f 40; exec \"$0\" run pipeline.yaml --server \"$1\" -p photo=big.png"])
+        .args(["-c", "trap '' XFSZ; ulimit -f 240; exec \"$0\" run pipeline.yaml --server \"$1\" -p photo=big.png"])
         .arg(env!("CARGO_BIN_EXE_kiln"))
         .arg(&server.url)
         .env("NO_COLOR", "1")
         .current_dir(project.path());
     let mut png = std::io::Cursor::new(Vec::new());
-    let noise = image::RgbImage::from_fn(400, 300, |x, y| {
+    let noise = image::RgbImage::from_fn(1000, 800, |x, y| {
         let n = (x * 7919 + y * 104_729).wrapping_mul(2_654_435_761) >> 8;
         image::Rgb([n as u8, (n >> 8) as u8, (n >> 16) as u8])
     });
