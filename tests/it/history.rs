@@ -60,7 +60,11 @@ fn what_ran_can_be_listed_shown_and_compared() {
         "{followed}"
     );
 
-    let found = lines(&project.kiln(&["diff", first, "last", "--output", "json"]).ok());
+    let found = lines(
+        &project
+            .kiln(&["diff", first, "last", "--output", "json"])
+            .ok(),
+    );
     let about: Vec<&str> = found
         .iter()
         .map(|line| line["what"].as_str().unwrap())
@@ -82,7 +86,10 @@ fn old_runs_are_removed_and_the_last_one_stays() {
         let param = format!("size={size}");
         project.kiln(&["run", "shots.yaml", "-p", &param]).ok();
     }
-    let would = project.kiln(&["gc", "--keep", "0", "--dry-run"]).ok().stdout;
+    let would = project
+        .kiln(&["gc", "--keep", "0", "--dry-run"])
+        .ok()
+        .stdout;
     assert!(would.contains("would remove 1 run"), "{would}");
     let before = project.kiln(&["runs"]).ok().stdout;
     assert_eq!(before.lines().count(), 3);
@@ -105,7 +112,9 @@ fn a_run_that_is_not_there_is_answered_with_what_is() {
     let far = project.kiln(&["show", "nothing"]).code(2);
     let task = project.kiln(&["show", "last", "drew"]).code(2);
     let age = project.kiln(&["gc", "--older-than", "30"]).code(2);
-    let all = [none, near, far, task, age].map(|done| done.stderr).join("----\n");
+    let all = [none, near, far, task, age]
+        .map(|done| done.stderr)
+        .join("----\n");
     let all = all.replace(&typed, "[typed]");
     insta::assert_snapshot!(settled(&all, project.path()));
 }
