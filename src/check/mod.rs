@@ -6,10 +6,12 @@
 
 mod beyond;
 mod graph;
+mod plan;
 mod refusals;
 mod words;
 
 pub use graph::{Places, Setting, verdict_diagnostics};
+pub use plan::plan;
 
 #[cfg(test)]
 mod tests;

@@ -83,6 +83,21 @@ pub(super) enum TextOrJson {
     Json,
 }
 
+/// How a plan is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum PlanFormat {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+    /// A graph for Graphviz
+    Dot,
+    /// A graph for Mermaid
+    Mermaid,
+    /// A picture
+    Svg,
+}
+
 /// The values that a plan is made with.
 #[derive(Debug, Args)]
 pub(super) struct ValueFlags {
@@ -269,7 +284,7 @@ pub(super) struct PlanArgs {
 
     /// Format of stdout
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
-    pub(super) output: TextOrJson,
+    pub(super) output: PlanFormat,
 }
 
 #[derive(Debug, Args)]

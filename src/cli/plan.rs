@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::args::{PlanArgs, PlanFlags, TextOrJson, ValueFlags};
+use super::args::{PlanArgs, PlanFlags, PlanFormat, ValueFlags};
 use super::exit::{Exit, tell};
 use crate::plan;
 use crate::session::{self, Loaded, Request};
@@ -53,15 +53,18 @@ pub(super) fn plan(args: &PlanArgs) -> Exit {
     let mut out = std::io::stdout().lock();
     // A broken pipe is success: the reader has seen enough.
     let _ = match args.output {
-        TextOrJson::Text => {
+        PlanFormat::Text => {
             let (plan, fates) = (plan::to_text(&plan), session::fates_text(&fates));
             write!(out, "{plan}{fates}")
         }
-        TextOrJson::Json => {
+        PlanFormat::Json => {
             let mut json = plan::to_json(&plan);
             json["would"] = session::fates_json(&fates);
             writeln!(out, "{json}")
         }
+        PlanFormat::Dot => write!(out, "{}", plan::to_dot(&plan)),
+        PlanFormat::Mermaid => write!(out, "{}", plan::to_mermaid(&plan)),
+        PlanFormat::Svg => write!(out, "{}", plan::to_svg(&plan)),
     };
     Exit::Done
 }

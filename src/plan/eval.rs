@@ -138,6 +138,10 @@ pub(super) struct Typed<'a> {
 
 /// What one place adds to the names of a plan.
 #[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing that a place has, whatever else it has"
+)]
 pub(super) struct Extra {
     /// `value` in `set`: what the workflow file says.
     pub(super) value: Option<Datum>,

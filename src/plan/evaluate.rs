@@ -2,7 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::eval::{complaint, parse_at};
@@ -11,11 +12,11 @@ use super::sealed::{Grow, Item, Plan, TaskPlan, TemplateText};
 use super::world::PlanWorld;
 use crate::artifact::Datum;
 use crate::base::{Inputs, StepId};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Origin};
 use crate::template::{Engine, Scope, StepResult, Template, TemplateError};
 
 /// How a template's text is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reading {
     /// A scalar with `{{ … }}` in it.
     Scalar,
@@ -26,12 +27,73 @@ pub(super) enum Reading {
 /// What a template gives, or why it gives nothing: `Ok(None)` when a name in it has no value yet.
 pub(super) type Evaluated = Result<Option<Datum>, Box<Diagnostic>>;
 
+/// How many templates a thread remembers.
+const REMEMBERED: usize = 4096;
+
+/// What makes an engine what it is.
+#[derive(Clone, Debug, PartialEq)]
+struct Ground {
+    folder: PathBuf,
+    project: PathBuf,
+    seed: u64,
+    started_at: jiff::Zoned,
+}
+
+type Parsed = Result<Option<Rc<Template>>, TemplateError>;
+
+/// What a thread keeps between tasks: making an engine or reading a template costs more than evaluating one.
+#[derive(Default)]
+struct Kept {
+    engines: Vec<(Ground, Rc<Engine>)>,
+    templates: HashMap<(bool, Reading, String), Parsed>,
+}
+
+thread_local! {
+    static KEPT: RefCell<Kept> = RefCell::default();
+}
+
 /// An engine whose relative paths start from `folder`.
-pub(super) fn engine_at(plan: &Plan, folder: &Path) -> Engine {
-    let inputs = Arc::new(Inputs::default());
-    let world = PlanWorld::new(inputs, folder, plan.seed, plan.started_at.clone())
-        .in_project(&plan.project_dir);
-    Engine::new(Arc::new(world))
+fn engine_at(plan: &Plan, folder: &Path) -> Rc<Engine> {
+    let ground = Ground {
+        folder: folder.to_path_buf(),
+        project: plan.project_dir.clone(),
+        seed: plan.seed,
+        started_at: plan.started_at.clone(),
+    };
+    KEPT.with_borrow_mut(|kept| {
+        if let Some((_, engine)) = kept.engines.iter().find(|(known, _)| *known == ground) {
+            return Rc::clone(engine);
+        }
+        let inputs = Arc::new(Inputs::default());
+        let world = PlanWorld::new(inputs, folder, plan.seed, plan.started_at.clone())
+            .in_project(&plan.project_dir);
+        let engine = Rc::new(Engine::new(Arc::new(world)));
+        // A thread works for one plan at a time, with one or two folders.
+        kept.engines.truncate(3);
+        kept.engines.insert(0, (ground, Rc::clone(&engine)));
+        engine
+    })
+}
+
+/// A template understood, or remembered.
+fn parsed(template: &TemplateText, reading: Reading) -> Parsed {
+    let json = matches!(template.origin, Origin::Json { .. });
+    let key = (json, reading, template.text.clone());
+    KEPT.with_borrow_mut(|kept| {
+        if let Some(known) = kept.templates.get(&key) {
+            return known.clone();
+        }
+        let parsed = match reading {
+            Reading::Scalar => parse_at(&template.origin, &template.text),
+            Reading::Expression => Template::parse_expression(&template.text).map(Some),
+        };
+        let parsed = parsed.map(|template| template.map(Rc::new));
+        if kept.templates.len() >= REMEMBERED {
+            kept.templates.clear();
+        }
+        kept.templates.insert(key, parsed.clone());
+        parsed
+    })
 }
 
 /// The names that one task's templates see.
@@ -44,7 +106,7 @@ pub(super) struct Evaluation<'a> {
     unknown: Vec<&'static str>,
     /// The task's name, so that `random()` differs between tasks.
     salt: String,
-    engine: Engine,
+    engine: Rc<Engine>,
     steps: RefCell<HashMap<StepId, Arc<StepResult>>>,
 }
 
@@ -163,13 +225,7 @@ impl<'a> Evaluation<'a> {
             let (text, origin) = (&template.text, &template.origin);
             Box::new(complaint(&error, text, origin, &self.plan.sources))
         };
-        let parsed = match reading {
-            Reading::Scalar => parse_at(&template.origin, &template.text).map_err(complain)?,
-            Reading::Expression => {
-                Some(Template::parse_expression(&template.text).map_err(complain)?)
-            }
-        };
-        let Some(parsed) = parsed else {
+        let Some(parsed) = parsed(template, reading).map_err(complain)? else {
             return Ok(Some(Datum::String(template.text.clone())));
         };
         if !self.knows(&parsed) {

@@ -72,6 +72,14 @@ pub fn expand(
         })
 }
 
+/// What stands for the tasks of a step that are not known yet: one for each combination of its matrix, for nothing in particular.
+pub fn samples(step: &StepPlan) -> Vec<TaskPlan> {
+    match step.grow {
+        Grow::Known => Vec::new(),
+        _ => tasks(step, vec![Branch::default()], 0),
+    }
+}
+
 fn later(
     plan: &Plan,
     list: &TemplateText,
@@ -339,4 +347,13 @@ pub(super) fn thousands(number: usize) -> String {
         out.push(digit);
     }
     out
+}
+
+/// An expression without the `{{ }}` that it may wear.
+pub(super) fn bare(text: &str) -> &str {
+    let inside = text.trim();
+    inside
+        .strip_prefix("{{")
+        .and_then(|rest| rest.strip_suffix("}}"))
+        .map_or(inside, str::trim)
 }

@@ -333,13 +333,13 @@ fn mentions_run(template: &TemplateText) -> bool {
 }
 
 fn entry(node: &Node, evaluator: &mut Evaluator<'_>, sources: &SourceMap) -> Option<Combination> {
-    match evaluator.value(node, &Extra::default(), sources)? {
-        EditValue::Ready(Datum::Map(combination)) => Some(combination),
-        _ => {
-            let message = "a matrix is decided before anything runs, so it cannot use results or names of a task";
-            let diagnostic = Diagnostic::error(&codes::TEMPLATE_FAILED, message);
-            evaluator.report.push(diagnostic.at(node.span));
-            None
-        }
+    let value = evaluator.value(node, &Extra::default(), sources)?;
+    if let EditValue::Ready(Datum::Map(combination)) = value {
+        return Some(combination);
     }
+    let message =
+        "a matrix is decided before anything runs, so it cannot use results or names of a task";
+    let diagnostic = Diagnostic::error(&codes::TEMPLATE_FAILED, message);
+    evaluator.report.push(diagnostic.at(node.span));
+    None
 }

@@ -11,6 +11,7 @@ mod edits;
 mod eval;
 mod evaluate;
 mod expand;
+mod export;
 mod fan;
 mod graphs;
 pub mod key;
@@ -33,7 +34,8 @@ mod world;
 pub use build::{Materials, build};
 pub use command::{RenderedCommand, preview_command, render_command};
 pub use condition::{condition, until};
-pub use expand::expand;
+pub use expand::{expand, samples};
+pub use export::{to_dot, to_mermaid, to_svg};
 pub use render::{Origins, Rendered, Upload, Uploadable, preview, render};
 pub use save_as::save_as;
 pub use scope::{Results, StepOutcome, TaskOutcome, task_seed};
@@ -46,3 +48,6 @@ pub use select::Earlier;
 pub use settings::{MissingParams, ParamFlag, SetFlag, Settings, StepFlag};
 pub use show::{to_json, to_text};
 pub use steps::neighbour;
+
+#[cfg(test)]
+mod tests;

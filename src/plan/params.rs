@@ -175,7 +175,7 @@ fn written(
     let datum = match param.check(&written) {
         Ok(datum) => datum,
         // What is wrong with a default was said when it was read.
-        Err(_) if written == default.to_datum() && param.default.as_ref() == Some(default) => {
+        Err(_) if declared && written == default.to_datum() => {
             return Err(None);
         }
         Err(why) => return Err(bad(why)),

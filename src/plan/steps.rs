@@ -74,10 +74,10 @@ pub(super) fn build(
     let placeholder = Work::Command(CommandStep::default());
     let (work, outputs, output_spans) = work.unwrap_or((placeholder, IndexMap::new(), Vec::new()));
     let mut planned = StepPlan {
+        when,
         outputs,
         output_spans,
         save_as,
-        when,
         ..StepPlan::new(id, Some(step.id.span), server, work)
     };
     policy::apply(&mut planned, step, context.pipeline, evaluator, sources);

@@ -50,17 +50,15 @@ fn branches(
             None => vec![Branch::default()],
         },
         Grow::Later { list } if list.steps.iter().all(|step| given(step).is_some()) => {
-            let known = match expand::whole_step(list).and_then(|from| given(&from)) {
-                Some(outcome) => expand::of_outcomes(&outcome.tasks),
-                None => {
-                    let nobody = TaskPlan::only(id);
-                    let names = Evaluation::before(plan, &nobody);
-                    let items = expand::items(plan, &names, list);
-                    let items = items.map_err(&mut complain).ok()??;
-                    expand::values(&items)
-                }
-            };
-            known
+            if let Some(outcome) = expand::whole_step(list).and_then(|from| given(&from)) {
+                expand::of_outcomes(&outcome.tasks)
+            } else {
+                let nobody = TaskPlan::only(id);
+                let names = Evaluation::before(plan, &nobody);
+                let items = expand::items(plan, &names, list);
+                let items = items.map_err(&mut complain).ok()??;
+                expand::values(&items)
+            }
         }
         Grow::Stream { from, list } if given(from).is_some() => {
             let outcome = given(from)?;
@@ -97,7 +95,9 @@ fn decide_all(
     report: &mut Report,
 ) {
     if let Some(runs) = built.runs {
-        tasks.iter_mut().for_each(|task| task.skip = !runs);
+        for task in tasks.iter_mut() {
+            task.skip = !runs;
+        }
         return;
     }
     let Some(template) = plan.steps[id].when.clone() else {

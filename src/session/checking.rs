@@ -1,7 +1,6 @@
 //! Checking without running: a plan's graphs, or a bare workflow, against a catalog.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::load::{Loaded, Request, Target, load};
@@ -9,10 +8,10 @@ use super::prepare;
 use crate::base::{Inputs, NodeId, ServerName};
 use crate::catalog::Catalog;
 use crate::check::{self, Setting};
-use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes, list_of};
+use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes};
 use crate::plan::{self, Plan, StepPlan};
 use crate::workflow::verdict::{self, JudgeOptions};
-use crate::workflow::{self, Graph, Node};
+use crate::workflow::{self, Graph};
 
 /// Catalogs by server; a server without one is checked by structure alone.
 pub trait Catalogs {
@@ -50,121 +49,15 @@ fn is_embedded(plan: &Plan, server: &ServerName) -> bool {
     planned.is_some_and(|planned| matches!(planned.kind, plan::ServerKind::Embedded { .. }))
 }
 
-/// Where the paths of `file()` start: for `set` at the pipeline, for `--set` at the current folder.
-fn folders(plan: &Plan, bare: bool) -> Vec<PathBuf> {
-    if bare {
-        std::env::current_dir().into_iter().collect()
-    } else {
-        vec![plan.pipeline_dir.clone()]
-    }
-}
-
-/// Advice on where to get node classes is given once, however many steps lack them.
-fn say_once(report: &mut Report) {
-    let mut said = BTreeSet::new();
-    for diagnostic in &mut report.items {
-        if diagnostic.code == &codes::MISSING_NODE_TYPE {
-            let near = |help: &str| help.starts_with("did you mean");
-            diagnostic
-                .help
-                .retain(|help| near(help) || said.insert(help.clone()));
-        }
-    }
-}
-
-/// Every complaint about a plan's graphs that can be known before anything runs.
+/// Every complaint about a plan that can be known before anything runs.
 pub(super) fn check_plan(plan: &Plan, target: Target, catalogs: &dyn Catalogs) -> Report {
-    let mut report = Report::default();
     let bare = matches!(target, Target::Workflow(_));
-    let folders = folders(plan, bare);
-    for task in &plan.tasks {
-        let step = &plan.steps[&task.step];
-        let server = &step.server;
-        let Some(work) = step.workflow() else {
-            continue;
-        };
-        let catalog = catalogs.of(server);
-        let (rendered, wrong) = plan::preview(plan, task, work, catalog.as_deref());
-        report.extend(wrong.items);
-        let Some(catalog) = catalog else { continue };
-        let idle = idle_outputs(step, &rendered.graph, &catalog);
-        if !idle.is_empty() {
-            // What the server would say of a job without outputs says less.
-            report.extend(idle);
-            continue;
-        }
-        let options = JudgeOptions {
-            targets: (!rendered.targets.is_empty()).then_some(&rendered.targets[..]),
-            ..JudgeOptions::default()
-        };
-        let verdict = verdict::judge(&rendered.graph, &catalog, &options);
-        let found = check::verdict_diagnostics(
-            &verdict,
-            &rendered.graph,
-            &catalog,
-            &rendered.origins,
-            &plan.sources,
-            Setting {
-                embedded: is_embedded(plan, server),
-                bare,
-                folders: &folders,
-            },
-        );
-        // What an input will be is not known yet, so nothing can be said against it.
-        report.extend(
-            found
-                .into_iter()
-                .filter(|d| !concerns_unknown(d, &rendered)),
-        );
-    }
-    say_once(&mut report);
-    report
+    check::plan(plan, bare, &|server| catalogs.of(server))
 }
 
 /// What else is wrong in a pipeline that has errors: its sound steps, against the catalogs that are at hand without a connection.
 pub(super) fn check_sound(sound: &Plan, target: Target) -> Vec<Diagnostic> {
     check_plan(sound, target, &prepare::at_hand(sound)).items
-}
-
-/// Entries of `outputs` whose node saves and shows nothing: the server would pass over it without a word.
-fn idle_outputs(step: &StepPlan, graph: &Graph, catalog: &Catalog) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    for ((name, id), span) in step.outputs.iter().zip(&step.output_spans) {
-        let Some(node) = graph.nodes.get(id) else {
-            continue;
-        };
-        if catalog
-            .node(&node.class_type)
-            .is_none_or(|def| def.output_node)
-        {
-            continue;
-        }
-        let saving = graph.nodes.values().filter(|node| {
-            let def = catalog.node(&node.class_type);
-            def.is_some_and(|def| def.output_node)
-        });
-        let message = format!(
-            "the output `{name}` names `{}` (node {id}), which saves and shows nothing",
-            node.label()
-        );
-        let diagnostic = Diagnostic::error(&codes::BAD_VALUE, message)
-            .at(*span)
-            .node(id.as_str(), &node.class_type, None);
-        let help = format!("nodes that do: {}", list_of(saving.map(Node::label), 8));
-        found.push(diagnostic.help(help));
-    }
-    found
-}
-
-fn concerns_unknown(diagnostic: &Diagnostic, rendered: &plan::Rendered) -> bool {
-    let (Some(node), Some(input)) = (&diagnostic.node, &diagnostic.input) else {
-        return false;
-    };
-    // That an input does not exist is true whatever its value.
-    diagnostic.code != &codes::UNDECLARED_INPUT
-        && rendered
-            .unknown
-            .contains(&(NodeId::from(node.as_str()), input.clone()))
 }
 
 /// Checks one file after another.
@@ -254,7 +147,7 @@ impl Checker {
             let setting = Setting {
                 embedded: is_embedded(&plan, server),
                 bare: true,
-                folders: &folders(&plan, true),
+                folders: &std::env::current_dir().into_iter().collect::<Vec<_>>(),
             };
             return check_workflow(file, &catalog, sources, setting);
         }

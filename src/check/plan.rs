@@ -1,0 +1,278 @@
+//! A whole plan checked: each step's graph as each of its tasks has it, as far as that is known before anything runs.
+//!
+//! Tasks whose graphs are the same are judged once, and what is true of all tasks of a step is said once.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::graph::{Setting, verdict_diagnostics};
+use crate::base::{ContentHash, NodeId, ServerName};
+use crate::catalog::Catalog;
+use crate::diagnostic::{Code, Diagnostic, Report, Span, codes, list_of};
+use crate::plan::{self, Grow, Plan, Rendered, ServerKind, StepPlan, TaskPlan, Work};
+use crate::workflow::verdict::{self, JudgeOptions};
+use crate::workflow::{Graph, Node};
+
+/// How many of a step's values are complained about at one place.
+const AT_ONE_PLACE: usize = 3;
+
+/// Every complaint about a plan that can be known before anything runs. `bare`: it is made around a workflow alone.
+pub fn plan(
+    plan: &Plan,
+    bare: bool,
+    catalog_of: &dyn Fn(&ServerName) -> Option<Arc<Catalog>>,
+) -> Report {
+    let mut report = Report::default();
+    let folders = folders(plan, bare);
+    let mut at = 0;
+    for step in plan.steps.values() {
+        // The tasks of a step stand together, in the order of the steps.
+        let rest = &plan.tasks[at.min(plan.tasks.len())..];
+        let own = rest.iter().take_while(|task| task.step == step.id).count();
+        let known = &rest[..own];
+        at += own;
+        let samples = plan::samples(step);
+        let tasks = match step.grow {
+            Grow::Known => known,
+            _ => &samples,
+        };
+        let catalog = catalog_of(&step.server);
+        let setting = Setting {
+            embedded: is_embedded(plan, &step.server),
+            bare,
+            folders: &folders,
+        };
+        let found = of_step(plan, step, tasks, catalog.as_deref(), setting);
+        report.extend(found);
+    }
+    say_once(&mut report);
+    report
+}
+
+/// Whether a server of a plan is kiln's own.
+fn is_embedded(plan: &Plan, server: &ServerName) -> bool {
+    let planned = plan.servers.get(server);
+    planned.is_some_and(|planned| matches!(planned.kind, ServerKind::Embedded { .. }))
+}
+
+/// Where the paths of `file()` start: for `set` at the pipeline, for `--set` at the current folder.
+fn folders(plan: &Plan, bare: bool) -> Vec<PathBuf> {
+    if bare {
+        std::env::current_dir().into_iter().collect()
+    } else {
+        vec![plan.pipeline_dir.clone()]
+    }
+}
+
+fn of_step(
+    plan: &Plan,
+    step: &StepPlan,
+    tasks: &[TaskPlan],
+    catalog: Option<&Catalog>,
+    setting: Setting<'_>,
+) -> Vec<Diagnostic> {
+    let mut told = Told::default();
+    let work = match &step.work {
+        Work::Workflow(work) => work,
+        Work::Command(command) => {
+            for task in tasks {
+                let wrong = plan::preview_command(plan, task, command);
+                told.add(wrong.items, task, 1);
+            }
+            return told.finish(tasks.len());
+        }
+    };
+    let mut graphs: HashMap<ContentHash, usize> = HashMap::new();
+    let mut different: Vec<(&TaskPlan, Rendered, usize)> = Vec::new();
+    for task in tasks {
+        let (rendered, wrong) = plan::preview(plan, task, work, catalog);
+        told.add(wrong.items, task, 1);
+        if catalog.is_none() {
+            continue;
+        }
+        let key = fingerprint(&rendered);
+        if let Some(at) = graphs.get(&key) {
+            different[*at].2 += 1;
+        } else {
+            graphs.insert(key, different.len());
+            different.push((task, rendered, 1));
+        }
+    }
+    let Some(catalog) = catalog else {
+        return told.finish(tasks.len());
+    };
+    for (task, rendered, weight) in different {
+        let found = judge(plan, step, &rendered, catalog, setting);
+        told.add(found, task, weight);
+    }
+    told.finish(tasks.len())
+}
+
+/// What is the same for tasks that need to be judged once.
+fn fingerprint(rendered: &Rendered) -> ContentHash {
+    let mut bytes = serde_json::to_vec(&rendered.graph).unwrap_or_default();
+    for (node, input) in &rendered.unknown {
+        bytes.extend_from_slice(format!("\0{node}\0{input}").as_bytes());
+    }
+    ContentHash::of(&bytes)
+}
+
+fn judge(
+    plan: &Plan,
+    step: &StepPlan,
+    rendered: &Rendered,
+    catalog: &Catalog,
+    setting: Setting<'_>,
+) -> Vec<Diagnostic> {
+    let idle = idle_outputs(step, &rendered.graph, catalog);
+    if !idle.is_empty() {
+        // What the server would say of a job without outputs says less.
+        return idle;
+    }
+    let options = JudgeOptions {
+        targets: (!rendered.targets.is_empty()).then_some(&rendered.targets[..]),
+        ..JudgeOptions::default()
+    };
+    let verdict = verdict::judge(&rendered.graph, catalog, &options);
+    let mut found = verdict_diagnostics(
+        &verdict,
+        &rendered.graph,
+        catalog,
+        &rendered.origins,
+        &plan.sources,
+        setting,
+    );
+    // What an input will be is not known yet, so nothing can be said against it.
+    found.retain(|diagnostic| !concerns_unknown(diagnostic, rendered));
+    found
+}
+
+type Place = (&'static str, Option<Span>, Option<String>, Option<String>);
+
+/// The complaints about one step's tasks.
+#[derive(Default)]
+struct Told {
+    /// Each with the first task that it is about, and how many there are.
+    items: Vec<(Diagnostic, String, usize)>,
+    by_message: HashMap<(Place, String), usize>,
+    by_place: HashMap<Place, Vec<usize>>,
+}
+
+impl Told {
+    fn add(&mut self, found: Vec<Diagnostic>, task: &TaskPlan, weight: usize) {
+        // The same words twice for one task are two complaints.
+        let mut repeated: HashMap<(Place, String), usize> = HashMap::new();
+        for diagnostic in found {
+            let place = place(&diagnostic);
+            let message = diagnostic.message.clone();
+            let again = repeated
+                .entry((place.clone(), message.clone()))
+                .or_insert(0);
+            *again += 1;
+            let key = (place.clone(), format!("{message}\0{again}"));
+            if let Some(at) = self.by_message.get(&key) {
+                self.items[*at].2 += weight;
+                continue;
+            }
+            let at = self.items.len();
+            self.by_message.insert(key, at);
+            self.by_place.entry(place).or_default().push(at);
+            self.items.push((diagnostic, task.name.0.clone(), weight));
+        }
+    }
+
+    /// What is said: what is not true of all tasks names one of them, and at one place only the first few are told.
+    fn finish(self, tasks: usize) -> Vec<Diagnostic> {
+        let mut dropped = BTreeSet::new();
+        let mut more: HashMap<usize, usize> = HashMap::new();
+        for all in self.by_place.values() {
+            let fanned = all.iter().any(|at| self.items[*at].2 < tasks);
+            if fanned && all.len() > AT_ONE_PLACE {
+                let rest = &all[AT_ONE_PLACE..];
+                let count = rest.iter().map(|at| self.items[*at].2).sum();
+                more.insert(all[AT_ONE_PLACE - 1], count);
+                dropped.extend(rest.iter().copied());
+            }
+        }
+        let items = self.items.into_iter().enumerate();
+        let kept = items.filter(|(at, _)| !dropped.contains(at));
+        kept.map(|(at, (diagnostic, task, count))| {
+            let diagnostic = match count {
+                all if all >= tasks => diagnostic,
+                1 => diagnostic.help(format!("in the task `{task}`")),
+                n => diagnostic.help(format!("in the task `{task}` and {} more", n - 1)),
+            };
+            match more.get(&at) {
+                Some(n) => diagnostic.help(format!("{n} more tasks have such values here")),
+                None => diagnostic,
+            }
+        })
+        .collect()
+    }
+}
+
+fn place(diagnostic: &Diagnostic) -> Place {
+    let code: &Code = diagnostic.code;
+    let span = diagnostic.primary.as_ref().map(|label| label.span);
+    (
+        code.id,
+        span,
+        diagnostic.node.clone(),
+        diagnostic.input.clone(),
+    )
+}
+
+/// Advice on where to get node classes is given once, however many steps lack them.
+fn say_once(report: &mut Report) {
+    let mut said = BTreeSet::new();
+    for diagnostic in &mut report.items {
+        if diagnostic.code == &codes::MISSING_NODE_TYPE {
+            let near = |help: &str| help.starts_with("did you mean");
+            diagnostic
+                .help
+                .retain(|help| near(help) || said.insert(help.clone()));
+        }
+    }
+}
+
+/// Entries of `outputs` whose node saves and shows nothing: the server would pass over it without a word.
+fn idle_outputs(step: &StepPlan, graph: &Graph, catalog: &Catalog) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for ((name, id), span) in step.outputs.iter().zip(&step.output_spans) {
+        let Some(node) = graph.nodes.get(id) else {
+            continue;
+        };
+        if catalog
+            .node(&node.class_type)
+            .is_none_or(|def| def.output_node)
+        {
+            continue;
+        }
+        let saving = graph.nodes.values().filter(|node| {
+            let def = catalog.node(&node.class_type);
+            def.is_some_and(|def| def.output_node)
+        });
+        let message = format!(
+            "the output `{name}` names `{}` (node {id}), which saves and shows nothing",
+            node.label()
+        );
+        let diagnostic = Diagnostic::error(&codes::BAD_VALUE, message)
+            .at(*span)
+            .node(id.as_str(), &node.class_type, None);
+        let help = format!("nodes that do: {}", list_of(saving.map(Node::label), 8));
+        found.push(diagnostic.help(help));
+    }
+    found
+}
+
+fn concerns_unknown(diagnostic: &Diagnostic, rendered: &plan::Rendered) -> bool {
+    let (Some(node), Some(input)) = (&diagnostic.node, &diagnostic.input) else {
+        return false;
+    };
+    // That an input does not exist is true whatever its value.
+    diagnostic.code != &codes::UNDECLARED_INPUT
+        && rendered
+            .unknown
+            .contains(&(NodeId::from(node.as_str()), input.clone()))
+}
