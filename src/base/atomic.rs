@@ -214,22 +214,37 @@ fn persist(file: tempfile::NamedTempFile, target: &Path) -> Result<(), WriteErro
 }
 
 /// Puts a copy of a file at `to`, whole or not at all, replacing what stood there. The copy shares its content with the original where the
-/// file system can do that, and is never the same file. Its content is not made durable.
+/// file system can do that, and is never the same file. Its content is durable before it has its name.
 ///
 /// # Errors
 /// When the copy cannot be written, or the original not be read.
 pub fn copy_file(from: &Path, to: &Path, access: Access) -> Result<(), WriteError> {
+    let file = copy(from, to, access)?;
+    disk::before(DiskStep::Sync(file.path()))
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(|source| WriteError::new(to, source))?;
+    persist(file, to)
+}
+
+/// As [`copy_file`], but after a power cut there may be anything under its name. For what can be verified and made again.
+///
+/// # Errors
+/// As [`copy_file`].
+pub fn copy_file_unsynced(from: &Path, to: &Path, access: Access) -> Result<(), WriteError> {
+    persist(copy(from, to, access)?, to)
+}
+
+fn copy(from: &Path, to: &Path, access: Access) -> Result<tempfile::NamedTempFile, WriteError> {
     let wrap = |source| WriteError::new(to, source);
     let size = std::fs::metadata(from).map_err(wrap)?.len();
     let mut file = temporary_beside(to, access).map_err(wrap)?;
     disk::before(DiskStep::Write(file.path(), size)).map_err(wrap)?;
     if let Some(shared) = share(from, file.path()) {
-        file = shared;
-    } else {
-        let mut source = File::open(from).map_err(wrap)?;
-        io::copy(&mut source, file.as_file_mut()).map_err(wrap)?;
+        return Ok(shared);
     }
-    persist(file, to)
+    let mut source = File::open(from).map_err(wrap)?;
+    io::copy(&mut source, file.as_file_mut()).map_err(wrap)?;
+    Ok(file)
 }
 
 /// A file that shares the content of `from`, in the place and with the permissions of an empty one; `None` where that cannot be done.
@@ -239,23 +254,9 @@ fn share(from: &Path, empty: &Path) -> Option<tempfile::NamedTempFile> {
     reflink_copy::reflink(from, &path).ok()?;
     // From here on it is removed unless it gets its name.
     let path = tempfile::TempPath::try_from_path(&path).ok()?;
-    std::fs::set_permissions(&path, permissions).ok()?;
-    let file = File::open(&path).ok()?;
+    let file = File::options().read(true).write(true).open(&path).ok()?;
+    file.set_permissions(permissions).ok()?;
     Some(tempfile::NamedTempFile::from_parts(file, path))
-}
-
-/// Makes everything durable that was written to the file system of a folder, contents and names, where the system can do that in one go.
-/// Tells whether it could.
-pub fn sync_file_system(folder: &Path) -> bool {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        File::open(folder).is_ok_and(|folder| rustix::fs::syncfs(folder).is_ok())
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    {
-        let _ = folder;
-        false
-    }
 }
 
 /// Makes the names in a folder durable. Not every file system can sync a folder, and none needs it to be consistent.

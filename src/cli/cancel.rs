@@ -7,7 +7,7 @@ use clap::Args;
 use super::args::TextOrJson;
 use super::exit::{Exit, complain};
 use super::runs::{PlaceFlags, conclude, json};
-use crate::base::{RunId, Secrets};
+use crate::base::RunId;
 use crate::diagnostic::Diagnostic;
 use crate::report::plural;
 use crate::session::history::{Cancelled, Fate, LeftJob, cancel};
@@ -43,7 +43,7 @@ pub(super) fn cancel_run(args: &CancelArgs) -> Exit {
 async fn stop(args: &CancelArgs) -> Result<(), Box<Diagnostic>> {
     let history = args.place.open()?;
     let run = history.find(&args.run)?;
-    let cancelled = cancel(&history, &run, &Secrets::default()).await?;
+    let cancelled = cancel(&history, &run).await?;
     let mut out = io::stdout().lock();
     let _ = match args.output {
         TextOrJson::Text => write!(out, "{}", to_text(&run.run, &cancelled)),

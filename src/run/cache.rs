@@ -129,24 +129,17 @@ pub fn find(
     Ok(record.map_or(Err(Miss::Unknown), |record| prove(record, blobs)))
 }
 
-/// Looks for a result and takes its files for whole when they are there: for looking ahead, in a project that nothing is written to.
+/// Takes a result's files for whole when they are there: for looking ahead, in a project that nothing is written to.
 ///
 /// # Errors
-/// When the database cannot be read.
-pub fn glance(
-    reader: &Reader,
-    place: &Place,
-    key: &ContentHash,
-) -> Result<Result<Found, Miss>, StoreError> {
-    let Some(record) = reader.cached(key)? else {
-        return Ok(Err(Miss::Unknown));
-    };
+/// When one is not.
+pub fn glance(record: CacheRecord, place: &Place) -> Result<Found, Miss> {
     let mut files = record.artifacts.iter().filter(|a| a.text.is_none());
     if let Some(gone) = files.find(|a| !place.holds(&a.hash, a.size)) {
         let file = gone.name.clone();
-        return Ok(Err(Miss::Damaged { file, error: None }));
+        return Err(Miss::Damaged { file, error: None });
     }
-    Ok(understood(record))
+    understood(record)
 }
 
 fn understood(record: CacheRecord) -> Result<Found, Miss> {

@@ -30,7 +30,7 @@ const MODELS: &[&str] = &[
     "engine",
 ];
 
-type Models = BTreeMap<String, Vec<ModelFact>>;
+pub(super) type Models = BTreeMap<String, Vec<ModelFact>>;
 
 /// What the servers of a run told of themselves; each is asked for its models once, and only when a graph uses one.
 #[derive(Debug, Default)]
@@ -73,6 +73,11 @@ impl Facts {
         let listed = cell.get_or_try_init(async || list(endpoint.client()).await.map(Arc::new));
         listed.await.cloned().unwrap_or_default()
     }
+}
+
+/// The models of a server; `None` when it does not answer.
+pub(super) async fn models_of(client: &Client) -> Option<Models> {
+    list(client).await.ok()
 }
 
 async fn list(client: &Client) -> Result<Models, ClientError> {

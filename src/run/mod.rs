@@ -11,6 +11,7 @@
 //! The id of a job follows from the run, the task, the attempt and the try, so the journal knows it before the server does. A submission
 //! without a clear answer is looked up, never repeated under the same id. Nothing here prints: everything is an event.
 
+mod ahead;
 mod attempt;
 mod cache;
 mod collect;
@@ -38,6 +39,7 @@ mod tests;
 mod transfer;
 mod uses;
 
+pub use ahead::{Lying, newest, nothing_to_do, told_of_models, would_be};
 pub use cache::{
     Found, Made, Miss, Noted, Restored, Unrestored, always, earlier, find, glance, prove, why,
 };

@@ -217,7 +217,7 @@ pub(super) fn infos(plan: &Plan) -> Vec<TaskInfo> {
     tasks.map(|task| info(plan, task, needs(task))).collect()
 }
 
-fn info(plan: &Plan, task: &TaskPlan, needs: Vec<TaskName>) -> TaskInfo {
+pub(super) fn info(plan: &Plan, task: &TaskPlan, needs: Vec<TaskName>) -> TaskInfo {
     let step = &plan.steps[&task.step];
     TaskInfo {
         task: task.name.clone(),

@@ -3,6 +3,7 @@
 //! `cli` calls this room and nothing deeper; a watcher or a dashboard would call it the same way.
 
 mod checking;
+mod foresight;
 pub mod history;
 mod load;
 mod prepare;
@@ -15,7 +16,8 @@ mod why;
 mod wishes;
 
 pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings, object_info_file};
+pub use foresight::fates;
 pub use load::{Loaded, Request, Target, load};
 pub use running::{Broken, run};
-pub use why::{Fate, Would, fates, fates_json, fates_text, told};
+pub use why::{Fate, Would, because, fates_json, fates_text};
 pub use wishes::{Ask, Resume, Wishes};

@@ -197,7 +197,7 @@ fn anew_from(request: &Request, plan: &Plan) -> Result<Request, Box<Diagnostic>>
 }
 
 /// The secrets of a plan's project.
-fn secrets(plan: &Plan) -> Result<Secrets, Diagnostic> {
+pub(super) fn secrets(plan: &Plan) -> Result<Secrets, Diagnostic> {
     let inputs = Arc::new(Inputs::default());
     let path = plan.project_dir.join(PROJECT_FILE);
     if path.is_file() {

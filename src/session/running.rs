@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::checking::{check_plan, check_sound};
+use super::foresight::{Outlook, outlook};
 use super::load::{Request, Target, load};
 use super::prepare;
 use super::resume::{self, Taken};
@@ -18,7 +19,7 @@ use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::Fact;
 use crate::plan::Plan;
 use crate::report::Reporter;
-use crate::run::{RunContext, Stop, output_set};
+use crate::run::{Lying, RunContext, Stop, output_set, told_of_models};
 use crate::servers::{Servers, StartFailure};
 use crate::store::{Holder, Journal, Lock, Store, StoreError};
 
@@ -40,6 +41,18 @@ struct Start {
     report: Report,
     /// The journal of the run that goes on.
     stored: Option<(Store, Journal, Vec<(u64, Fact)>)>,
+    /// There is nothing to do, unless a server has other models by now.
+    ask_models: bool,
+}
+
+/// What stands before the run.
+enum Readiness {
+    /// The report says what.
+    Refused,
+    /// Nothing, and there is nothing to do.
+    UpToDate(Box<Plan>, Vec<Lying>),
+    /// Nothing.
+    Ready(Box<Plan>, Ready),
 }
 
 /// What a run holds from here on.
@@ -85,6 +98,7 @@ fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u
                 secrets: stored.secrets,
                 report: Report::default(),
                 stored: Some((stored.store, stored.journal, stored.replay.facts)),
+                ask_models: false,
             })
         }
         Ok(Taken::Anew(request)) => fresh(&request, told),
@@ -115,6 +129,7 @@ fn fresh(request: &Request, told: &mut Told) -> Result<Start, u8> {
         secrets: loaded.secrets,
         report: loaded.report,
         stored: None,
+        ask_models: false,
     })
 }
 
@@ -123,6 +138,17 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
     let sources = start.plan.sources.clone();
     let (secrets, run) = (start.secrets.clone(), told.run.clone());
     let mut report = std::mem::take(&mut start.report);
+    match start.stored {
+        Some(_) => {}
+        None => match outlook(&start.plan, None) {
+            Outlook::Work => {}
+            Outlook::DoneUnless => start.ask_models = true,
+            Outlook::Done(lying) => {
+                told.complain(&report, &sources);
+                return Ok(told.up_to_date(&start.plan, &lying));
+            }
+        },
+    }
     // Until something is queued, whatever is under way can be dropped.
     let ready = tokio::select! {
         biased;
@@ -134,8 +160,13 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
         let code = signals.exit_code();
         return Ok(told.end(RunStatus::Cancelled, code, Counts::default(), 0.0));
     };
-    let Some((plan, ready)) = ready else {
-        return Ok(told.refuse(&report, &sources));
+    let (plan, ready) = match ready {
+        Readiness::Refused => return Ok(told.refuse(&report, &sources)),
+        Readiness::UpToDate(plan, lying) => {
+            told.complain(&report, &sources);
+            return Ok(told.up_to_date(&plan, &lying));
+        }
+        Readiness::Ready(plan, ready) => (plan, ready),
     };
     told.complain(&report, &sources);
     let (events, receiver) = mpsc::unbounded_channel();
@@ -148,7 +179,7 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
     } = ready;
     let listening = tokio::spawn(heed_requests(store.clone(), run.clone(), signals.clone()));
     let context = RunContext {
-        plan: Arc::new(plan),
+        plan: Arc::new(*plan),
         run,
         servers: Arc::clone(&servers),
         store,
@@ -169,29 +200,37 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
     outcome.map(|code| told.code(code))
 }
 
-/// Everything that comes before the run: servers, catalogs, checks, a question, the project's state. `None` when the report says why not.
+/// Everything that comes before the run: servers, catalogs, checks, a question, the project's state.
 async fn get_ready(
     start: Start,
     wishes: &Wishes,
     run: &RunId,
     told: &mut Told,
     report: &mut Report,
-) -> Option<(Plan, Ready)> {
+) -> Readiness {
     let Start {
         plan,
         target,
         secrets,
         stored,
+        ask_models,
         ..
     } = start;
     let servers = match prepare::connect(&plan, &secrets).await {
         Ok(servers) => Arc::new(servers),
         Err(errors) => {
             report.extend(errors);
-            return None;
+            return Readiness::Refused;
         }
     };
     report.extend(servers.away().iter().map(StartFailure::warning));
+    if ask_models {
+        let models = told_of_models(&plan, &servers).await;
+        if let Outlook::Done(lying) = outlook(&plan, Some(&models)) {
+            prepare::shutdown(servers).await;
+            return Readiness::UpToDate(Box::new(plan), lying);
+        }
+    }
     // A stored plan was checked when it was new, and what the servers say now each task finds out.
     if stored.is_none() {
         let (catalogs, unreachable) = prepare::catalogs_of(&plan, &servers).await;
@@ -213,13 +252,13 @@ async fn get_ready(
                     journal,
                     facts,
                 };
-                return Some((plan, ready));
+                return Readiness::Ready(Box::new(plan), ready);
             }
             Err(error) => report.push(error.diagnostic()),
         }
     }
     prepare::shutdown(servers).await;
-    None
+    Readiness::Refused
 }
 
 /// Asks about a run with very many tasks; what there is to complain about when it must not start.

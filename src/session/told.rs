@@ -3,7 +3,9 @@
 use crate::base::RunId;
 use crate::diagnostic::{Report, SourceMap, to_json};
 use crate::event::{Counts, Envelope, RunEvent, RunStatus, StopReason, VERSION};
+use crate::plan::Plan;
 use crate::report::{ReportResult, Reporter, exit_code};
+use crate::run::{self, Lying};
 
 /// A reporter that is told of one run.
 pub(super) struct Told {
@@ -87,6 +89,16 @@ impl Told {
         self.complain(report, sources);
         let exit_code = exit_code(report);
         self.end(RunStatus::Failed, exit_code, Counts::default(), 0.0)
+    }
+
+    /// There is nothing to do: each result lies where an earlier run put it.
+    pub(super) fn up_to_date(&mut self, plan: &Plan, lying: &[Lying]) -> u8 {
+        if let Some(newest) = run::newest(plan) {
+            for event in run::nothing_to_do(plan, &newest, lying) {
+                self.tell(event);
+            }
+        }
+        self.code(0)
     }
 
     /// There is nothing to do: the run is done.

@@ -30,6 +30,19 @@ fn cut(text: &[char], from: usize) -> String {
     format!("{start}{middle}{end}")
 }
 
+/// A text without characters that would break a line or move a cursor.
+pub(super) fn tame(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// The beginning of a hash.
 pub(super) fn hash(hex: &str) -> &str {
     hex.get(..8).unwrap_or(hex)

@@ -37,6 +37,8 @@ pub enum StaleReason {
         /// The file.
         file: String,
     },
+    /// The same was made before, and is not what the step's `until` wants.
+    Unfit,
     /// The earlier result was made by a kiln that described results in another way.
     Format,
     /// A param has another value.
@@ -142,6 +144,7 @@ impl fmt::Display for StaleReason {
             Self::NotYetKnown { what } => write!(f, "{what} is only known while it runs"),
             Self::Removed => f.write_str("its earlier result was removed"),
             Self::Damaged { file } => write!(f, "its earlier result `{file}` is damaged or gone"),
+            Self::Unfit => f.write_str("its earlier result is not what `until` wants"),
             Self::Format => f.write_str("made by a kiln that kept results in another way"),
             Self::Param { name, old, new } => {
                 change(f, &format!("param {name}"), old.as_deref(), new.as_deref())
@@ -285,11 +288,11 @@ impl Comparison<'_> {
             class.map(|class| (*class).to_owned())
         };
         let title = |manifest: &Manifest| manifest.labels.get(node).cloned();
-        title(self.new)
+        let label = title(self.new)
             .or_else(|| class(self.now))
             .or_else(|| title(self.old))
-            .or_else(|| class(self.before))
-            .unwrap_or_else(|| node.to_owned())
+            .or_else(|| class(self.before));
+        show::tame(label.as_deref().unwrap_or(node))
     }
 
     fn single(&self) -> Vec<StaleReason> {
@@ -375,9 +378,8 @@ impl Comparison<'_> {
 
     fn file_name(&self, old: Option<&str>, new: Option<&str>) -> String {
         let name = |manifest: &Manifest, hash: Option<&str>| manifest.files.get(hash?).cloned();
-        name(self.new, new)
-            .or_else(|| name(self.old, old))
-            .unwrap_or_else(|| "a file".to_owned())
+        let found = name(self.new, new).or_else(|| name(self.old, old));
+        show::tame(found.as_deref().unwrap_or("a file"))
     }
 
     fn outputs(&self) -> Option<StaleReason> {
@@ -446,14 +448,14 @@ impl Comparison<'_> {
     fn with_names(&self, value: &str) -> String {
         let parts: Vec<serde_json::Value> = match serde_json::from_str(value) {
             Ok(serde_json::Value::Array(parts)) => parts,
-            Ok(serde_json::Value::String(text)) => return text,
+            Ok(serde_json::Value::String(text)) => return show::tame(&text),
             _ => return value.to_owned(),
         };
         let mut out = String::new();
         for part in parts {
             let file = part.get("file").and_then(serde_json::Value::as_str);
             match (part.as_str(), file) {
-                (Some(text), _) => out.push_str(text),
+                (Some(text), _) => out.push_str(&show::tame(text)),
                 (None, Some(file)) => {
                     let hash = file.split('.').next().unwrap_or(file);
                     let name = self.file_name(Some(hash), Some(hash));

@@ -14,6 +14,7 @@ use crate::machine::{CancelReason, Fact};
 use crate::plan::{Plan, ServerKind};
 use crate::run::prompt_id;
 use crate::session::prepare;
+use crate::session::resume::secrets;
 use crate::store::{Holder, Store, StoredRun};
 
 /// What was done.
@@ -68,15 +69,11 @@ pub enum Fate {
 ///
 /// # Errors
 /// When the state cannot be read or written.
-pub async fn cancel(
-    history: &History,
-    run: &StoredRun,
-    secrets: &Secrets,
-) -> Result<Cancelled, Box<Diagnostic>> {
+pub async fn cancel(history: &History, run: &StoredRun) -> Result<Cancelled, Box<Diagnostic>> {
     let status = history.alive(run);
     match status {
         Alive::Running => ask(history, run).await,
-        Alive::Interrupted => clean(history.project(), &run.run, secrets).await,
+        Alive::Interrupted => clean(history.project(), &run.run).await,
         Alive::Done | Alive::Failed | Alive::Cancelled => Ok(Cancelled::Nothing { status }),
     }
 }
@@ -94,11 +91,7 @@ async fn ask(history: &History, run: &StoredRun) -> Result<Cancelled, Box<Diagno
     })
 }
 
-async fn clean(
-    project: &Path,
-    run: &RunId,
-    secrets: &Secrets,
-) -> Result<Cancelled, Box<Diagnostic>> {
+async fn clean(project: &Path, run: &RunId) -> Result<Cancelled, Box<Diagnostic>> {
     let store = Store::open(project).map_err(complain)?;
     // From here on nobody else goes on with it.
     let Some((journal, replay)) = store.resume(run).map_err(complain)? else {
@@ -108,7 +101,8 @@ async fn clean(
     for (at, fact) in &replay.facts {
         standing.apply(*at, fact);
     }
-    let jobs = stop_jobs(&store, &replay.plan, &standing, run, secrets).await;
+    let secrets = secrets(&replay.plan).map_err(Box::new)?;
+    let jobs = stop_jobs(&store, &replay.plan, &standing, run, &secrets).await;
     let at = now();
     let stop = Fact::Stop {
         reason: CancelReason::Requested,

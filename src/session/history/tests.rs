@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::compare::differences;
 use super::*;
 use crate::artifact::{Artifact, Kind};
-use crate::base::{ContentHash, NodeId, RunId, Secrets, StepId, TaskName};
+use crate::base::{ContentHash, NodeId, RunId, StepId, TaskName};
 use crate::diagnostic::{Diagnostic, SourceMap, codes, to_json};
 use crate::event::{Counts, RunStatus};
 use crate::machine::{
@@ -416,10 +416,7 @@ fn another_process_is_asked_and_a_dead_one_is_cleaned_up_after() {
         .unwrap();
     let stop = || {
         let stored = history.find("one").unwrap();
-        let secrets = Secrets::default();
-        runtime
-            .block_on(cancel(&history, &stored, &secrets))
-            .unwrap()
+        runtime.block_on(cancel(&history, &stored)).unwrap()
     };
     let Cancelled::Asked { process } = stop() else {
         panic!("its process lives");

@@ -10,7 +10,7 @@ use rusqlite::{OptionalExtension, params};
 use super::error::BlobError;
 use super::stamp::{Boot, Stamp};
 use super::{Blobs, Held};
-use crate::base::{Access, AtomicFile, ContentHash, WriteError, copy_file};
+use crate::base::{Access, AtomicFile, ContentHash, WriteError, copy_file, copy_file_unsynced};
 use crate::store::reader::Reader;
 use crate::store::writer::Writer;
 
@@ -196,7 +196,10 @@ impl Blobs for LocalBlobs {
             });
         }
         // Its first use reads it all: until then nothing says that nobody wrote to the file meanwhile.
-        copy_file(from, &path, Access::ReadOnly)?;
+        match self.boot {
+            Some(_) => copy_file_unsynced(from, &path, Access::ReadOnly)?,
+            None => copy_file(from, &path, Access::ReadOnly)?,
+        }
         Ok(())
     }
 

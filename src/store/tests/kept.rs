@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{RunId, begin_run, here, plan};
 use crate::artifact::{Artifact, Kind};
 use crate::base::power::{Content, spoil};
-use crate::base::{ContentHash, NodeId, StepId, TaskName};
+use crate::base::{ContentHash, DiskStep, DiskWatcher, NodeId, StepId, TaskName, watch_disk};
 use crate::store::blobs::Boot;
 use crate::store::{BlobError, CacheRecord, Ensured, Held, Store};
 
@@ -254,4 +254,84 @@ fn durations_lean_to_what_was_measured_last_and_hints_can_be_taken_back() {
     assert!(store.durations("other").unwrap().is_empty());
     assert_eq!(store.known_upload("http://a", &hash).unwrap(), None);
     assert_eq!(store.strays("http://a").unwrap(), ["id-2"]);
+}
+
+/// Answers every step of a kind as a full disk would.
+struct Full(fn(&DiskStep<'_>) -> bool);
+
+impl DiskWatcher for Full {
+    fn before(&self, step: DiskStep<'_>) -> std::io::Result<()> {
+        match (self.0)(&step) {
+            true => Err(std::io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_costs_the_cache_and_leaves_nothing_half_written() {
+    let kinds: [fn(&DiskStep<'_>) -> bool; 3] = [
+        |step| matches!(step, DiskStep::Create(_)),
+        |step| matches!(step, DiskStep::Write(..)),
+        |step| matches!(step, DiskStep::Rename(..)),
+    ];
+    for kind in kinds {
+        for size in [10, 600_000] {
+            let dir = tempfile::tempdir().unwrap();
+            let store = open(dir.path(), "a");
+            let path = dir.path().join("result.bin");
+            std::fs::write(&path, vec![1; size]).unwrap();
+            let (hash, length) = ContentHash::of_file(&path).unwrap();
+            let watching = watch_disk(dir.path(), Arc::new(Full(kind)));
+            let error = store.blobs().put(&path, &hash, length).unwrap_err();
+            assert!(error.is_full(), "{error}");
+            assert_eq!(error.diagnostic().code.id, "K0703");
+            drop(watching);
+            assert_eq!(store.blobs().check(&[hash]), [Held::Missing]);
+            let files = walkdir::WalkDir::new(dir.path().join(".kiln/blobs"));
+            let left = files.into_iter().flatten();
+            assert_eq!(left.filter(|e| e.file_type().is_file()).count(), 0);
+
+            store.blobs().put(&path, &hash, length).unwrap();
+            let watching = watch_disk(dir.path(), Arc::new(Full(kind)));
+            let to = dir.path().join("again.bin");
+            let error = store.blobs().materialise(&hash, &to).unwrap_err();
+            assert!(error.is_full(), "{error}");
+            drop(watching);
+            assert!(!to.exists());
+        }
+    }
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --lib -- --ignored --nocapture what_keeping_costs"]
+fn what_keeping_costs() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let files: Vec<_> = (0..5000_u32)
+        .map(|n| {
+            let path = dir.path().join(format!("{n}.png"));
+            std::fs::write(&path, [n.to_le_bytes(); 1000].concat()).unwrap();
+            let (hash, size) = ContentHash::of_file(&path).unwrap();
+            (path, hash, size)
+        })
+        .collect();
+    let began = std::time::Instant::now();
+    for (path, hash, size) in &files {
+        store.blobs().put(path, hash, *size).unwrap();
+        store.keep(record(hash, artifact(path, b"x")));
+    }
+    let put = began.elapsed() / 5000;
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    let hashes: Vec<ContentHash> = files.iter().map(|(_, hash, _)| *hash).collect();
+    let began = std::time::Instant::now();
+    let records = store.reader().cached_many(&hashes).unwrap();
+    let looked_up = began.elapsed() / 5000;
+    let began = std::time::Instant::now();
+    let held = store.blobs().check(&hashes);
+    let checked = began.elapsed() / 5000;
+    assert!(records.iter().all(Option::is_some));
+    assert!(held.iter().all(|held| *held == Held::Whole));
+    println!("for a file of 4 kB: keep {put:?}, look up {looked_up:?}, check {checked:?}");
 }

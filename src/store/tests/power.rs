@@ -78,36 +78,36 @@ fn put_back(dir: &Path, files: &[(PathBuf, Vec<u8>)], log: usize) {
 }
 
 /// What must hold after any power cut.
-fn nothing_is_a_lie(store: &Store, dir: &Path, bytes: &[u8], acknowledged: bool, story: &str) {
+fn nothing_is_a_lie(store: &Store, dir: &Path, bytes: &[u8], acknowledged: bool, tale: &str) {
     let hash = ContentHash::of(bytes);
     if let Ok(found) = std::fs::read(result(dir)) {
-        assert_eq!(found, bytes, "a result under its name is whole: {story}");
+        assert_eq!(found, bytes, "a result under its name is whole: {tale}");
     }
     let replay = store.replay(&RunId::from("one")).unwrap().unwrap();
     let done = replay.facts.contains(&(3, ended(dir, bytes)));
     assert!(
         done || !acknowledged,
-        "an acknowledged fact is there: {story}"
+        "an acknowledged fact is there: {tale}"
     );
-    assert_eq!(replay.facts[0], (2, assigned(0)), "{story}");
+    assert_eq!(replay.facts[0], (2, assigned(0)), "{tale}");
     if done {
         let record = store.cached(&key()).unwrap();
-        assert!(record.is_some(), "the record came before the fact: {story}");
+        assert!(record.is_some(), "the record came before the fact: {tale}");
     }
     // A hit gives the right bytes, or is none.
     let to = dir.join("hit.png");
     if store.cached(&key()).unwrap().is_some() && store.blobs().verify(&hash) {
         store.blobs().materialise(&hash, &to).unwrap();
-        assert_eq!(std::fs::read(&to).unwrap(), bytes, "{story}");
+        assert_eq!(std::fs::read(&to).unwrap(), bytes, "{tale}");
     }
     // A task that is done has its file, gets it back, or is known to need another run.
     if done {
         match store.blobs().ensure(&hash, &result(dir)) {
             Ok(Ensured::Intact | Ensured::Restored) => {
-                assert_eq!(std::fs::read(result(dir)).unwrap(), bytes, "{story}");
+                assert_eq!(std::fs::read(result(dir)).unwrap(), bytes, "{tale}");
             }
-            Ok(Ensured::Changed) => panic!("nobody changed it: {story}"),
-            Err(_) => assert!(!result(dir).exists(), "{story}"),
+            Ok(Ensured::Changed) => panic!("nobody changed it: {tale}"),
+            Err(_) => assert!(!result(dir).exists(), "{tale}"),
         }
     }
 }
@@ -118,7 +118,7 @@ async fn play(
     log: Option<usize>,
     bytes: &[u8],
 ) -> bool {
-    let story = format!("cut {cut}, names {names:?}, content {content:?}, log {log:?}");
+    let tale = format!("cut {cut}, names {names:?}, content {content:?}, log {log:?}");
     let temporary = tempfile::tempdir().unwrap();
     let dir = temporary.path();
     let run = RunId::from("one");
@@ -141,12 +141,12 @@ async fn play(
     put_back(dir, &files, log);
 
     let store = open(dir, "after");
-    nothing_is_a_lie(&store, dir, bytes, acknowledged, &story);
+    nothing_is_a_lie(&store, dir, bytes, acknowledged, &tale);
     // And the work can be done again, to the end.
     let (journal, _) = store.resume(&run).unwrap().unwrap();
-    assert!(commit(&store, &journal, dir, bytes).await, "{story}");
+    assert!(commit(&store, &journal, dir, bytes).await, "{tale}");
     assert_eq!(std::fs::read(result(dir)).unwrap(), bytes);
-    assert!(store.blobs().verify(&ContentHash::of(bytes)), "{story}");
+    assert!(store.blobs().verify(&ContentHash::of(bytes)), "{tale}");
     too_late
 }
 

@@ -1,0 +1,134 @@
+//! A run that has nothing to do: everything it would make lies where the newest run put it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::facts::models_of;
+use super::folder::{output_set, run_folder};
+use super::tell::output;
+use super::telling::{info, infos};
+use crate::artifact::Artifact;
+use crate::base::{RunId, ServerName, StepId, safe_join, safe_name};
+use crate::event::{Counts, RunEvent, RunStatus, TaskInfo, TaskStatus};
+use crate::plan::key::{Realm, ServerFacts};
+use crate::plan::{Plan, TaskPlan};
+use crate::servers::Servers;
+
+/// A task that need not run.
+#[derive(Clone, Debug)]
+pub struct Lying {
+    /// It.
+    pub task: TaskPlan,
+    /// What it made, as it lies in the newest run's folder; `None`: its `when` is false.
+    pub artifacts: Option<Vec<Arc<Artifact>>>,
+}
+
+/// The run that `latest` leads to.
+pub fn newest(plan: &Plan) -> Option<RunId> {
+    let latest = output_set(plan).join("latest");
+    let name = match std::fs::read_link(&latest) {
+        Ok(target) => target.to_str()?.to_owned(),
+        // Where there are no links, it is a file with the name in it.
+        Err(_) => std::fs::read_to_string(&latest).ok()?,
+    };
+    Some(RunId(name))
+}
+
+/// Whether a run would put a result that is to be called `wanted` where this file lies; another result of the step may have had the
+/// name first.
+pub fn would_be(plan: &Plan, run: &RunId, step: &StepId, wanted: &str, path: &Path) -> bool {
+    let folder = run_folder(plan, run).join(safe_name(step.as_str()));
+    let Ok(place) = safe_join(&folder, wanted) else {
+        return false;
+    };
+    if place == path {
+        return true;
+    }
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let Some((stem, number)) = stem.and_then(|stem| stem.rsplit_once('-')) else {
+        return false;
+    };
+    let mut name = stem.to_owned();
+    if let Some(extension) = path.extension().and_then(|extension| extension.to_str()) {
+        name.push('.');
+        name.push_str(extension);
+    }
+    number.parse::<u32>().is_ok_and(|number| number > 1) && path.with_file_name(name) == place
+}
+
+/// What the servers of a plan tell of their models. Those that do not answer are left out.
+pub async fn told_of_models(
+    plan: &Plan,
+    servers: &Servers,
+) -> std::collections::HashMap<ServerName, ServerFacts> {
+    let mut told = std::collections::HashMap::new();
+    for (name, server) in &plan.servers {
+        let Some(endpoint) = servers.find(name) else {
+            continue;
+        };
+        let realm = Realm::of(&server.kind);
+        let mut facts = ServerFacts::new(realm);
+        if realm == Realm::Comfy {
+            let Some(models) = models_of(endpoint.client()).await else {
+                continue;
+            };
+            facts.models = models;
+        }
+        told.insert(name.clone(), facts);
+    }
+    told
+}
+
+/// What is told of such a run, but for its end, and the end itself.
+pub fn nothing_to_do(plan: &Plan, run: &RunId, lying: &[Lying]) -> Vec<RunEvent> {
+    let mut events = vec![RunEvent::RunStarted {
+        pipeline: plan.pipeline.clone(),
+        tasks: infos(plan),
+        output_dir: run_folder(plan, run),
+    }];
+    let mut added: IndexMap<&StepId, Vec<TaskInfo>> = IndexMap::new();
+    let known: std::collections::HashSet<_> = plan.tasks.iter().map(|task| &task.name).collect();
+    for Lying { task, .. } in lying {
+        if !known.contains(&task.name) {
+            let tasks = added.entry(&task.step).or_default();
+            tasks.push(info(plan, task, Vec::new()));
+        }
+    }
+    events.extend(added.into_iter().map(|(step, tasks)| RunEvent::TasksAdded {
+        step: step.clone(),
+        tasks,
+    }));
+    let mut counts = Counts::default();
+    for Lying { task, artifacts } in lying {
+        let status = match artifacts {
+            Some(_) => TaskStatus::Cached,
+            None => TaskStatus::Skipped,
+        };
+        match status {
+            TaskStatus::Cached => counts.cached += 1,
+            _ => counts.skipped += 1,
+        }
+        let outputs = artifacts.iter().flatten().map(|made| output(made));
+        events.push(RunEvent::TaskFinished {
+            task: task.name.clone(),
+            status,
+            outputs: outputs.collect(),
+            seconds: 0.0,
+            diagnostic: None,
+        });
+    }
+    let latest: PathBuf = output_set(plan).join("latest");
+    events.push(RunEvent::RunFinished {
+        status: RunStatus::Done,
+        exit_code: 0,
+        counts,
+        cause: None,
+        latest: Some(latest),
+        up_to_date: true,
+        resume: None,
+        seconds: 0.0,
+    });
+    events
+}

@@ -1,0 +1,490 @@
+//! A plan laid over what its project remembers: what would become of each task, found out without writing anything.
+//!
+//! Steps are looked at in the order of their needs. A step whose tasks would all be cached is taken for done, so that the steps after it
+//! can be judged by the results that it has; one that would run leaves those after it open. Where no server was asked, its models are
+//! taken for what they were when the task ran last, and values for the types that they had then.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::why::{Fate, Would};
+use crate::artifact::Artifact;
+use crate::base::{ContentHash, RunId, ServerName, StepId};
+use crate::plan::key::{
+    self, CommandInputs, Manifest, Memo, Realm, ServerFacts, StaleReason, command_manifest,
+    of_command, of_workflow, workflow_manifest,
+};
+use crate::plan::{
+    self, CacheMode, Grow, Item, Plan, Rendered, RenderedCommand, Results, StepOutcome, StepPlan,
+    TaskIx, TaskOutcome, TaskPlan, Work,
+};
+use crate::run::{self, Found, Lying, Miss, Noted};
+use crate::store::{self, CacheRecord, Place, Reader};
+
+/// What the servers of a plan told of themselves.
+pub(super) type Told = HashMap<ServerName, ServerFacts>;
+
+/// What would become of a plan's tasks, in file order. A state that cannot be read is one in which nothing ever ran.
+pub fn fates(plan: &Plan) -> Vec<Fate> {
+    let memory = remembered(&plan.project_dir);
+    let memory = memory.as_ref().map(|(reader, place)| (reader, place));
+    Foresight::new(plan, memory, None, None).look().0
+}
+
+/// Whether there is anything to do.
+#[derive(Debug)]
+pub(super) enum Outlook {
+    /// There is.
+    Work,
+    /// Every result lies where the newest run put it.
+    Done(Vec<Lying>),
+    /// The same, unless a server has other models by now.
+    DoneUnless,
+}
+
+/// Whether there is anything to do in a new run of a plan; `told` is what its servers told, once they were asked.
+pub(super) fn outlook(plan: &Plan, told: Option<&Told>) -> Outlook {
+    let Some(newest) = run::newest(plan) else {
+        return Outlook::Work;
+    };
+    let Some((reader, place)) = remembered(&plan.project_dir) else {
+        return Outlook::Work;
+    };
+    let foresight = Foresight::new(plan, Some((&reader, &place)), told, Some(newest));
+    let (fates, lying) = foresight.look();
+    let done = |fate: &Fate| matches!(fate.would, Would::Cached | Would::Skipped);
+    if !fates.iter().all(done) || lying.iter().all(|lying| lying.artifacts.is_none()) {
+        return Outlook::Work;
+    }
+    if lying.len() != fates.len() {
+        return Outlook::Work;
+    }
+    if fates.iter().any(|fate| fate.provided.is_some()) {
+        return Outlook::DoneUnless;
+    }
+    Outlook::Done(lying)
+}
+
+fn remembered(project: &Path) -> Option<(Reader, Place)> {
+    let reader = store::read(project).ok().flatten()?;
+    Some((reader, Place::of(project)))
+}
+
+/// A plan while it is looked through.
+struct Foresight<'a> {
+    plan: &'a Plan,
+    memory: Option<(&'a Reader, &'a Place)>,
+    told: Option<&'a Told>,
+    /// The run behind `latest`, when it matters whether results lie there.
+    newest: Option<RunId>,
+    /// What steps that would be cached made.
+    results: Results,
+    /// The plan's tasks and those that follow from cached results.
+    tasks: Vec<TaskPlan>,
+    of_steps: HashMap<StepId, Vec<TaskIx>>,
+    /// What tasks that would be cached made.
+    ended: HashMap<TaskIx, Arc<TaskOutcome>>,
+    fates: IndexMap<StepId, Vec<Fate>>,
+    lying: IndexMap<StepId, Vec<Lying>>,
+}
+
+/// What was found of a task at first.
+enum Seen {
+    Fate(Fate),
+    Made(Box<Made>),
+}
+
+/// A task's work with every value in it.
+struct Made {
+    work: MadeWork,
+    results: Results,
+    key: Option<ContentHash>,
+}
+
+enum MadeWork {
+    Graph(Rendered, ServerFacts),
+    Command(RenderedCommand, IndexMap<String, String>),
+}
+
+impl<'a> Foresight<'a> {
+    fn new(
+        plan: &'a Plan,
+        memory: Option<(&'a Reader, &'a Place)>,
+        told: Option<&'a Told>,
+        newest: Option<RunId>,
+    ) -> Self {
+        let mut of_steps: HashMap<StepId, Vec<TaskIx>> = HashMap::new();
+        for (task, ix) in plan.tasks.iter().zip(0..) {
+            of_steps
+                .entry(task.step.clone())
+                .or_default()
+                .push(TaskIx(ix));
+        }
+        Self {
+            plan,
+            memory,
+            told,
+            newest,
+            results: Results::new(RunId::from("not yet")),
+            tasks: plan.tasks.clone(),
+            of_steps,
+            ended: HashMap::new(),
+            fates: IndexMap::new(),
+            lying: IndexMap::new(),
+        }
+    }
+
+    fn look(mut self) -> (Vec<Fate>, Vec<Lying>) {
+        let plan = self.plan;
+        let mut left: Vec<&StepPlan> = plan.steps.values().collect();
+        while !left.is_empty() {
+            let (ready, rest): (Vec<&StepPlan>, Vec<&StepPlan>) = left.iter().partition(|step| {
+                let mut needs = step.needs.iter();
+                needs.all(|need| {
+                    self.fates.contains_key(&need.step) || !plan.steps.contains_key(&need.step)
+                })
+            });
+            if ready.is_empty() {
+                break;
+            }
+            for step in ready {
+                let fates = self.step(step);
+                self.fates.insert(step.id.clone(), fates);
+            }
+            left = rest;
+        }
+        let (mut fates, mut lying) = (self.fates, self.lying);
+        let steps = || plan.steps.keys();
+        (
+            steps()
+                .filter_map(|step| fates.swap_remove(step))
+                .flatten()
+                .collect(),
+            steps()
+                .filter_map(|step| lying.swap_remove(step))
+                .flatten()
+                .collect(),
+        )
+    }
+
+    fn step(&mut self, step: &StepPlan) -> Vec<Fate> {
+        let waits: Vec<String> = step
+            .needs
+            .iter()
+            .filter(|need| {
+                self.plan.steps.contains_key(&need.step)
+                    && !self.results.steps.contains_key(&need.step)
+            })
+            .map(|need| need.step.0.clone())
+            .collect();
+        if !waits.is_empty() {
+            return self.open(step, waits);
+        }
+        if let Err(fate) = self.grow(step) {
+            return vec![fate];
+        }
+        let known = self.of_steps.get(&step.id).cloned().unwrap_or_default();
+        let memo = step.workflow().map(|work| Memo::of(&work.graph));
+        let seen: Vec<Seen> = known
+            .iter()
+            .map(|ix| self.task(step, &self.tasks[ix.0 as usize], memo.as_ref()))
+            .collect();
+        let records = self.records(&seen);
+        let mut fates = Vec::with_capacity(known.len());
+        let mut complete = true;
+        for ((ix, seen), record) in known.into_iter().zip(seen).zip(records) {
+            let fate = match seen {
+                Seen::Fate(fate) => fate,
+                Seen::Made(made) => self.judge(step, ix, *made, record),
+            };
+            if fate.would == Would::Skipped {
+                let task = self.tasks[ix.0 as usize].clone();
+                let lying = self.lying.entry(step.id.clone()).or_default();
+                lying.push(Lying {
+                    task,
+                    artifacts: None,
+                });
+            }
+            complete &= matches!(fate.would, Would::Cached | Would::Skipped);
+            fates.push(fate);
+        }
+        if complete {
+            let tasks = self.of_steps.get(&step.id).into_iter().flatten();
+            let tasks: Vec<_> = tasks.filter_map(|ix| self.ended.get(ix).cloned()).collect();
+            let status = if tasks.is_empty() { "skipped" } else { "done" };
+            let outcome = StepOutcome {
+                status: status.to_owned(),
+                tasks,
+            };
+            self.results
+                .steps
+                .insert(step.id.clone(), Arc::new(outcome));
+        }
+        fates
+    }
+
+    /// The fates of tasks that wait for steps which would run.
+    fn open(&self, step: &StepPlan, waits: Vec<String>) -> Vec<Fate> {
+        let reason = run::always(step).filter(|_| step.when.is_none());
+        let would = if reason.is_some() {
+            Would::Run
+        } else {
+            Would::Open
+        };
+        let why = vec![reason.unwrap_or(StaleReason::WaitsFor { steps: waits })];
+        let of = |task: Option<&TaskPlan>| match task {
+            Some(task) if task.skip => Fate::of(task, Would::Skipped, Vec::new()),
+            Some(task) => Fate::of(task, would, why.clone()),
+            None => Fate::of_step(&step.id, would, why.clone()),
+        };
+        match self.of_steps.get(&step.id) {
+            Some(known) => known
+                .iter()
+                .map(|ix| of(Some(&self.tasks[ix.0 as usize])))
+                .collect(),
+            None if step.grow == Grow::Known => Vec::new(),
+            None => vec![of(None)],
+        }
+    }
+
+    /// Adds the tasks that follow from the results of cached steps.
+    fn grow(&mut self, step: &StepPlan) -> Result<(), Fate> {
+        let sources: Vec<Option<(TaskIx, Arc<TaskOutcome>)>> = match &step.grow {
+            Grow::Known => return Ok(()),
+            Grow::Later { .. } => vec![None],
+            Grow::Stream { from, .. } => {
+                let tasks = self.of_steps.get(from).into_iter().flatten();
+                let ended = tasks.filter_map(|ix| Some((*ix, Arc::clone(self.ended.get(ix)?))));
+                ended.map(Some).collect()
+            }
+        };
+        for source in sources {
+            let ended = source.as_ref().map(|(ix, outcome)| (*ix, outcome.as_ref()));
+            let Ok(grown) = plan::expand(self.plan, &step.id, ended, &self.results) else {
+                let what = "`for_each`".to_owned();
+                let why = vec![StaleReason::NotYetKnown { what }];
+                return Err(Fate::of_step(&step.id, Would::Open, why));
+            };
+            for task in grown {
+                let Ok(ix) = u32::try_from(self.tasks.len()) else {
+                    break;
+                };
+                let tasks = self.of_steps.entry(task.step.clone()).or_default();
+                tasks.push(TaskIx(ix));
+                self.tasks.push(task);
+            }
+        }
+        Ok(())
+    }
+
+    /// The task's work, unless its fate is clear without it.
+    fn task(&self, step: &StepPlan, task: &TaskPlan, memo: Option<&Memo>) -> Seen {
+        let results = self.results_for(task);
+        let runs = |reason| Seen::Fate(Fate::of(task, Would::Run, vec![reason]));
+        match plan::condition(self.plan, task, &results, 1) {
+            Ok(true) => {}
+            Ok(false) => return Seen::Fate(Fate::of(task, Would::Skipped, Vec::new())),
+            Err(_) => {
+                let what = "`when`".to_owned();
+                return runs(StaleReason::NotYetKnown { what });
+            }
+        }
+        if let Some(reason) = run::always(step) {
+            return runs(reason);
+        }
+        if self.memory.is_none() {
+            return runs(StaleReason::NeverRan);
+        }
+        let Some(work) = self.render(step, task, &results) else {
+            let what = "one of its values".to_owned();
+            return runs(StaleReason::NotYetKnown { what });
+        };
+        let key = work.key(step, memo);
+        Seen::Made(Box::new(Made { work, results, key }))
+    }
+
+    fn results_for(&self, task: &TaskPlan) -> Results {
+        let item = match &task.item {
+            Some(Item::Task(ix)) => self.ended.get(ix).cloned(),
+            _ => None,
+        };
+        Results {
+            item,
+            ..self.results.clone()
+        }
+    }
+
+    fn render(&self, step: &StepPlan, task: &TaskPlan, results: &Results) -> Option<MadeWork> {
+        match &step.work {
+            Work::Workflow(work) => {
+                let rendered = plan::render(self.plan, task, work, results, None, 1).ok()?;
+                let server = self.plan.servers.get(&step.server)?;
+                let told = self.told.and_then(|told| told.get(&step.server).cloned());
+                let facts = told.unwrap_or_else(|| ServerFacts::new(Realm::of(&server.kind)));
+                Some(MadeWork::Graph(rendered, facts))
+            }
+            Work::Command(command) => {
+                let rendered = plan::render_command(self.plan, task, results, 1).ok()?;
+                Some(MadeWork::Command(rendered, command.collect.clone()))
+            }
+        }
+    }
+
+    /// What is kept under the keys of many tasks, in their order.
+    fn records(&self, seen: &[Seen]) -> Vec<Option<CacheRecord>> {
+        let key = |seen: &Seen| match seen {
+            Seen::Made(made) => made.key,
+            Seen::Fate(_) => None,
+        };
+        let keys: Vec<ContentHash> = seen.iter().filter_map(key).collect();
+        let kept = self
+            .memory
+            .and_then(|(reader, _)| reader.cached_many(&keys).ok());
+        let mut kept = kept.unwrap_or_default().into_iter();
+        seen.iter()
+            .map(|seen| key(seen).and_then(|_| kept.next().flatten()))
+            .collect()
+    }
+
+    fn judge(
+        &mut self,
+        step: &StepPlan,
+        ix: TaskIx,
+        mut made: Made,
+        record: Option<CacheRecord>,
+    ) -> Fate {
+        let Some((reader, place)) = self.memory else {
+            unreachable!("without a memory no task gets as far as this");
+        };
+        let task = self.tasks[ix.0 as usize].clone();
+        let mut found = record.map_or(Err(Miss::Unknown), |record| run::glance(record, place));
+        if found.is_ok() {
+            return self.hit(step, ix, &made, found);
+        }
+        let earlier = run::earlier(reader, &self.plan.pipeline, &task.name);
+        let earlier = earlier.map(|(_, noted)| noted);
+        if let Some(key) = made
+            .work
+            .assume(step, earlier.as_ref(), self.told.is_some())
+        {
+            made.key = Some(key);
+            if let Ok(Some(record)) = reader.cached(&key) {
+                found = run::glance(record, place);
+            }
+        }
+        match found {
+            Ok(_) => self.hit(step, ix, &made, found),
+            Err(miss) => {
+                let manifest = made.work.manifest(self.plan, step);
+                let why = run::why(step, Some(&miss), earlier.as_ref(), &manifest);
+                Fate::of(&task, Would::Run, why)
+            }
+        }
+    }
+
+    fn hit(
+        &mut self,
+        step: &StepPlan,
+        ix: TaskIx,
+        made: &Made,
+        found: Result<Found, Miss>,
+    ) -> Fate {
+        let task = self.tasks[ix.0 as usize].clone();
+        let Ok(found) = found else {
+            return Fate::of(&task, Would::Run, vec![StaleReason::Removed]);
+        };
+        let artifacts = found.artifacts_of(step, &task.name);
+        let outcome = TaskOutcome::of(&task, "cached", artifacts);
+        let fits = plan::until(self.plan, &task, &made.results, &outcome, 1);
+        if !matches!(fits, Ok(true)) {
+            return Fate::of(&task, Would::Run, vec![StaleReason::Unfit]);
+        }
+        self.note_lying(&task, made, &found);
+        let outcome = Arc::new(outcome);
+        self.ended.insert(ix, outcome);
+        Fate {
+            from: Some(found.made.run.clone()),
+            provided: made.work.provided(step, self.told.is_some()),
+            ..Fate::of(&task, Would::Cached, Vec::new())
+        }
+    }
+
+    /// Notes a result that lies where the newest run put it, under the names that it would have now.
+    fn note_lying(&mut self, task: &TaskPlan, made: &Made, found: &Found) {
+        let Some(newest) = &self.newest else {
+            return;
+        };
+        let Some(artifacts) = found.in_place(newest, &task.name) else {
+            return;
+        };
+        let named = |artifact: &Arc<Artifact>| {
+            let Some(path) = &artifact.path else {
+                return true;
+            };
+            plan::save_as(self.plan, task, artifact, &made.results, found.made.attempt)
+                .is_ok_and(|wanted| run::would_be(self.plan, newest, &task.step, &wanted, path))
+        };
+        if artifacts.iter().all(named) {
+            let lying = self.lying.entry(task.step.clone()).or_default();
+            lying.push(Lying {
+                task: task.clone(),
+                artifacts: Some(artifacts),
+            });
+        }
+    }
+}
+
+impl MadeWork {
+    fn key(&self, step: &StepPlan, memo: Option<&Memo>) -> Option<ContentHash> {
+        match self {
+            Self::Graph(rendered, facts) => Some(of_workflow(rendered, step.cache, facts, memo)),
+            Self::Command(command, collect) => of_command(&CommandInputs::of(command, collect)),
+        }
+    }
+
+    /// Takes what is not known for what it was in an earlier task of the same name; the key by that.
+    fn assume(
+        &mut self,
+        step: &StepPlan,
+        earlier: Option<&Noted>,
+        told: bool,
+    ) -> Option<ContentHash> {
+        let earlier = &earlier?.manifest;
+        let Self::Graph(rendered, facts) = self else {
+            return None;
+        };
+        key::settle(&mut rendered.graph, earlier);
+        if !told {
+            *facts = ServerFacts::assumed(facts.realm, earlier);
+        }
+        self.key(step, None)
+    }
+
+    fn manifest(&self, plan: &Plan, step: &StepPlan) -> Manifest {
+        match self {
+            Self::Graph(rendered, facts) => workflow_manifest(plan, rendered, step.cache, facts),
+            Self::Command(command, collect) => {
+                command_manifest(plan, &CommandInputs::of(command, collect))
+            }
+        }
+    }
+
+    /// What was taken for granted.
+    fn provided(&self, step: &StepPlan, told: bool) -> Option<&'static str> {
+        match self {
+            // Packs are not asked for ahead of a run.
+            Self::Graph(_, facts)
+                if step.cache == CacheMode::Strict && facts.realm == Realm::Comfy =>
+            {
+                Some("the server is the same")
+            }
+            Self::Graph(_, facts) if !told && !facts.models.is_empty() => {
+                Some("the server's models are the same")
+            }
+            _ => None,
+        }
+    }
+}
