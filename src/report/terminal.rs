@@ -190,7 +190,13 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         Ok(())
     }
 
-    fn retried(&mut self, task: &TaskName, attempt: u32, reason: &str, delay: f64) -> ReportResult {
+    fn retried(
+        &mut self,
+        task: &TaskName,
+        attempt: u32,
+        class: &str,
+        (reason, delay): (&str, f64),
+    ) -> ReportResult {
         if self.is_in_large(task) {
             return Ok(());
         }
@@ -199,7 +205,12 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         } else {
             format!("in {}", duration(Duration::from_secs_f64(delay)))
         };
-        let line = format!("attempt {attempt} {pause}: {}", tame(without_step(reason)));
+        // What was only lost is no new attempt.
+        let again = match class {
+            "lost" => "again".to_owned(),
+            _ => format!("attempt {attempt}"),
+        };
+        let line = format!("{again} {pause}: {}", tame(without_step(reason)));
         let line = match self.columns() {
             Some(columns) => cut(&line, columns.saturating_sub(15 + self.width).max(12)),
             None => line,
@@ -447,10 +458,10 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
             RunEvent::TaskRetried {
                 task,
                 attempt,
+                class,
                 reason,
                 delay_seconds,
-                ..
-            } => self.retried(task, *attempt, reason, *delay_seconds)?,
+            } => self.retried(task, *attempt, class, (reason, *delay_seconds))?,
             RunEvent::TaskOutput { task, line } => self.said(task, line)?,
             RunEvent::RunWaiting { holder } => {
                 writeln!(self.notes, "{ODD}waiting{ODD:#} for {holder}")?;
