@@ -1,10 +1,11 @@
 //! The exact words of failures.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::failure::{About, Failure};
+use super::failure::{About, Failure, Overdue};
 use super::transfer::LocalError;
 use crate::base::{ServerName, StepId};
 use crate::client::{ClientError, DownloadError};
@@ -114,6 +115,18 @@ fn a_node_ran_out_of_memory() {
     insta::assert_snapshot!(failed(
         |about, rendered, _| about.node_failed(rendered, &failure)
     ));
+}
+
+#[test]
+fn a_job_made_no_progress() {
+    let overdue = Overdue::Stall(Duration::from_secs(90));
+    insta::assert_snapshot!(failed(|about, _, server| about.overdue(server, overdue)));
+}
+
+#[test]
+fn a_result_is_used_although_the_server_differs() {
+    let how = "server: version 0.33.0 → 0.38.1";
+    insta::assert_snapshot!(read(|about, _, _| vec![about.server_differs(how)]));
 }
 
 #[test]

@@ -9,17 +9,22 @@
 )]
 
 mod architecture;
+mod attempts;
 mod codes;
+mod commands;
 mod engine;
+mod examples;
 mod failures;
 mod history;
 mod mistakes;
 mod newcomer;
 mod odd;
 mod params;
+mod proofs;
 mod quickstart;
 mod readme;
 mod schemas;
+mod sessions;
 mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
 mod support;
