@@ -111,6 +111,7 @@ impl Told {
             cause: None,
             latest: None,
             up_to_date: true,
+            resume: None,
             seconds: 0.0,
         });
         self.code(0)
@@ -131,6 +132,7 @@ impl Told {
             cause: None,
             latest: None,
             up_to_date: false,
+            resume: None,
             seconds,
         });
         exit_code

@@ -24,6 +24,7 @@ mod proofs;
 mod quickstart;
 mod readme;
 mod schemas;
+mod selection;
 mod sessions;
 mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
