@@ -40,6 +40,16 @@ pub struct Artifact {
     pub meta: serde_json::Map<String, serde_json::Value>,
 }
 
+impl Artifact {
+    /// The node under which a command's stdout is told.
+    pub const STDOUT: &str = "stdout";
+
+    /// Whether it is what a command printed.
+    pub fn is_stdout(&self) -> bool {
+        self.node.as_str() == Self::STDOUT && self.text.is_some() && self.output.is_none()
+    }
+}
+
 /// A file as a server names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RemoteFile {

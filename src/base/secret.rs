@@ -111,16 +111,13 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
             (checksum(name) == sum).then_some((name, rest))
         });
         found.push(Piece::Text(before));
-        match whole {
-            Some((name, after)) => {
-                found.push(Piece::Secret(name));
-                rest = after;
-            }
-            None => {
-                let end = after.len() - inside.len();
-                found.push(Piece::Text(&after[..end]));
-                rest = inside;
-            }
+        if let Some((name, after)) = whole {
+            found.push(Piece::Secret(name));
+            rest = after;
+        } else {
+            let end = after.len() - inside.len();
+            found.push(Piece::Text(&after[..end]));
+            rest = inside;
         }
     }
     found.push(Piece::Text(rest));
@@ -264,7 +261,7 @@ fn digits(value: &str, first: usize, count: usize) -> String {
 
 fn base64(value: &str) -> String {
     let mut out = digits(value, 0, (value.len() * 8).div_ceil(6));
-    while out.len() % 4 != 0 {
+    while !out.len().is_multiple_of(4) {
         out.push('=');
     }
     out
@@ -352,9 +349,9 @@ mod tests {
         let masker = Masker::new(["correct horse battery"]);
         for before in ["", "u", "us", "user:", "other:"] {
             let encoded = base64(&format!("{before}correct horse battery and more"));
-            let masked = masker.mask(&encoded);
-            assert!(masked.contains(MASK), "{before}: {masked}");
-            assert!(masked.len() < encoded.len() - 20, "{before}: {masked}");
+            let shown = masker.mask(&encoded);
+            assert!(shown.contains(MASK), "{before}: {shown}");
+            assert!(shown.len() < encoded.len() - 20, "{before}: {shown}");
         }
         assert_eq!(base64("hi"), "aGk=");
         assert_eq!(masker.mask(&base64("correct horse battery")), MASK);

@@ -133,6 +133,7 @@ pub fn build(
         servers: used_servers(chosen, &steps),
         sources: sources.clone(),
         inputs: Vec::new(),
+        dotenv: materials.project.is_some_and(|project| project.dotenv),
         steps: steps
             .iter()
             .map(|(id, built)| (id.clone(), built.step.clone()))

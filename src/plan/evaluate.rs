@@ -66,7 +66,8 @@ fn engine_at(plan: &Plan, folder: &Path) -> Rc<Engine> {
         }
         let inputs = Arc::new(Inputs::default());
         let world = PlanWorld::new(inputs, folder, plan.seed, plan.started_at.clone())
-            .in_project(&plan.project_dir);
+            .in_project(&plan.project_dir)
+            .with_dotenv(plan.dotenv.then(|| plan.project_dir.join(".env")));
         let engine = Rc::new(Engine::new(Arc::new(world)));
         // A thread works for one plan at a time, with one or two folders.
         kept.engines.truncate(3);

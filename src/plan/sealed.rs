@@ -60,6 +60,9 @@ pub struct Plan {
     pub sources: SourceMap,
     /// Everything that was read to make the plan.
     pub inputs: Vec<Input>,
+    /// Whether the project's `.env` speaks where the environment is silent.
+    #[serde(default)]
+    pub dotenv: bool,
     /// Steps in file order.
     pub steps: IndexMap<StepId, StepPlan>,
     /// Tasks that are known when the plan is made, in file order; more come while the run goes on.

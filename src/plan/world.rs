@@ -1,7 +1,7 @@
 //! What template functions may reach: files beside the pipeline, the environment, the run's seed and start.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use super::steps::neighbour;
 use crate::artifact::{Datum, FileValue};
@@ -19,6 +19,9 @@ pub(super) struct PlanWorld {
     secrets: Option<Secrets>,
     /// Where files go that templates make.
     scratch: Option<PathBuf>,
+    /// A `.env` file that was not read yet.
+    dotenv: Option<PathBuf>,
+    dotenv_read: Once,
 }
 
 impl PlanWorld {
@@ -31,7 +34,15 @@ impl PlanWorld {
             now,
             secrets: None,
             scratch: None,
+            dotenv: None,
+            dotenv_read: Once::new(),
         }
+    }
+
+    /// A world whose variables are also those of a `.env` file, which is read when the first of them is asked for.
+    pub(super) fn with_dotenv(mut self, file: Option<PathBuf>) -> Self {
+        self.dotenv = file;
+        self
     }
 
     /// A world that knows which secrets have values.
@@ -87,6 +98,12 @@ impl World for PlanWorld {
     }
 
     fn env(&self, name: &str) -> Option<String> {
+        if let Some(file) = &self.dotenv {
+            self.dotenv_read.call_once(|| {
+                // It could be read when the plan was made. If it no longer can, what it says is missing, and whoever needs it says so.
+                drop(self.inputs.read_dotenv(file));
+            });
+        }
         self.inputs.env(name)
     }
 
@@ -236,6 +253,17 @@ mod tests {
         assert_eq!(names("sub/*.{png,txt}"), ["sub/d.png"]);
         assert_eq!(names("none/*.png"), Vec::<String>::new());
         assert!(expand(dir.path(), "[").is_err());
+    }
+
+    #[test]
+    fn a_dotenv_file_is_read_when_a_variable_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(".env");
+        let world = PlanWorld::new(Arc::default(), dir.path(), 1, jiff::Zoned::default())
+            .with_dotenv(Some(file.clone()));
+        std::fs::write(&file, "KILN_TEST_LATE=here\n").unwrap();
+        assert_eq!(world.env("KILN_TEST_LATE").as_deref(), Some("here"));
+        assert_eq!(world.env("KILN_TEST_NEVER"), None);
     }
 
     fn png(width: u32, shade: u8) -> Vec<u8> {

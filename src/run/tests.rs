@@ -62,6 +62,7 @@ fn plan() -> Plan {
         servers: IndexMap::from([(server, ServerPlan::new(kind, 2, None))]),
         sources,
         inputs: Vec::new(),
+        dotenv: false,
         steps: IndexMap::from([(step.id.clone(), step)]),
         tasks: vec![TaskPlan::only(&StepId::from("draw"))],
         given: IndexMap::new(),

@@ -25,6 +25,7 @@ fn plan() -> Plan {
         servers: indexmap::IndexMap::new(),
         sources: crate::diagnostic::SourceMap::default(),
         inputs: Vec::new(),
+        dotenv: false,
         steps: indexmap::IndexMap::new(),
         tasks: Vec::new(),
         given: indexmap::IndexMap::new(),

@@ -267,7 +267,12 @@ impl ResultsObject {
         singular: &str,
         kind: Option<Kind>,
     ) -> Result<&Arc<Artifact>, Error> {
-        let found: Vec<_> = self.of_kind(kind).collect();
+        let mut found: Vec<_> = self.of_kind(kind).collect();
+        // What a command prints is its `.text`, whatever text files it leaves beside it.
+        let printed: Vec<_> = found.iter().filter(|a| a.is_stdout()).copied().collect();
+        if let [_] = printed.as_slice() {
+            found = printed;
+        }
         match found.as_slice() {
             [only] => Ok(only),
             [] => Err(self.none(singular)),

@@ -11,12 +11,14 @@
 mod architecture;
 mod codes;
 mod engine;
+mod examples;
 mod failures;
 mod history;
 mod mistakes;
 mod newcomer;
 mod odd;
 mod params;
+mod proofs;
 mod quickstart;
 mod readme;
 mod schemas;

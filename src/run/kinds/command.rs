@@ -26,7 +26,7 @@ use crate::run::recall::{Recalled, blocking};
 use crate::run::transfer::{Original, Source};
 
 /// The node that a command's stdout is told under.
-const STDOUT: &str = "stdout";
+const STDOUT: &str = Artifact::STDOUT;
 /// The longest line of a program that is told.
 const LINE: usize = 1000;
 /// Lines of stderr in a complaint.

@@ -43,6 +43,7 @@ fn plan(graph: &Value) -> Plan {
         servers: IndexMap::new(),
         sources,
         inputs: Vec::new(),
+        dotenv: false,
         steps: IndexMap::from([(step.id.clone(), step)]),
         tasks: vec![crate::plan::TaskPlan::only(&StepId::from("draw"))],
         given: IndexMap::new(),

@@ -158,6 +158,40 @@ fn a_temp_file_counts_only_where_its_own_task_saved_nothing() {
 }
 
 #[test]
+fn what_a_command_prints_is_its_text_beside_the_files_it_leaves() {
+    let mut stdout = Artifact::clone(&artifact("", Some("{\"n\": 3}")));
+    stdout.node = Artifact::STDOUT.into();
+    let mut report = Artifact::clone(&artifact("caption.txt", None));
+    report.output = Some("report".to_owned());
+    let made = vec![Arc::new(stdout), Arc::new(report)];
+    let scope = Scope::default()
+        .with_item(task("c", 0, made.clone()))
+        .with_step(
+            "two",
+            StepResult {
+                tasks: vec![task("a", 0, made.clone()), task("b", 1, made)],
+                ..StepResult::default()
+            },
+        );
+    let get = |text: &str| {
+        let template = Template::parse(text).unwrap().unwrap();
+        engine()
+            .eval(&template, &scope)
+            .map(|datum| datum.to_json())
+    };
+    assert_eq!(get("{{ item.data.n }}").unwrap(), json!(3));
+    assert_eq!(
+        get("{{ item.outputs.report.text }}").unwrap(),
+        json!("a fox")
+    );
+    assert_eq!(get("{{ item.texts | length }}").unwrap(), json!(2));
+    assert_eq!(
+        get("{{ steps.two.text }}").unwrap_err().kind,
+        TemplateErrorKind::Count
+    );
+}
+
+#[test]
 fn files_inside_the_text_of_a_command_are_their_paths() {
     let eval =
         |text: &str, scope: Scope| engine().eval(&Template::parse(text).unwrap().unwrap(), &scope);
