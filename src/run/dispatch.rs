@@ -58,6 +58,8 @@ pub(super) struct Dispatcher {
     pub(super) tries: JoinSet<(Ticket, Outcome)>,
     pub(super) handles: HashMap<TaskIx, Handle>,
     expansions: JoinSet<Expansion>,
+    /// The time at which the machine decided last.
+    decided_at: u64,
     /// Facts that the machine knows and the journal does not yet.
     pending: Vec<Fact>,
     pub(super) log: Log,
@@ -92,6 +94,7 @@ impl Dispatcher {
             tries: JoinSet::new(),
             handles: HashMap::new(),
             expansions: JoinSet::new(),
+            decided_at: 0,
             pending: Vec::new(),
             log,
             held: VecDeque::new(),
@@ -123,6 +126,7 @@ impl Dispatcher {
     /// Decides, hands the facts to the journal, tells, and performs what need not wait until they are durable.
     async fn turn(&mut self) -> Result<Option<RunStatus>, RunError> {
         let at = now();
+        self.decided_at = at;
         let mut decided = Vec::new();
         loop {
             let facts = self.machine.decide(at);
@@ -212,7 +216,8 @@ impl Dispatcher {
     /// Waits until there is something to tell the machine.
     async fn observe(&mut self) -> Result<(), RunError> {
         loop {
-            let wake = self.machine.wakes_at(now());
+            // What fell due since the last decision is due.
+            let wake = self.machine.wakes_at(self.decided_at);
             let pause = wake.map_or(Duration::MAX, |at| {
                 Duration::from_millis(at.saturating_sub(now()))
             });
@@ -371,9 +376,12 @@ impl Dispatcher {
             (task, made.unwrap_or_else(none))
         });
         let shared = Arc::clone(&self.shared);
+        let known = self.roster.len();
         self.expansions.spawn_blocking(move || {
             let followed = followed.as_ref().map(|(task, made)| (*task, &**made));
-            let tasks = plan::expand(&shared.plan, &id, followed, &results);
+            let tasks = plan::expand(&shared.plan, &id, followed, &results).and_then(|tasks| {
+                plan::room_for(&shared.plan, &id, known, tasks.len()).map(|()| tasks)
+            });
             ((at, source), tasks)
         });
     }

@@ -244,6 +244,17 @@ impl<'a> About<'a> {
             .help("does the server restart by itself, or does something clear its queue? its log tells")
     }
 
+    /// An earlier result is used although the server is not what it was then.
+    pub(super) fn server_differs(self, how: &str) -> Diagnostic {
+        let message = format!("an earlier result is used although {how}");
+        let built = Diagnostic {
+            severity: Severity::Note,
+            ..Diagnostic::warning(&codes::SERVER_DIFFERS, message)
+        };
+        self.complain(built)
+            .help("`cache: strict` runs the task again when its server changes")
+    }
+
     /// It claims what there is not.
     pub(super) fn impossible(self) -> Diagnostic {
         let message = "it can never start: it claims more than there is";

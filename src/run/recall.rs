@@ -9,7 +9,6 @@ use super::failure::About;
 use super::provenance::{By, Did, Provenance};
 use crate::artifact::Artifact;
 use crate::base::ContentHash;
-use crate::diagnostic::{Diagnostic, Severity, codes};
 use crate::machine::Outcome;
 use crate::plan::key::{Manifest, Recorded};
 use crate::store::BlobError;
@@ -66,15 +65,8 @@ impl Try {
             return;
         }
         let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
-        let message = format!("an earlier result is used although {}", told.join(", "));
-        let built = Diagnostic {
-            severity: Severity::Note,
-            ..Diagnostic::warning(&codes::SERVER_DIFFERS, message)
-                .help("`cache: strict` runs the task again when the server changes")
-        };
-        self.shared
-            .teller
-            .warn(self.name(), self.about().complain(built));
+        let built = self.about().server_differs(&told.join(", "));
+        self.shared.teller.warn(self.name(), built);
     }
 
     /// `None` when it could not be had after all.

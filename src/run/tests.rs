@@ -1,10 +1,11 @@
 //! The exact words of failures.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::failure::{About, Failure};
+use super::failure::{About, Failure, Overdue};
 use super::transfer::LocalError;
 use crate::base::{ServerName, StepId};
 use crate::client::{ClientError, DownloadError};
@@ -28,7 +29,7 @@ const WORKFLOW: &str = r#"{
 }
 "#;
 
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     let mut sources = SourceMap::default();
     let pipeline = sources.add_text("shots.yaml", PIPELINE);
     let workflow = sources.add_text("draw.json", WORKFLOW);
@@ -114,6 +115,18 @@ fn a_node_ran_out_of_memory() {
     insta::assert_snapshot!(failed(
         |about, rendered, _| about.node_failed(rendered, &failure)
     ));
+}
+
+#[test]
+fn a_job_made_no_progress() {
+    let overdue = Overdue::Stall(Duration::from_secs(90));
+    insta::assert_snapshot!(failed(|about, _, server| about.overdue(server, overdue)));
+}
+
+#[test]
+fn a_result_is_used_although_the_server_differs() {
+    let how = "server: version 0.33.0 → 0.38.1";
+    insta::assert_snapshot!(read(|about, _, _| vec![about.server_differs(how)]));
 }
 
 #[test]

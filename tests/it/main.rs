@@ -9,7 +9,9 @@
 )]
 
 mod architecture;
+mod attempts;
 mod codes;
+mod commands;
 mod engine;
 mod examples;
 mod failures;
@@ -22,6 +24,8 @@ mod proofs;
 mod quickstart;
 mod readme;
 mod schemas;
+mod selection;
+mod sessions;
 mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
 mod support;

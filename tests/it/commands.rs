@@ -1,0 +1,261 @@
+//! Programs as steps: what they get, what they leave, how they end.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{Done, Project, finish, settled};
+
+fn project(pipeline: &str) -> Project {
+    let project = Project::new();
+    project.file("p.yaml", pipeline);
+    project
+}
+
+fn run(pipeline: &str) -> (Project, Done) {
+    let project = project(pipeline);
+    let done = project.kiln(&["run", "p.yaml"]);
+    (project, done)
+}
+
+fn told(pipeline: &str, code: i32) -> String {
+    let (project, done) = run(pipeline);
+    let done = done.code(code);
+    settled(&done.stderr, project.path())
+}
+
+fn events(done: &Done) -> Vec<Value> {
+    let lines = done.stdout.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn read(project: &Project, path: &str) -> String {
+    let path = project.path().join("outputs/p/latest").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn a_command_hands_its_text_and_its_files_on() {
+    let (project, done) = run(r#"steps:
+  words: { command: [printf, "%s\n", hello] }
+  shout:
+    command: [sh, -c, "tr a-z A-Z > out.txt; echo no file > junk.txt"]
+    stdin: "{{ steps.words.text }}!"
+    outputs: { loud: out.txt }
+    save_as: loud
+  count:
+    command: [wc, -c, "{{ steps.shout.file }}"]
+"#);
+    done.ok();
+    assert_eq!(read(&project, "shout/loud.txt"), "HELLO!");
+    let left = std::fs::read_dir(project.path().join("outputs/p/latest/shout")).unwrap();
+    assert_eq!(left.count(), 2, "the file and the record of its origin");
+    assert!(
+        !project.path().join(".kiln/work").join("p").exists(),
+        "the folders of commands are gone"
+    );
+}
+
+#[test]
+fn a_command_has_no_variable_but_its_own_and_three_of_ours() {
+    let project = project(
+        "steps:\n  show:\n    command: [sh, -c, \"env | cut -d= -f1 | sort > names.txt\"]\n    env: { MINE: 1 }\n    outputs: { names: names.txt }\n",
+    );
+    let mut command = project.command(&["run", "p.yaml"]);
+    finish(command.env("THEIRS", "x")).ok();
+    let names = read(&project, "show/names.txt");
+    let names: Vec<&str> = names
+        .lines()
+        .filter(|name| !["PWD", "SHLVL", "_", "OLDPWD"].contains(name))
+        .collect();
+    for name in &names {
+        assert!(
+            ["HOME", "MINE", "PATH", "TMPDIR"].contains(name),
+            "{names:?}"
+        );
+    }
+    assert!(names.contains(&"MINE") && names.contains(&"PATH"));
+}
+
+#[test]
+fn the_value_of_a_secret_reaches_the_command_and_nothing_else() {
+    let project = project(
+        r#"steps:
+  use:
+    command: [sh, -c, "printf %s \"$KEY\" | wc -c > size.txt; echo key is $KEY >&2; echo $KEY"]
+    env: { KEY: "{{ secret('MY_TEST_KEY') }}" }
+    outputs: { size: size.txt }
+"#,
+    );
+    let mut command = project.command(&["run", "p.yaml", "--output", "json"]);
+    let done = finish(command.env("MY_TEST_KEY", "hunter2-very-long")).ok();
+    assert_eq!(read(&project, "use/size.txt").trim(), "17");
+    assert!(done.stdout.contains("key is ***"), "{}", done.stdout);
+    assert!(!done.stdout.contains("hunter2"), "{}", done.stdout);
+    for entry in walkdir::WalkDir::new(project.path()) {
+        let entry = entry.unwrap();
+        if entry.file_type().is_file() {
+            let bytes = std::fs::read(entry.path()).unwrap();
+            let found = bytes.windows(7).any(|window| window == b"hunter2");
+            assert!(!found, "{} holds the secret", entry.path().display());
+        }
+    }
+}
+
+#[test]
+fn what_a_command_writes_to_stderr_is_told_as_it_comes() {
+    let project =
+        project("steps:\n  talk: { command: [sh, -c, \"echo one >&2; echo two >&2\"] }\n");
+    let done = project.kiln(&["run", "p.yaml", "--output", "json"]).ok();
+    let lines: Vec<_> = events(&done)
+        .iter()
+        .filter(|e| e["event"] == "task_output")
+        .map(|e| e["line"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(lines, ["one", "two"]);
+}
+
+#[test]
+fn a_command_that_fails_tells_its_last_words() {
+    insta::assert_snapshot!(told(
+        "steps:\n  film:\n    command: [sh, -c, \"echo no such codec >&2; exit 3\"]\n",
+        4
+    ));
+}
+
+#[test]
+fn a_command_that_leaves_nothing_has_failed() {
+    insta::assert_snapshot!(told(
+        "steps:\n  film:\n    command: [touch, film.webm]\n    outputs: { film: \"*.mp4\" }\n",
+        4
+    ));
+}
+
+#[test]
+fn a_program_that_is_not_there() {
+    let text = told("steps:\n  film: { command: [kiln-no-such-program] }\n", 4);
+    insta::assert_snapshot!(text);
+    let near = told("steps:\n  film: { command: [pirntf, x] }\n", 4);
+    assert!(near.contains("did you mean `printf`?"), "{near}");
+}
+
+#[test]
+fn a_command_that_takes_too_long_is_ended() {
+    let began = Instant::now();
+    insta::assert_snapshot!(told(
+        "steps:\n  film:\n    command: [sleep, 100]\n    timeout: 500ms\n",
+        4
+    ));
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn more_than_sixteen_megabytes_belong_into_a_file() {
+    let text = told("steps:\n  film: { command: [yes] }\n", 4);
+    assert!(text.contains("`yes` printed more than 16 MB"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_out_of_the_folder_is_no_result() {
+    let text = told(
+        "steps:\n  steal:\n    command: [ln, -s, /etc/hostname, out.txt]\n    outputs: { it: out.txt }\n",
+        4,
+    );
+    assert!(
+        text.contains("outside of the folder of the command"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_command_with_outputs_is_not_run_again_and_one_without_is() {
+    let project = project("");
+    let log = project.path().join("log");
+    project.file(
+        "p.yaml",
+        format!(
+            r#"steps:
+  kept:
+    command: [sh, -c, "echo kept >> {log}; echo x > out.txt"]
+    outputs: {{ it: out.txt }}
+  always:
+    command: [sh, -c, "echo always >> {log}"]
+"#,
+            log = log.display()
+        ),
+    );
+    for _ in 0..2 {
+        project.kiln(&["run", "p.yaml"]).ok();
+    }
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(text.matches("kept").count(), 1, "{text}");
+    assert_eq!(text.matches("always").count(), 2, "{text}");
+    project.kiln(&["run", "p.yaml", "--force"]).ok();
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(text.matches("kept").count(), 2, "{text}");
+}
+
+#[test]
+fn a_result_that_someone_edits_reaches_a_command_as_it_was() {
+    let project = project("");
+    let made = project.path().join("outputs/p");
+    project.file(
+        "p.yaml",
+        format!(
+            r#"steps:
+  first: {{ command: [sh, -c, "echo right > a.txt"], outputs: {{ it: a.txt }} }}
+  edit:
+    needs: [first]
+    command: [sh, -c, "for f in {}/*/first/a.txt; do echo wrong > $f; done"]
+  last:
+    needs: [edit]
+    command: [sh, -c, "cat $FILE > b.txt"]
+    env: {{ FILE: "{{{{ steps.first.file }}}}" }}
+    outputs: {{ it: b.txt }}
+"#,
+            made.display()
+        ),
+    );
+    project.kiln(&["run", "p.yaml"]).ok();
+    assert_eq!(read(&project, "last/b.txt"), "right\n");
+    assert_eq!(
+        read(&project, "first/a.txt"),
+        "wrong\n",
+        "edits are left alone"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_command_and_what_it_started() {
+    let project = project(
+        "steps:\n  long: { command: [sh, -c, \"sleep 300 & echo $! >&2; wait\"] }\n  after: { command: [echo, x], needs: [long] }\n",
+    );
+    let mut child = project
+        .command(&["run", "p.yaml", "--output", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let pid = loop {
+        let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        if event["event"] == "task_output" {
+            break event["line"].as_str().unwrap().to_owned();
+        }
+    };
+    let interrupted = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupted.unwrap().success());
+    for _ in lines {}
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+}
