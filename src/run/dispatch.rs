@@ -141,6 +141,8 @@ impl Dispatcher {
         self.pending.extend(decided.iter().cloned());
         if self.pending.iter().any(Fact::is_weighty) {
             self.log.append(at, std::mem::take(&mut self.pending));
+        } else if !self.pending.is_empty() {
+            self.log.mention(at, std::mem::take(&mut self.pending));
         }
         for fact in &decided {
             if let Fact::Assigned { ticket, .. } = fact {
@@ -374,9 +376,12 @@ impl Dispatcher {
             (task, made.unwrap_or_else(none))
         });
         let shared = Arc::clone(&self.shared);
+        let known = self.roster.len();
         self.expansions.spawn_blocking(move || {
             let followed = followed.as_ref().map(|(task, made)| (*task, &**made));
-            let tasks = plan::expand(&shared.plan, &id, followed, &results);
+            let tasks = plan::expand(&shared.plan, &id, followed, &results).and_then(|tasks| {
+                plan::room_for(&shared.plan, &id, known, tasks.len()).map(|()| tasks)
+            });
             ((at, source), tasks)
         });
     }

@@ -15,7 +15,7 @@ use super::told::Told;
 use super::wishes::{self, Wishes};
 use crate::base::{RunId, Secrets};
 use crate::diagnostic::{Diagnostic, Report, Severity, SourceMap};
-use crate::event::{Counts, RunEvent, RunStatus, TaskStatus};
+use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::Fact;
 use crate::plan::Plan;
 use crate::report::Reporter;
@@ -138,16 +138,12 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
     let sources = start.plan.sources.clone();
     let (secrets, run) = (start.secrets.clone(), told.run.clone());
     let mut report = std::mem::take(&mut start.report);
-    match start.stored {
-        Some(_) => {}
-        None => match outlook(&start.plan, None) {
+    if start.stored.is_none() {
+        match outlook(&start.plan, None) {
             Outlook::Work => {}
             Outlook::DoneUnless => start.ask_models = true,
-            Outlook::Done(lying) => {
-                told.complain(&report, &sources);
-                return Ok(told.up_to_date(&start.plan, &lying));
-            }
-        },
+            Outlook::Done(lying) => return Ok(told.nothing_to_do(&start.plan, &report, &lying)),
+        }
     }
     // Until something is queued, whatever is under way can be dropped.
     let ready = tokio::select! {
@@ -163,8 +159,7 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
     let (plan, ready) = match ready {
         Readiness::Refused => return Ok(told.refuse(&report, &sources)),
         Readiness::UpToDate(plan, lying) => {
-            told.complain(&report, &sources);
-            return Ok(told.up_to_date(&plan, &lying));
+            return Ok(told.nothing_to_do(&plan, &report, &lying));
         }
         Readiness::Ready(plan, ready) => (plan, ready),
     };
@@ -344,7 +339,7 @@ async fn follow(
                 Some(event @ RunEvent::RunFinished { .. }) => last = Some(event),
                 Some(event) => {
                     if let RunEvent::TaskFinished { status, .. } = &event {
-                        count(&mut counts, *status);
+                        counts.add(*status);
                     }
                     told.tell(event);
                 }
@@ -368,8 +363,15 @@ async fn follow(
             } else {
                 outcome.exit_code
             };
-            if let Some(RunEvent::RunFinished { exit_code, .. }) = &mut last {
+            if let Some(RunEvent::RunFinished {
+                exit_code,
+                status,
+                resume,
+                ..
+            }) = &mut last
+            {
                 *exit_code = code;
+                *resume = (*status != RunStatus::Done).then(|| resume::command(&plan));
             }
             if let Some(last) = last {
                 told.tell(last);
@@ -401,15 +403,4 @@ fn next(urgency: Stop) -> Stop {
         Stop::None => Stop::Cancel,
         Stop::Cancel | Stop::Leave => Stop::Leave,
     }
-}
-
-fn count(counts: &mut Counts, status: TaskStatus) {
-    let of_status = match status {
-        TaskStatus::Done => &mut counts.done,
-        TaskStatus::Cached => &mut counts.cached,
-        TaskStatus::Failed => &mut counts.failed,
-        TaskStatus::Skipped => &mut counts.skipped,
-        TaskStatus::Cancelled => &mut counts.cancelled,
-    };
-    *of_status += 1;
 }

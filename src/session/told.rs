@@ -92,7 +92,8 @@ impl Told {
     }
 
     /// There is nothing to do: each result lies where an earlier run put it.
-    pub(super) fn up_to_date(&mut self, plan: &Plan, lying: &[Lying]) -> u8 {
+    pub(super) fn nothing_to_do(&mut self, plan: &Plan, report: &Report, lying: &[Lying]) -> u8 {
+        self.complain(report, &plan.sources);
         if let Some(newest) = run::newest(plan) {
             for event in run::nothing_to_do(plan, &newest, lying) {
                 self.tell(event);
@@ -110,6 +111,7 @@ impl Told {
             cause: None,
             latest: None,
             up_to_date: true,
+            resume: None,
             seconds: 0.0,
         });
         self.code(0)
@@ -130,6 +132,7 @@ impl Told {
             cause: None,
             latest: None,
             up_to_date: false,
+            resume: None,
             seconds,
         });
         exit_code

@@ -10,6 +10,7 @@
 
 mod architecture;
 mod attempts;
+mod choices;
 mod codes;
 mod commands;
 mod engine;
@@ -24,6 +25,7 @@ mod proofs;
 mod quickstart;
 mod readme;
 mod schemas;
+mod selection;
 mod sessions;
 mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
