@@ -200,10 +200,9 @@ impl Ledger {
                 tasks,
             } => self.grown(*step, *source, tasks)?,
             Fact::ExpandFailed { step, .. } if !self.closed.contains(step) => {
-                self.broken.insert(*step);
                 self.failures += 1;
+                self.broken.insert(*step);
             }
-            Fact::ExpandFailed { .. } => {}
             Fact::Assigned {
                 ticket, endpoint, ..
             } => self.assigned(*ticket, *endpoint)?,
@@ -245,7 +244,10 @@ impl Ledger {
             }
             Fact::Resumed { again } => self.resumed(again),
             Fact::Finished { status } => self.finish(*status)?,
-            Fact::Accepted { .. } | Fact::ServerDown { .. } | Fact::ServerUp { .. } => {}
+            Fact::ExpandFailed { .. }
+            | Fact::Accepted { .. }
+            | Fact::ServerDown { .. }
+            | Fact::ServerUp { .. } => {}
         }
         Ok(())
     }
@@ -263,17 +265,12 @@ impl Ledger {
     }
 
     fn assigned(&mut self, ticket: Ticket, endpoint: EndpointIx) -> Verdict {
-        check(!self.halted(), || {
-            format!("{ticket:?} assigned after the run halted")
-        })?;
-        check(self.tickets.insert(ticket), || {
-            format!("{ticket:?} is given out twice")
-        })?;
+        check(!self.halted(), || format!("{ticket:?} after the halt"))?;
+        let new = self.tickets.insert(ticket);
+        check(new, || format!("{ticket:?} is given out twice"))?;
         let server = self.step_of(ticket.task).server;
-        check(
-            self.shape.endpoints[endpoint.0 as usize].server == server,
-            || format!("{ticket:?} is on another server"),
-        )?;
+        let there = self.shape.endpoints[endpoint.0 as usize].server;
+        check(there == server, || format!("{ticket:?} is elsewhere"))?;
         self.may_run(ticket.task)?;
         let entry = self.entry(ticket.task)?;
         entry.ask_again();
