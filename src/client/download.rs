@@ -191,7 +191,10 @@ impl Transfer<'_> {
         }
         // An answer without a length ends with its connection, however that ended; a question for the length alone may know more.
         let total = match self.total {
-            None => self.client.size_of(file).await.ok().flatten(),
+            None => {
+                let told = self.client.size_of(file).await.ok().flatten();
+                told.filter(|size| *size > 0)
+            }
             known => known,
         };
         match total {
