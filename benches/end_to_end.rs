@@ -38,6 +38,7 @@ fn main() {
     run("version", version);
     run("first_job", first_job);
     run("overhead", overhead);
+    run("fan_out", fan_out);
     run("download", download);
     let size = std::fs::metadata(KILN).unwrap().len();
     println!("{:<44} {:.1} MB", "size of the binary", size as f64 / 1e6);
@@ -292,6 +293,48 @@ fn raw_loop(port: u16, jobs: usize, salt: usize, dir: &Path) -> Duration {
         }
     }
     start.elapsed()
+}
+
+/// Runs kiln in a folder to its end; the time that it took.
+fn timed(dir: &Path, args: &[&str]) -> f64 {
+    let start = Instant::now();
+    let done = quiet(Command::new(KILN).args(args).current_dir(dir))
+        .status()
+        .unwrap();
+    let took = ms(start.elapsed());
+    assert!(done.success(), "{args:?}");
+    took
+}
+
+/// One step of 4,000 tasks and one that follows each of them: planned, checked, run, run again when nothing changed.
+fn fan_out() {
+    const JOBS: usize = 4000;
+    let server = Server::start();
+    let url = format!("http://127.0.0.1:{}", server.port);
+    let (mut check, mut plan, mut whole, mut again, mut one) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut dirs = Vec::new();
+    for round in 0..5 {
+        dirs.push(tempfile::tempdir().unwrap());
+        let dir = dirs[round].path();
+        std::fs::write(dir.join("tiny.json"), TINY).unwrap();
+        let pipeline = format!(
+            "name: tiny\nparams: {{ more: {{ type: integer, default: 0 }} }}\nsteps:\n  draw:\n    workflow: tiny.json\n    matrix: {{ i: \"{{{{ range({JOBS}) }}}}\" }}\n    set: {{ Card: {{ color: \"{{{{ matrix.i + {} + (params.more if matrix.i == 77 else 0) }}}}\" }} }}\n",
+            100_000 + round * 10_000
+        );
+        std::fs::write(dir.join("p.yaml"), pipeline).unwrap();
+        let at = |args: &[&str]| timed(dir, &[args, &["p.yaml", "--server", &url]].concat());
+        check.push(at(&["check"]));
+        plan.push(at(&["plan"]));
+        whole.push(at(&["run", "--yes"]) / JOBS as f64);
+        again.push(at(&["run", "--yes"]) / JOBS as f64);
+        one.push(at(&["run", "--yes", "-p", "more=5000"]) / JOBS as f64);
+    }
+    tell("check of 4,000 tasks", "ms", check);
+    tell("plan of 4,000 tasks", "ms", plan);
+    tell("4,000 tiny jobs by kiln run, each", "ms", whole);
+    tell("4,000 cached tasks, nothing to do, each", "ms", again);
+    tell("3,999 cached tasks of 4,000, each", "ms", one);
 }
 
 fn overhead() {

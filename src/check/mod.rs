@@ -14,4 +14,6 @@ pub use graph::{Places, Setting, verdict_diagnostics};
 pub use plan::plan;
 
 #[cfg(test)]
+mod plan_tests;
+#[cfg(test)]
 mod tests;

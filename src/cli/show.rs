@@ -286,16 +286,6 @@ fn task_row(task: &TaskStanding, indent: &str) -> Vec<String> {
     ]
 }
 
-/// What a result is called where it lies; its beginning, when it is a text.
-fn file_name(output: &Artifact) -> String {
-    let name = output.path.as_deref().and_then(Path::file_name);
-    match (name, &output.text) {
-        (Some(name), _) => name.to_string_lossy().into_owned(),
-        (None, Some(text)) => format!("{:?}", short(text, 20)),
-        (None, None) => output.name.clone(),
-    }
-}
-
 fn show_task(
     args: &ShowArgs,
     history: &History,

@@ -267,6 +267,12 @@ impl Connection {
             .await
     }
 
+    /// Which socket is open: another one after each reconnect, and none while there is none. As long as it stays the same, the server was
+    /// not restarted.
+    pub fn session(&self) -> Option<String> {
+        self.hub.session()
+    }
+
     /// What the server knows of a job right now.
     ///
     /// # Errors

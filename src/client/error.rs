@@ -110,6 +110,11 @@ impl ClientError {
         }
     }
 
+    /// Whether the server failed at answering, which may be over in a moment.
+    pub fn is_fault(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if *status >= 500)
+    }
+
     /// Whether the server may have acted on the request although no good answer came.
     pub fn may_have_acted(&self) -> bool {
         match self {

@@ -127,6 +127,11 @@ impl Hub {
             .map_or(0, |registered| registered.signals.len())
     }
 
+    /// The id under which the open socket is known; `None` while there is none.
+    pub(super) fn session(&self) -> Option<String> {
+        self.lock().client_id.clone()
+    }
+
     fn up(&self, client_id: String) {
         self.lock().client_id = Some(client_id);
     }

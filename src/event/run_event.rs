@@ -183,6 +183,9 @@ pub enum RunEvent {
         /// Everything was done before and is where `latest` points: no folder was made.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         up_to_date: bool,
+        /// The command that goes on with the run, when it did not end well.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resume: Option<String>,
         /// Wall time, seconds.
         seconds: f64,
     },
@@ -286,6 +289,20 @@ pub struct Counts {
     pub skipped: usize,
     /// Were stopped.
     pub cancelled: usize,
+}
+
+impl Counts {
+    /// Counts one more task.
+    pub fn add(&mut self, status: TaskStatus) {
+        let of_status = match status {
+            TaskStatus::Done => &mut self.done,
+            TaskStatus::Cached => &mut self.cached,
+            TaskStatus::Failed => &mut self.failed,
+            TaskStatus::Skipped => &mut self.skipped,
+            TaskStatus::Cancelled => &mut self.cancelled,
+        };
+        *of_status += 1;
+    }
 }
 
 /// The JSON Schema (draft-07) of one line of the event stream.

@@ -9,7 +9,7 @@ use super::scenario::TaskId;
 use super::*;
 use crate::base::ContentHash;
 use crate::event::{RunStatus, TaskStatus};
-use crate::plan::TaskIx;
+use crate::plan::{RetryClass, TaskIx, TaskPlan};
 
 type Verdict<T = ()> = Result<T, String>;
 
@@ -26,6 +26,7 @@ struct Live {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "a protocol of what was seen")]
 struct Entry {
     id: TaskId,
     needs: Vec<TaskIx>,
@@ -188,21 +189,12 @@ impl Ledger {
                 step,
                 source,
                 tasks,
-            } => {
-                if !self.closed.contains(step) {
-                    self.expanded.insert((*step, *source));
-                    for task in tasks {
-                        let order = task.order.clone();
-                        self.add(TaskId { step: *step, order }, task.needs.clone());
-                    }
-                }
+            } => self.grown(*step, *source, tasks),
+            Fact::ExpandFailed { step, .. } if !self.closed.contains(step) => {
+                self.broken.insert(*step);
+                self.failures += 1;
             }
-            Fact::ExpandFailed { step, .. } => {
-                if !self.closed.contains(step) {
-                    self.broken.insert(*step);
-                    self.failures += 1;
-                }
-            }
+            Fact::ExpandFailed { .. } => {}
             Fact::Assigned {
                 ticket, endpoint, ..
             } => self.assigned(*ticket, *endpoint)?,
@@ -247,6 +239,16 @@ impl Ledger {
             Fact::Accepted { .. } | Fact::ServerDown { .. } | Fact::ServerUp { .. } => {}
         }
         Ok(())
+    }
+
+    fn grown(&mut self, step: StepIx, source: Option<TaskIx>, tasks: &[TaskPlan]) {
+        if !self.closed.contains(&step) {
+            self.expanded.insert((step, source));
+            for task in tasks {
+                let order = task.order.clone();
+                self.add(TaskId { step, order }, task.needs.clone());
+            }
+        }
     }
 
     fn assigned(&mut self, ticket: Ticket, endpoint: EndpointIx) -> Verdict {
@@ -307,7 +309,7 @@ impl Ledger {
                 )
             };
             let good = tasks.iter().any(|entry| ran(entry.status))
-                && !tasks.iter().any(|entry| bad(entry))
+                && !tasks.iter().any(bad)
                 && !self.broken.contains(&need.step);
             check(good || need.optional, || {
                 format!("{task:?} although {need:?} went wrong")
@@ -471,8 +473,7 @@ impl Ledger {
             Outcome::Failed { class, .. }
                 if ticket.attempt >= retry.attempts
                     || class.retry_class().is_none_or(|class| {
-                        !retry.classes.contains(&class)
-                            && !retry.classes.contains(&crate::plan::RetryClass::Any)
+                        !retry.classes.contains(&class) && !retry.classes.contains(&RetryClass::Any)
                     }) =>
             {
                 TaskStatus::Failed

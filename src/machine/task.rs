@@ -92,6 +92,10 @@ pub(super) struct Rank {
 
 /// A task and what is remembered of it.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other and of the state"
+)]
 pub(super) struct Task {
     pub(super) step: StepIx,
     pub(super) order: Arc<[u32]>,

@@ -164,18 +164,25 @@ impl Machine {
             TaskState::Running { cancelling, .. } => cancelling.is_some() || self.stop.is_some(),
             _ => false,
         };
-        let trouble = match outcome {
-            Outcome::Done { .. } => return self.ended(task, TaskStatus::Done),
-            Outcome::Cached { .. } => return self.ended(task, TaskStatus::Cached),
-            Outcome::Skipped => return self.ended(task, TaskStatus::Skipped),
+        let ended = match outcome {
+            Outcome::Done { .. } => Ok(TaskStatus::Done),
+            Outcome::Cached { .. } => Ok(TaskStatus::Cached),
+            Outcome::Skipped => Ok(TaskStatus::Skipped),
             Outcome::Failed { class, .. } if self.may_retry(ticket, *class) => {
-                Trouble::Failed(*class)
+                Err(Trouble::Failed(*class))
             }
-            Outcome::Failed { .. } => return self.ended(task, TaskStatus::Failed),
-            Outcome::Cancelled if told => return self.ended(task, TaskStatus::Cancelled),
+            Outcome::Failed { .. } => Ok(TaskStatus::Failed),
+            Outcome::Cancelled if told => Ok(TaskStatus::Cancelled),
             // Nobody who counts any more wanted that, for instance a session before this one.
-            Outcome::Cancelled | Outcome::Lost => Trouble::Lost,
-            Outcome::Gone => Trouble::Gone,
+            Outcome::Cancelled | Outcome::Lost => Err(Trouble::Lost),
+            Outcome::Gone => Err(Trouble::Gone),
+        };
+        let trouble = match ended {
+            Ok(status) => {
+                self.close(task, status, None);
+                return Ok(());
+            }
+            Err(trouble) => trouble,
         };
         let known = self.task(task);
         if !matches!(trouble, Trouble::Failed(_)) {
@@ -185,11 +192,6 @@ impl Machine {
             known.avoid = Some(endpoint);
         }
         self.put(task, TaskState::Unsettled { ticket, trouble });
-        Ok(())
-    }
-
-    fn ended(&mut self, task: TaskIx, status: TaskStatus) -> Result<(), Contradiction> {
-        self.close(task, status, None);
         Ok(())
     }
 

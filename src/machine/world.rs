@@ -217,10 +217,11 @@ impl World {
         match self.due.get(&(at, What::Try(ticket))) {
             Some(News::Prepared) => self.hush(ticket),
             // A job that is about to end does so; one whose results are being fetched is kept.
-            Some(News::Ended(_) | News::Released) if at > self.now + 1 => {
-                if !self.ledger.is_released(ticket) || reason == CancelReason::Leave {
-                    self.say(self.now + 1, ticket, News::Ended(Outcome::Cancelled));
-                }
+            Some(News::Ended(_) | News::Released)
+                if at > self.now + 1
+                    && (reason == CancelReason::Leave || !self.ledger.is_released(ticket)) =>
+            {
+                self.say(self.now + 1, ticket, News::Ended(Outcome::Cancelled));
             }
             _ => {}
         }
@@ -344,7 +345,7 @@ impl World {
         {
             // Results may be damaged before a twin finds them.
             let content = self.scenario.content(&id);
-            if mix(&[self.scenario.seed, 40, content]) % 10 > 0 {
+            if !mix(&[self.scenario.seed, 40, content]).is_multiple_of(10) {
                 self.cache.insert(content);
             }
         }
@@ -355,7 +356,7 @@ impl World {
             ticket.try_.into(),
             self.now,
         ]);
-        if echo % 8 == 0 {
+        if echo.is_multiple_of(8) {
             let at = self.now + 1 + echo / 8 % 50;
             let what = What::Echo(ticket, u32::try_from(self.journal.len()).unwrap());
             self.due

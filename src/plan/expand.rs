@@ -72,6 +72,21 @@ pub fn expand(
         })
 }
 
+/// Whether a run that has `known` tasks may get `more` for a step.
+///
+/// # Errors
+/// When that would be more than a run may have.
+pub fn room_for(plan: &Plan, step: &StepId, known: usize, more: usize) -> Result<(), Report> {
+    if known.saturating_add(more) <= MAX_TASKS {
+        return Ok(());
+    }
+    let span = plan.steps.get(step).and_then(|step| list_span(plan, step));
+    let what = format!("the run has {} tasks by now", thousands(known));
+    Err(Report {
+        items: vec![too_many(step, more, known, &what, span)],
+    })
+}
+
 /// What stands for the tasks of a step that are not known yet: one for each combination of its matrix, for nothing in particular.
 pub fn samples(step: &StepPlan) -> Vec<TaskPlan> {
     match step.grow {

@@ -34,7 +34,7 @@ mod world;
 pub use build::{Materials, build};
 pub use command::{RenderedCommand, preview_command, render_command};
 pub use condition::{condition, until};
-pub use expand::{expand, samples};
+pub use expand::{expand, room_for, samples};
 pub use export::{to_dot, to_mermaid, to_svg};
 pub use render::{Origins, Rendered, Upload, Uploadable, preview, render};
 pub use save_as::save_as;

@@ -6,9 +6,12 @@
 mod complaints;
 mod exit;
 mod json;
+mod lines;
 mod reporter;
 mod sink;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod text;
 mod view;
 
@@ -18,4 +21,4 @@ pub use json::JsonReporter;
 pub use reporter::{ReportResult, Reporter};
 pub use terminal::{Terminal, TerminalReporter};
 pub use text::{duration, plural};
-pub use view::{InFlight, TaskState, TaskView, View};
+pub use view::{InFlight, StepView, TaskState, TaskView, View};

@@ -10,17 +10,22 @@ use std::time::{Duration, Instant};
 use anstyle::{AnsiColor, Style};
 
 use super::complaints::{write_report, write_trouble};
+use super::lines::{counted, made, made_in_all, step_under_way, under_way, without_step};
 use super::sink::Sink;
 use super::text::{cut, duration, plural, tame};
-use super::view::{TaskState, TaskView, View};
+use super::view::View;
 use super::{ReportResult, Reporter};
-use crate::artifact::Kind;
-use crate::base::{TaskName, display_path};
+use crate::base::{StepId, TaskName, display_path};
 use crate::diagnostic::{JsonDiagnostic, Report, SourceMap};
 use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskStatus};
 
 /// How often a log (not a terminal) hears that long work goes on.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// A step of more tasks than this is told by counts.
+const LARGE: usize = 20;
+/// Large steps that have a live line each.
+const LIVE: usize = 6;
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -48,7 +53,8 @@ pub struct TerminalReporter<N, R> {
     terminal: Terminal,
     view: View,
     width: usize,
-    live_drawn: bool,
+    /// Live lines on the terminal.
+    live_drawn: usize,
     spinner: usize,
     last_note: Instant,
 }
@@ -63,7 +69,7 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
             terminal,
             view: View::default(),
             width: 0,
-            live_drawn: false,
+            live_drawn: 0,
             spinner: 0,
             last_note: Instant::now(),
         }
@@ -78,19 +84,19 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
             .collect();
         servers.sort_unstable();
         servers.dedup();
-        self.width = self
-            .view
-            .tasks
-            .keys()
-            .map(|t| t.as_str().chars().count())
-            .max()
-            .unwrap_or(0)
-            .min(40);
+        let names = self.view.tasks.iter();
+        let small = names.filter(|(_, task)| !self.is_large(&task.step));
+        let longest = small.map(|(name, _)| name.as_str().chars().count()).max();
+        let room = self.columns().map_or(40, |columns| columns / 3);
+        self.width = longest.unwrap_or(0).min(room.clamp(8, 40));
+        let on = match servers.as_slice() {
+            [] => String::new(),
+            _ => format!(" on {}", servers.join(", ")),
+        };
         writeln!(
             self.notes,
-            "{BOLD}{pipeline}{BOLD:#} {DIM}· {} on {} · run {run}{DIM:#}",
+            "{BOLD}{pipeline}{BOLD:#} {DIM}· {}{on} · run {run}{DIM:#}",
             plural(self.view.tasks.len(), "task"),
-            servers.join(", "),
         )
     }
 
@@ -119,12 +125,18 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
                 |d| format!("skipped: {}", tame(&d.message)),
             ),
             TaskStatus::Cancelled => "cancelled".to_owned(),
-            TaskStatus::Cached => "cached".to_owned(),
+            TaskStatus::Cached => format!("cached: {}", made(outputs)),
         };
-        let time = if status == TaskStatus::Skipped {
+        let time = if matches!(status, TaskStatus::Skipped | TaskStatus::Cached) {
             String::new()
         } else {
             duration(Duration::from_secs_f64(seconds.max(0.0)))
+        };
+        let taken = 15 + self.width.max(task.as_str().chars().count());
+        let what = match self.columns() {
+            // What went wrong is told in full at the end.
+            Some(columns) => cut(&what, columns.saturating_sub(taken).max(12)),
+            None => what,
         };
         writeln!(
             self.notes,
@@ -135,6 +147,109 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
             self.result(output)?;
         }
         Ok(())
+    }
+
+    /// A task of a large step ended: only what went wrong has a line of its own, and a pipe gets its paths.
+    fn finished_in_large(&mut self, status: TaskStatus, outputs: &[Output]) -> ReportResult {
+        if matches!(status, TaskStatus::Done | TaskStatus::Cached) && !self.terminal.shared {
+            for output in outputs.iter().filter(|output| output.path.is_some()) {
+                self.result(output)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What became of the large steps.
+    fn large_steps(&mut self) -> ReportResult {
+        let large = self
+            .view
+            .steps
+            .iter()
+            .filter(|(_, step)| step.tasks > LARGE);
+        let lines: Vec<String> = large
+            .map(|(name, step)| {
+                let (style, mark) = match step.ended {
+                    Counts { failed: 1.., .. } => (BAD, '✗'),
+                    Counts { cancelled: 1.., .. } => (ODD, '■'),
+                    _ => (GOOD, '✓'),
+                };
+                let retried = match step.retried {
+                    0 => String::new(),
+                    times => format!(", {times} retried"),
+                };
+                let made = made_in_all(&step.made);
+                format!(
+                    "  {style}{mark}{style:#} {name}: {}{retried} {DIM}· {made}{DIM:#}",
+                    counted(step.ended)
+                )
+            })
+            .collect();
+        for line in lines {
+            writeln!(self.notes, "{line}")?;
+        }
+        Ok(())
+    }
+
+    fn retried(
+        &mut self,
+        task: &TaskName,
+        attempt: u32,
+        class: &str,
+        (reason, delay): (&str, f64),
+    ) -> ReportResult {
+        if self.is_in_large(task) {
+            return Ok(());
+        }
+        let pause = if delay < 0.05 {
+            "now".to_owned()
+        } else {
+            format!("in {}", duration(Duration::from_secs_f64(delay)))
+        };
+        // What was only lost is no new attempt.
+        let again = match class {
+            "lost" => "again".to_owned(),
+            _ => format!("attempt {attempt}"),
+        };
+        let line = format!("{again} {pause}: {}", tame(without_step(reason)));
+        let line = match self.columns() {
+            Some(columns) => cut(&line, columns.saturating_sub(15 + self.width).max(12)),
+            None => line,
+        };
+        writeln!(
+            self.notes,
+            "  {ODD}↻{ODD:#} {task:<width$}  {:>7}  {line}",
+            "",
+            width = self.width
+        )
+    }
+
+    fn said(&mut self, task: &TaskName, line: &str) -> ReportResult {
+        if self.is_in_large(task) {
+            return Ok(());
+        }
+        let line = tame(line);
+        let line = match self.columns() {
+            Some(columns) => cut(
+                &line,
+                columns.saturating_sub(9 + task.as_str().len()).max(12),
+            ),
+            None => line,
+        };
+        writeln!(self.notes, "    {DIM}{task} │{DIM:#} {line}")
+    }
+
+    fn columns(&self) -> Option<usize> {
+        self.terminal.columns.map(|ask| ask())
+    }
+
+    fn is_large(&self, step: &StepId) -> bool {
+        let step = self.view.steps.get(step);
+        step.is_some_and(|step| step.tasks > LARGE)
+    }
+
+    fn is_in_large(&self, task: &TaskName) -> bool {
+        let task = self.view.tasks.get(task);
+        task.is_some_and(|task| self.is_large(&task.step))
     }
 
     fn result(&mut self, output: &Output) -> ReportResult {
@@ -193,24 +308,26 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
             RunStatus::Failed => (BAD, "failed"),
             RunStatus::Cancelled => (ODD, "cancelled"),
         };
-        let mut parts = Vec::new();
-        for (count, word) in [
-            (counts.done, "done"),
-            (counts.cached, "cached"),
-            (counts.failed, "failed"),
-            (counts.skipped, "skipped"),
-            (counts.cancelled, "cancelled"),
-        ] {
-            if count > 0 {
-                parts.push(format!("{count} {word}"));
-            }
-        }
+        let parts = counted(counts);
         let cause = cause.map_or_else(String::new, |task| format!(", first by `{task}`"));
         let time = duration(Duration::from_secs_f64(seconds.max(0.0)));
         write!(self.notes, "{style}{word}{style:#} in {time}{cause}")?;
         if !parts.is_empty() {
-            write!(self.notes, " {DIM}· {}{DIM:#}", parts.join(", "))?;
+            write!(self.notes, " {DIM}· {}{DIM:#}", parts)?;
         }
+        if let Some(latest) = latest {
+            let latest = display_path(latest);
+            write!(self.notes, " {DIM}· results in {DIM:#}{latest}")?;
+        }
+        writeln!(self.notes)
+    }
+
+    fn nothing_to_do(&mut self, run: &str, counts: Counts, latest: Option<&Path>) -> ReportResult {
+        let what = match self.view.tasks.len() {
+            0 => format!("run {run} is done"),
+            _ => format!("{} done before", plural(counts.cached, "task")),
+        };
+        write!(self.notes, "{GOOD}nothing to do{GOOD:#}: {what}")?;
         if let Some(latest) = latest {
             let latest = display_path(latest);
             write!(self.notes, " {DIM}· results in {DIM:#}{latest}")?;
@@ -237,27 +354,42 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
     }
 
     fn clear_live(&mut self) -> ReportResult {
-        if std::mem::take(&mut self.live_drawn) {
-            write!(self.notes, "\r\x1b[2K")?;
+        let drawn = std::mem::take(&mut self.live_drawn);
+        for line in 0..drawn {
+            let up = if line > 0 { "\x1b[1A" } else { "" };
+            write!(self.notes, "{up}\r\x1b[2K")?;
         }
         Ok(())
     }
 
-    fn live_line(&self, width: usize) -> String {
+    /// What is under way: tasks of small steps together, then each large step.
+    fn under_way(&self) -> (String, Vec<String>) {
+        let tasks = self.view.active();
+        let small = tasks.filter(|(_, task)| !self.is_large(&task.step));
+        let small: Vec<String> = small.map(|(name, task)| under_way(name, task)).collect();
+        let steps = self.view.steps.iter();
+        let large = steps.filter(|(_, step)| step.tasks > LARGE && step.running > 0);
+        let large = large.map(|(name, step)| step_under_way(name, step));
+        (small.join(" · "), large.collect())
+    }
+
+    fn live_lines(&self, width: usize) -> Vec<String> {
         const FRAMES: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
-        let tasks: Vec<String> = self
-            .view
-            .active()
-            .map(|(name, task)| under_way(name, task))
-            .collect();
-        let line = format!(
-            "  {} {}/{}  {}",
+        let (small, large) = self.under_way();
+        let first = format!(
+            "  {} {}/{}  {small}",
             FRAMES[self.spinner % FRAMES.len()],
             self.view.ended_tasks(),
             self.view.tasks.len(),
-            tasks.join(" · ")
         );
-        cut(&line, width.saturating_sub(1))
+        let more = large.len().saturating_sub(LIVE);
+        let mut lines = vec![first.trim_end().to_owned()];
+        lines.extend(large.iter().take(LIVE).map(|line| format!("    {line}")));
+        if more > 0 {
+            lines.push(format!("    {} more", plural(more, "step")));
+        }
+        let room = width.saturating_sub(1);
+        lines.iter().map(|line| cut(line, room)).collect()
     }
 }
 
@@ -267,7 +399,19 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
         match &envelope.event {
             RunEvent::TaskProgress { .. }
             | RunEvent::TaskQueued { .. }
+            | RunEvent::TaskStarted { .. }
+            | RunEvent::TasksAdded { .. }
+            | RunEvent::TaskUploaded { .. }
             | RunEvent::TaskExecuting { .. } => return Ok(()),
+            // One of very many that went well: the live lines count it.
+            RunEvent::TaskFinished {
+                task,
+                status,
+                outputs,
+                ..
+            } if *status != TaskStatus::Failed && self.is_in_large(task) => {
+                return self.finished_in_large(*status, outputs);
+            }
             _ => self.clear_live()?,
         }
         self.last_note = Instant::now();
@@ -311,20 +455,38 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
             } => {
                 self.finished(task, *status, outputs, *seconds, diagnostic.as_ref())?;
             }
+            RunEvent::TaskRetried {
+                task,
+                attempt,
+                class,
+                reason,
+                delay_seconds,
+            } => self.retried(task, *attempt, class, (reason, *delay_seconds))?,
+            RunEvent::TaskOutput { task, line } => self.said(task, line)?,
+            RunEvent::RunWaiting { holder } => {
+                writeln!(self.notes, "{ODD}waiting{ODD:#} for {holder}")?;
+            }
+            RunEvent::RunFinished {
+                counts,
+                latest,
+                up_to_date: true,
+                ..
+            } => self.nothing_to_do(envelope.run.as_str(), *counts, latest.as_deref())?,
             RunEvent::RunFinished {
                 status,
                 counts,
                 cause,
                 latest,
                 seconds,
-                up_to_date,
+                resume,
                 ..
             } if !self.view.tasks.is_empty() => {
-                if *up_to_date {
-                    write!(self.notes, "{DIM}nothing to do:{DIM:#} ")?;
-                }
                 let (cause, latest) = (cause.as_ref(), latest.as_deref());
+                self.large_steps()?;
                 self.summary(*status, *counts, cause, latest, *seconds)?;
+                if let Some(resume) = resume {
+                    writeln!(self.notes, "{DIM}to go on:{DIM:#} {resume}")?;
+                }
             }
             _ => {}
         }
@@ -347,19 +509,21 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
         }
         if let (true, Some(columns)) = (self.terminal.live, self.terminal.columns) {
             self.spinner += 1;
-            let line = self.live_line(columns());
-            write!(self.notes, "\r\x1b[2K{line}")?;
-            self.live_drawn = true;
+            let lines = self.live_lines(columns());
+            self.clear_live()?;
+            write!(self.notes, "{}", lines.join("\n"))?;
+            self.live_drawn = lines.len();
             return self.notes.flush();
         }
         if self.last_note.elapsed() >= HEARTBEAT {
             self.last_note = Instant::now();
-            let tasks: Vec<String> = self
-                .view
-                .active()
-                .map(|(name, task)| under_way(name, task))
-                .collect();
-            writeln!(self.notes, "  … {}", tasks.join(" · "))?;
+            let (small, large) = self.under_way();
+            for line in std::iter::once(small)
+                .chain(large)
+                .filter(|l| !l.is_empty())
+            {
+                writeln!(self.notes, "  … {line}")?;
+            }
             self.notes.flush()?;
         }
         Ok(())
@@ -367,60 +531,5 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
 
     fn failed(&self) -> bool {
         self.failed
-    }
-}
-
-fn under_way(name: &TaskName, task: &TaskView) -> String {
-    match task.state {
-        TaskState::Preparing => format!("{name} preparing"),
-        TaskState::Queued => format!("{name} queued on {}", task.server),
-        _ => {
-            let percent = (task.fraction * 100.0).clamp(0.0, 100.0);
-            match &task.node_title {
-                Some(node) => format!("{name} {percent:.0}% {}", tame(node)),
-                None => format!("{name} {percent:.0}%"),
-            }
-        }
-    }
-}
-
-/// The message without the step that the line names already.
-fn without_step(message: &str) -> &str {
-    match message
-        .strip_prefix("step `")
-        .and_then(|rest| rest.split_once("`: "))
-    {
-        Some((_, rest)) => rest,
-        None => message,
-    }
-}
-
-/// `2 images, 1 text`.
-fn made(outputs: &[Output]) -> String {
-    let kinds = [
-        Kind::Image,
-        Kind::Video,
-        Kind::Audio,
-        Kind::Model3d,
-        Kind::Text,
-        Kind::Other,
-    ];
-    let parts: Vec<String> = kinds
-        .into_iter()
-        .filter_map(|kind| {
-            let count = outputs.iter().filter(|o| o.kind == kind).count();
-            let word = match kind {
-                Kind::Model3d => "3D model",
-                Kind::Other => "file",
-                Kind::Audio => "audio file",
-                other => other.name(),
-            };
-            (count > 0).then(|| plural(count, word))
-        })
-        .collect();
-    if parts.is_empty() {
-        "nothing to keep".to_owned()
-    } else {
-        parts.join(", ")
     }
 }

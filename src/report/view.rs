@@ -1,9 +1,12 @@
 //! The state of a run as its events tell it.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
 
-use crate::base::{ServerName, TaskName};
-use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskInfo, TaskStatus};
+use crate::artifact::Kind;
+use crate::base::{ServerName, StepId, TaskName};
+use crate::event::{Counts, Envelope, RunEvent, RunStatus, TaskInfo, TaskStatus};
 
 /// Where a task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,14 +30,43 @@ pub struct TaskView {
     pub state: TaskState,
     /// The server it was given to, or is meant for.
     pub server: ServerName,
+    /// Its step.
+    pub step: StepId,
     /// Fraction done, 0 to 1.
     pub fraction: f64,
     /// The node at work.
     pub node_title: Option<String>,
-    /// What it made.
-    pub outputs: Vec<Output>,
     /// Seconds from start to end, once it ended.
     pub seconds: f64,
+}
+
+/// A step of a run, by its tasks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StepView {
+    /// Tasks known so far.
+    pub tasks: usize,
+    /// Tasks under way.
+    pub running: usize,
+    /// Tasks that ended, by status.
+    pub ended: Counts,
+    /// Attempts that were followed by another one.
+    pub retried: usize,
+    /// What it made, by kind.
+    pub made: BTreeMap<Kind, usize>,
+}
+
+impl StepView {
+    /// Tasks that ended.
+    pub fn finished(&self) -> usize {
+        let Counts {
+            done,
+            cached,
+            failed,
+            skipped,
+            cancelled,
+        } = self.ended;
+        done + cached + failed + skipped + cancelled
+    }
 }
 
 /// Jobs that servers have.
@@ -53,6 +85,8 @@ pub struct View {
     pub pipeline: String,
     /// Tasks in planned order.
     pub tasks: IndexMap<TaskName, TaskView>,
+    /// Steps in planned order.
+    pub steps: IndexMap<StepId, StepView>,
     /// Servers that end with this process.
     pub own_servers: Vec<ServerName>,
     /// How it ended, once it did.
@@ -72,6 +106,9 @@ impl View {
             RunEvent::TasksAdded { tasks, .. } => self.add(tasks),
             RunEvent::TaskRetried { task, .. } => {
                 self.change(task, |t| t.state = TaskState::Waiting);
+                if let Some(step) = self.step_of(task) {
+                    step.retried += 1;
+                }
             }
             RunEvent::ServerReady {
                 server,
@@ -106,11 +143,18 @@ impl View {
                 outputs,
                 seconds,
                 ..
-            } => self.change(task, |t| {
-                t.state = TaskState::Ended(*status);
-                t.outputs.clone_from(outputs);
-                t.seconds = *seconds;
-            }),
+            } => {
+                self.change(task, |t| {
+                    t.state = TaskState::Ended(*status);
+                    t.seconds = *seconds;
+                });
+                if let Some(step) = self.step_of(task) {
+                    step.ended.add(*status);
+                    for output in outputs {
+                        *step.made.entry(output.kind).or_default() += 1;
+                    }
+                }
+            }
             RunEvent::RunFinished { status, counts, .. } => self.ended = Some((*status, *counts)),
             RunEvent::Diagnostic { .. }
             | RunEvent::RunWaiting { .. }
@@ -126,12 +170,7 @@ impl View {
 
     /// Tasks that are under way, in planned order.
     pub fn active(&self) -> impl Iterator<Item = (&TaskName, &TaskView)> {
-        self.tasks.iter().filter(|(_, t)| {
-            matches!(
-                t.state,
-                TaskState::Preparing | TaskState::Queued | TaskState::Executing
-            )
-        })
+        self.tasks.iter().filter(|(_, t)| is_under_way(t.state))
     }
 
     /// Jobs that servers have, on all servers or on those that outlive this process.
@@ -153,10 +192,7 @@ impl View {
 
     /// How many tasks ended.
     pub fn ended_tasks(&self) -> usize {
-        self.tasks
-            .values()
-            .filter(|t| matches!(t.state, TaskState::Ended(_)))
-            .count()
+        self.steps.values().map(StepView::finished).sum()
     }
 
     fn add(&mut self, tasks: &[TaskInfo]) {
@@ -164,18 +200,44 @@ impl View {
             let planned = TaskView {
                 state: TaskState::Waiting,
                 server: info.server.clone(),
+                step: info.step.clone(),
                 fraction: 0.0,
                 node_title: None,
-                outputs: Vec::new(),
                 seconds: 0.0,
             };
-            self.tasks.insert(info.task.clone(), planned);
+            if self.tasks.insert(info.task.clone(), planned).is_none() {
+                self.steps.entry(info.step.clone()).or_default().tasks += 1;
+            }
         }
     }
 
+    fn step_of(&mut self, task: &TaskName) -> Option<&mut StepView> {
+        let step = &self.tasks.get(task)?.step;
+        self.steps.get_mut(step)
+    }
+
     fn change(&mut self, task: &TaskName, how: impl FnOnce(&mut TaskView)) {
-        if let Some(view) = self.tasks.get_mut(task) {
-            how(view);
+        let Some(view) = self.tasks.get_mut(task) else {
+            return;
+        };
+        let before = is_under_way(view.state);
+        how(view);
+        let after = is_under_way(view.state);
+        if before != after
+            && let Some(step) = self.steps.get_mut(&view.step)
+        {
+            step.running = if after {
+                step.running + 1
+            } else {
+                step.running.saturating_sub(1)
+            };
         }
     }
+}
+
+fn is_under_way(state: TaskState) -> bool {
+    matches!(
+        state,
+        TaskState::Preparing | TaskState::Queued | TaskState::Executing
+    )
 }

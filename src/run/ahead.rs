@@ -127,6 +127,7 @@ pub fn nothing_to_do(plan: &Plan, run: &RunId, lying: &[Lying]) -> Vec<RunEvent>
         cause: None,
         latest: Some(latest),
         up_to_date: true,
+        resume: None,
         seconds: 0.0,
     });
     events

@@ -18,6 +18,8 @@ use crate::machine::{CancelReason, EndpointIx, Fact, Outcome, Phase, Ticket};
 use crate::plan::{self, Plan, Results, StepPlan, TaskOutcome, TaskPlan, Work};
 use crate::servers::Endpoint;
 
+/// Times that a server may answer a question with a failure of its own before that is taken for its word.
+const FAULTS: u32 = 5;
 /// The pause between two attempts to reach a server that is away.
 const AWAY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -194,6 +196,7 @@ impl Try {
         mut ask: impl FnMut() -> BoxFuture<'a, Result<T, ClientError>> + Send,
     ) -> Result<T, Ending> {
         let mut away: Option<Instant> = None;
+        let mut faults = 0;
         loop {
             if self.cancelling() {
                 return Err(Ending::Cancelled);
@@ -213,10 +216,14 @@ impl Try {
                 Err(error) => error,
             };
             let since = *away.get_or_insert_with(Instant::now);
-            if !error.is_connection() || since.elapsed() >= server.lost_after {
+            faults += u32::from(error.is_fault());
+            let again = error.is_connection() || (error.is_fault() && faults < FAULTS);
+            if !again || since.elapsed() >= server.lost_after {
                 return Err(self.about().server(&server.name, &error).into());
             }
-            self.shared.missed(self.at, &error.to_string());
+            if error.is_connection() {
+                self.shared.missed(self.at, &error.to_string());
+            }
             self.pause(AWAY_PAUSE).await?;
         }
     }

@@ -374,9 +374,12 @@ impl Dispatcher {
             (task, made.unwrap_or_else(none))
         });
         let shared = Arc::clone(&self.shared);
+        let known = self.roster.len();
         self.expansions.spawn_blocking(move || {
             let followed = followed.as_ref().map(|(task, made)| (*task, &**made));
-            let tasks = plan::expand(&shared.plan, &id, followed, &results);
+            let tasks = plan::expand(&shared.plan, &id, followed, &results).and_then(|tasks| {
+                plan::room_for(&shared.plan, &id, known, tasks.len()).map(|()| tasks)
+            });
             ((at, source), tasks)
         });
     }

@@ -97,6 +97,7 @@ impl Dispatcher {
             cause: self.cause(),
             latest: self.shared.folder.latest(),
             up_to_date: false,
+            resume: None,
             seconds: began.elapsed().as_secs_f64(),
         });
     }

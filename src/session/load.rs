@@ -120,6 +120,7 @@ pub fn load(request: &Request) -> Loaded {
     let mut settings = settings(request, &current_dir, &inputs, sources, report);
     settings.profile = profile(request, project.as_ref(), report);
     let plan = pipeline.and_then(|pipeline| {
+        let earlier = |step: &StepId| super::earlier::earlier(&project_dir, &pipeline.name, step);
         let materials = plan::Materials {
             pipeline: &pipeline,
             pipeline_dir: &folder,
@@ -132,7 +133,7 @@ pub fn load(request: &Request) -> Loaded {
             settings: &settings,
             inputs: &inputs,
             secrets,
-            earlier: None,
+            earlier: Some(plan::Earlier(&earlier)),
         };
         plan::build(&materials, sources, report)
     });

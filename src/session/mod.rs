@@ -3,6 +3,7 @@
 //! `cli` calls this room and nothing deeper; a watcher or a dashboard would call it the same way.
 
 mod checking;
+mod earlier;
 mod foresight;
 pub mod history;
 mod load;

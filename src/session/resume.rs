@@ -136,6 +136,34 @@ fn find(
     }
 }
 
+/// What to type to go on with the last run of a plan, in the current folder.
+pub(super) fn command(plan: &Plan) -> String {
+    let here =
+        std::env::current_dir().is_ok_and(|dir| history::project_of(&dir) == plan.project_dir);
+    if here {
+        return "kiln run --resume last".to_owned();
+    }
+    let mut sources = plan.sources.files();
+    let first = sources.next().and_then(|(_, file)| file.path.as_deref());
+    match first {
+        Some(path) => {
+            let path = crate::base::display_path(path);
+            format!("kiln run {} --resume last", quoted(&path))
+        }
+        None => "kiln run --resume last".to_owned(),
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,@%".contains(c);
+    if path.chars().all(plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', "'\\''"))
+    }
+}
+
 fn no_runs(project: &Path) -> Diagnostic {
     let message = format!(
         "there is no run to resume in `{}`",

@@ -15,7 +15,7 @@ use super::told::Told;
 use super::wishes::{self, Wishes};
 use crate::base::{RunId, Secrets};
 use crate::diagnostic::{Diagnostic, Report, Severity, SourceMap};
-use crate::event::{Counts, RunEvent, RunStatus, TaskStatus};
+use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::Fact;
 use crate::plan::Plan;
 use crate::report::Reporter;
@@ -344,7 +344,7 @@ async fn follow(
                 Some(event @ RunEvent::RunFinished { .. }) => last = Some(event),
                 Some(event) => {
                     if let RunEvent::TaskFinished { status, .. } = &event {
-                        count(&mut counts, *status);
+                        counts.add(*status);
                     }
                     told.tell(event);
                 }
@@ -368,8 +368,15 @@ async fn follow(
             } else {
                 outcome.exit_code
             };
-            if let Some(RunEvent::RunFinished { exit_code, .. }) = &mut last {
+            if let Some(RunEvent::RunFinished {
+                exit_code,
+                status,
+                resume,
+                ..
+            }) = &mut last
+            {
                 *exit_code = code;
+                *resume = (*status != RunStatus::Done).then(|| resume::command(&plan));
             }
             if let Some(last) = last {
                 told.tell(last);
@@ -401,15 +408,4 @@ fn next(urgency: Stop) -> Stop {
         Stop::None => Stop::Cancel,
         Stop::Cancel | Stop::Leave => Stop::Leave,
     }
-}
-
-fn count(counts: &mut Counts, status: TaskStatus) {
-    let of_status = match status {
-        TaskStatus::Done => &mut counts.done,
-        TaskStatus::Cached => &mut counts.cached,
-        TaskStatus::Failed => &mut counts.failed,
-        TaskStatus::Skipped => &mut counts.skipped,
-        TaskStatus::Cancelled => &mut counts.cancelled,
-    };
-    *of_status += 1;
 }

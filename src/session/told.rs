@@ -110,6 +110,7 @@ impl Told {
             cause: None,
             latest: None,
             up_to_date: true,
+            resume: None,
             seconds: 0.0,
         });
         self.code(0)
@@ -130,6 +131,7 @@ impl Told {
             cause: None,
             latest: None,
             up_to_date: false,
+            resume: None,
             seconds,
         });
         exit_code

@@ -145,7 +145,7 @@ impl StoreError {
                 "kiln keeps the journal of its runs in `.kiln` in the project's folder; make it writable".to_owned()
             }
             Self::Locked { .. } => {
-                "wait until it ends, or stop it with Ctrl-C in its terminal or with `kiln cancel`".to_owned()
+                "`--wait` waits until it ends; Ctrl-C in its terminal or `kiln cancel` stops it".to_owned()
             }
             Self::Running { run, .. } => {
                 format!("look on with `kiln show {run} --follow`, or stop it with `kiln cancel {run}`")

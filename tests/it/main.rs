@@ -13,15 +13,18 @@ mod attempts;
 mod codes;
 mod commands;
 mod engine;
+mod examples;
 mod failures;
 mod history;
 mod mistakes;
 mod newcomer;
 mod odd;
 mod params;
+mod proofs;
 mod quickstart;
 mod readme;
 mod schemas;
+mod selection;
 mod sessions;
 mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]

@@ -25,6 +25,8 @@ use crate::run::news::News;
 use crate::run::uses::uses;
 use crate::servers::Endpoint;
 
+/// Times that the results of one job are fetched from a server that breaks the connection each time.
+const ROUNDS: u32 = 4;
 /// How long a job that was asked to stop may take to say so.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -45,9 +47,36 @@ impl Try {
             self.make_room(server).await;
             self.submit(server, ready, id).await?;
         }
+        let session = ready.connection.session();
         self.accepted(id);
         let (found, cached) = self.follow(server, ready, id).await?;
-        self.collect(server, found, &cached).await
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            let collected = self.collect(server, found.clone(), &cached).await;
+            // A server that was restarted after the job ended has its files no longer, or other ones under the same names.
+            let same = session.is_some() && ready.connection.session() == session;
+            let again = match &collected {
+                Ok(_) if same => return collected,
+                Ok(_) => false,
+                Err(Ending::Failed(failure)) => match failure.class {
+                    FailureClass::Connection => rounds < ROUNDS,
+                    FailureClass::Transfer => false,
+                    _ => return collected,
+                },
+                Err(_) => return collected,
+            };
+            let ask = || ready.connection.lookup(id).boxed();
+            match self.patiently(server, CancelReason::Leave, ask).await {
+                Ok(Lookup::Absent) => return Err(Ending::Lost),
+                Ok(_) if again => {}
+                Ok(_) => return collected,
+                Err(Ending::Failed(_)) if self.shared.has_another(self.at) => {
+                    return Err(Ending::Lost);
+                }
+                Err(ending) => return Err(ending),
+            }
+        }
     }
 
     /// A try that was taken for lost may have arrived after all; its job would only waste the server's time.

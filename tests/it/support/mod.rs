@@ -1,5 +1,7 @@
 //! What tests share: a scratch project, the real program, pictures.
 
+pub(crate) mod proxy;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -1,0 +1,114 @@
+//! What single lines say.
+
+use std::collections::BTreeMap;
+
+use super::text::{plural, tame};
+use super::view::{StepView, TaskState, TaskView};
+use crate::artifact::Kind;
+use crate::base::{StepId, TaskName};
+use crate::event::{Counts, Output};
+
+pub(super) fn under_way(name: &TaskName, task: &TaskView) -> String {
+    match task.state {
+        TaskState::Preparing => format!("{name} preparing"),
+        TaskState::Queued => format!("{name} queued on {}", task.server),
+        _ => {
+            let percent = (task.fraction * 100.0).clamp(0.0, 100.0);
+            match &task.node_title {
+                Some(node) => format!("{name} {percent:.0}% {}", tame(node)),
+                None => format!("{name} {percent:.0}%"),
+            }
+        }
+    }
+}
+
+/// The message without the step that the line names already.
+pub(super) fn without_step(message: &str) -> &str {
+    match message
+        .strip_prefix("step `")
+        .and_then(|rest| rest.split_once("`: "))
+    {
+        Some((_, rest)) => rest,
+        None => message,
+    }
+}
+
+/// `2 images, 1 text`.
+pub(super) fn made(outputs: &[Output]) -> String {
+    let mut counts = BTreeMap::new();
+    for output in outputs {
+        *counts.entry(output.kind).or_default() += 1;
+    }
+    made_in_all(&counts)
+}
+
+/// `400 images`.
+pub(super) fn made_in_all(counts: &BTreeMap<Kind, usize>) -> String {
+    let kinds = [
+        Kind::Image,
+        Kind::Video,
+        Kind::Audio,
+        Kind::Model3d,
+        Kind::Text,
+        Kind::Other,
+    ];
+    let parts: Vec<String> = kinds
+        .into_iter()
+        .filter_map(|kind| {
+            let count = counts.get(&kind).copied().unwrap_or(0);
+            let word = match kind {
+                Kind::Model3d => "3D model",
+                Kind::Other => "file",
+                Kind::Audio => "audio file",
+                other => other.name(),
+            };
+            (count > 0).then(|| plural(count, word))
+        })
+        .collect();
+    if parts.is_empty() {
+        "nothing to keep".to_owned()
+    } else {
+        parts.join(", ")
+    }
+}
+
+/// How far a large step is: `base 128/400 · 3 running · 12 cached`.
+pub(super) fn step_under_way(name: &StepId, step: &StepView) -> String {
+    let mut parts = vec![format!("{name} {}/{}", step.finished(), step.tasks)];
+    let Counts {
+        cached,
+        failed,
+        skipped,
+        cancelled,
+        ..
+    } = step.ended;
+    for (count, word) in [
+        (step.running, "running"),
+        (cached, "cached"),
+        (failed, "failed"),
+        (skipped, "skipped"),
+        (cancelled, "cancelled"),
+        (step.retried, "retried"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {word}"));
+        }
+    }
+    parts.join(" · ")
+}
+
+/// `388 done, 12 cached`.
+pub(super) fn counted(counts: Counts) -> String {
+    let parts: Vec<String> = [
+        (counts.done, "done"),
+        (counts.cached, "cached"),
+        (counts.failed, "failed"),
+        (counts.skipped, "skipped"),
+        (counts.cancelled, "cancelled"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, word)| format!("{count} {word}"))
+    .collect();
+    parts.join(", ")
+}

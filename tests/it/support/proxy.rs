@@ -1,0 +1,187 @@
+//! A proxy in front of a server that does to requests what a bad network does, by a script that the test holds.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// What becomes of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is passed on, and so is its answer.
+    Pass,
+    /// The connection is closed before anything is passed on.
+    Refuse,
+    /// It is passed on, and its answer thrown away with the connection.
+    Swallow,
+    /// It is passed on, and its answer replaced by a 500.
+    Replace,
+    /// It is not passed on, and a 500 is answered.
+    Fail,
+    /// It is passed on after a while.
+    Late(Duration),
+    /// Its answer is cut after so many bytes of it. A socket is cut, too.
+    Cut(usize),
+}
+
+/// The line of a request, e.g. `POST /api/prompt HTTP/1.1`, to its fate.
+pub(crate) type Script = Box<dyn FnMut(&str) -> Fate + Send>;
+
+struct State {
+    target: String,
+    script: Script,
+    /// Both ends of everything that is open.
+    open: Vec<TcpStream>,
+}
+
+/// A listening proxy; its threads end with the process.
+pub(crate) struct Proxy {
+    pub(crate) url: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl Proxy {
+    /// A proxy in front of the server at `url`.
+    pub(crate) fn start(url: &str, script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = format!("http://{}", listener.local_addr().unwrap());
+        let state = Arc::new(Mutex::new(State {
+            target: host(url),
+            script,
+            open: Vec::new(),
+        }));
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    // A broken connection is what the proxy is for.
+                    let _ = serve(stream, &shared);
+                });
+            }
+        });
+        Self { url: own, state }
+    }
+
+    /// Leads to another server from now on, and cuts what is open.
+    pub(crate) fn turn_to(&self, url: &str) {
+        self.state.lock().unwrap().target = host(url);
+        self.cut();
+    }
+
+    /// Cuts every open connection, sockets too.
+    pub(crate) fn cut(&self) {
+        for stream in self.state.lock().unwrap().open.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn host(url: &str) -> String {
+    url.trim_start_matches("http://").to_owned()
+}
+
+fn serve(mut client: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    let (head, rest) = read_head(&mut client)?;
+    let line = head.lines().next().unwrap_or_default().to_owned();
+    let (fate, target) = {
+        let mut state = state.lock().unwrap();
+        let fate = (state.script)(&line);
+        (fate, state.target.clone())
+    };
+    match fate {
+        Fate::Refuse => return Ok(()),
+        Fate::Fail => {
+            // The request is read before it is answered, as a real one would.
+            drain(&mut client, &head, rest.len());
+            return client.write_all(ERROR);
+        }
+        Fate::Late(pause) => thread::sleep(pause),
+        _ => {}
+    }
+    let mut server = TcpStream::connect(&target)?;
+    {
+        let mut state = state.lock().unwrap();
+        state.open.push(client.try_clone()?);
+        state.open.push(server.try_clone()?);
+    }
+    server.write_all(one_request(&head).as_bytes())?;
+    server.write_all(&rest)?;
+    let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    });
+    match fate {
+        Fate::Swallow | Fate::Replace => {
+            let mut answer = Vec::new();
+            let _ = server.read_to_end(&mut answer);
+            if fate == Fate::Replace {
+                client.write_all(ERROR)?;
+            }
+        }
+        Fate::Cut(bytes) => {
+            std::io::copy(&mut server.take(bytes as u64), &mut client)?;
+        }
+        _ => {
+            std::io::copy(&mut server, &mut client)?;
+        }
+    }
+    client.shutdown(Shutdown::Both)
+}
+
+const ERROR: &[u8] =
+    b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\nConnection: close\r\n\r\noops";
+
+/// Everything up to the empty line, and what came behind it.
+fn read_head(stream: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let read = stream.read(&mut piece)?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.extend_from_slice(&piece[..read]);
+        if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+            let rest = bytes.split_off(end + 4);
+            return Ok((String::from_utf8_lossy(&bytes).into_owned(), rest));
+        }
+    }
+}
+
+/// Reads the body of a request whose length is told.
+fn drain(stream: &mut TcpStream, head: &str, have: usize) {
+    let length = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.trim().parse::<usize>().ok());
+    let mut left = length.unwrap_or(0).saturating_sub(have);
+    let mut piece = [0; 4096];
+    while left > 0 {
+        match stream.read(&mut piece) {
+            Ok(read) if read > 0 => left = left.saturating_sub(read),
+            _ => break,
+        }
+    }
+}
+
+/// The head of a request after which the server closes, so that each connection carries one; a socket's stays as it is.
+fn one_request(head: &str) -> String {
+    let header = |line: &str, name: &str| {
+        line.split_once(':')
+            .is_some_and(|(n, _)| n.eq_ignore_ascii_case(name))
+    };
+    if head.lines().any(|line| header(line, "upgrade")) {
+        return head.to_owned();
+    }
+    let mut lines: Vec<&str> = head
+        .trim_end()
+        .lines()
+        .filter(|line| !header(line, "connection"))
+        .collect();
+    lines.push("Connection: close");
+    format!("{}\r\n\r\n", lines.join("\r\n"))
+}
