@@ -366,8 +366,11 @@ pub(super) fn spoken(time: Duration) -> String {
     for (n, unit) in parts.iter().filter(|(n, _)| *n > 0) {
         let _ = write!(text, "{n}{unit}");
     }
-    if text.is_empty() { "0s".to_owned() } else { text }
-}
+    if text.is_empty() {
+        "0s".to_owned()
+    } else {
+        text
+    }
 }
 
 /// What an error of talking to a server says about whose fault it is.

@@ -1,6 +1,6 @@
 //! A step that is a program on this machine: rendered, looked up, run in a fresh folder, its files collected.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -426,6 +426,8 @@ fn of_gathering(error: &GatherError) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]
