@@ -46,11 +46,11 @@ pub fn would_be(plan: &Plan, run: &RunId, step: &StepId, wanted: &str, path: &Pa
     if place == path {
         return true;
     }
-    let stem = path.file_stem().and_then(|stem| stem.to_str());
-    let Some((stem, number)) = stem.and_then(|stem| stem.rsplit_once('-')) else {
+    let whole = path.file_stem().and_then(|whole| whole.to_str());
+    let Some((first, number)) = whole.and_then(|whole| whole.rsplit_once('-')) else {
         return false;
     };
-    let mut name = stem.to_owned();
+    let mut name = first.to_owned();
     if let Some(extension) = path.extension().and_then(|extension| extension.to_str()) {
         name.push('.');
         name.push_str(extension);
@@ -131,4 +131,23 @@ pub fn nothing_to_do(plan: &Plan, run: &RunId, lying: &[Lying]) -> Vec<RunEvent>
         seconds: 0.0,
     });
     events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_that_was_numbered_is_where_it_would_be() {
+        let mut plan = super::super::tests::plan();
+        plan.output_dir = PathBuf::from("/out");
+        let (run, step) = (RunId::from("r1"), StepId::from("draw"));
+        let at = |wanted: &str, path: &str| {
+            let path = Path::new("/out/shots/r1/draw").join(path);
+            would_be(&plan, &run, &step, wanted, &path)
+        };
+        assert!(at("a.png", "a.png") && at("a.png", "a-2.png") && at("deep/a", "deep/a-13"));
+        assert!(!at("a.png", "b.png") && !at("a.png", "a-1.png") && !at("a.png", "a-x.png"));
+        assert!(!at("a.png", "deep/a.png") && !at("../a.png", "a.png"));
+    }
 }

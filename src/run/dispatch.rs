@@ -141,6 +141,8 @@ impl Dispatcher {
         self.pending.extend(decided.iter().cloned());
         if self.pending.iter().any(Fact::is_weighty) {
             self.log.append(at, std::mem::take(&mut self.pending));
+        } else if !self.pending.is_empty() {
+            self.log.mention(at, std::mem::take(&mut self.pending));
         }
         for fact in &decided {
             if let Fact::Assigned { ticket, .. } = fact {

@@ -35,6 +35,11 @@ impl Log {
         self.waiting.push_back(self.journal.append(at, facts));
     }
 
+    /// Facts that nothing waits for: others may look on, and they cost no sync of their own while there is anything else to write.
+    pub(super) fn mention(&self, at: u64, facts: Vec<Fact>) {
+        self.journal.mention(at, facts);
+    }
+
     /// Whether an append is not known to be durable yet.
     pub(super) fn is_behind(&self) -> bool {
         !self.waiting.is_empty()

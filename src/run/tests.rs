@@ -29,7 +29,7 @@ const WORKFLOW: &str = r#"{
 }
 "#;
 
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     let mut sources = SourceMap::default();
     let pipeline = sources.add_text("shots.yaml", PIPELINE);
     let workflow = sources.add_text("draw.json", WORKFLOW);

@@ -138,16 +138,12 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
     let sources = start.plan.sources.clone();
     let (secrets, run) = (start.secrets.clone(), told.run.clone());
     let mut report = std::mem::take(&mut start.report);
-    match start.stored {
-        Some(_) => {}
-        None => match outlook(&start.plan, None) {
+    if start.stored.is_none() {
+        match outlook(&start.plan, None) {
             Outlook::Work => {}
             Outlook::DoneUnless => start.ask_models = true,
-            Outlook::Done(lying) => {
-                told.complain(&report, &sources);
-                return Ok(told.up_to_date(&start.plan, &lying));
-            }
-        },
+            Outlook::Done(lying) => return Ok(told.nothing_to_do(&start.plan, &report, &lying)),
+        }
     }
     // Until something is queued, whatever is under way can be dropped.
     let ready = tokio::select! {
@@ -163,8 +159,7 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
     let (plan, ready) = match ready {
         Readiness::Refused => return Ok(told.refuse(&report, &sources)),
         Readiness::UpToDate(plan, lying) => {
-            told.complain(&report, &sources);
-            return Ok(told.up_to_date(&plan, &lying));
+            return Ok(told.nothing_to_do(&plan, &report, &lying));
         }
         Readiness::Ready(plan, ready) => (plan, ready),
     };

@@ -92,7 +92,8 @@ impl Told {
     }
 
     /// There is nothing to do: each result lies where an earlier run put it.
-    pub(super) fn up_to_date(&mut self, plan: &Plan, lying: &[Lying]) -> u8 {
+    pub(super) fn nothing_to_do(&mut self, plan: &Plan, report: &Report, lying: &[Lying]) -> u8 {
+        self.complain(report, &plan.sources);
         if let Some(newest) = run::newest(plan) {
             for event in run::nothing_to_do(plan, &newest, lying) {
                 self.tell(event);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Transaction, params};
 
 use super::lock::Lock;
-use super::writer::{Ack, Writer, signed, to_text};
+use super::writer::{Ack, Write, Writer, signed, to_text};
 use crate::base::RunId;
 use crate::event::{Counts, RunStatus};
 use crate::machine::Fact;
@@ -67,20 +67,30 @@ impl Journal {
     /// Hands over facts that became known at `at` (milliseconds since 1970). Whatever was handed to the store before them is durable
     /// when they are.
     pub fn append(&self, at: u64, facts: Vec<Fact>) -> Ack {
+        self.hand_over(at, facts, |writer, write| writer.write(write))
+    }
+
+    /// As [`Journal::append`], for facts that nothing waits for: they are written with the next that something does wait for, or soon.
+    pub fn mention(&self, at: u64, facts: Vec<Fact>) {
+        self.hand_over(at, facts, |writer, write| writer.note(write));
+    }
+
+    fn hand_over<T>(&self, at: u64, facts: Vec<Fact>, send: impl FnOnce(&Writer, Write) -> T) -> T {
         // Held until the work is sent: the order of numbers is the order of rows.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let first = state.next;
         state.next += facts.len() as u64;
         let opening = state.opening.take();
         let run = self.run.clone();
-        self.writer.write(Box::new(move |transaction| {
+        let work = move |transaction: &Transaction<'_>| {
             match opening {
                 Some(Opening::Begin(begin)) => insert(transaction, &run, &begin)?,
                 Some(Opening::Reopen) => reopen(transaction, &run)?,
                 None => {}
             }
             write(transaction, &run, first, at, &facts)
-        }))
+        };
+        send(&self.writer, Box::new(work))
     }
 
     /// Hands over how the run ended.

@@ -143,7 +143,10 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read.
     pub fn cached(&self, key: &ContentHash) -> Result<Option<CacheRecord>, StoreError> {
-        Ok(self.cached_many(std::slice::from_ref(key))?.pop().flatten())
+        let sql = "SELECT record FROM cache WHERE key = ?1";
+        let text: Option<String> = self.one(sql, [key.as_bytes()], |row| row.get(0))?;
+        // A record that cannot be understood is none: the task runs again.
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
     /// What is kept under each of many keys, in their order.
@@ -164,7 +167,6 @@ impl Reader {
                     let text: Option<String> = statement
                         .query_row([key.as_bytes()], |row| row.get(0))
                         .optional()?;
-                    // A record that cannot be understood is none: the task runs again.
                     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
                 })
                 .collect()

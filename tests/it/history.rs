@@ -1,5 +1,8 @@
 //! What ran is remembered: `kiln runs`, `show`, `diff`, `cancel` and `gc`.
 
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::support::{Done, Project, settled};
@@ -117,4 +120,42 @@ fn a_run_that_is_not_there_is_answered_with_what_is() {
         .join("----\n");
     let all = all.replace(&typed, "[typed]");
     insta::assert_snapshot!(settled(&all, project.path()));
+}
+
+#[test]
+fn a_run_of_another_terminal_can_be_stopped() {
+    let project = project();
+    let mut nodes = String::from(
+        r#"{"1": {"class_type": "EmptyImage", "inputs": {"width": 2000, "height": 2000, "batch_size": 1, "color": 7}},
+            "99": {"class_type": "SaveImage", "inputs": {"images": ["60", 0], "filename_prefix": "slow"}}"#,
+    );
+    for node in 2..=60 {
+        let from = node - 1;
+        nodes.push_str(&format!(
+            r#", "{node}": {{"class_type": "ImageBlur", "inputs": {{"image": ["{from}", 0], "blur_radius": 20, "sigma": 8.0}}}}"#
+        ));
+    }
+    project.file("slow.json", nodes + "}");
+    project.file("slow.yaml", "steps:\n  only: { workflow: slow.json }\n");
+    let mut running = project
+        .command(&["run", "slow.yaml"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    let started = || {
+        let shown = project.kiln(&["show", "last", "--output", "json"]);
+        shown.stdout.contains("\"status\":\"running\",\"attempts\"")
+    };
+    while !started() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let asked = project.kiln(&["cancel", "last"]).ok().stdout;
+    assert!(asked.starts_with("asked process "), "{asked}");
+    let status = running.wait().unwrap();
+    assert_eq!(status.code(), Some(130));
+    let runs = lines(&project.kiln(&["runs", "--output", "json"]).ok());
+    assert_eq!(runs[0]["status"], "cancelled");
+    assert_eq!(runs[0]["counts"]["cancelled"], 1);
 }

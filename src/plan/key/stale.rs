@@ -170,19 +170,10 @@ impl fmt::Display for StaleReason {
                 old,
                 new,
             } => {
-                let short = |hash: &Option<String>| {
-                    let hash = hash.as_deref().map_or("none", show::hash);
-                    hash.to_owned()
-                };
-                write!(f, "{what} `{name}` {} → {}", short(old), short(new))
+                let (old, new) = (short(old.as_deref()), short(new.as_deref()));
+                write!(f, "{what} `{name}` {old} → {new}")
             }
-            Self::Outputs { old, new } => {
-                let list = |nodes: &Vec<String>| match nodes.as_slice() {
-                    [] => "all".to_owned(),
-                    some => some.join(", "),
-                };
-                write!(f, "output nodes {} → {}", list(old), list(new))
-            }
+            Self::Outputs { old, new } => write!(f, "output nodes {} → {}", list(old), list(new)),
             Self::Command { part, old, new } => change(f, part, old.as_deref(), new.as_deref()),
             Self::Server { fact, old, new } => change(
                 f,
@@ -194,6 +185,19 @@ impl fmt::Display for StaleReason {
                 write!(f, "runs on {new}, its earlier result is from {old}")
             }
         }
+    }
+}
+
+/// The beginning of a file's hash, if there is a file.
+fn short(hash: Option<&str>) -> &str {
+    hash.map_or("none", show::hash)
+}
+
+/// Output nodes, of which none means all.
+fn list(nodes: &[String]) -> String {
+    match nodes {
+        [] => "all".to_owned(),
+        some => some.join(", "),
     }
 }
 

@@ -17,6 +17,9 @@ use crate::store::writer::Writer;
 /// Up to this size a file is read and written, and its hash proven on the way; above, its content is shared or copied by the system.
 const SMALL: u64 = 256 * 1024;
 
+/// After so many questions to the database, all stamps are read at once.
+const MANY: u32 = 64;
+
 /// Blobs in a folder of this machine.
 #[derive(Debug)]
 pub struct LocalBlobs {
@@ -24,9 +27,18 @@ pub struct LocalBlobs {
     quarantine: PathBuf,
     reader: Arc<Reader>,
     writer: Arc<Writer>,
-    /// Stamps that this process made; the database may not have them yet.
-    fresh: Mutex<HashMap<ContentHash, Stamp>>,
+    known: Mutex<Known>,
     boot: Option<Boot>,
+}
+
+/// Stamps at hand.
+#[derive(Debug, Default)]
+struct Known {
+    /// Those that this process made, which the database may not have yet; once many were asked for, all that were in the database then.
+    /// What another process adds later is found out by reading the blob.
+    stamps: HashMap<ContentHash, Stamp>,
+    has_all: bool,
+    asked: u32,
 }
 
 impl LocalBlobs {
@@ -42,7 +54,7 @@ impl LocalBlobs {
             quarantine,
             reader,
             writer,
-            fresh: Mutex::default(),
+            known: Mutex::default(),
             boot,
         }
     }
@@ -53,39 +65,52 @@ impl LocalBlobs {
     }
 
     fn stamp(&self, hash: &ContentHash) -> Option<Stamp> {
-        let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stamp) = fresh.get(hash) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stamp) = known.stamps.get(hash) {
             return Some(stamp.clone());
         }
-        drop(fresh);
+        if known.has_all {
+            return None;
+        }
+        // Whoever asks for many is better served with all.
+        known.asked += 1;
+        if known.asked >= MANY {
+            for (hash, stamp) in self.all_stamps() {
+                known.stamps.entry(hash).or_insert(stamp);
+            }
+            known.has_all = true;
+            return known.stamps.get(hash).cloned();
+        }
+        drop(known);
         // A database that cannot be read proves nothing.
         self.reader
             .query(|connection| {
-                let sql = "SELECT size, mtime, inode, boot FROM blobs WHERE hash = ?1";
+                let sql = "SELECT hash, size, mtime, inode, boot FROM blobs WHERE hash = ?1";
                 let mut statement = connection.prepare_cached(sql)?;
-                let read = |row: &rusqlite::Row<'_>| {
-                    Ok(Stamp {
-                        size: row.get(0)?,
-                        mtime: row.get(1)?,
-                        inode: row.get(2)?,
-                        boot: Boot(row.get(3)?),
-                    })
-                };
-                statement.query_row([hash.as_bytes()], read).optional()
+                statement.query_row([hash.as_bytes()], stamped).optional()
             })
             .ok()
             .flatten()
+            .map(|(_, stamp)| stamp)
+    }
+
+    fn all_stamps(&self) -> Vec<(ContentHash, Stamp)> {
+        let sql = "SELECT hash, size, mtime, inode, boot FROM blobs";
+        self.reader.all(sql, [], stamped).unwrap_or_default()
     }
 
     /// Remembers that the content is right now.
     fn attest(&self, hash: &ContentHash, path: &Path) {
-        let (Ok(metadata), Some(boot)) = (std::fs::metadata(path), self.boot.clone()) else {
+        let Ok(metadata) = std::fs::metadata(path) else {
             return;
         };
+        // Where a start of the system has no name, all content is synced.
+        let boot = self.boot.clone().unwrap_or_else(Boot::durable);
         let (hash, stamp) = (*hash, Stamp::of(&metadata, boot));
-        self.fresh
+        self.known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+            .stamps
             .insert(hash, stamp.clone());
         self.writer.note(Box::new(move |transaction| {
             transaction
@@ -175,6 +200,16 @@ impl LocalBlobs {
 pub(in crate::store) fn path_in(folder: &Path, hash: &ContentHash) -> PathBuf {
     let name = hash.to_hex();
     folder.join(&name[..2]).join(name)
+}
+
+fn stamped(row: &rusqlite::Row<'_>) -> rusqlite::Result<(ContentHash, Stamp)> {
+    let stamp = Stamp {
+        size: row.get(1)?,
+        mtime: row.get(2)?,
+        inode: row.get(3)?,
+        boot: Boot(row.get(4)?),
+    };
+    Ok((ContentHash::from_bytes(row.get(0)?), stamp))
 }
 
 impl Blobs for LocalBlobs {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 
@@ -199,6 +200,34 @@ fn a_stamp_of_an_earlier_process_saves_reading_the_blob() {
     // Nobody but the test can do this without a trace; it shows that only the stamp was looked at.
     spoil(&blob(dir.path(), &hash), Content::Torn);
     assert!(open(dir.path(), "first").blobs().verify(&hash));
+}
+
+#[test]
+fn where_starts_have_no_name_content_is_synced_and_its_stamp_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Store::open_at(here(dir.path()), None).unwrap();
+    let store = open();
+    let watch = Arc::new(Synced::default());
+    let watching = watch_disk(dir.path(), Arc::clone(&watch) as Arc<dyn DiskWatcher>);
+    let hash = keep(&store, dir.path(), b"some content");
+    drop(watching);
+    assert_eq!(watch.0.load(Ordering::Relaxed), 1);
+    drop(store);
+    spoil(&blob(dir.path(), &hash), Content::Torn);
+    assert!(open().blobs().verify(&hash), "only the stamp was looked at");
+}
+
+/// Counts syncs.
+#[derive(Default)]
+struct Synced(AtomicUsize);
+
+impl DiskWatcher for Synced {
+    fn before(&self, step: DiskStep<'_>) -> std::io::Result<()> {
+        if matches!(step, DiskStep::Sync(_)) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
 }
 
 #[test]
