@@ -18,7 +18,7 @@ use super::cache::{self, Made};
 use super::history::Ended;
 use super::nodes::{self, Call, Context, NodeError, Value};
 use super::queue::{Job, Next};
-use super::simulate::{Halt, Role, Step, act};
+use super::simulate::{Halt, Role, Step, act, pixels};
 use super::sockets::To;
 use super::state::lock;
 use super::state::{Server, now_ms};
@@ -214,6 +214,7 @@ impl<'a> Run<'a> {
         let Some(class) = nodes::class(&node.class_type) else {
             return self.act(id, node, &inputs, context);
         };
+        let inputs = self.materialise(class, inputs)?;
         let call = Call {
             inputs: &inputs,
             context,
@@ -227,6 +228,26 @@ impl<'a> Run<'a> {
                 .collect();
         }
         Ok(result?)
+    }
+
+    /// In a rehearsal, a computed node gets pixels where it declares pixels.
+    fn materialise<'n>(
+        &self,
+        class: &nodes::Class,
+        mut inputs: Vec<(&'n str, Value)>,
+    ) -> Result<Vec<(&'n str, Value)>, NodeError> {
+        if self.server.simulation.is_none() {
+            return Ok(inputs);
+        }
+        let declared = (class.inputs)();
+        for (name, value) in &mut inputs {
+            if let Value::Stand(stand) = value {
+                let of = |section: &str| declared[section][&**name][0].as_str();
+                let ty = of("required").or_else(|| of("optional")).unwrap_or("*");
+                *value = pixels(stand, ty)?;
+            }
+        }
+        Ok(inputs)
     }
 
     /// A node of a rehearsal.

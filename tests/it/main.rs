@@ -10,6 +10,7 @@
 
 mod architecture;
 mod attempts;
+mod choices;
 mod codes;
 mod commands;
 mod engine;

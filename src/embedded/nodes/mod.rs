@@ -5,4 +5,4 @@ mod files;
 mod images;
 mod text;
 
-pub(super) use class::{Call, Context, NodeError, Value, class, classes};
+pub(super) use class::{Call, Class, Context, NodeError, Value, class, classes};

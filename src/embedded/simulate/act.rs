@@ -93,6 +93,18 @@ pub(in crate::embedded) fn act(
     })
 }
 
+/// What a computed node takes for a stand-in: pixels where it declares pixels.
+pub(in crate::embedded) fn pixels(stand: &Arc<Stand>, ty: &str) -> Result<Value, NodeError> {
+    Ok(match ty {
+        "IMAGE" => paint::pictures(stand)?.into(),
+        "MASK" => {
+            let (width, height) = stand.size();
+            Mask::filled(1, height, width, 0.0)?.into()
+        }
+        _ => Value::Stand(Arc::clone(stand)),
+    })
+}
+
 /// Whether it is the kind of node that takes its time.
 fn samples(role: &Role<'_>) -> bool {
     let given = |wanted: &[&str]| role.inputs.iter().any(|(name, _)| wanted.contains(name));
@@ -148,6 +160,14 @@ fn output(ty: &str, role: &Role<'_>, stand: &Arc<Stand>) -> Result<Value, Halt> 
         "INT" => Value::Plain(plain("value").unwrap_or_else(|| json!(stand.seed.unwrap_or(0)))),
         "FLOAT" => Value::Plain(plain("value").unwrap_or_else(|| json!(stand.fps))),
         "BOOLEAN" => Value::Plain(plain("value").unwrap_or_else(|| json!(false))),
+        // Nobody knows what it is: a picture that went in is what people would look for.
+        "*" if role
+            .inputs
+            .iter()
+            .any(|(_, value)| matches!(value, Value::Image(_))) =>
+        {
+            picture(role, stand)?.into()
+        }
         _ => Value::Stand(Arc::clone(stand)),
     })
 }

@@ -12,7 +12,7 @@ mod media;
 mod paint;
 mod stand;
 
-pub(super) use act::{Halt, Role, Step, act};
+pub(super) use act::{Halt, Role, Step, act, pixels};
 pub(super) use classes::Simulation;
 pub use classes::{LENIENT, simulated_catalog};
 pub(super) use stand::Stand;
