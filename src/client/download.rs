@@ -189,7 +189,15 @@ impl Transfer<'_> {
             self.writer.order(Order::Append(piece)).await?;
             progress(self.received, self.total);
         }
-        match self.total {
+        // An answer without a length ends with its connection, however that ended; a question for the length alone may know more.
+        let total = match self.total {
+            None => {
+                let told = self.client.size_of(file).await.ok().flatten();
+                told.filter(|size| *size > 0)
+            }
+            known => known,
+        };
+        match total {
             Some(total) if total != self.received => Err(ClientError::Broken {
                 url: show(&self.url),
                 cause: format!("{} of {total} bytes came", self.received),

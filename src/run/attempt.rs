@@ -172,7 +172,7 @@ impl Try {
             self.shared.note(Fact::Prepared { ticket, key });
         }
         self.await_slot().await?;
-        self.started_at = super::now();
+        self.started_at = super::log::now();
         prepared
     }
 

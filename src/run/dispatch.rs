@@ -10,7 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::attempt::{Try, has_slot};
 use super::context::{RunError, RunOutcome, Stop};
 use super::log::Log;
-use super::now;
+use super::log::now;
 use super::roster::Roster;
 use super::shared::Shared;
 use crate::base::StepId;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::context::{RunError, RunOutcome};
 use super::dispatch::Dispatcher;
-use super::now;
+use super::log::now;
 use crate::event::{RunEvent, RunStatus};
 use crate::machine::CancelReason;
 

@@ -1,5 +1,6 @@
 //! Failures in words: what happened, in which step, at which line, and what to do.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::base::{NodeId, ServerName, TaskName, WriteError};
@@ -361,11 +362,10 @@ pub(super) fn spoken(time: Duration) -> String {
         (seconds / 60 % 60, "m"),
         (seconds % 60, "s"),
     ];
-    let text: String = parts
-        .iter()
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, unit)| format!("{n}{unit}"))
-        .collect();
+    let mut text = String::new();
+    for (n, unit) in parts.iter().filter(|(n, _)| *n > 0) {
+        let _ = write!(text, "{n}{unit}");
+    }
     if text.is_empty() {
         "0s".to_owned()
     } else {

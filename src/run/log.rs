@@ -6,6 +6,11 @@ use crate::event::{Counts, RunStatus};
 use crate::machine::Fact;
 use crate::store::{Ack, Journal, StoreError};
 
+/// Milliseconds since 1970, as the journal tells time.
+pub(super) fn now() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}
+
 pub(super) struct Log {
     journal: Journal,
     /// Appends handed over.

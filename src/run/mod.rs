@@ -47,8 +47,3 @@ pub use context::{RunContext, RunError, RunOptions, RunOutcome, Stop};
 pub use folder::{output_set, run_folder};
 pub use identity::prompt_id;
 pub use start::execute;
-
-/// Milliseconds since 1970.
-fn now() -> u64 {
-    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
-}

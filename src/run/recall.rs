@@ -99,7 +99,7 @@ impl Try {
             }
             Err(Unrestored::Blob(_)) => return Ok(None),
         };
-        let now = super::now();
+        let now = super::log::now();
         let ids = (Some(&key), made.prompt_id.as_deref());
         self.write_provenance(&artifacts, as_now, (now, now), ids, Some(&made));
         Ok(Some(artifacts))
@@ -107,7 +107,7 @@ impl Try {
 
     /// Keeps what was made for later runs, and writes down how it was made. Nothing of this can fail a task.
     pub(super) async fn remember(&self, artifacts: &[Arc<Artifact>], recalled: Recalled<'_>) {
-        let times = (self.started_at, super::now());
+        let times = (self.started_at, super::log::now());
         let ids = (recalled.keys.first(), recalled.prompt_id.as_deref());
         self.write_provenance(
             artifacts,

@@ -11,7 +11,7 @@ use super::dispatch::Dispatcher;
 use super::folder::Folder;
 use super::hush::Hush;
 use super::log::Log;
-use super::now;
+use super::log::now;
 use super::recall::blocking;
 use super::roster::Roster;
 use super::shared::{Given, Shared};

@@ -77,8 +77,9 @@ impl Teller {
     /// It was the last attempt.
     pub(super) fn keep_held(&self, ticket: Ticket) {
         let held = self.held().remove(&ticket);
-        held.into_iter()
-            .for_each(|diagnostic| self.keep(diagnostic));
+        if let Some(diagnostic) = held {
+            self.keep(diagnostic);
+        }
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, HashMap<Ticket, Diagnostic>> {

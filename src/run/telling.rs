@@ -47,7 +47,7 @@ impl Dispatcher {
     }
 
     fn tell_retried(&mut self, task: TaskIx, not_before: u64, because: RetryCause) {
-        let delay = not_before.saturating_sub(super::now());
+        let delay = not_before.saturating_sub(super::log::now());
         let told = match because {
             RetryCause::Failed => self.failures.get(&task).map(|failed| {
                 self.shared.teller.forget(failed.ticket);

@@ -1,6 +1,6 @@
 //! A step that is a program on this machine: rendered, looked up, run in a fresh folder, its files collected.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,7 +165,7 @@ impl Try {
         let stdin = stdin.transpose()?;
         let step = self.step();
         let program = Program {
-            program: &found,
+            path: &found,
             args: &args,
             env: &env,
             stdin: stdin.as_deref(),
@@ -390,7 +390,7 @@ fn file(blank: Artifact, found: &Found) -> Artifact {
 }
 
 /// Puts a file where results are kept, whole and durable.
-fn keep(from: &Path, to: &PathBuf) -> Result<(ContentHash, u64), WriteError> {
+fn keep(from: &Path, to: &Path) -> Result<(ContentHash, u64), WriteError> {
     use std::io::Read;
     let unreadable = |source| WriteError::new(from, source);
     let mut source = std::fs::File::open(from).map_err(unreadable)?;
@@ -426,6 +426,8 @@ fn of_gathering(error: &GatherError) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]

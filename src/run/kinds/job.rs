@@ -368,11 +368,10 @@ impl Patience {
     fn hear(&mut self, update: &JobUpdate) {
         let now = Instant::now();
         match update {
-            JobUpdate::Executing => {
-                self.executing_since.get_or_insert(now);
-                self.heard = now;
-            }
-            JobUpdate::Progress { .. } | JobUpdate::Text { .. } | JobUpdate::Blocked(_) => {
+            JobUpdate::Executing
+            | JobUpdate::Progress { .. }
+            | JobUpdate::Text { .. }
+            | JobUpdate::Blocked(_) => {
                 self.executing_since.get_or_insert(now);
                 self.heard = now;
             }

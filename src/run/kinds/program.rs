@@ -44,7 +44,7 @@ const INHERITED: &[&str] = &[
 #[derive(Debug)]
 pub(super) struct Program<'a> {
     /// The program: a path, or a name to be looked for in `PATH`.
-    pub(super) program: &'a Path,
+    pub(super) path: &'a Path,
     pub(super) args: &'a [String],
     pub(super) env: &'a IndexMap<String, String>,
     pub(super) stdin: Option<&'a str>,
@@ -130,7 +130,7 @@ impl Program<'_> {
     }
 
     async fn spawn(&self) -> io::Result<Child> {
-        let mut command = Command::new(self.program);
+        let mut command = Command::new(self.path);
         command
             .args(self.args)
             .env_clear()
@@ -454,7 +454,7 @@ mod tests {
         let env = IndexMap::from([("GREETING".to_owned(), "hi".to_owned())]);
         let args = ["-c".to_owned(), case.script.to_owned()];
         let program = Program {
-            program: Path::new("/bin/sh"),
+            path: Path::new("/bin/sh"),
             args: &args,
             env: &env,
             stdin: case.stdin,

@@ -93,8 +93,8 @@ impl Try {
             .of(server, &catalog, &rendered.graph)
             .await;
         let mode = self.step().cache;
-        let key = of_workflow(&rendered, mode, &facts, None);
         let manifest = workflow_manifest(&self.shared.plan, &rendered, mode, &facts);
+        let key = manifest.key;
         let recorded = facts.recorded(&rendered.graph);
         let miss = match self.recall(key, &recorded, Did::Graph(&rendered)).await? {
             Ok(hit) => return Ok(Prepared::Hit(hit)),

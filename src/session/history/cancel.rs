@@ -132,7 +132,9 @@ async fn stop_jobs(
     let mut jobs = Vec::with_capacity(open.len());
     for Open { mut job, url } in open {
         if let Some(url) = url {
-            let endpoints = servers.get(&job.server).map(|servers| servers.endpoints());
+            let endpoints = servers
+                .get(&job.server)
+                .map(crate::servers::Servers::endpoints);
             let endpoint = endpoints.and_then(|endpoints| {
                 endpoints
                     .iter()
