@@ -1,5 +1,6 @@
 //! `kiln cancel RUN`: stops a run of another process, or what a dead one left.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use clap::Args;
@@ -74,12 +75,13 @@ fn to_text(run: &RunId, cancelled: &Cancelled) -> String {
             ] {
                 let of_fate: Vec<&LeftJob> = jobs.iter().filter(|job| job.fate == fate).collect();
                 if !of_fate.is_empty() {
-                    text.push_str(&format!("  {} {words}\n", plural(of_fate.len(), "job")));
+                    let _ = writeln!(text, "  {} {words}", plural(of_fate.len(), "job"));
                 }
             }
-            text.push_str(&format!(
-                "`kiln run --resume {run}` would go on with what is left of it\n"
-            ));
+            let _ = writeln!(
+                text,
+                "`kiln run --resume {run}` would go on with what is left of it"
+            );
             text
         }
     }

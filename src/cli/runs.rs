@@ -1,5 +1,6 @@
 //! `kiln runs`: what ran here.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -137,7 +138,7 @@ fn tasks(row: &RunRow) -> String {
         (row.counts.cancelled, "cancelled"),
     ] {
         if count > 0 {
-            text.push_str(&format!(", {count} {word}"));
+            let _ = write!(text, ", {count} {word}");
         }
     }
     text

@@ -1,7 +1,7 @@
 //! `kiln show RUN [TASK] [--follow]`: one run, or one of its tasks, from the journal.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,7 +12,6 @@ use super::args::TextOrJson;
 use super::exit::Exit;
 use super::runs::{PlaceFlags, conclude, from_here, json as line};
 use super::table::{Table, plain, short, time, took};
-use crate::artifact::Artifact;
 use crate::base::RunId;
 use crate::diagnostic::{Diagnostic, codes};
 use crate::event::Counts;
@@ -256,7 +255,7 @@ fn sum(total: usize, counts: Counts) -> String {
         (counts.cancelled, "cancelled"),
     ] {
         if count > 0 {
-            text.push_str(&format!(", {count} {word}"));
+            let _ = write!(text, ", {count} {word}");
         }
     }
     text

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::oracle::ran;
 use super::scenario::{Fate, Scenario, TaskId};
 use super::*;
 use crate::event::TaskStatus;
@@ -211,4 +210,9 @@ fn is_open(scenario: &Scenario, step: StepIx, ends: &[StepEnd]) -> bool {
             end.doomed || ends[from.0 as usize].doomed || is_open(scenario, from, ends)
         }
     }
+}
+
+/// Whether a task has results.
+pub(super) fn ran(status: Option<TaskStatus>) -> bool {
+    matches!(status, Some(TaskStatus::Done | TaskStatus::Cached))
 }

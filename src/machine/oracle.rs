@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::choose::MAX_OVERTAKEN;
 use super::decide::MAX_SUBMISSIONS;
+use super::foresight::ran;
 use super::scenario::TaskId;
 use super::*;
 use crate::base::ContentHash;
@@ -20,7 +21,7 @@ struct Live {
     endpoint: EndpointIx,
     phase: Phase,
     key: Option<ContentHash>,
-    told: bool,
+    told: Option<CancelReason>,
     /// How often a lower-ranked task took what it claims while it was the first of its kind on its endpoint.
     overtaken: u32,
 }
@@ -152,6 +153,14 @@ impl Ledger {
         live.is_some_and(|live| live.ticket == ticket && live.phase == Phase::Released)
     }
 
+    /// Once everything is decided, whatever runs knows of a stop.
+    pub(super) fn check_told(&self) -> Verdict {
+        let live = self.entries.iter().filter_map(|entry| entry.live.as_ref());
+        let mut flying = live.filter(|live| live.phase >= Phase::Started);
+        let untold = flying.find(|live| live.told < self.stopped);
+        check(untold.is_none(), || format!("{untold:?} was not told"))
+    }
+
     pub(super) fn live(&self) -> Vec<(Ticket, EndpointIx)> {
         let live = self.entries.iter().filter_map(|entry| entry.live.as_ref());
         live.map(|live| (live.ticket, live.endpoint)).collect()
@@ -189,12 +198,11 @@ impl Ledger {
                 step,
                 source,
                 tasks,
-            } => self.grown(*step, *source, tasks),
+            } => self.grown(*step, *source, tasks)?,
             Fact::ExpandFailed { step, .. } if !self.closed.contains(step) => {
-                self.broken.insert(*step);
                 self.failures += 1;
+                self.broken.insert(*step);
             }
-            Fact::ExpandFailed { .. } => {}
             Fact::Assigned {
                 ticket, endpoint, ..
             } => self.assigned(*ticket, *endpoint)?,
@@ -226,7 +234,7 @@ impl Ledger {
                     format!("nobody wants {fact:?}")
                 })?;
                 match &mut self.entry(*task)?.live {
-                    Some(live) if live.phase >= Phase::Started => live.told = true,
+                    Some(live) if live.phase >= Phase::Started => live.told = Some(*reason),
                     _ => return Err(format!("nothing to cancel: {fact:?}")),
                 }
             }
@@ -236,33 +244,33 @@ impl Ledger {
             }
             Fact::Resumed { again } => self.resumed(again),
             Fact::Finished { status } => self.finish(*status)?,
-            Fact::Accepted { .. } | Fact::ServerDown { .. } | Fact::ServerUp { .. } => {}
+            Fact::ExpandFailed { .. }
+            | Fact::Accepted { .. }
+            | Fact::ServerDown { .. }
+            | Fact::ServerUp { .. } => {}
         }
         Ok(())
     }
 
-    fn grown(&mut self, step: StepIx, source: Option<TaskIx>, tasks: &[TaskPlan]) {
+    fn grown(&mut self, step: StepIx, source: Option<TaskIx>, tasks: &[TaskPlan]) -> Verdict {
         if !self.closed.contains(&step) {
-            self.expanded.insert((step, source));
+            let first = self.expanded.insert((step, source));
+            check(first, || format!("{step:?} expanded twice for {source:?}"))?;
             for task in tasks {
                 let order = task.order.clone();
                 self.add(TaskId { step, order }, task.needs.clone());
             }
         }
+        Ok(())
     }
 
     fn assigned(&mut self, ticket: Ticket, endpoint: EndpointIx) -> Verdict {
-        check(!self.halted(), || {
-            format!("{ticket:?} assigned after the run halted")
-        })?;
-        check(self.tickets.insert(ticket), || {
-            format!("{ticket:?} is given out twice")
-        })?;
+        check(!self.halted(), || format!("{ticket:?} after the halt"))?;
+        let new = self.tickets.insert(ticket);
+        check(new, || format!("{ticket:?} is given out twice"))?;
         let server = self.step_of(ticket.task).server;
-        check(
-            self.shape.endpoints[endpoint.0 as usize].server == server,
-            || format!("{ticket:?} is on another server"),
-        )?;
+        let there = self.shape.endpoints[endpoint.0 as usize].server;
+        check(there == server, || format!("{ticket:?} is elsewhere"))?;
         self.may_run(ticket.task)?;
         let entry = self.entry(ticket.task)?;
         entry.ask_again();
@@ -275,7 +283,7 @@ impl Ledger {
             endpoint,
             phase: Phase::Preparing,
             key: None,
-            told: false,
+            told: None,
             overtaken: 0,
         });
         Ok(())
@@ -332,6 +340,7 @@ impl Ledger {
     }
 
     fn started(&mut self, ticket: Ticket) -> Verdict {
+        self.may_run(ticket.task)?;
         check(!self.halted(), || {
             format!("{ticket:?} started after the run halted")
         })?;
@@ -469,7 +478,7 @@ impl Ledger {
                 self.entry(ticket.task)?.unwanted = true;
                 TaskStatus::Skipped
             }
-            Outcome::Cancelled if live.told || stopped => TaskStatus::Cancelled,
+            Outcome::Cancelled if live.told.is_some() || stopped => TaskStatus::Cancelled,
             Outcome::Failed { class, .. }
                 if ticket.attempt >= retry.attempts
                     || class.retry_class().is_none_or(|class| {
@@ -505,10 +514,8 @@ impl Ledger {
             format!("{task:?} retried after the run halted")
         })?;
         let entry = self.entry(task)?;
-        let waits = entry
-            .live
-            .as_ref()
-            .is_some_and(|live| live.phase <= Phase::Prepared);
+        let live = entry.live.as_ref();
+        let waits = live.is_some_and(|live| live.phase <= Phase::Prepared);
         let fits = match because {
             RetryCause::Moved | RetryCause::Twin => waits && !attempt,
             RetryCause::Lost | RetryCause::Gone => entry.unsettled && !attempt,
@@ -527,10 +534,8 @@ impl Ledger {
         let entry = self.entry(task)?;
         entry.ask_again();
         entry.unwanted = settlement == Settlement::Unwanted;
-        let flies = entry
-            .live
-            .as_ref()
-            .is_some_and(|live| live.phase >= Phase::Started);
+        let live = entry.live.as_ref();
+        let flies = live.is_some_and(|live| live.phase >= Phase::Started);
         check(!flies, || {
             format!("{settlement:?} although it runs: {entry:?}")
         })?;
@@ -559,7 +564,7 @@ impl Ledger {
                 entry.submissions = 0;
             }
             match &mut entry.live {
-                Some(live) if live.phase >= Phase::Started => live.told = false,
+                Some(live) if live.phase >= Phase::Started => live.told = None,
                 Some(_) => entry.put_back = true,
                 None if entry.unsettled => {
                     entry.put_back = true;
@@ -589,8 +594,4 @@ fn is_decision(fact: &Fact) -> bool {
         fact,
         Fact::Assigned { .. } | Fact::Started { .. } | Fact::Retried { .. } | Fact::Settled { .. }
     )
-}
-
-pub(super) fn ran(status: Option<TaskStatus>) -> bool {
-    matches!(status, Some(TaskStatus::Done | TaskStatus::Cached))
 }

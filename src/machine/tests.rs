@@ -311,6 +311,37 @@ fn a_big_claim_is_not_starved_by_small_ones() {
 }
 
 #[test]
+fn a_big_claim_that_comes_late_is_prepared_beside_small_ones() {
+    let mut steps = vec![step(&[], 0), step(&[0], 0), step(&[], 1)];
+    steps[1].claims = vec![(LimitIx(0), 2)];
+    steps[2].claims = vec![(LimitIx(0), 1)];
+    let mut shape = shape(steps, &[1, 2]);
+    shape.limits = vec![2];
+    for at in 0..100 {
+        let (step, order, needs) = (StepIx(2), vec![at], Vec::new());
+        shape.tasks.push(TaskShape {
+            step,
+            order,
+            needs,
+            skip: false,
+        });
+    }
+    let mut machine = Machine::new(shape);
+    let mut running: std::collections::VecDeque<_> = tries(&mut machine, 0).into();
+    let mut before = 0;
+    while let Some(next) = running.pop_front() {
+        end(&mut machine, next, done());
+        let more = tries(&mut machine, 0);
+        if more.contains(&ticket(1, 1, 1)) {
+            break;
+        }
+        before += more.len();
+        running.extend(more);
+    }
+    assert!(before < 10, "{before} went before it");
+}
+
+#[test]
 fn tasks_that_wait_for_a_claim_leave_the_slots_to_others() {
     let mut steps = vec![step(&[], 0), step(&[], 0)];
     steps[0].claims = vec![(LimitIx(0), 1)];

@@ -417,3 +417,29 @@ fn after_so_many_failures_nothing_new_starts() {
     }
     assert_eq!((tried, machine.finished()), (2, Some(RunStatus::Failed)));
 }
+
+#[test]
+fn what_was_not_wanted_is_asked_again_only_when_its_needs_have_another_chance() {
+    // 1 waits for 0 however it ends; 3 waits for 2.
+    let mut shape = chained(&[&[], &[0], &[], &[2]], &[0; 4], &[9]);
+    shape.steps[1].needs[0].optional = true;
+    shape.policy.keep_going = true;
+    let mut machine = Machine::new(shape);
+    assert_eq!(started(&mut machine), [0, 2]);
+    end(&mut machine, ticket(0, 1, 1), failed(FailureClass::Node));
+    end(&mut machine, ticket(2, 1, 1), done());
+    assert_eq!(started(&mut machine), [1, 3]);
+    for task in [1, 3] {
+        end(&mut machine, ticket(task, 1, 1), Outcome::Skipped);
+    }
+    decided(&mut machine, 0);
+    assert_eq!(machine.finished(), Some(RunStatus::Failed));
+    machine.apply(&Fact::Resumed { again: Vec::new() }).unwrap();
+    assert_eq!(started(&mut machine), [0]);
+    end(&mut machine, ticket(0, 1, 2), done());
+    assert_eq!(tries(&mut machine, 0), [ticket(1, 1, 2)]);
+    end(&mut machine, ticket(1, 1, 2), done());
+    decided(&mut machine, 0);
+    assert_eq!(machine.finished(), Some(RunStatus::Done));
+    assert_eq!((machine.counts().done, machine.counts().skipped), (3, 1));
+}

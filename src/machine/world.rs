@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::oracle::{Ledger, ran};
+use super::foresight::ran;
+use super::oracle::Ledger;
 use super::scenario::{Fate, Outage, Scenario, TaskId, mix, plan_of};
 use super::tests::{diagnostic, done, failed};
 use super::*;
@@ -373,7 +374,7 @@ impl World {
             }
             let facts = self.machine.decide(self.now);
             if facts.is_empty() {
-                return Ok(());
+                return self.ledger.check_told();
             }
             for fact in facts {
                 self.take(fact)?;

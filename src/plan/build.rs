@@ -54,22 +54,15 @@ pub fn build(
         .settings
         .seed
         .unwrap_or_else(|| u64::from(fastrand::u32(..)));
-    let engine_at = |folder: &Path| {
-        let inputs = Arc::clone(materials.inputs);
-        let world = PlanWorld::new(inputs, folder, seed, started_at.clone());
-        let world = world
-            .with_secrets(materials.secrets.clone())
-            .in_project(materials.project_dir);
-        Engine::new(Arc::new(world))
-    };
-    let engine = engine_at(materials.pipeline_dir);
+    let engine_at = |folder: &Path| engine(materials, folder, seed, &started_at);
+    let of_pipeline = engine_at(materials.pipeline_dir);
     let typed = engine_at(&materials.settings.current_dir);
     let of_project = engine_at(materials.project_dir);
     let params = params::resolve(
         materials.pipeline,
         &Context {
             settings: materials.settings,
-            engine: &engine,
+            engine: &of_pipeline,
             of_project: &of_project,
             inputs: materials.inputs,
             folder: materials.pipeline_dir,
@@ -80,14 +73,10 @@ pub fn build(
         report,
     );
     let (step_names, outputs) = names(materials.pipeline);
-    let declared: Vec<String> = materials
-        .pipeline
-        .steps
-        .keys()
-        .map(|s| s.0.clone())
-        .collect();
+    let ids = materials.pipeline.steps.keys();
+    let declared: Vec<String> = ids.map(|id| id.0.clone()).collect();
     let mut evaluator = Evaluator {
-        engine: &engine,
+        engine: &of_pipeline,
         typed: Typed {
             engine: &typed,
             folder: &materials.settings.current_dir,
@@ -113,39 +102,59 @@ pub fn build(
     report.extend(cycles);
     let settings = materials.settings;
     let given = select(&mut steps, &declared, settings, materials.earlier, report);
-    let limits = &materials.pipeline.limits;
     let mut plan = Plan {
-        format: PIPELINE_FORMAT,
-        pipeline: materials.pipeline.name.clone(),
-        description: materials.pipeline.description.clone(),
-        pipeline_dir: materials.pipeline_dir.to_path_buf(),
-        project_dir: materials.project_dir.to_path_buf(),
         output_dir: output_dir?,
-        seed,
-        started_at,
         params: params.values.clone(),
-        max_parallel: max_parallel(materials),
-        limits: limits
-            .iter()
-            .map(|(name, n)| (name.clone(), n.value))
-            .collect(),
         partner_key,
         servers: used_servers(chosen, &steps),
         sources: sources.clone(),
-        inputs: Vec::new(),
-        dotenv: materials.project.is_some_and(|project| project.dotenv),
         steps: steps
             .iter()
             .map(|(id, built)| (id.clone(), built.step.clone()))
             .collect(),
-        tasks: Vec::new(),
         given,
+        ..empty(materials, seed, started_at.clone())
     };
     if !tangled {
         tasks::fill(&mut plan, &steps, report);
     }
     plan.inputs = materials.inputs.recorded();
     Some(plan)
+}
+
+/// An engine whose relative paths start from `folder`.
+fn engine(materials: &Materials<'_>, folder: &Path, seed: u64, started_at: &jiff::Zoned) -> Engine {
+    let inputs = Arc::clone(materials.inputs);
+    let world = PlanWorld::new(inputs, folder, seed, started_at.clone())
+        .with_secrets(materials.secrets.clone())
+        .in_project(materials.project_dir);
+    Engine::new(Arc::new(world))
+}
+
+/// A plan with nothing in it but what is known without evaluating anything.
+fn empty(materials: &Materials<'_>, seed: u64, started_at: jiff::Zoned) -> Plan {
+    let limits = materials.pipeline.limits.iter();
+    Plan {
+        format: PIPELINE_FORMAT,
+        pipeline: materials.pipeline.name.clone(),
+        description: materials.pipeline.description.clone(),
+        pipeline_dir: materials.pipeline_dir.to_path_buf(),
+        project_dir: materials.project_dir.to_path_buf(),
+        output_dir: PathBuf::new(),
+        seed,
+        started_at,
+        params: IndexMap::new(),
+        max_parallel: max_parallel(materials),
+        limits: limits.map(|(name, n)| (name.clone(), n.value)).collect(),
+        partner_key: None,
+        servers: IndexMap::new(),
+        sources: SourceMap::default(),
+        inputs: Vec::new(),
+        dotenv: materials.project.is_some_and(|project| project.dotenv),
+        steps: IndexMap::new(),
+        tasks: Vec::new(),
+        given: IndexMap::new(),
+    }
 }
 
 /// The servers of steps that are run, in the order in which steps asked for them.

@@ -174,17 +174,7 @@ fn combinations(
     if !sound {
         return None;
     }
-    let size = lists.iter().fold(1_usize, |size, (_, values)| {
-        size.saturating_mul(values.len())
-    });
-    if size > MAX_TASKS {
-        let lengths: Vec<String> = lists
-            .iter()
-            .map(|(key, values)| format!("`{key}` has {} values", thousands(values.len())))
-            .collect();
-        let what = format!("they multiply: {}", lengths.join(", "));
-        let id = StepId::from(step);
-        let diagnostic = too_many(&id, size, 0, &what, Some(matrix.span));
+    if let Some(diagnostic) = too_large(step, matrix, &lists) {
         evaluator.report.push(diagnostic);
         return None;
     }
@@ -207,16 +197,13 @@ fn combinations(
         evaluator.report.push(diagnostic);
         return None;
     }
+    let keys = keys(matrix);
     for (node, combination) in matrix.include.iter().zip(include.into_iter().flatten()) {
         // In the order of the matrix's own keys, however it is written.
-        let first = all
-            .first()
-            .map(|first: &Combination| first.keys().cloned().collect::<Vec<_>>());
-        let ordered: Combination = match first {
-            None if lists.is_empty() => combination,
-            None => sorted(lists.iter().map(|(key, _)| *key), &combination),
-            Some(keys) => sorted(keys.iter().map(String::as_str), &combination),
-        };
+        let ordered: Combination = keys
+            .iter()
+            .filter_map(|key| Some((key.clone(), combination.get(key)?.clone())))
+            .collect();
         if all.contains(&ordered) {
             let message = "this combination is in the matrix already";
             let diagnostic = Diagnostic::error(&codes::BAD_MATRIX, message).at(node.span);
@@ -230,9 +217,21 @@ fn combinations(
     sound.then_some(all)
 }
 
-fn sorted<'a>(keys: impl Iterator<Item = &'a str>, from: &Combination) -> Combination {
-    keys.filter_map(|key| Some((key.to_owned(), from.get(key)?.clone())))
-        .collect()
+/// More combinations than a plan may have tasks are not even made.
+fn too_large(step: &str, matrix: &Matrix, lists: &[(&str, Vec<Datum>)]) -> Option<Diagnostic> {
+    let size = lists.iter().fold(1_usize, |size, (_, values)| {
+        size.saturating_mul(values.len())
+    });
+    if size <= MAX_TASKS {
+        return None;
+    }
+    let lengths: Vec<String> = lists
+        .iter()
+        .map(|(key, values)| format!("`{key}` has {} values", thousands(values.len())))
+        .collect();
+    let what = format!("they multiply: {}", lengths.join(", "));
+    let id = StepId::from(step);
+    Some(too_many(&id, size, 0, &what, Some(matrix.span)))
 }
 
 fn product(lists: &[(&str, Vec<Datum>)]) -> Vec<Combination> {

@@ -56,6 +56,11 @@ pub fn to_text(plan: &Plan) -> String {
         let tasks = outcome.tasks.len();
         let _ = writeln!(out, "\nearlier results of {id} ({tasks} tasks)");
     }
+    steps_text(plan, &mut out);
+    out
+}
+
+fn steps_text(plan: &Plan, out: &mut String) {
     let _ = writeln!(out, "\nsteps");
     let labels: Vec<String> = plan
         .steps
@@ -78,7 +83,6 @@ pub fn to_text(plan: &Plan) -> String {
             let _ = writeln!(out, "  {:<width$}    {line}", "");
         }
     }
-    out
 }
 
 /// How many tasks a step has, when that is not one: `× 4`, `one per task of base`.

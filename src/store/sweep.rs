@@ -86,7 +86,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written; no file was removed then.
-    pub fn remove(&self, sweep: Sweep) -> Result<Vec<PathBuf>, StoreError> {
+    pub fn remove(&self, sweep: &Sweep) -> Result<Vec<PathBuf>, StoreError> {
         let keys = sweep.records.clone();
         let hashes: Vec<ContentHash> = sweep
             .blobs

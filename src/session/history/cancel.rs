@@ -101,7 +101,7 @@ async fn clean(project: &Path, run: &RunId) -> Result<Cancelled, Box<Diagnostic>
     for (at, fact) in &replay.facts {
         standing.apply(*at, fact);
     }
-    let secrets = secrets(&replay.plan).map_err(Box::new)?;
+    let secrets = secrets(&replay.plan)?;
     let jobs = stop_jobs(&store, &replay.plan, &standing, run, &secrets).await;
     let at = now();
     let stop = Fact::Stop {
@@ -132,7 +132,9 @@ async fn stop_jobs(
     let mut jobs = Vec::with_capacity(open.len());
     for Open { mut job, url } in open {
         if let Some(url) = url {
-            let endpoints = servers.get(&job.server).map(|servers| servers.endpoints());
+            let endpoints = servers
+                .get(&job.server)
+                .map(crate::servers::Servers::endpoints);
             let endpoint = endpoints.and_then(|endpoints| {
                 endpoints
                     .iter()

@@ -138,20 +138,18 @@ impl History {
 
     fn row(&self, run: StoredRun) -> Result<RunRow, Box<Diagnostic>> {
         let status = self.alive(&run);
-        let (counts, ended, tasks) = match (run.counts, run.finished) {
-            (Some(counts), Some(finished)) => {
+        let (counts, ended, tasks) =
+            if let (Some(counts), Some(finished)) = (run.counts, run.finished) {
                 let ended =
                     counts.done + counts.cached + counts.failed + counts.skipped + counts.cancelled;
                 let planned = run.tasks.and_then(|tasks| usize::try_from(tasks).ok());
                 (counts, finished, ended.max(planned.unwrap_or(0)))
-            }
-            _ => {
+            } else {
                 let (_, standing) = self.standing(&run.run)?;
                 let last = standing.last.max(run.started);
                 let finished = run.finished.unwrap_or(last);
                 (standing.counts(), finished, standing.tasks.len())
-            }
-        };
+            };
         Ok(RunRow {
             run: run.run,
             pipeline: run.pipeline,

@@ -43,7 +43,9 @@ impl Tally {
 
     fn of(files: &[Waste]) -> Self {
         let mut tally = Self::default();
-        files.iter().for_each(|file| tally.add(file.size));
+        for file in files {
+            tally.add(file.size);
+        }
         tally
     }
 }
@@ -120,7 +122,9 @@ pub fn sweep(history: &History, wanted: &Cleaning) -> Result<Swept, Box<Diagnost
     swept.blobs = sweep.blobs.as_deref().map(Tally::of);
     swept.quarantined = Tally::of(&sweep.quarantined);
     swept.leftovers = Tally::of(&sweep.leftovers);
-    left.iter().for_each(|file| swept.leftovers.add(file.size));
+    for file in &left {
+        swept.leftovers.add(file.size);
+    }
     if wanted.dry_run {
         return Ok(swept);
     }
@@ -135,7 +139,7 @@ pub fn sweep(history: &History, wanted: &Cleaning) -> Result<Swept, Box<Diagnost
     let nobody_runs = sweep.blobs.is_some();
     swept
         .resisting
-        .extend(store.remove(sweep).map_err(complain)?);
+        .extend(store.remove(&sweep).map_err(complain)?);
     if some && nobody_runs {
         store.compact();
     }
@@ -265,7 +269,7 @@ fn unfinished(history: &History, runs: &[StoredRun]) -> Vec<Waste> {
                 .filter_map(Result::ok)
         })
         .filter(|entry| entry.file_type().is_file() && is_temporary(entry.path()))
-        .filter(|entry| is_older(entry.path(), Duration::from_secs(3600)))
+        .filter(|entry| is_older(entry.path(), Duration::from_hours(1)))
         .map(|entry| Waste {
             size: entry.metadata().map_or(0, |metadata| metadata.len()),
             path: entry.into_path(),
@@ -293,9 +297,10 @@ pub(super) fn embedded_folders(temporary: &Path) -> Vec<Waste> {
         .flat_map(|entry| walkdir::WalkDir::new(entry.path()).contents_first(true))
         .filter_map(Result::ok)
         .map(|entry| Waste {
-            size: match entry.file_type().is_dir() {
-                true => 0,
-                false => entry.metadata().map_or(0, |metadata| metadata.len()),
+            size: if entry.file_type().is_dir() {
+                0
+            } else {
+                entry.metadata().map_or(0, |metadata| metadata.len())
             },
             path: entry.into_path(),
         })
@@ -307,7 +312,7 @@ fn is_orphan(folder: &Path) -> bool {
     match std::fs::File::open(folder.join(crate::embedded::ALIVE)) {
         Ok(file) => file.try_lock_shared().is_ok(),
         // An earlier kiln left no sign of life; a folder that is being made has none yet.
-        Err(_) => is_older(folder, Duration::from_secs(86_400)),
+        Err(_) => is_older(folder, Duration::from_hours(24)),
     }
 }
 
@@ -315,9 +320,10 @@ fn is_orphan(folder: &Path) -> bool {
 pub(super) fn remove(files: &[Waste], top: Option<&Path>) -> Vec<PathBuf> {
     let mut resisting = Vec::new();
     for file in files {
-        let removed = match file.path.is_dir() {
-            true => std::fs::remove_dir(&file.path),
-            false => std::fs::remove_file(&file.path),
+        let removed = if file.path.is_dir() {
+            std::fs::remove_dir(&file.path)
+        } else {
+            std::fs::remove_file(&file.path)
         };
         if removed.is_err() && std::fs::symlink_metadata(&file.path).is_ok() {
             resisting.push(file.path.clone());

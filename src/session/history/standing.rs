@@ -185,7 +185,6 @@ impl Standing {
             Fact::Assigned {
                 ticket, endpoint, ..
             } => self.assigned(at, *ticket, *endpoint),
-            Fact::Prepared { .. } => {}
             Fact::Started { ticket } => self.to(*ticket, State::Running),
             Fact::Accepted { ticket, prompt_id } => {
                 self.to(*ticket, State::Running);
@@ -196,7 +195,10 @@ impl Standing {
                 self.change(ticket.task, |task| end(task, at, outcome));
             }
             Fact::Retried { task, .. } => self.change(*task, |task| task.status = State::Waiting),
-            Fact::ServerDown { .. } | Fact::ServerUp { .. } | Fact::Cancelling { .. } => {}
+            Fact::Prepared { .. }
+            | Fact::ServerDown { .. }
+            | Fact::ServerUp { .. }
+            | Fact::Cancelling { .. } => {}
             Fact::Stop { reason } => self.stop = self.stop.max(Some(*reason)),
             Fact::Settled { task, settlement } => self.settled(at, *task, *settlement),
             Fact::StepSkipped { step, cause } => {

@@ -354,7 +354,7 @@ fn a_result_that_somebody_changed_outlives_its_run() {
     }
     let result = project.result("one");
     let file = std::fs::File::options().write(true).open(&result).unwrap();
-    file.set_modified(SystemTime::now() + Duration::from_secs(60))
+    file.set_modified(SystemTime::now() + Duration::from_mins(1))
         .unwrap();
     let wanted = Cleaning {
         keep: Some(1),

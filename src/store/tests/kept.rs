@@ -290,10 +290,10 @@ struct Full(fn(&DiskStep<'_>) -> bool);
 
 impl DiskWatcher for Full {
     fn before(&self, step: DiskStep<'_>) -> std::io::Result<()> {
-        match (self.0)(&step) {
-            true => Err(std::io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
+        if (self.0)(&step) {
+            return Err(std::io::ErrorKind::StorageFull.into());
         }
+        Ok(())
     }
 }
 
