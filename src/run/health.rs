@@ -47,7 +47,7 @@ impl Health {
         Some(state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn is_down(&self, endpoint: EndpointIx) -> bool {
+    pub(super) fn is_down(&self, endpoint: EndpointIx) -> bool {
         self.state(endpoint)
             .is_some_and(|state| state.down_since.is_some())
     }

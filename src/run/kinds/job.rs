@@ -322,6 +322,13 @@ impl Try {
             Err(CollectError::Gone(error)) => {
                 Err(self.about().download(&server.name, &error).into())
             }
+            // What it made went away with its server.
+            Err(CollectError::Failed(failure))
+                if failure.class == FailureClass::Connection
+                    && self.shared.has_another(self.at) =>
+            {
+                Err(Ending::Lost)
+            }
             Err(CollectError::Failed(failure)) => Err(Ending::Failed(failure)),
         }
     }
