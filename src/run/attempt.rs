@@ -211,7 +211,10 @@ impl Try {
             };
             let error = match answer {
                 Ok(answer) => {
-                    self.shared.answered(self.at);
+                    // What is remembered of a server does not say that it is there.
+                    if away.is_some() {
+                        self.shared.answered(self.at);
+                    }
                     return Ok(answer);
                 }
                 Err(error) => error,
@@ -233,8 +236,12 @@ impl Try {
     /// given its time, and is then cancelled when the endpoint returns.
     fn goes_elsewhere(&self, waited: bool) -> bool {
         let left = self.owed.is_some();
-        let goes = self.shared.has_another(self.at)
-            && (waited || (!left && self.shared.health.is_down(self.at)));
+        let down = !left && self.shared.health.is_down(self.at);
+        let goes = if waited {
+            self.shared.is_pool(self.at)
+        } else {
+            down && self.shared.has_another(self.at)
+        };
         if goes && left {
             let id = prompt_id(&self.shared.run, self.name(), self.ticket);
             self.shared.leave_stray(self.at, &id.to_string());

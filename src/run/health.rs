@@ -91,6 +91,11 @@ impl Shared {
             .any(|other| other != at && !self.health.is_down(other))
     }
 
+    /// Whether the server has other endpoints, whatever they are worth now.
+    pub(super) fn is_pool(&self, at: EndpointIx) -> bool {
+        self.pool(at).len() > 1
+    }
+
     /// An endpoint answered.
     pub(super) fn answered(&self, at: EndpointIx) {
         if let Some(mut state) = self.health.state(at) {
