@@ -305,8 +305,13 @@ pub(super) struct ServeArgs {
     #[arg(long, env = "KILN_SIMULATE", value_parser = yes_or_no())]
     pub(super) simulate: bool,
 
-    /// With --simulate: have exactly the classes of this saved answer to GET /object_info (`-` for stdin)
-    #[arg(long, value_name = "FILE", requires = "simulate")]
+    /// With `--simulate`: a saved answer to `GET /object_info`.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "simulate",
+        help = "With --simulate: have exactly the classes of this saved answer to GET /object_info (`-` for stdin)"
+    )]
     pub(super) catalog: Option<PathBuf>,
 }
 

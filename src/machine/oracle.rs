@@ -514,10 +514,8 @@ impl Ledger {
             format!("{task:?} retried after the run halted")
         })?;
         let entry = self.entry(task)?;
-        let waits = entry
-            .live
-            .as_ref()
-            .is_some_and(|live| live.phase <= Phase::Prepared);
+        let live = entry.live.as_ref();
+        let waits = live.is_some_and(|live| live.phase <= Phase::Prepared);
         let fits = match because {
             RetryCause::Moved | RetryCause::Twin => waits && !attempt,
             RetryCause::Lost | RetryCause::Gone => entry.unsettled && !attempt,
@@ -536,10 +534,8 @@ impl Ledger {
         let entry = self.entry(task)?;
         entry.ask_again();
         entry.unwanted = settlement == Settlement::Unwanted;
-        let flies = entry
-            .live
-            .as_ref()
-            .is_some_and(|live| live.phase >= Phase::Started);
+        let live = entry.live.as_ref();
+        let flies = live.is_some_and(|live| live.phase >= Phase::Started);
         check(!flies, || {
             format!("{settlement:?} although it runs: {entry:?}")
         })?;

@@ -313,7 +313,7 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         let time = duration(Duration::from_secs_f64(seconds.max(0.0)));
         write!(self.notes, "{style}{word}{style:#} in {time}{cause}")?;
         if !parts.is_empty() {
-            write!(self.notes, " {DIM}· {}{DIM:#}", parts)?;
+            write!(self.notes, " {DIM}· {parts}{DIM:#}")?;
         }
         if let Some(latest) = latest {
             let latest = display_path(latest);

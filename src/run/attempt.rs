@@ -8,6 +8,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use super::failure::{About, Failure};
+use super::identity::prompt_id;
 use super::recall::Recalled;
 use super::shared::Shared;
 use crate::artifact::Artifact;
@@ -210,7 +211,10 @@ impl Try {
             };
             let error = match answer {
                 Ok(answer) => {
-                    self.shared.answered(self.at);
+                    // What is remembered of a server does not say that it is there.
+                    if away.is_some() {
+                        self.shared.answered(self.at);
+                    }
                     return Ok(answer);
                 }
                 Err(error) => error,
@@ -226,6 +230,23 @@ impl Try {
             }
             self.pause(AWAY_PAUSE).await?;
         }
+    }
+
+    /// Whether another endpoint does the work of one that cannot be reached. A job that an earlier session may have left there is first
+    /// given its time, and is then cancelled when the endpoint returns.
+    fn goes_elsewhere(&self, waited: bool) -> bool {
+        let left = self.owed.is_some();
+        let down = !left && self.shared.health.is_down(self.at);
+        let goes = if waited {
+            self.shared.is_pool(self.at)
+        } else {
+            down && self.shared.has_another(self.at)
+        };
+        if goes && left {
+            let id = prompt_id(&self.shared.run, self.name(), self.ticket);
+            self.shared.leave_stray(self.at, &id.to_string());
+        }
+        goes
     }
 
     /// Sleeps, unless the try is cancelled.

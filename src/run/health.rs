@@ -47,7 +47,7 @@ impl Health {
         Some(state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn is_down(&self, endpoint: EndpointIx) -> bool {
+    pub(super) fn is_down(&self, endpoint: EndpointIx) -> bool {
         self.state(endpoint)
             .is_some_and(|state| state.down_since.is_some())
     }
@@ -89,6 +89,11 @@ impl Shared {
         self.pool(at)
             .into_iter()
             .any(|other| other != at && !self.health.is_down(other))
+    }
+
+    /// Whether the server has other endpoints, whatever they are worth now.
+    pub(super) fn is_pool(&self, at: EndpointIx) -> bool {
+        self.pool(at).len() > 1
     }
 
     /// An endpoint answered.

@@ -78,7 +78,7 @@ pub(super) fn take_up(request: &Request, resume: &Resume) -> Result<Taken, Box<D
     let Some((journal, replay)) = store.resume(&stored.run).map_err(state)? else {
         return Err(Box::new(no_runs(&project)));
     };
-    let secrets = secrets(&replay.plan).map_err(Box::new)?;
+    let secrets = secrets(&replay.plan)?;
     Ok(Taken::Stored(Box::new(Stored {
         store,
         journal,
@@ -197,7 +197,7 @@ fn anew_from(request: &Request, plan: &Plan) -> Result<Request, Box<Diagnostic>>
 }
 
 /// The secrets of a plan's project.
-pub(super) fn secrets(plan: &Plan) -> Result<Secrets, Diagnostic> {
+pub(super) fn secrets(plan: &Plan) -> Result<Secrets, Box<Diagnostic>> {
     let inputs = Arc::new(Inputs::default());
     let path = plan.project_dir.join(PROJECT_FILE);
     if path.is_file() {
@@ -205,7 +205,12 @@ pub(super) fn secrets(plan: &Plan) -> Result<Secrets, Diagnostic> {
         let project = crate::spec::load_project(&path, &inputs, &mut sources, &mut report);
         if project.is_some_and(|project| project.dotenv) {
             let read = inputs.read_dotenv(&plan.project_dir.join(".env"));
-            read.map_err(|error| Diagnostic::error(&codes::FILE_NOT_READABLE, error.to_string()))?;
+            read.map_err(|error| {
+                Box::new(Diagnostic::error(
+                    &codes::FILE_NOT_READABLE,
+                    error.to_string(),
+                ))
+            })?;
         }
     }
     Ok(Secrets::of(inputs))

@@ -33,6 +33,9 @@ const TICK: Duration = Duration::from_millis(100);
 #[error("{0}")]
 pub struct Broken(String);
 
+/// The state, a run's journal, and what is in it already.
+type Reopened = (Store, Journal, Vec<(u64, Fact)>);
+
 /// A plan with everything that it takes to carry it out.
 struct Start {
     plan: Plan,
@@ -40,7 +43,7 @@ struct Start {
     secrets: Secrets,
     report: Report,
     /// The journal of the run that goes on.
-    stored: Option<(Store, Journal, Vec<(u64, Fact)>)>,
+    stored: Option<Reopened>,
     /// There is nothing to do, unless a server has other models by now.
     ask_models: bool,
 }
@@ -272,7 +275,7 @@ type Opened = (Store, Lock, Journal, Vec<(u64, Fact)>);
 /// The state, the outputs for us alone, and the journal.
 async fn open(
     plan: &Plan,
-    stored: Option<(Store, Journal, Vec<(u64, Fact)>)>,
+    stored: Option<Reopened>,
     wishes: &Wishes,
     run: &RunId,
     told: &mut Told,

@@ -141,9 +141,10 @@ impl Heard {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: match hangup_is_ignored() {
-                true => None,
-                false => Some(signal(SignalKind::hangup())?),
+            hangup: if hangup_is_ignored() {
+                None
+            } else {
+                Some(signal(SignalKind::hangup())?)
             },
         })
     }

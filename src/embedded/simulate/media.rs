@@ -51,12 +51,12 @@ pub(super) fn mp4(frames: &Image, fps: f64) -> Result<Vec<u8>, Error> {
         .collect::<Result<_, _>>()?;
     let sizes: Vec<u32> = frames_png.iter().map(|png| long(png.len())).collect();
     let mut out = atom(
-        b"ftyp",
+        *b"ftyp",
         &[b"isom", &0x200_u32.to_be_bytes()[..], b"isommp41"],
     );
     let first = long(out.len()) + 8;
     let parts: Vec<&[u8]> = frames_png.iter().map(Vec::as_slice).collect();
-    out.extend(atom(b"mdat", &parts));
+    out.extend(atom(*b"mdat", &parts));
     let track = Track {
         width: frames.width(),
         height: frames.height(),
@@ -99,27 +99,27 @@ impl Track {
         track.extend(&matrix);
         track.extend(numbers(&[long(self.width) << 16, long(self.height) << 16]));
         let media = atom(
-            b"mdia",
+            *b"mdia",
             &[
                 &atom(
-                    b"mdhd",
+                    *b"mdhd",
                     &[&numbers(&[0, 0, 0, 1000, duration, 0x55c4_0000])],
                 ),
                 &atom(
-                    b"hdlr",
+                    *b"hdlr",
                     &[&numbers(&[0, 0]), b"vide", &numbers(&[0, 0, 0]), b"kiln\0"],
                 ),
                 &self.information(),
             ],
         );
-        let track = atom(b"trak", &[&atom(b"tkhd", &[&track]), &media]);
-        atom(b"moov", &[&atom(b"mvhd", &[&header]), &track])
+        let track = atom(*b"trak", &[&atom(*b"tkhd", &[&track]), &media]);
+        atom(*b"moov", &[&atom(*b"mvhd", &[&header]), &track])
     }
 
     fn information(&self) -> Vec<u8> {
         let reference = atom(
-            b"dref",
-            &[&numbers(&[0, 1]), &atom(b"url ", &[&numbers(&[1])])],
+            *b"dref",
+            &[&numbers(&[0, 1]), &atom(*b"url ", &[&numbers(&[1])])],
         );
         let count = long(self.sizes.len());
         let mut offsets = numbers(&[0, count]);
@@ -131,17 +131,17 @@ impl Track {
         let mut sizes = numbers(&[0, 0, count]);
         sizes.extend(numbers(&self.sizes));
         let table = atom(
-            b"stbl",
+            *b"stbl",
             &[
-                &atom(b"stsd", &[&numbers(&[0, 1]), &self.sample()]),
-                &atom(b"stts", &[&numbers(&[0, 1, count, self.delta])]),
-                &atom(b"stsc", &[&numbers(&[0, 1, 1, 1, 1])]),
-                &atom(b"stsz", &[&sizes]),
-                &atom(b"stco", &[&offsets]),
+                &atom(*b"stsd", &[&numbers(&[0, 1]), &self.sample()]),
+                &atom(*b"stts", &[&numbers(&[0, 1, count, self.delta])]),
+                &atom(*b"stsc", &[&numbers(&[0, 1, 1, 1, 1])]),
+                &atom(*b"stsz", &[&sizes]),
+                &atom(*b"stco", &[&offsets]),
             ],
         );
-        let header = atom(b"vmhd", &[&numbers(&[1, 0, 0])]);
-        atom(b"minf", &[&header, &atom(b"dinf", &[&reference]), &table])
+        let header = atom(*b"vmhd", &[&numbers(&[1, 0, 0])]);
+        atom(*b"minf", &[&header, &atom(*b"dinf", &[&reference]), &table])
     }
 
     fn sample(&self) -> Vec<u8> {
@@ -153,7 +153,7 @@ impl Track {
         entry.extend(1_u16.to_be_bytes());
         entry.extend([0; 32]);
         entry.extend([0, 24, 0xff, 0xff]);
-        atom(b"png ", &[&entry])
+        atom(*b"png ", &[&entry])
     }
 }
 
@@ -169,11 +169,11 @@ fn numbers(values: &[u32]) -> Vec<u8> {
 }
 
 /// A box: its length, its name, what it holds.
-fn atom(name: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
+fn atom(name: [u8; 4], parts: &[&[u8]]) -> Vec<u8> {
     let length = 8 + parts.iter().map(|part| part.len()).sum::<usize>();
     let mut out = Vec::with_capacity(length);
     out.extend(long(length).to_be_bytes());
-    out.extend_from_slice(name);
+    out.extend_from_slice(&name);
     for part in parts {
         out.extend_from_slice(part);
     }

@@ -179,8 +179,8 @@ impl Canvas {
         let stripe = (4 * self.dot).max(1);
         for y in top..(top + tall).min(self.height) {
             for x in 0..self.width {
-                let bright =
-                    (x + y) / stripe % 2 == 0 && (y < self.dot || y + self.dot >= top + tall);
+                let bright = ((x + y) / stripe).is_multiple_of(2)
+                    && (y < self.dot || y + self.dot >= top + tall);
                 self.set(
                     x,
                     y,

@@ -228,7 +228,7 @@ fn hash(class: &str, inputs: &[(&str, Value)]) -> ContentHash {
         match value {
             Value::Stand(stand) => part(stand.hash.to_hex().as_bytes()),
             Value::Image(image) => {
-                part(pixels(image.data(), image.width(), image.height()).as_bytes())
+                part(pixels(image.data(), image.width(), image.height()).as_bytes());
             }
             Value::Mask(mask) => part(of_mask(mask).as_bytes()),
             Value::Plain(value) => part(value.to_string().as_bytes()),

@@ -128,12 +128,8 @@ async fn pictures_sounds_and_videos_each_rehearse() {
     );
     let film = fetch(&server, &outputs["9"]["images"][0]).await;
     assert_eq!(&film[4..8], b"ftyp");
-    assert!(
-        outputs["9"]["images"][0]["filename"]
-            .as_str()
-            .unwrap()
-            .ends_with(".mp4")
-    );
+    let name = outputs["9"]["images"][0]["filename"].as_str().unwrap();
+    assert!(name.strip_suffix(".mp4").is_some(), "{name}");
     let song = fetch(&server, &outputs["12"]["audio"][0]).await;
     assert_eq!(&song[..4], b"RIFF");
     let odd = outputs["13"]["images"].as_array().unwrap();

@@ -71,7 +71,7 @@ impl Try {
                 Ok(Lookup::Absent) => return Err(Ending::Lost),
                 Ok(_) if again => {}
                 Ok(_) => return collected,
-                Err(Ending::Failed(_)) if self.shared.has_another(self.at) => {
+                Err(Ending::Failed(_)) if self.shared.is_pool(self.at) => {
                     return Err(Ending::Lost);
                 }
                 Err(ending) => return Err(ending),
@@ -136,7 +136,10 @@ impl Try {
             self.shared.stop_job(self.at, &id.to_string()).await;
         }
         match submitted? {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.shared.answered(self.at);
+                Ok(())
+            }
             Err(SubmitError::Ambiguous(error)) => {
                 self.shared.missed(self.at, &error.to_string());
                 self.find_out(server, ready, id).await
@@ -166,7 +169,7 @@ impl Try {
                 self.shared.stop_job(self.at, &id.to_string()).await;
                 Err(Ending::Cancelled)
             }
-            Err(ending) if self.shared.has_another(self.at) => {
+            Err(ending) if self.shared.is_pool(self.at) => {
                 self.shared.leave_stray(self.at, &id.to_string());
                 drop(ending);
                 Err(Ending::Lost)
@@ -272,7 +275,7 @@ impl Try {
         match ended {
             JobOutcome::Succeeded { results, cached } => Ok((results, cached)),
             JobOutcome::Interrupted if self.was_stopping => Err(Ending::Lost),
-            JobOutcome::Unreachable { .. } if self.shared.has_another(self.at) => Err(Ending::Lost),
+            JobOutcome::Unreachable { .. } if self.shared.is_pool(self.at) => Err(Ending::Lost),
             JobOutcome::Failed(failure) => Err(about.node_failed(&ready.rendered, &failure).into()),
             JobOutcome::Cancelled => Err(Ending::Cancelled),
             JobOutcome::Interrupted => Err(about.interrupted(&server.name).into()),
@@ -321,6 +324,12 @@ impl Try {
             Err(CollectError::Gone(_)) if !self.fresh && !cached.is_empty() => Err(Ending::Gone),
             Err(CollectError::Gone(error)) => {
                 Err(self.about().download(&server.name, &error).into())
+            }
+            // What it made went away with its server.
+            Err(CollectError::Failed(failure))
+                if failure.class == FailureClass::Connection && self.shared.is_pool(self.at) =>
+            {
+                Err(Ending::Lost)
             }
             Err(CollectError::Failed(failure)) => Err(Ending::Failed(failure)),
         }

@@ -101,7 +101,7 @@ async fn clean(project: &Path, run: &RunId) -> Result<Cancelled, Box<Diagnostic>
     for (at, fact) in &replay.facts {
         standing.apply(*at, fact);
     }
-    let secrets = secrets(&replay.plan).map_err(Box::new)?;
+    let secrets = secrets(&replay.plan)?;
     let jobs = stop_jobs(&store, &replay.plan, &standing, run, &secrets).await;
     let at = now();
     let stop = Fact::Stop {
