@@ -223,6 +223,14 @@ impl Try {
             faults += u32::from(error.is_fault());
             let again = error.is_connection() || (error.is_fault() && faults < FAULTS);
             if !again || since.elapsed() >= server.lost_after {
+                if error.is_connection() && self.shared.is_pool(self.at) {
+                    // Another endpoint does it; what an earlier session may have left here is cancelled when this one returns.
+                    if self.owed.is_some() {
+                        let id = prompt_id(&self.shared.run, self.name(), self.ticket);
+                        self.shared.leave_stray(self.at, &id.to_string());
+                    }
+                    return Err(Ending::Lost);
+                }
                 return Err(self.about().server(&server.name, &error).into());
             }
             if error.is_connection() {
@@ -230,23 +238,6 @@ impl Try {
             }
             self.pause(AWAY_PAUSE).await?;
         }
-    }
-
-    /// Whether another endpoint does the work of one that cannot be reached. A job that an earlier session may have left there is first
-    /// given its time, and is then cancelled when the endpoint returns.
-    fn goes_elsewhere(&self, waited: bool) -> bool {
-        let left = self.owed.is_some();
-        let down = !left && self.shared.health.is_down(self.at);
-        let goes = if waited {
-            self.shared.is_pool(self.at)
-        } else {
-            down && self.shared.has_another(self.at)
-        };
-        if goes && left {
-            let id = prompt_id(&self.shared.run, self.name(), self.ticket);
-            self.shared.leave_stray(self.at, &id.to_string());
-        }
-        goes
     }
 
     /// Sleeps, unless the try is cancelled.

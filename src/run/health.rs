@@ -84,13 +84,6 @@ impl Shared {
             .collect()
     }
 
-    /// Whether another endpoint of the same server can do the work of this one.
-    pub(super) fn has_another(&self, at: EndpointIx) -> bool {
-        self.pool(at)
-            .into_iter()
-            .any(|other| other != at && !self.health.is_down(other))
-    }
-
     /// Whether the server has other endpoints, whatever they are worth now.
     pub(super) fn is_pool(&self, at: EndpointIx) -> bool {
         self.pool(at).len() > 1

@@ -146,7 +146,7 @@ fn retouch_masks_bypasses_reads_a_table_and_writes_a_report() {
     let report = std::fs::read_to_string(latest.join("report/report.txt")).unwrap();
     assert_eq!(
         report,
-        "Chelsea: Chelsea, 2014\nA cup of coffee: A cup of coffee, 2013\n"
+        "Chelsea: Chelsea, 2014\nA cup of coffee: A cup of coffee, 2013\n\n"
     );
 }
 

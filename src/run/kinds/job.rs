@@ -71,9 +71,6 @@ impl Try {
                 Ok(Lookup::Absent) => return Err(Ending::Lost),
                 Ok(_) if again => {}
                 Ok(_) => return collected,
-                Err(Ending::Failed(_)) if self.shared.is_pool(self.at) => {
-                    return Err(Ending::Lost);
-                }
                 Err(ending) => return Err(ending),
             }
         }
@@ -168,11 +165,6 @@ impl Try {
                 // It may be there, and nobody will follow it.
                 self.shared.stop_job(self.at, &id.to_string()).await;
                 Err(Ending::Cancelled)
-            }
-            Err(ending) if self.shared.is_pool(self.at) => {
-                self.shared.leave_stray(self.at, &id.to_string());
-                drop(ending);
-                Err(Ending::Lost)
             }
             Err(ending) => {
                 self.shared.leave_stray(self.at, &id.to_string());
@@ -324,12 +316,6 @@ impl Try {
             Err(CollectError::Gone(_)) if !self.fresh && !cached.is_empty() => Err(Ending::Gone),
             Err(CollectError::Gone(error)) => {
                 Err(self.about().download(&server.name, &error).into())
-            }
-            // What it made went away with its server.
-            Err(CollectError::Failed(failure))
-                if failure.class == FailureClass::Connection && self.shared.is_pool(self.at) =>
-            {
-                Err(Ending::Lost)
             }
             Err(CollectError::Failed(failure)) => Err(Ending::Failed(failure)),
         }
