@@ -48,7 +48,7 @@ fn a_result_that_is_only_text_is_saved_where_save_as_says() {
     assert!(done.stdout.contains("say/greeting.txt"), "{}", done.stdout);
 
     // The text is what was made before, and its new name is no reason to make it again.
-    project.file("p.yaml", &steps("other"));
+    project.file("p.yaml", steps("other"));
     let done = project.kiln(&["run", "p.yaml"]).ok();
     assert_eq!(read(&project, "caption/other.txt"), "a-b");
     assert!(
