@@ -18,7 +18,7 @@ use super::shared::{Given, Shared};
 use super::tell::Teller;
 use super::telling::infos;
 use crate::artifact::Artifact;
-use crate::base::{ContentHash, RunId};
+use crate::base::{AtomicFile, ContentHash, RunId};
 use crate::event::RunEvent;
 use crate::machine::{EndpointIx, Fact, Machine, Policy, Shape};
 use crate::plan::{Plan, TaskIx};
@@ -194,7 +194,11 @@ fn restore(blobs: &dyn Blobs, artifact: &Artifact) -> bool {
     let Some(path) = &artifact.path else {
         return true;
     };
-    is(path, &artifact.hash) || blobs.materialise(&artifact.hash, path).is_ok()
+    let again = || match &artifact.text {
+        Some(text) => AtomicFile::put(path, text.as_bytes()).is_ok(),
+        None => blobs.materialise(&artifact.hash, path).is_ok(),
+    };
+    is(path, &artifact.hash) || again()
 }
 
 fn is(path: &Path, hash: &ContentHash) -> bool {
