@@ -316,8 +316,8 @@ impl ResultsObject {
             Some("it made only text".to_owned())
         } else {
             let names = self.artifacts.iter().map(|a| a.name.as_str());
-            let named = names.filter(|name| !name.is_empty());
-            Some(format!("it made {}", list_of(named, 4)))
+            let files = names.filter(|name| !name.is_empty());
+            Some(format!("it made {}", list_of(files, 4)))
         };
         raise(
             TemplateErrorKind::Count,
