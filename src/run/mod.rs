@@ -25,6 +25,7 @@ mod health;
 mod hush;
 mod identity;
 mod kinds;
+mod leftovers;
 mod log;
 mod news;
 mod provenance;
