@@ -128,9 +128,11 @@ fn twenty_keys_are_what_they_always_were() {
 
 fn compare(recorded: &[(&str, String)], found: &[(&str, String)]) {
     let lines = |keys: &[(&str, String)]| -> String {
-        keys.iter()
-            .map(|(name, key)| format!("{key} {name}\n"))
-            .collect()
+        let lines: Vec<String> = keys
+            .iter()
+            .map(|(name, key)| format!("{key} {name}"))
+            .collect();
+        lines.join("\n")
     };
     let (recorded, found) = (lines(recorded), lines(found));
     assert!(recorded == found, "recorded:\n{recorded}\nfound:\n{found}");

@@ -41,9 +41,12 @@ impl Blobs for Shelf {
     }
 
     fn check(&self, hashes: &[ContentHash]) -> Vec<Held> {
-        let held = |hash: &ContentHash| match self.path(hash).exists() {
-            true => Held::Whole,
-            false => Held::Missing,
+        let held = |hash: &ContentHash| {
+            if self.path(hash).exists() {
+                Held::Whole
+            } else {
+                Held::Missing
+            }
         };
         hashes.iter().map(held).collect()
     }
@@ -135,12 +138,9 @@ impl Bench {
         prove(self.kept(&artifacts), &self.blobs).unwrap()
     }
 
-    fn place(&self, artifact: &Artifact) -> Result<PathBuf, String> {
-        Ok(self
-            .dir
-            .path()
-            .join("second")
-            .join(format!("new-{}.png", artifact.index)))
+    fn place(&self, artifact: &Artifact) -> PathBuf {
+        let name = format!("new-{}.png", artifact.index);
+        self.dir.path().join("second").join(name)
     }
 }
 
@@ -154,7 +154,9 @@ fn a_hit_lies_under_the_names_that_the_task_gives_now() {
     now.outputs = IndexMap::from([("final".to_owned(), NodeId::from("9"))]);
     let (task, run) = (TaskName::from("sketch[i=0]"), RunId::from("second"));
     let restored = found
-        .restore(&bench.blobs, (&now, &task, &run), |a| bench.place(a))
+        .restore(&bench.blobs, (&now, &task, &run), |a| {
+            Ok::<_, String>(bench.place(a))
+        })
         .unwrap();
     let [image, caption] = restored.artifacts.as_slice() else {
         panic!("two artifacts")
@@ -221,7 +223,9 @@ fn a_hit_that_cannot_be_restored_leaves_nothing_behind() {
         .unwrap()
         .insert(ContentHash::of(b"two"));
     let (now, task, run) = (step("draw"), TaskName::from("draw"), RunId::from("second"));
-    let failed = found.restore(&bench.blobs, (&now, &task, &run), |a| bench.place(a));
+    let failed = found.restore(&bench.blobs, (&now, &task, &run), |a| {
+        Ok::<_, String>(bench.place(a))
+    });
     assert!(matches!(
         failed,
         Err(Unrestored::Blob(BlobError::Missing { .. }))

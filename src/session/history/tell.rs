@@ -75,7 +75,6 @@ fn say(standing: &Standing, fact: &Fact) -> Option<(Option<TaskIx>, String)> {
             };
             of_task(ticket.task, format!("given to {place}{attempt}{again}"))
         }
-        Fact::Prepared { .. } | Fact::Started { .. } => None,
         Fact::Accepted { ticket, prompt_id } => {
             of_task(ticket.task, format!("accepted as job {prompt_id}"))
         }
@@ -100,7 +99,7 @@ fn say(standing: &Standing, fact: &Fact) -> Option<(Option<TaskIx>, String)> {
             of_run(format!("step `{step}` is skipped, because {cause}"))
         }
         Fact::Resumed { .. } => of_run("the run goes on".to_owned()),
-        Fact::Finished { .. } => None,
+        Fact::Finished { .. } | Fact::Prepared { .. } | Fact::Started { .. } => None,
     }
 }
 

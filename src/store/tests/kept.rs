@@ -44,12 +44,12 @@ pub(super) fn record(key: &ContentHash, artifact: Arc<Artifact>) -> CacheRecord 
     }
 }
 
-fn boot(name: &str) -> Option<Boot> {
-    Some(Boot(name.to_owned()))
+fn boot(name: &str) -> Boot {
+    Boot(name.to_owned())
 }
 
 fn open(dir: &Path, name: &str) -> Store {
-    Store::open_at(here(dir), boot(name)).unwrap()
+    Store::open_at(here(dir), Some(boot(name))).unwrap()
 }
 
 /// A file with this content, kept.
