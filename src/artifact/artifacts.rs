@@ -1,7 +1,7 @@
 //! What a task produced.
 
 use super::kinds::Kind;
-use crate::base::{ContentHash, NodeId, ServerName, StepId, TaskName};
+use crate::base::{ContentHash, NodeId, ServerName, StepId, TaskName, safe_name};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -10,9 +10,9 @@ use std::path::PathBuf;
 pub struct Artifact {
     /// What it is.
     pub kind: Kind,
-    /// Its file name as the server gave it (made safe), e.g. `out_00001_.png`; empty for a text.
+    /// Its file name as the server gave it (made safe), e.g. `out_00001_.png`; empty for a text without a file.
     pub name: String,
-    /// The absolute path of the downloaded file; `None` for a text.
+    /// The absolute path of the downloaded file; `None` for a text that `save_as` gives no name.
     pub path: Option<PathBuf>,
     /// The text of a text artifact.
     pub text: Option<String>,
@@ -47,6 +47,20 @@ impl Artifact {
     /// Whether it is what a command printed.
     pub fn is_stdout(&self) -> bool {
         self.node.as_str() == Self::STDOUT && self.text.is_some() && self.output.is_none()
+    }
+
+    /// The text that stands for it, where it is no file.
+    pub fn as_text(&self) -> Option<&str> {
+        self.text.as_deref().filter(|_| self.path.is_none())
+    }
+
+    /// The text as it is when `save_as` makes a file of it.
+    #[must_use]
+    pub fn text_file(self) -> Self {
+        Self {
+            name: safe_name(&format!("{}.txt", self.node)),
+            ..self
+        }
     }
 }
 

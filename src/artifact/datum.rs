@@ -74,9 +74,9 @@ impl Datum {
                     .collect(),
             ),
             Self::File(file) => Value::String(file.path.display().to_string()),
-            Self::Artifact(artifact) => match (&artifact.text, &artifact.path) {
-                (Some(text), _) => Value::String(text.clone()),
-                (None, Some(path)) => Value::String(path.display().to_string()),
+            Self::Artifact(artifact) => match (&artifact.path, &artifact.text) {
+                (Some(path), _) => Value::String(path.display().to_string()),
+                (None, Some(text)) => Value::String(text.clone()),
                 (None, None) => Value::Null,
             },
         }

@@ -12,6 +12,7 @@ mod inputs;
 mod path;
 #[cfg(test)]
 pub(crate) mod power;
+pub mod programs;
 pub mod secret;
 mod secrets;
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::words::{Scene, either, shown};
-use crate::base::NodeId;
+use crate::base::{NodeId, secret};
 use crate::catalog::{InputType, NodeDef};
 use crate::diagnostic::{Diagnostic, codes, did_you_mean, list_of};
 use crate::workflow::verdict::{Verdict, takes_any_input};
@@ -15,6 +15,7 @@ pub(super) fn beyond(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> {
     let mut out = Vec::new();
     let followed = followed(scene, &verdict.runs);
     for (id, node) in &scene.graph.nodes {
+        out.extend(secrets(scene, id, node));
         let Some(def) = scene.catalog.node(&node.class_type) else {
             continue;
         };
@@ -59,6 +60,34 @@ pub(super) fn beyond(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> {
         )
     }));
     out
+}
+
+/// Inputs that hold a secret: the server keeps the graph, and writes it into what it saves.
+fn secrets<'a>(
+    scene: &'a Scene<'_>,
+    id: &'a NodeId,
+    node: &'a Node,
+) -> impl Iterator<Item = Diagnostic> + 'a {
+    node.inputs.iter().filter_map(move |(input, value)| {
+        let text = match value {
+            Value::String(text) => std::borrow::Cow::Borrowed(text.as_str()),
+            Value::Array(_) | Value::Object(_) => value.to_string().into(),
+            _ => return None,
+        };
+        let names = secret::names_in(&text);
+        if names.is_empty() {
+            return None;
+        }
+        let message = format!(
+            "{}: {} {} part of the graph, which servers keep and write into the pictures they save",
+            scene.input_name(id, input),
+            list_of(names.iter().map(String::as_str), 4),
+            if names.len() == 1 { "is a secret that becomes" } else { "are secrets that become" },
+        );
+        let warning = Diagnostic::warning(&codes::SECRET_IN_GRAPH, message)
+            .help("whoever gets such a picture can read it; a `command` step, or `token` and `headers` of a server, keep it out");
+        Some(scene.about(warning, id, Some(input)))
+    })
 }
 
 /// The nodes that the server's scheduler reaches from the outputs that run: it follows every link, declared or not.

@@ -272,6 +272,8 @@ fn task_row(task: &TaskStanding, indent: &str) -> Vec<String> {
                 .outputs
                 .iter()
                 .map(|output| output.name.as_str())
+                // A text has none.
+                .filter(|name| !name.is_empty())
                 .collect();
             short(&names.join(", "), 80)
         }

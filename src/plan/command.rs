@@ -1,7 +1,7 @@
 //! A task's command, ready to be started.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -10,8 +10,8 @@ use super::evaluate::{Evaluation, Reading};
 use super::scope::{Results, TaskOutcome};
 use super::sealed::{CommandStep, EditValue, Item, Plan, TaskPlan, TemplateText, Work};
 use crate::artifact::Datum;
-use crate::base::{ContentHash, Input, Inputs};
-use crate::diagnostic::{Diagnostic, Report, Span, codes};
+use crate::base::{ContentHash, Input, Inputs, programs};
+use crate::diagnostic::{Diagnostic, Report, Span, codes, did_you_mean};
 
 /// A program with everything that it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +75,29 @@ pub fn preview_command(plan: &Plan, task: &TaskPlan, command: &CommandStep) -> R
         places: BTreeMap::new(),
     };
     let _ = rendering.command(command);
+    rendering.report.extend(not_in_path(command));
     rendering.report
+}
+
+/// A warning about a program that is not to be found on this machine now.
+fn not_in_path(command: &CommandStep) -> Option<Diagnostic> {
+    let Some(EditValue::Ready(Datum::String(name))) = command.args.first() else {
+        return None;
+    };
+    let with_folder = name.contains(['/', std::path::MAIN_SEPARATOR]);
+    if with_folder || name.is_empty() || programs::find(name, Path::new("")).is_some() {
+        return None;
+    }
+    let message = format!("there is no program `{name}` in PATH");
+    let mut warning = Diagnostic::warning(&codes::PROGRAM_NOT_FOUND, message);
+    if let Some(span) = command.spans.first() {
+        warning = warning.at(*span);
+    }
+    let all = programs::all();
+    Some(match did_you_mean(name, all.iter().map(String::as_str)) {
+        Some(near) => warning.help(format!("did you mean `{near}`?")),
+        None => warning.help("install it, or write where it is, before the pipeline runs"),
+    })
 }
 
 /// Every file that could stand in a command by its path: the user's own, and results.

@@ -13,7 +13,9 @@ use crate::artifact::Datum;
 use crate::base::StepId;
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, SourceMap, Span, codes};
 use crate::spec::{self, Node, NodeKind};
-use crate::template::{Engine, Scope, StepResult, Template, TemplateError};
+use crate::template::{
+    Engine, FILE_MEMBERS, Scope, StepResult, TaskResult, Template, TemplateError,
+};
 use crate::workflow;
 
 /// Names that only a task has, or only while it runs. `file` is one in `save_as` alone, and a function everywhere.
@@ -24,10 +26,21 @@ const LATER_NAMES: &[&str] = &["steps", "task", "run", "matrix", "item", "result
 pub(super) struct Here {
     /// The keys of its matrix; empty without one.
     pub(super) matrix: Vec<String>,
-    /// It has a `for_each`.
-    pub(super) item: bool,
+    /// What its `for_each` goes through, if it has one.
+    pub(super) item: Option<Each>,
     /// It has, or may have, more than one task, so that each must draw its own `random()`.
     pub(super) fans_out: bool,
+}
+
+/// What a `for_each` goes through, as far as its text tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Each {
+    /// The tasks of a step.
+    Task,
+    /// Files of a step.
+    File,
+    /// Anything else.
+    Value,
 }
 
 /// Where a template stands: in a YAML node or in a string of a workflow file.
@@ -435,7 +448,7 @@ impl Evaluator<'_> {
             "matrix" if self.here.matrix.is_empty() => {
                 "`matrix` exists in the templates of a step with `matrix:`"
             }
-            "item" if !self.here.item => {
+            "item" if self.here.item.is_none() => {
                 "`item` exists in the templates of a step with `for_each:`"
             }
             "result" if !extra.result => "`result` exists in `retry.until`",
@@ -471,11 +484,14 @@ impl Evaluator<'_> {
             let keys: Vec<&str> = self.here.matrix.iter().map(String::as_str).collect();
             scope = scope.with("matrix", undecided(&keys));
         }
-        if self.here.item {
-            scope = scope.with("item", Datum::Null);
-        }
+        scope = match self.here.item {
+            None => scope,
+            Some(Each::Task) => scope.with_item(TaskResult::default()),
+            Some(Each::File) => scope.with("item", undecided(FILE_MEMBERS)),
+            Some(Each::Value) => scope.with("item", Datum::Null),
+        };
         if extra.result {
-            scope = scope.with("result", Datum::Null);
+            scope = scope.with_result(TaskResult::default());
         }
         for (step, outputs) in self.names.outputs {
             let result = StepResult {

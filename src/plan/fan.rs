@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use super::eval::{Evaluator, Extra, Here};
+use super::eval::{Each, Evaluator, Extra, Here};
 use super::expand::{no_list, thousands, too_many, whole_step};
 use super::sealed::{EditValue, Grow, MAX_TASKS, TemplateText};
 use crate::artifact::Datum;
@@ -10,6 +10,9 @@ use crate::base::StepId;
 use crate::diagnostic::{Diagnostic, SourceMap, Span, codes};
 use crate::spec::{Matrix, Node, NodeKind, Step};
 use crate::template::Template;
+
+/// The accessors that give lists of files.
+const FILES: &[&str] = &["files", "images", "videos", "audios", "models3d"];
 
 /// One combination of a matrix.
 pub(super) type Combination = IndexMap<String, Datum>;
@@ -31,7 +34,22 @@ pub(super) fn here(step: &Step) -> Here {
     Here {
         fans_out: !matrix.is_empty() || step.for_each.is_some(),
         matrix,
-        item: step.for_each.is_some(),
+        item: step.for_each.as_ref().map(each),
+    }
+}
+
+/// What a `for_each` goes through, where it is nothing but a path.
+fn each(node: &Node) -> Each {
+    let NodeKind::String(text) = &node.kind else {
+        return Each::Value;
+    };
+    let parsed = Template::parse_expression(text).ok();
+    let path = parsed.and_then(|parsed| parsed.path()).unwrap_or_default();
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match path.as_slice() {
+        ["steps", _] => Each::Task,
+        ["steps", _, last] | ["steps", _, "outputs", _, last] if FILES.contains(last) => Each::File,
+        _ => Each::Value,
     }
 }
 

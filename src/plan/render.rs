@@ -385,8 +385,8 @@ impl<'a> Renderer<'a> {
                     .unwrap_or_default();
                 self.upload(node, input, pointer, Uploadable::File(file.clone()), name)
             }
-            Datum::Artifact(artifact) => match &artifact.text {
-                Some(text) => Value::String(text.clone()),
+            Datum::Artifact(artifact) => match artifact.as_text() {
+                Some(text) => Value::String(text.to_owned()),
                 None => self.upload(
                     node,
                     input,

@@ -16,7 +16,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Artifact;
-use crate::base::{ContentHash, RunId, TaskName};
+use crate::base::{AtomicFile, ContentHash, RunId, TaskName};
 use crate::plan::key::{Manifest, Recorded, StaleReason, explain};
 use crate::plan::{CacheMode, StepPlan, Work};
 use crate::store::{BlobError, Blobs, CacheRecord, Held, Place, Reader, Store, StoreError};
@@ -223,9 +223,11 @@ impl Found {
         mut place: impl FnMut(&Artifact) -> Result<PathBuf, E>,
     ) -> Result<Restored, Unrestored<E>> {
         let mut artifacts: Vec<Arc<Artifact>> = Vec::with_capacity(self.record.artifacts.len());
+        let texts = self.record.artifacts.iter().all(|a| a.text.is_some());
+        let texts_too = texts && step.save_as.is_some();
         for artifact in &self.record.artifacts {
             let named = renamed(artifact, step, task);
-            match put(blobs, named, &mut place) {
+            match put(blobs, named, texts_too, &mut place) {
                 Ok(artifact) => artifacts.push(Arc::new(artifact)),
                 Err(error) => {
                     for path in artifacts.iter().filter_map(|a| a.path.as_ref()) {
@@ -271,10 +273,22 @@ pub enum Unrestored<E> {
 fn put<E>(
     blobs: &dyn Blobs,
     artifact: Artifact,
+    texts_too: bool,
     place: &mut impl FnMut(&Artifact) -> Result<PathBuf, E>,
 ) -> Result<Artifact, Unrestored<E>> {
-    if artifact.text.is_some() {
-        return Ok(artifact);
+    if let Some(text) = &artifact.text {
+        if !texts_too {
+            return Ok(artifact);
+        }
+        let text = text.clone();
+        let artifact = artifact.text_file();
+        let path = place(&artifact).map_err(Unrestored::Place)?;
+        let written = AtomicFile::put(&path, text.as_bytes())
+            .map_err(|error| Unrestored::Blob(BlobError::Unwritable(Arc::new(error))))?;
+        return Ok(Artifact {
+            path: Some(written.path),
+            ..artifact
+        });
     }
     let path = place(&artifact).map_err(Unrestored::Place)?;
     blobs
@@ -291,6 +305,10 @@ fn renamed(artifact: &Artifact, step: &StepPlan, task: &TaskName) -> Artifact {
     let mut outputs = step.outputs.iter();
     Artifact {
         path: None,
+        name: match artifact.text {
+            Some(_) => String::new(),
+            None => artifact.name.clone(),
+        },
         output: outputs
             .find(|(_, node)| **node == artifact.node)
             .map(|(name, _)| name.clone()),

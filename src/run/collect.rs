@@ -10,7 +10,7 @@ use super::failure::{About, Failure};
 use super::folder::Place;
 use super::shared::Shared;
 use crate::artifact::{Artifact, Kind, RemoteFile};
-use crate::base::{ContentHash, NodeId, safe_name};
+use crate::base::{AtomicFile, ContentHash, NodeId, safe_name};
 use crate::client::{Client, DownloadError};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::machine::{FailureClass, Ticket};
@@ -62,11 +62,30 @@ impl Collector<'_> {
                     .map_err(|failure| CollectError::Failed(Box::new(failure)))?,
             );
         }
+        // Where texts are all there is, `save_as` is about them.
+        let alone = planned.iter().all(|p| matches!(p, Planned::Text(_)));
+        if alone && self.about.step.save_as.is_some() {
+            return self.written(planned);
+        }
         stream::iter(planned)
             .map(|planned| self.fetch(planned))
             .buffered(AT_ONCE)
             .try_collect()
             .await
+    }
+
+    /// Texts as files.
+    fn written(self, planned: Vec<Planned>) -> Result<Vec<Arc<Artifact>>, CollectError> {
+        let mut written = Vec::new();
+        for planned in planned {
+            if let Planned::Text(text) = planned {
+                let (about, at) = ((self.about, self.task), (self.ticket, self.results));
+                let artifact = write_text(self.shared, about, at, text)
+                    .map_err(|failure| CollectError::Failed(Box::new(failure)))?;
+                written.push(Arc::new(artifact));
+            }
+        }
+        Ok(written)
     }
 
     fn plan(self, index: usize, result: NodeResult) -> Result<Planned, Failure> {
@@ -149,6 +168,24 @@ impl Collector<'_> {
             }
         }
     }
+}
+
+/// A text that is a file as well, under the name that `save_as` gives it; without an extension it is a `.txt`.
+pub(super) fn write_text(
+    shared: &Shared,
+    about: (About<'_>, &TaskPlan),
+    at: (Ticket, &Results),
+    artifact: Artifact,
+) -> Result<Artifact, Failure> {
+    let artifact = artifact.text_file();
+    let place = place_of(shared, about, at, &artifact)?;
+    let text = artifact.text.as_deref().unwrap_or_default();
+    let finished = AtomicFile::put(&place.path, text.as_bytes())
+        .map_err(|error| about.0.cannot_write(&error))?;
+    Ok(Artifact {
+        path: Some(finished.path),
+        ..artifact
+    })
 }
 
 /// Where a result goes in the run's folder.

@@ -7,6 +7,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::shared::work_folder;
+use crate::base::RunId;
+use crate::store::Store;
+
 const PREFIX: &str = "program-";
 
 /// Says that a program is under way, until it is dropped.
@@ -32,6 +36,11 @@ impl Drop for Marker {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// Ends the programs that a run left behind when its kiln was killed. Whoever asks holds the run.
+pub fn end_programs(store: &Store, run: &RunId) {
+    end(&work_folder(store, run));
 }
 
 /// Ends the programs that are still under way in a run's work folder, with all that they started.

@@ -47,4 +47,5 @@ pub use cache::{
 pub use context::{RunContext, RunError, RunOptions, RunOutcome, Stop};
 pub use folder::{output_set, run_folder};
 pub use identity::prompt_id;
+pub use leftovers::end_programs;
 pub use start::execute;

@@ -52,6 +52,11 @@ pub(super) struct Given {
     pub(super) store: Store,
 }
 
+/// Where the folders of a run's commands lie while they run.
+pub(super) fn work_folder(store: &Store, run: &RunId) -> PathBuf {
+    store.folder().join("work").join(safe_name(run.as_str()))
+}
+
 impl Shared {
     pub(super) fn new(
         about: Given,
@@ -94,8 +99,7 @@ impl Shared {
 
     /// Where the folders of commands lie while they run.
     pub(super) fn work_folder(&self) -> PathBuf {
-        let work = self.store.folder().join("work");
-        work.join(safe_name(self.run.as_str()))
+        work_folder(&self.store, &self.run)
     }
 
     pub(super) fn jobs(&self) -> MutexGuard<'_, HashSet<String>> {

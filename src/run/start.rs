@@ -10,7 +10,7 @@ use super::context::{RunContext, RunError, RunOptions, RunOutcome};
 use super::dispatch::Dispatcher;
 use super::folder::Folder;
 use super::hush::Hush;
-use super::leftovers;
+use super::leftovers::end_programs;
 use super::log::Log;
 use super::log::now;
 use super::recall::blocking;
@@ -19,7 +19,7 @@ use super::shared::{Given, Shared};
 use super::tell::Teller;
 use super::telling::infos;
 use crate::artifact::Artifact;
-use crate::base::{ContentHash, RunId};
+use crate::base::{AtomicFile, ContentHash, RunId};
 use crate::event::RunEvent;
 use crate::machine::{EndpointIx, Fact, Machine, Policy, Shape};
 use crate::plan::{Plan, TaskIx};
@@ -129,8 +129,8 @@ impl Dispatcher {
         for (_, fact) in &facts {
             self.absorb(fact)?;
         }
-        let work = self.shared.work_folder();
-        blocking(move || leftovers::end(&work)).await;
+        let shared = Arc::clone(&self.shared);
+        blocking(move || end_programs(&shared.store, &shared.run)).await;
         let stopping = self.was_stopping.clone();
         let again = self.restore_results().await;
         self.take(Fact::Resumed { again })?;
@@ -197,7 +197,11 @@ fn restore(blobs: &dyn Blobs, artifact: &Artifact) -> bool {
     let Some(path) = &artifact.path else {
         return true;
     };
-    is(path, &artifact.hash) || blobs.materialise(&artifact.hash, path).is_ok()
+    let again = || match &artifact.text {
+        Some(text) => AtomicFile::put(path, text.as_bytes()).is_ok(),
+        None => blobs.materialise(&artifact.hash, path).is_ok(),
+    };
+    is(path, &artifact.hash) || again()
 }
 
 fn is(path: &Path, hash: &ContentHash) -> bool {

@@ -16,7 +16,7 @@ use super::results::{ACCESSORS, OutputsObject, ResultsObject, STEP_ACCESSORS, St
 use crate::diagnostic::{did_you_mean, list_of};
 
 /// Names whose members are all known, whenever they have members at all.
-const CLOSED: &[&str] = &["pipeline", "task", "run", "file", "matrix"];
+const CLOSED: &[&str] = &["pipeline", "task", "run", "file", "matrix", "item"];
 
 /// A template and the values it was evaluated with.
 pub(super) struct Explain<'a> {

@@ -26,6 +26,7 @@ mod world;
 pub use engine::{Engine, FUEL};
 pub use error::{TemplateError, TemplateErrorKind};
 pub use mask::{MaskError, Picture, compose_mask};
+pub use objects::ARTIFACT_ATTRIBUTES as FILE_MEMBERS;
 pub use parse::{Template, Uses};
 pub use scope::{Scope, StepResult, TaskResult};
 pub use world::World;

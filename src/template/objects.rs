@@ -24,7 +24,7 @@ pub(super) const FILE_HELP: &str = "let the value be the file alone, as in `imag
 /// The attributes of a user's file.
 pub(super) const FILE_ATTRIBUTES: &[&str] = &["path", "name", "kind", "size"];
 /// The attributes of a task's file.
-pub(super) const ARTIFACT_ATTRIBUTES: &[&str] = &[
+pub const ARTIFACT_ATTRIBUTES: &[&str] = &[
     "path", "name", "kind", "node", "meta", "task", "output", "size",
 ];
 

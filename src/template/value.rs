@@ -76,7 +76,7 @@ pub(super) fn from_datum(datum: &Datum) -> Value {
                 .map(|(key, value)| (Value::from(key.as_str()), from_datum(value))),
         ),
         Datum::File(file) => Value::from_object(FileObject(file.clone())),
-        Datum::Artifact(artifact) => match &artifact.text {
+        Datum::Artifact(artifact) => match artifact.as_text() {
             Some(text) => Value::from(secret::without(text).as_ref()),
             None => Value::from_object(ArtifactObject(Arc::clone(artifact))),
         },
@@ -197,7 +197,7 @@ fn marked(datum: &Datum) -> serde_json::Value {
         Datum::File(file) => {
             Value::String(mark(&super::objects::file_name(&file.path), &file.path))
         }
-        Datum::Artifact(artifact) if artifact.text.is_none() => {
+        Datum::Artifact(artifact) if artifact.as_text().is_none() => {
             let path = artifact.path.as_deref().unwrap_or(std::path::Path::new(""));
             Value::String(mark(&secret::without(&artifact.name), path))
         }
@@ -230,7 +230,7 @@ fn no_secret(json: &serde_json::Value) -> Result<(), Error> {
 fn first_file(datum: &Datum) -> Option<String> {
     match datum {
         Datum::File(file) => Some(super::objects::file_name(&file.path)),
-        Datum::Artifact(artifact) if artifact.text.is_none() => Some(artifact.name.clone()),
+        Datum::Artifact(artifact) if artifact.as_text().is_none() => Some(artifact.name.clone()),
         Datum::List(items) => items.iter().find_map(first_file),
         Datum::Map(entries) => entries.values().find_map(first_file),
         _ => None,

@@ -66,6 +66,27 @@ fn a_command_outlives_any_number_of_kills_and_never_runs_twice_at_a_time() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn cancelling_a_dead_run_ends_its_programs() {
+    let project = Project::new();
+    project.file(
+        "p.yaml",
+        "steps:\n  a: { command: [sh, -c, \"echo $$ >> ../../../../pids; sleep 300\"] }\n",
+    );
+    let mut kiln = start(&project, &["run", "p.yaml"]);
+    let left = lines(&project.path().join("pids"), 1).remove(0);
+    kiln.kill().unwrap();
+    kiln.wait().unwrap();
+    assert!(is_alive(&left));
+    project.kiln(&["cancel", "last"]).ok();
+    let began = Instant::now();
+    while is_alive(&left) {
+        assert!(began.elapsed() < Duration::from_secs(5));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn what_goes_to_another_endpoint_was_not_lost() {
     let server = Server::start(&["--jobs", "1"]);
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();

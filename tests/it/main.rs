@@ -22,6 +22,7 @@ mod mistakes;
 mod newcomer;
 mod odd;
 mod params;
+mod promises;
 mod proofs;
 mod quickstart;
 mod readme;

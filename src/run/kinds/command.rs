@@ -10,7 +10,7 @@ use serde_json::Map;
 use super::gather::{Found, GatherError, gather};
 use super::program::{self, End, Program, Ran, STDOUT_LIMIT};
 use crate::artifact::{Artifact, Kind};
-use crate::base::{AtomicFile, ContentHash, NodeId, WriteError};
+use crate::base::{AtomicFile, ContentHash, NodeId, WriteError, programs};
 use crate::diagnostic::{Diagnostic, codes, did_you_mean};
 use crate::event::RunEvent;
 use crate::machine::{Fact, FailureClass, Outcome};
@@ -19,8 +19,8 @@ use crate::plan::key::{command_manifest, of_command};
 use crate::plan::{self, CommandStep, HERE, RenderedCommand};
 use crate::run::attempt::{Ending, Try};
 use crate::run::cache::{self, Miss};
-use crate::run::collect::place_of;
-use crate::run::failure::{Failure, Overdue, one_line};
+use crate::run::collect::{place_of, write_text};
+use crate::run::failure::{About, Failure, Overdue, one_line};
 use crate::run::provenance::Did;
 use crate::run::recall::{Recalled, blocking};
 use crate::run::transfer::{Original, Source};
@@ -108,7 +108,8 @@ impl Try {
         let stdout = self.judge_end_of_program(&name, ran)?;
         let mut artifacts = self.collect_files(work, folder.path()).await?;
         if !stdout.is_empty() || work.collect.is_empty() {
-            artifacts.push(Arc::new(self.text(stdout, artifacts.len())));
+            let text = self.text(stdout, artifacts.len());
+            artifacts.push(Arc::new(self.kept_text(text, artifacts.is_empty()).await?));
         }
         // Removing many files takes its time, and nobody waits for it.
         tokio::task::spawn_blocking(move || drop(folder));
@@ -149,7 +150,7 @@ impl Try {
         command: &RenderedCommand,
         folder: &Path,
     ) -> Result<Ran, Ending> {
-        let found = program::find(
+        let found = programs::find(
             &command.program.to_string_lossy(),
             &self.shared.plan.pipeline_dir,
         );
@@ -200,7 +201,7 @@ impl Try {
         } else {
             let message = format!("there is no program `{name}` in PATH");
             let built = Diagnostic::error(&codes::PROGRAM_NOT_FOUND, message);
-            let all = program::all();
+            let all = programs::all();
             match did_you_mean(&name, all.iter().map(String::as_str)) {
                 Some(near) => built.help(format!("did you mean `{near}`?")),
                 None => built.help(
@@ -267,7 +268,7 @@ impl Try {
         let (results, ticket) = (Arc::clone(&self.results), self.ticket);
         let (folder, patterns) = (folder.to_path_buf(), work.collect.clone());
         let collected = blocking(move || {
-            let about = crate::run::failure::About::of(&shared.plan, &task);
+            let about = About::of(&shared.plan, &task);
             let found = gather(&folder, &patterns).map_err(|error| {
                 let built = about.complain(of_gathering(&error));
                 Failure::one(FailureClass::Command, built)
@@ -292,6 +293,20 @@ impl Try {
             Ok::<_, Failure>(artifacts)
         });
         Ok(collected.await?)
+    }
+
+    /// What it printed: where that is all that it made, and `save_as` names it, it is a file.
+    async fn kept_text(&self, text: Artifact, alone: bool) -> Result<Artifact, Ending> {
+        if !alone || self.step().save_as.is_none() {
+            return Ok(text);
+        }
+        let (shared, task) = (Arc::clone(&self.shared), Arc::clone(&self.task));
+        let (results, ticket) = (Arc::clone(&self.results), self.ticket);
+        let written = blocking(move || {
+            let about = About::of(&shared.plan, &task);
+            write_text(&shared, (about, &task), (ticket, &results), text)
+        });
+        Ok(written.await?)
     }
 
     fn text(&self, text: String, index: usize) -> Artifact {

@@ -1,0 +1,104 @@
+//! Small promises of the language that are easily broken: texts that get names, warnings before a run, members of items.
+
+use crate::support::{Project, settled};
+
+const CAPTION: &str = r#"{"1": {"class_type": "StringConcatenate", "inputs": {"string_a": "a", "string_b": "b", "delimiter": "-"}},
+ "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}}}"#;
+
+fn project(pipeline: &str) -> Project {
+    let project = Project::new();
+    project.file("caption.json", CAPTION);
+    project.file("p.yaml", pipeline);
+    project
+}
+
+fn checked(pipeline: &str) -> String {
+    let project = project(pipeline);
+    let done = project.kiln(&["check", "p.yaml"]);
+    settled(&done.stderr, project.path())
+}
+
+fn read(project: &Project, path: &str) -> String {
+    let path = project.path().join("outputs/p/latest").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn a_result_that_is_only_text_is_saved_where_save_as_says() {
+    let steps = |name: &str| {
+        format!(
+            r#"steps:
+  say: {{ command: [printf, "hello\n\n"], save_as: greeting }}
+  both: {{ command: [sh, -c, "echo told; echo kept > a.txt"], outputs: {{ a: a.txt }}, save_as: both }}
+  caption: {{ workflow: caption.json, save_as: "{name}" }}
+  use:
+    command: [printf, "%s|%s|%s", "{{{{ steps.say.text }}}}", "{{{{ steps.caption.text }}}}", "{{{{ steps.both.text }}}}"]
+    save_as: all.md
+  data: {{ command: [cat, "{{{{ steps.use.file }}}}"], save_as: "{{{{ file.kind }}}}-{{{{ file.name }}}}" }}
+"#
+        )
+    };
+    let project = project(&steps("deep/caption"));
+    let done = project.kiln(&["run", "p.yaml"]).ok();
+    assert_eq!(read(&project, "say/greeting.txt"), "hello\n");
+    assert_eq!(read(&project, "both/both.txt"), "kept\n");
+    assert_eq!(read(&project, "caption/deep/caption.txt"), "a-b");
+    assert_eq!(read(&project, "use/all.md"), "hello\n|a-b|told");
+    assert_eq!(read(&project, "data/text-stdout.txt"), "hello\n|a-b|told");
+    assert!(done.stdout.contains("say/greeting.txt"), "{}", done.stdout);
+
+    // The text is what was made before, and its new name is no reason to make it again.
+    project.file("p.yaml", steps("other"));
+    let done = project.kiln(&["run", "p.yaml"]).ok();
+    assert_eq!(read(&project, "caption/other.txt"), "a-b");
+    assert!(
+        done.stderr.contains("1 cached") || done.stderr.contains("2 cached"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn a_secret_in_a_graph_is_warned_of() {
+    insta::assert_snapshot!(checked(
+        "steps:\n  a:\n    workflow: caption.json\n    set: { StringConcatenate: { string_a: \"x {{ secret('PATH') }}\" } }\n"
+    ));
+}
+
+#[test]
+fn a_program_that_is_not_in_path_is_warned_of_before_the_run() {
+    let told =
+        checked("steps:\n  a: { command: [kiln-no-such-program, x] }\n  b: { command: [echo] }\n");
+    assert!(
+        told.contains(
+            "warning[K0511]: there is no program `kiln-no-such-program` in PATH\n --> p.yaml:2:18"
+        ),
+        "{told}"
+    );
+}
+
+#[test]
+fn members_of_items_and_of_results_are_checked_before_the_run() {
+    let told = checked(
+        r#"steps:
+  a: { command: [echo, x] }
+  tasks: { command: [echo, "{{ item.imge }}", "{{ item.matrix.i }}", "{{ item.text }}"], for_each: steps.a }
+  files: { command: [echo, "{{ item.pth }}", "{{ item.name }}", "{{ item }}"], for_each: steps.a.images }
+  texts: { command: [echo, "{{ item }}"], for_each: steps.a.texts }
+  maps: { command: [echo, "{{ item.a }}"], for_each: [{ a: 1 }] }
+  again: { command: [echo], retry: { attempts: 2, until: "result.txt == 'x'" } }
+"#,
+    );
+    for (line, name, near) in [
+        (3, "item.imge", "item.image"),
+        (4, "item.pth", "item.path"),
+        (7, "result.txt", "result.text"),
+    ] {
+        assert!(
+            told.contains(&format!("`{name}` is not defined\n --> p.yaml:{line}:")),
+            "{told}"
+        );
+        assert!(told.contains(&format!("did you mean `{near}`?")), "{told}");
+    }
+    assert!(told.contains("3 errors;"), "{told}");
+}
