@@ -11,6 +11,9 @@ use crate::diagnostic::{Diagnostic, codes, did_you_mean, list_of};
 use crate::workflow::verdict::{Verdict, takes_any_input};
 use crate::workflow::{self, Node};
 
+/// What to do about a secret in a graph.
+pub(super) const SECRET_HELP: &str = "whoever gets such a picture can read it; a `command` step, or `token` and `headers` of a server, keep it out";
+
 pub(super) fn beyond(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> {
     let mut out = Vec::new();
     let followed = followed(scene, &verdict.runs);
@@ -82,10 +85,13 @@ fn secrets<'a>(
             "{}: {} {} part of the graph, which servers keep and write into the pictures they save",
             scene.input_name(id, input),
             list_of(names.iter().map(String::as_str), 4),
-            if names.len() == 1 { "is a secret that becomes" } else { "are secrets that become" },
+            if names.len() == 1 {
+                "is a secret that becomes"
+            } else {
+                "are secrets that become"
+            },
         );
-        let warning = Diagnostic::warning(&codes::SECRET_IN_GRAPH, message)
-            .help("whoever gets such a picture can read it; a `command` step, or `token` and `headers` of a server, keep it out");
+        let warning = Diagnostic::warning(&codes::SECRET_IN_GRAPH, message).help(SECRET_HELP);
         Some(scene.about(warning, id, Some(input)))
     })
 }

@@ -6,13 +6,17 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::beyond::SECRET_HELP;
 use super::graph::{Setting, verdict_diagnostics};
 use crate::base::{ContentHash, NodeId, ServerName};
 use crate::catalog::Catalog;
 use crate::diagnostic::{Code, Diagnostic, Report, Span, codes, list_of};
-use crate::plan::{self, Grow, Plan, Rendered, ServerKind, StepPlan, TaskPlan, Work};
+use crate::plan::{
+    self, EditValue, Grow, Plan, Rendered, ServerKind, StepPlan, TaskPlan, Work, WorkflowStep,
+};
+use crate::template::Template;
 use crate::workflow::verdict::{self, JudgeOptions};
-use crate::workflow::{Graph, Node};
+use crate::workflow::{self, Graph, Node};
 
 /// How many of a step's values are complained about at one place.
 const AT_ONE_PLACE: usize = 3;
@@ -103,10 +107,49 @@ fn of_step(
         return told.finish(tasks.len());
     };
     for (task, rendered, weight) in different {
-        let found = judge(plan, step, &rendered, catalog, setting);
+        let mut found = judge(plan, step, &rendered, catalog, setting);
+        found.extend(later_secrets(plan, work, &rendered));
         told.add(found, task, weight);
     }
     told.finish(tasks.len())
+}
+
+/// Inputs that will hold a secret, and are not known before the run. Of the others the graph itself tells.
+fn later_secrets(plan: &Plan, work: &WorkflowStep, rendered: &Rendered) -> Vec<Diagnostic> {
+    let in_file = work.in_file.iter();
+    let in_file = in_file.map(|at| (&at.node, &at.input, &at.value, &at.origin));
+    let edits = work.edits.iter();
+    let edits = edits.map(|edit| (&edit.node, &edit.input, &edit.value, &edit.origin));
+    edits
+        .chain(in_file)
+        .filter(|(node, input, value, _)| {
+            let place = ((*node).clone(), (*input).clone());
+            rendered.unknown.contains(&place) && uses_secret(value)
+        })
+        .filter_map(|(id, input, _, origin)| {
+            let node = rendered.graph.nodes.get(id)?;
+            let message = format!(
+                "`{}.{input}`: a secret becomes part of the graph, which servers keep and write into the pictures they save",
+                node.class_type
+            );
+            let warning = Diagnostic::warning(&codes::SECRET_IN_GRAPH, message)
+                .at(workflow::span_of(origin, &plan.sources))
+                .node(id.as_str(), &node.class_type, Some(input))
+                .help(SECRET_HELP);
+            Some(warning)
+        })
+        .collect()
+}
+
+/// Whether a value that is not known yet takes a secret.
+fn uses_secret(value: &EditValue) -> bool {
+    match value {
+        EditValue::Later(later) => Template::parse(&later.text)
+            .is_ok_and(|parsed| parsed.is_some_and(|t| t.uses().names.contains("secret"))),
+        EditValue::List(items) => items.iter().any(uses_secret),
+        EditValue::Map(entries) => entries.values().any(uses_secret),
+        EditValue::Ready(_) | EditValue::Link { .. } => false,
+    }
 }
 
 /// What is the same for tasks that need to be judged once.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,6 +13,7 @@ use super::args::TextOrJson;
 use super::exit::Exit;
 use super::runs::{PlaceFlags, conclude, from_here, json as line};
 use super::table::{Table, plain, short, time, took};
+use crate::artifact::Artifact;
 use crate::base::RunId;
 use crate::diagnostic::{Diagnostic, codes};
 use crate::event::Counts;
@@ -268,13 +270,7 @@ fn task_row(task: &TaskStanding, indent: &str) -> Vec<String> {
             short(&failure.message, 100)
         }
         _ => {
-            let names: Vec<&str> = task
-                .outputs
-                .iter()
-                .map(|output| output.name.as_str())
-                // A text has none.
-                .filter(|name| !name.is_empty())
-                .collect();
+            let names: Vec<String> = task.outputs.iter().map(|made| file_name(made)).collect();
             short(&names.join(", "), 80)
         }
     };
@@ -285,6 +281,16 @@ fn task_row(task: &TaskStanding, indent: &str) -> Vec<String> {
         task.took().map(took).unwrap_or_default(),
         end,
     ]
+}
+
+/// What a result is called where it lies; its beginning, when it is a text.
+fn file_name(output: &Artifact) -> String {
+    let name = output.path.as_deref().and_then(Path::file_name);
+    match (name, &output.text) {
+        (Some(name), _) => name.to_string_lossy().into_owned(),
+        (None, Some(text)) => format!("{:?}", short(text, 20)),
+        (None, None) => output.name.clone(),
+    }
 }
 
 fn show_task(

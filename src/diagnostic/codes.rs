@@ -72,6 +72,7 @@ codes! {
     TOO_MANY_TASKS = "K0132" "too_many_tasks";
     CANNOT_BYPASS = "K0133" "cannot_bypass";
     NO_EARLIER_RESULTS = "K0134" "no_earlier_results";
+    EMPTY_LIST = "K0135" "empty_list";
     // K02xx: what the server would refuse; kinds are the server's own error types
     MISSING_NODE_TYPE = "K0201" "missing_node_type";
     REQUIRED_INPUT_MISSING = "K0202" "required_input_missing";

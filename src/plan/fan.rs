@@ -95,7 +95,12 @@ fn for_each(
         ..Extra::default()
     };
     let list = match evaluator.expression(node, &extra, sources)? {
-        EditValue::Ready(Datum::List(items)) => return Some((Grow::Known, Some(items))),
+        EditValue::Ready(Datum::List(items)) => {
+            if items.is_empty() {
+                evaluator.report.push(finds_nothing(node));
+            }
+            return Some((Grow::Known, Some(items)));
+        }
         EditValue::Ready(other) => {
             evaluator.report.push(no_list(&other).at(node.span));
             return None;
@@ -128,6 +133,17 @@ fn for_each(
         _ => Grow::Later { list },
     };
     Some((grow, None))
+}
+
+/// An empty list skips its step, which is seldom what was meant when nothing but a path decides about it.
+fn finds_nothing(node: &Node) -> Diagnostic {
+    let message = "`for_each` gives an empty list, so the step is skipped";
+    let built = Diagnostic::warning(&codes::EMPTY_LIST, message).at(node.span);
+    if node.as_str().is_some_and(|text| text.contains("glob(")) {
+        built.help("`glob` starts in the pipeline's folder; hidden files match only a pattern that names the dot")
+    } else {
+        built
+    }
 }
 
 fn stream(

@@ -44,8 +44,12 @@ pub fn to_text(plan: &Plan) -> String {
         let _ = writeln!(out, "\nparams");
         let width = plan.params.keys().map(String::len).max().unwrap_or(0);
         for (name, param) in &plan.params {
-            let drawn = if param.drawn { "  (drawn)" } else { "" };
-            let _ = writeln!(out, "  {name:<width$}  {}{drawn}", datum_text(&param.value));
+            let value = if param.drawn {
+                "random (drawn by each run)".to_owned()
+            } else {
+                datum_text(&param.value)
+            };
+            let _ = writeln!(out, "  {name:<width$}  {value}");
         }
     }
     if !plan.limits.is_empty() {

@@ -17,7 +17,7 @@ use super::view::View;
 use super::{ReportResult, Reporter};
 use crate::base::{StepId, TaskName, display_path};
 use crate::diagnostic::{JsonDiagnostic, Report, SourceMap};
-use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskStatus};
+use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskInfo, TaskStatus};
 
 /// How often a log (not a terminal) hears that long work goes on.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -75,7 +75,17 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         }
     }
 
-    fn header(&mut self, run: &str, pipeline: &str) -> ReportResult {
+    /// Makes the column of names wide enough for those that are known by now; it never gets narrower.
+    fn measure(&mut self, tasks: &[TaskInfo]) {
+        let small = tasks.iter().filter(|task| !self.is_large(&task.step));
+        let longest = small.map(|task| task.task.as_str().chars().count()).max();
+        let room = self.columns().map_or(40, |columns| columns / 3);
+        let wide = longest.unwrap_or(0).min(room.clamp(8, 40));
+        self.width = self.width.max(wide);
+    }
+
+    fn header(&mut self, tasks: &[TaskInfo], run: &str, pipeline: &str) -> ReportResult {
+        self.measure(tasks);
         let mut servers: Vec<&str> = self
             .view
             .tasks
@@ -84,11 +94,6 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
             .collect();
         servers.sort_unstable();
         servers.dedup();
-        let names = self.view.tasks.iter();
-        let small = names.filter(|(_, task)| !self.is_large(&task.step));
-        let longest = small.map(|(name, _)| name.as_str().chars().count()).max();
-        let room = self.columns().map_or(40, |columns| columns / 3);
-        self.width = longest.unwrap_or(0).min(room.clamp(8, 40));
         let on = match servers.as_slice() {
             [] => String::new(),
             _ => format!(" on {}", servers.join(", ")),
@@ -397,10 +402,13 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
     fn event(&mut self, envelope: &Envelope) -> ReportResult {
         self.view.apply(envelope);
         match &envelope.event {
+            RunEvent::TasksAdded { tasks, .. } => {
+                self.measure(tasks);
+                return Ok(());
+            }
             RunEvent::TaskProgress { .. }
             | RunEvent::TaskQueued { .. }
             | RunEvent::TaskStarted { .. }
-            | RunEvent::TasksAdded { .. }
             | RunEvent::TaskUploaded { .. }
             | RunEvent::TaskExecuting { .. } => return Ok(()),
             // One of very many that went well: the live lines count it.
@@ -416,8 +424,10 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
         }
         self.last_note = Instant::now();
         match &envelope.event {
-            RunEvent::RunStarted { pipeline, .. } => {
-                self.header(envelope.run.as_str(), pipeline)?;
+            RunEvent::RunStarted {
+                pipeline, tasks, ..
+            } => {
+                self.header(tasks, envelope.run.as_str(), pipeline)?;
             }
             RunEvent::ServerReady {
                 server,

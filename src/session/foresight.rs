@@ -13,13 +13,14 @@ use indexmap::IndexMap;
 use super::why::{Fate, Would};
 use crate::artifact::Artifact;
 use crate::base::{ContentHash, RunId, ServerName, StepId};
+use crate::catalog::Catalog;
 use crate::plan::key::{
     self, CommandInputs, Manifest, Memo, Realm, ServerFacts, StaleReason, command_manifest,
     of_command, of_workflow, workflow_manifest,
 };
 use crate::plan::{
-    self, CacheMode, Grow, Item, Plan, Rendered, RenderedCommand, Results, StepOutcome, StepPlan,
-    TaskIx, TaskOutcome, TaskPlan, Work,
+    self, CacheMode, Grow, Item, Plan, Rendered, RenderedCommand, Results, ServerKind, StepOutcome,
+    StepPlan, TaskIx, TaskOutcome, TaskPlan, Work,
 };
 use crate::run::{self, Found, Lying, Miss, Noted};
 use crate::store::{self, CacheRecord, Place, Reader};
@@ -85,6 +86,8 @@ struct Foresight<'a> {
     /// The plan's tasks and those that follow from cached results.
     tasks: Vec<TaskPlan>,
     of_steps: HashMap<StepId, Vec<TaskIx>>,
+    /// The nodes of kiln's own server, which need not be asked for them.
+    own: Catalog,
     /// What tasks that would be cached made.
     ended: HashMap<TaskIx, Arc<TaskOutcome>>,
     fates: IndexMap<StepId, Vec<Fate>>,
@@ -131,6 +134,7 @@ impl<'a> Foresight<'a> {
             results: Results::new(RunId::from("not yet")),
             tasks: plan.tasks.clone(),
             of_steps,
+            own: crate::embedded::catalog(),
             ended: HashMap::new(),
             fates: IndexMap::new(),
             lying: IndexMap::new(),
@@ -320,8 +324,14 @@ impl<'a> Foresight<'a> {
     fn render(&self, step: &StepPlan, task: &TaskPlan, results: &Results) -> Option<MadeWork> {
         match &step.work {
             Work::Workflow(work) => {
-                let rendered = plan::render(self.plan, task, work, results, None, 1).ok()?;
                 let server = self.plan.servers.get(&step.server)?;
+                let own = matches!(server.kind, ServerKind::Embedded { simulate: false });
+                let catalog = own.then_some(&self.own);
+                // Which input stands for a bypassed node's output, only its server can tell.
+                if catalog.is_none() && !work.bypassed.is_empty() {
+                    return None;
+                }
+                let rendered = plan::render(self.plan, task, work, results, catalog, 1).ok()?;
                 let told = self.told.and_then(|told| told.get(&step.server).cloned());
                 let facts = told.unwrap_or_else(|| ServerFacts::new(Realm::of(&server.kind)));
                 Some(MadeWork::Graph(rendered, facts))

@@ -340,6 +340,16 @@ fn steps_that_wait_for_each_other() {
 }
 
 #[test]
+fn a_list_that_is_empty() {
+    let project = project();
+    project.file(
+        "pipeline.yaml",
+        "steps:\n  a:\n    workflow: soft.json\n    for_each: glob('photoz/*.png')\n    set: { Photo: { image: \"{{ item }}\" } }\n",
+    );
+    insta::assert_snapshot!(said(&project, &["check", "pipeline.yaml"], 0));
+}
+
+#[test]
 fn keys_of_plugins_are_unknown() {
     insta::assert_snapshot!(says(
         &project(),

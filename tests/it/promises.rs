@@ -61,7 +61,7 @@ fn a_result_that_is_only_text_is_saved_where_save_as_says() {
 #[test]
 fn a_secret_in_a_graph_is_warned_of() {
     insta::assert_snapshot!(checked(
-        "steps:\n  a:\n    workflow: caption.json\n    set: { StringConcatenate: { string_a: \"x {{ secret('PATH') }}\" } }\n"
+        "steps:\n  a:\n    workflow: caption.json\n    set: { StringConcatenate: { string_a: \"x {{ secret('PATH') }}\", string_b: \"{{ steps.b.text }} {{ secret('PATH') }}\" } }\n  b: { command: [echo] }\n"
     ));
 }
 
