@@ -560,18 +560,21 @@ impl Ledger {
             let gone = again.contains(&TaskIx(at));
             if entry.status == Some(TaskStatus::Skipped) && entry.unwanted {
                 entry.asked_before = true;
-            } else if (gone || !ran(entry.status)) && entry.status.take().is_some() {
-                entry.submissions = 0;
+            } else if gone || !ran(entry.status) {
+                entry.status = None;
             }
             match &mut entry.live {
-                Some(live) if live.phase >= Phase::Started => live.told = None,
-                Some(_) => entry.put_back = true,
-                None if entry.unsettled => {
-                    entry.put_back = true;
-                    entry.submissions %= MAX_SUBMISSIONS;
+                Some(live) if live.phase >= Phase::Started => {
+                    live.told = None;
+                    entry.submissions = entry.submissions.min(1);
+                    continue;
                 }
+                Some(_) => entry.put_back = true,
+                None if entry.unsettled => entry.put_back = true,
                 None => {}
             }
+            // Losses count within a session: the end of one may have caused them.
+            entry.submissions = 0;
         }
     }
 

@@ -23,10 +23,12 @@ impl Machine {
         let again: HashSet<TaskIx> = again.iter().copied().collect();
         for at in 0..self.tasks.len() {
             let task = TaskIx(dense(at));
+            // What is under way may be lost with the session that began it, and no server is to blame for that.
+            let losses = std::mem::take(&mut self.tasks[at].losses);
             if again.contains(&task) && self.tasks[at].has_result() {
                 self.revive(task);
             } else {
-                self.resume_task(task);
+                self.resume_task(task, losses);
             }
         }
         self.ask_again();
@@ -40,7 +42,7 @@ impl Machine {
         self.call_back();
     }
 
-    fn resume_task(&mut self, task: TaskIx) {
+    fn resume_task(&mut self, task: TaskIx, losses: u32) {
         let known = &self.tasks[task.0 as usize];
         match known.state {
             TaskState::Ended(TaskStatus::Done | TaskStatus::Cached) | TaskState::Waiting => {}
@@ -50,7 +52,7 @@ impl Machine {
             TaskState::Ready | TaskState::Paused { .. } => self.put(task, TaskState::Waiting),
             TaskState::Unsettled { ticket, trouble } => {
                 let failed = matches!(trouble, Trouble::Failed(_));
-                if failed || known.losses >= MAX_SUBMISSIONS {
+                if failed || losses >= MAX_SUBMISSIONS {
                     self.revive(task);
                 } else {
                     self.task(task).fresh = trouble == Trouble::Gone;

@@ -204,7 +204,9 @@ pub(super) fn place_of(
         let built = Diagnostic::error(&codes::UNSAFE_OUTPUT_PATH, message);
         Failure::one(FailureClass::Invalid, about.complain(built))
     })?;
-    if let Some(renamed) = &place.renamed {
+    if let Some(renamed) = &place.renamed
+        && shared.is_first_renamed(&artifact.step)
+    {
         let built = about.renamed(&wanted, renamed);
         shared.teller.warn(&artifact.task, built);
     }

@@ -115,6 +115,10 @@ impl Dispatcher {
     }
 
     async fn drive(&mut self) -> Result<RunStatus, RunError> {
+        // What is known already, such as endpoints that are down, counts before the first decision.
+        while let Ok(note) = self.notes.try_recv() {
+            self.take(note)?;
+        }
         loop {
             if let Some(status) = self.turn().await? {
                 return Ok(status);
@@ -163,6 +167,11 @@ impl Dispatcher {
                     let after = self.assigned.remove(&ticket.task).unwrap_or(0);
                     self.hold(after, action);
                 }
+                // Nothing of that try is on a server, and the next one may be prepared in this very turn.
+                Action::Cancel {
+                    reason: CancelReason::Superseded,
+                    ..
+                } => self.perform(action),
                 Action::Cancel { .. } => self.hold(self.log.sent, action),
                 Action::Finish { status } => finished = Some(status),
             }

@@ -270,6 +270,16 @@ impl<'a> About<'a> {
             .help("the server was restarted, its queue was cleared, or the job never arrived; to stop it, stop kiln")
     }
 
+    /// It was under way in this process when the session before this one ended, and starts once more.
+    pub(super) fn cut_short(self) -> Diagnostic {
+        let message = "it was under way when kiln was stopped, and starts again";
+        let built = Diagnostic {
+            severity: Severity::Note,
+            ..Diagnostic::warning(&codes::JOB_LOST, message)
+        };
+        self.complain(built)
+    }
+
     /// The attempt took too long, on a server or on this machine.
     pub(super) fn overdue(self, server: &ServerName, overdue: Overdue) -> Failure {
         let (class, message, help) = match overdue {
@@ -323,7 +333,7 @@ impl<'a> About<'a> {
     pub(super) fn renamed(self, wanted: &str, renamed: &str) -> Diagnostic {
         let message = format!("`{wanted}` is taken by another result, so this one is `{renamed}`");
         self.complain(Diagnostic::warning(&codes::RESULT_RENAMED, message))
-            .help("name results apart in `save_as`, for instance with `{{ file.index }}`")
+            .help("name results apart in `save_as`, for instance with `{{ file.index }}`; this is said once for each step")
     }
 
     /// The job left nothing behind, and `dependant` needs what it should have left.

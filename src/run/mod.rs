@@ -25,6 +25,7 @@ mod health;
 mod hush;
 mod identity;
 mod kinds;
+mod leftovers;
 mod log;
 mod news;
 mod provenance;
@@ -46,4 +47,5 @@ pub use cache::{
 pub use context::{RunContext, RunError, RunOptions, RunOutcome, Stop};
 pub use folder::{output_set, run_folder};
 pub use identity::prompt_id;
+pub use leftovers::end_programs;
 pub use start::execute;

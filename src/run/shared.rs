@@ -12,7 +12,7 @@ use super::health::Health;
 use super::hush::Hush;
 use super::tell::Teller;
 use super::transfer::Transfers;
-use crate::base::{RunId, safe_name};
+use crate::base::{RunId, StepId, safe_name};
 use crate::machine::{EndpointIx, Fact};
 use crate::plan::Plan;
 use crate::servers::{Endpoint, Servers};
@@ -40,6 +40,8 @@ pub(super) struct Shared {
     pub(super) fetching: Semaphore,
     /// Our jobs that may be on servers.
     jobs: Mutex<HashSet<String>>,
+    /// Steps of which it was said that a result has another name than it wanted.
+    renamed: Mutex<HashSet<StepId>>,
 }
 
 /// What a run is about, for [`Shared::new`].
@@ -48,6 +50,11 @@ pub(super) struct Given {
     pub(super) run: RunId,
     pub(super) servers: Arc<Servers>,
     pub(super) store: Store,
+}
+
+/// Where the folders of a run's commands lie while they run.
+pub(super) fn work_folder(store: &Store, run: &RunId) -> PathBuf {
+    store.folder().join("work").join(safe_name(run.as_str()))
 }
 
 impl Shared {
@@ -72,7 +79,14 @@ impl Shared {
             notes,
             fetching: Semaphore::new(FETCHING),
             jobs: Mutex::default(),
+            renamed: Mutex::default(),
         }
+    }
+
+    /// Whether nothing was said yet of renamed results of a step: it may have thousands of tasks.
+    pub(super) fn is_first_renamed(&self, step: &StepId) -> bool {
+        let mut renamed = self.renamed.lock().unwrap_or_else(PoisonError::into_inner);
+        renamed.insert(step.clone())
     }
 
     pub(super) fn note(&self, fact: Fact) {
@@ -85,8 +99,7 @@ impl Shared {
 
     /// Where the folders of commands lie while they run.
     pub(super) fn work_folder(&self) -> PathBuf {
-        let work = self.store.folder().join("work");
-        work.join(safe_name(self.run.as_str()))
+        work_folder(&self.store, &self.run)
     }
 
     pub(super) fn jobs(&self) -> MutexGuard<'_, HashSet<String>> {

@@ -10,6 +10,7 @@ use super::context::{RunContext, RunError, RunOptions, RunOutcome};
 use super::dispatch::Dispatcher;
 use super::folder::Folder;
 use super::hush::Hush;
+use super::leftovers::end_programs;
 use super::log::Log;
 use super::log::now;
 use super::recall::blocking;
@@ -128,6 +129,8 @@ impl Dispatcher {
         for (_, fact) in &facts {
             self.absorb(fact)?;
         }
+        let shared = Arc::clone(&self.shared);
+        blocking(move || end_programs(&shared.store, &shared.run)).await;
         let stopping = self.was_stopping.clone();
         let again = self.restore_results().await;
         self.take(Fact::Resumed { again })?;

@@ -55,7 +55,11 @@ impl Dispatcher {
             }),
             RetryCause::Lost => {
                 let about = About::of(&self.shared.plan, self.roster.task(task));
-                let lost = about.lost_once(&about.step.server);
+                let lost = if self.is_ours(task) {
+                    about.cut_short()
+                } else {
+                    about.lost_once(&about.step.server)
+                };
                 let message = lost.message.clone();
                 self.shared.teller.warn(about.task, lost);
                 Some(("lost", message))
@@ -73,6 +77,13 @@ impl Dispatcher {
             reason,
             delay_seconds,
         });
+    }
+
+    /// Whether a task ends when kiln does: its program, or the server that has its job, is a part of this process.
+    fn is_ours(&self, task: TaskIx) -> bool {
+        let step = self.step(task);
+        let endpoints = self.shared.servers.of(&step.server);
+        step.workflow().is_none() || endpoints.iter().all(|endpoint| endpoint.is_embedded())
     }
 
     fn tell_settled(&mut self, task: TaskIx, settlement: Settlement) {

@@ -17,6 +17,7 @@ mod engine;
 mod examples;
 mod failures;
 mod history;
+mod leftovers;
 mod mistakes;
 mod newcomer;
 mod odd;

@@ -3,5 +3,6 @@
 mod command;
 mod gather;
 mod job;
+mod lines;
 mod program;
 mod workflow;

@@ -8,11 +8,13 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::super::leftovers::Marker;
+use super::lines::{TAIL, read_lines};
 use crate::machine::CancelReason;
 
 /// The most that a program may print on stdout.
@@ -21,10 +23,6 @@ pub(super) const STDOUT_LIMIT: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long what a program left running may keep its pipes open.
 const LINGER: Duration = Duration::from_millis(500);
-/// Lines of stderr that are kept for the complaint.
-const TAIL: usize = 20;
-/// The longest piece of stderr that counts as a line, bytes.
-const LINE: u64 = 64 * 1024;
 /// Variables of kiln's own environment that every program gets.
 const INHERITED: &[&str] = &[
     "PATH",
@@ -87,7 +85,7 @@ enum Heard {
 }
 
 impl Program<'_> {
-    /// Runs it. `hear` gets every line of its stderr.
+    /// Runs it. `hear` gets the lines of its stderr.
     pub(super) async fn run(
         &self,
         cancel: &mut watch::Receiver<Option<CancelReason>>,
@@ -95,6 +93,7 @@ impl Program<'_> {
     ) -> io::Result<Ran> {
         let mut child = self.spawn().await?;
         let group = Group::of(&child);
+        let _marker = Marker::set(self.folder, child.id());
         let (tell, mut heard) = mpsc::channel(16);
         if let Some(stdin) = child.stdin.take() {
             feed(stdin, self.stdin.unwrap_or_default().to_owned());
@@ -103,7 +102,7 @@ impl Program<'_> {
             tokio::spawn(read_all(stdout, tell.clone()));
         }
         if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(read_lines(stderr, tell.clone()));
+            tokio::spawn(read_lines(stderr, tell.clone(), Heard::Line));
         }
         drop(tell);
         let mut ran = Ran {
@@ -330,26 +329,6 @@ async fn read_all(mut pipe: impl AsyncRead + Unpin, tell: mpsc::Sender<Heard>) {
     while let Ok(n @ 1..) = pipe.read(&mut piece).await {
         if tell.send(Heard::Stdout(piece[..n].to_vec())).await.is_err() {
             return;
-        }
-    }
-}
-
-/// Lines as people see them: progress bars write over theirs with a carriage return.
-async fn read_lines(pipe: impl AsyncRead + Unpin, tell: mpsc::Sender<Heard>) {
-    let mut pipe = BufReader::new(pipe);
-    let mut piece = Vec::new();
-    loop {
-        piece.clear();
-        let read = (&mut pipe).take(LINE).read_until(b'\n', &mut piece).await;
-        if !matches!(read, Ok(1..)) {
-            return;
-        }
-        let text = String::from_utf8_lossy(&piece);
-        for line in text.split(['\r', '\n']).filter(|l| !l.trim().is_empty()) {
-            let line = Heard::Line(line.trim_end().to_owned());
-            if tell.send(line).await.is_err() {
-                return;
-            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::diagnostic::Diagnostic;
 use crate::event::RunStatus;
 use crate::machine::{CancelReason, Fact};
 use crate::plan::{Plan, ServerKind};
-use crate::run::prompt_id;
+use crate::run::{end_programs, prompt_id};
 use crate::session::prepare;
 use crate::session::resume::secrets;
 use crate::store::{Holder, Store, StoredRun};
@@ -101,6 +101,7 @@ async fn clean(project: &Path, run: &RunId) -> Result<Cancelled, Box<Diagnostic>
     for (at, fact) in &replay.facts {
         standing.apply(*at, fact);
     }
+    end_programs(&store, run);
     let secrets = secrets(&replay.plan)?;
     let jobs = stop_jobs(&store, &replay.plan, &standing, run, &secrets).await;
     let at = now();

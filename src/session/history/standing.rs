@@ -185,7 +185,10 @@ impl Standing {
             Fact::Assigned {
                 ticket, endpoint, ..
             } => self.assigned(at, *ticket, *endpoint),
-            Fact::Started { ticket } => self.to(*ticket, State::Running),
+            Fact::Started { ticket } => {
+                self.to(*ticket, State::Running);
+                self.change(ticket.task, |task| task.started = Some(at));
+            }
             Fact::Accepted { ticket, prompt_id } => {
                 self.to(*ticket, State::Running);
                 self.change(ticket.task, |task| task.prompt_id = Some(prompt_id.clone()));
