@@ -309,14 +309,16 @@ impl ResultsObject {
             "model3d" => "3D model",
             other => other,
         };
-        let made = self.artifacts.iter().map(|a| {
-            if a.name.is_empty() {
-                "a text"
-            } else {
-                a.name.as_str()
-            }
-        });
-        let help = (!self.artifacts.is_empty()).then(|| format!("it made {}", list_of(made, 4)));
+        let mut names = self.artifacts.iter().map(|a| a.name.as_str());
+        let help = if self.artifacts.is_empty() {
+            None
+        } else if names.all(str::is_empty) {
+            Some("it made only text".to_owned())
+        } else {
+            let names = self.artifacts.iter().map(|a| a.name.as_str());
+            let files = names.filter(|name| !name.is_empty());
+            Some(format!("it made {}", list_of(files, 4)))
+        };
         raise(
             TemplateErrorKind::Count,
             format!("`{}` made no {what}", self.label),
