@@ -140,7 +140,7 @@ pub fn because(why: &[StaleReason]) -> String {
     texts.join("; ")
 }
 
-/// What would run, for programs: in the order of [`fates`], with a text for each reason.
+/// What would run, for programs: in the order of `fates`, with a text for each reason.
 pub fn fates_json(fates: &[Fate]) -> Value {
     fates
         .iter()
