@@ -7,6 +7,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::join::{join_list, join_map};
 use super::scope;
 use super::sealed::{EditValue, ParamValue, TemplateText};
 use crate::artifact::Datum;
@@ -575,32 +576,4 @@ pub(super) fn unknown_step(step: &str, span: Span, steps: &BTreeSet<String>) -> 
     Diagnostic::error(&codes::UNKNOWN_STEP, format!("there is no step `{step}`"))
         .at(span)
         .suggest(step, steps.iter().map(String::as_str))
-}
-
-fn join_list(values: Vec<EditValue>) -> EditValue {
-    if values.iter().all(|v| matches!(v, EditValue::Ready(_))) {
-        EditValue::Ready(Datum::List(values.into_iter().filter_map(ready).collect()))
-    } else {
-        EditValue::List(values)
-    }
-}
-
-fn join_map(values: IndexMap<String, EditValue>) -> EditValue {
-    if values.values().all(|v| matches!(v, EditValue::Ready(_))) {
-        EditValue::Ready(Datum::Map(
-            values
-                .into_iter()
-                .filter_map(|(key, value)| Some((key, ready(value)?)))
-                .collect(),
-        ))
-    } else {
-        EditValue::Map(values)
-    }
-}
-
-fn ready(value: EditValue) -> Option<Datum> {
-    match value {
-        EditValue::Ready(datum) => Some(datum),
-        _ => None,
-    }
 }

@@ -14,6 +14,7 @@ mod expand;
 mod export;
 mod fan;
 mod graphs;
+mod join;
 pub mod key;
 mod naming;
 mod order;

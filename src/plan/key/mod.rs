@@ -25,6 +25,8 @@ mod workflow;
 mod golden;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_command;
 
 pub use assume::settle;
 pub use command::{CommandInputs, Program, command_manifest, of_command, of_here};
