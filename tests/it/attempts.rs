@@ -242,3 +242,29 @@ steps:
     json_run(&project, &[], 0);
     assert_eq!(std::fs::read_to_string(log).unwrap(), "in\nout\n".repeat(4));
 }
+
+#[test]
+fn a_run_that_keeps_going_starts_nothing_new_after_so_many_failures() {
+    let project = project(
+        "max_parallel: 1\nsteps:\n  bad:\n    matrix: { i: \"{{ range(6) }}\" }\n    command: [sh, -c, \"exit 3\"]\n",
+    );
+    let events = json_run(&project, &["--keep-going", "--max-fail", "2"], 4);
+    let failed = ends(&events).iter().filter(|e| e.1 == "failed").count();
+    assert_eq!(failed, 2, "{:?}", ends(&events));
+    assert_eq!(ends(&events).len(), 6, "every task has an end");
+}
+
+#[test]
+fn a_run_whose_time_is_up_stops_what_runs_and_starts_nothing() {
+    let project = project(
+        "steps:\n  long: { command: [sleep, \"60\"] }\n  after: { command: [\"true\"], needs: [long] }\n",
+    );
+    let began = std::time::Instant::now();
+    let done = project.kiln(&["run", "p.yaml", "--output", "json", "--timeout", "300ms"]);
+    assert!(done.code != 0, "{}", done.stdout);
+    assert!(began.elapsed() < std::time::Duration::from_secs(30));
+    let events = events(&done);
+    assert_eq!(end(&events, "long"), "cancelled");
+    assert_ne!(end(&events, "after"), "done");
+    assert_eq!(events.last().unwrap()["event"], "run_finished");
+}
