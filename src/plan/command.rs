@@ -40,15 +40,8 @@ pub fn render_command(
     attempt: u32,
 ) -> Result<RenderedCommand, Report> {
     let step = &plan.steps[&task.step];
-    let mut names = Evaluation::of_task(plan, task, results, attempt);
-    names.print_paths();
-    let mut rendering = Rendering {
-        plan,
-        names,
-        report: Report::default(),
-        used: BTreeMap::new(),
-        places: known_files(plan, task, results),
-    };
+    let mut rendering = Rendering::new(plan, Evaluation::of_task(plan, task, results, attempt));
+    rendering.places = known_files(plan, task, results);
     let Work::Command(command) = &step.work else {
         let message = format!("the step `{}` runs no command", step.id);
         rendering
@@ -65,15 +58,7 @@ pub fn render_command(
 
 /// What can be said against a task's command before anything ran.
 pub fn preview_command(plan: &Plan, task: &TaskPlan, command: &CommandStep) -> Report {
-    let mut names = Evaluation::before(plan, task);
-    names.print_paths();
-    let mut rendering = Rendering {
-        plan,
-        names,
-        report: Report::default(),
-        used: BTreeMap::new(),
-        places: BTreeMap::new(),
-    };
+    let mut rendering = Rendering::new(plan, Evaluation::before(plan, task));
     let _ = rendering.command(command);
     rendering.report.extend(not_in_path(command));
     rendering.report
@@ -162,7 +147,18 @@ struct Rendering<'a> {
     places: BTreeMap<PathBuf, ContentHash>,
 }
 
-impl Rendering<'_> {
+impl<'a> Rendering<'a> {
+    fn new(plan: &'a Plan, mut names: Evaluation<'a>) -> Self {
+        names.print_paths();
+        Self {
+            plan,
+            names,
+            report: Report::default(),
+            used: BTreeMap::new(),
+            places: BTreeMap::new(),
+        }
+    }
+
     /// `None` when an error was reported, or a value cannot be known yet.
     fn command(&mut self, command: &CommandStep) -> Option<RenderedCommand> {
         let mut args = Vec::new();
