@@ -263,7 +263,7 @@ fn a_run_whose_time_is_up_stops_what_runs_and_starts_nothing() {
     let done = project.kiln(&["run", "p.yaml", "--output", "json", "--timeout", "300ms"]);
     assert!(done.code != 0, "{}", done.stdout);
     assert!(began.elapsed() < std::time::Duration::from_secs(30));
-    let events = events(&done);
+    let events = done.json_lines();
     assert_eq!(end(&events, "long"), "cancelled");
     assert_ne!(end(&events, "after"), "done");
     assert_eq!(events.last().unwrap()["event"], "run_finished");
