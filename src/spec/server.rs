@@ -141,13 +141,8 @@ pub(super) fn read(
             simulate: simulate.unwrap_or_default(),
         }
     } else {
-        misplaced(
-            &fields,
-            &["simulate"],
-            &owner,
-            "is not embedded, and",
-            reading,
-        )?;
+        let local = ["simulate"];
+        misplaced(&fields, &local, &owner, "is not embedded, and", reading)?;
         if fields.get("url").is_none() && fields.get("urls").is_none() {
             let example = "url: http://127.0.0.1:8188";
             reading.missing(&fields, name.span, &owner, "url", example);
