@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use indexmap::IndexMap;
 
 use super::eval::{Each, Evaluator, Extra, Here};
-use super::expand::{no_list, thousands, too_many, whole_step};
+use super::expand::{no_list, too_many, whole_step};
 use super::sealed::{EditValue, Grow, MAX_TASKS, TemplateText};
 use crate::artifact::Datum;
 use crate::base::StepId;
-use crate::diagnostic::{Diagnostic, SourceMap, Span, codes};
+use crate::diagnostic::{Diagnostic, SourceMap, Span, codes, thousands};
 use crate::spec::{Matrix, Node, NodeKind, Step};
 use crate::template::Template;
 
@@ -275,7 +275,9 @@ fn leave_out<'a>(all: &mut Vec<Combination>, exclude: impl Iterator<Item = &'a C
 
 /// The values that a combination has for some keys, as one text; `None` when it lacks one of them.
 fn identity(combination: &Combination, keys: &[String]) -> Option<String> {
-    let values = keys.iter().map(|key| Some(combination.get(key)?.identity()));
+    let values = keys
+        .iter()
+        .map(|key| Some(combination.get(key)?.identity()));
     Some(values.collect::<Option<Vec<_>>>()?.join(","))
 }
 
