@@ -71,8 +71,6 @@ pub(super) struct Dispatcher {
     notes: mpsc::UnboundedReceiver<Fact>,
     stop: watch::Receiver<Stop>,
     stop_seen: Stop,
-    /// Becomes true when another process asks for the run to stop.
-    asked: watch::Receiver<bool>,
 }
 
 impl Dispatcher {
@@ -81,7 +79,6 @@ impl Dispatcher {
         (machine, roster, log): (Machine, Roster, Log),
         notes: mpsc::UnboundedReceiver<Fact>,
         stop: watch::Receiver<Stop>,
-        asked: watch::Receiver<bool>,
     ) -> Self {
         Self {
             machine,
@@ -103,7 +100,6 @@ impl Dispatcher {
             notes,
             stop,
             stop_seen: Stop::None,
-            asked,
         }
     }
 
@@ -255,11 +251,6 @@ impl Dispatcher {
                         self.take(Fact::Stop { reason })?;
                     }
                     return Ok(());
-                }
-                Ok(()) = self.asked.changed() => {
-                    self.tell_stopping(StopReason::Requested);
-                    let reason = CancelReason::Requested;
-                    return self.take(Fact::Stop { reason });
                 }
                 written = self.log.next_durable(), if self.log.is_behind() => {
                     written?;
