@@ -280,7 +280,9 @@ impl Dispatcher {
             Fact::Ended { ticket, outcome } => self.absorb_end(*ticket, outcome),
             Fact::Cancelling { task, .. } => drop(self.was_stopping.insert(*task)),
             Fact::Resumed { again } => {
-                again.iter().for_each(|task| self.roster.unmake(*task));
+                for task in again {
+                    self.roster.unmake(*task);
+                }
                 self.roster.reopen();
             }
             _ => {}
