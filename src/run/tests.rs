@@ -60,6 +60,7 @@ pub(super) fn plan() -> Plan {
         max_parallel: None,
         limits: IndexMap::new(),
         partner_key: None,
+        no_partner_key: Vec::new(),
         servers: IndexMap::from([(server, ServerPlan::new(kind, 2, None))]),
         sources,
         inputs: Vec::new(),

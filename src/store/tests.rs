@@ -22,6 +22,7 @@ fn plan() -> Plan {
         max_parallel: None,
         limits: indexmap::IndexMap::new(),
         partner_key: None,
+        no_partner_key: Vec::new(),
         servers: indexmap::IndexMap::new(),
         sources: crate::diagnostic::SourceMap::default(),
         inputs: Vec::new(),

@@ -40,6 +40,7 @@ fn plan(graph: &Value) -> Plan {
         max_parallel: None,
         limits: IndexMap::new(),
         partner_key: None,
+        no_partner_key: Vec::new(),
         servers: IndexMap::new(),
         sources,
         inputs: Vec::new(),
