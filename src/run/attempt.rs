@@ -37,6 +37,8 @@ pub(super) struct Try {
     pub(super) owed: Option<Phase>,
     /// It was being stopped when that session ended.
     pub(super) was_stopping: bool,
+    /// A task of the same key ended well in this run.
+    pub(super) twin_is_done: bool,
     /// The attempt before this one ran out of memory.
     pub(super) after_oom: bool,
     /// Comes when the job may be submitted.

@@ -355,6 +355,7 @@ impl Dispatcher {
             fresh,
             owed,
             was_stopping: owed.is_some() && self.was_stopping.contains(&task),
+            twin_is_done: self.machine.twin_is_done(task),
             after_oom: ticket.attempt > 1 && self.failures.get(&task).is_some_and(oom),
             go: waits.then_some(gone),
             cancel: cancelled,

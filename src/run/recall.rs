@@ -40,6 +40,10 @@ impl Try {
             return Ok(Err(None));
         }
         let store = self.shared.store.clone();
+        if self.twin_is_done {
+            // What the twin left was handed over, and perhaps not written yet. A writer that fails is told of by whoever waits for a fact.
+            let _ = store.caught_up().durable().await;
+        }
         let looked_up = blocking(move || cache::find(store.reader(), &*store.blobs(), &key));
         let found = match looked_up.await {
             Ok(Ok(found)) => found,

@@ -238,6 +238,11 @@ impl Store {
         self.writer.note(cache::keep(record));
     }
 
+    /// Resolves once everything that was handed over before is written, and can be read.
+    pub fn caught_up(&self) -> Ack {
+        self.writer.write(Box::new(|_| Ok(())))
+    }
+
     /// What a task's key was made of the last time, in any run of the pipeline.
     ///
     /// # Errors

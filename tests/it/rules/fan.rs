@@ -77,7 +77,7 @@ steps:
   words: {{ for_each: params.words, command: [echo, "{{{{ item }}}}"] }}
   maps: {{ for_each: [{{ a: 1 }}, {{ a: 2 }}], command: [echo, "{{{{ item.a }}}}"] }}
   lists: {{ matrix: {{ size: [[1, 2], [3, 4]], on: [true] }}, command: [echo, "{{{{ matrix.size | join('x') }}}}"] }}
-  numbers: {{ for_each: "{{{{ [1, 2.5, none] }}}}", command: [echo, "{{{{ item }}}}"] }}
+  numbers: {{ for_each: "{{{{ [1, 2.5, true] }}}}", command: [echo, "{{{{ item }}}}"] }}
   same: {{ for_each: [a, a], command: [echo, "{{{{ task.name }}}}"] }}
   files: {{ for_each: "glob('*.json')", command: [basename, "{{{{ item }}}}"] }}
 "#
@@ -106,7 +106,7 @@ fn a_list_of_pictures_streams_and_each_knows_where_it_is_from() {
     set: { Card: { batch_size: "{{ matrix.n }}" } }
   each:
     for_each: steps.draw.images
-    command: [echo, "{{ item.task }} {{ item.kind }} {{ item.node }} {{ item.name.split('_')[0] }}"]
+    command: [echo, "{{ item.task }} {{ item.kind }} {{ item.node }} {{ item.size > 60 }}"]
   named:
     for_each: steps.pair.outputs.a.images
     command: [echo, "{{ item.output }}"]
@@ -117,7 +117,7 @@ fn a_list_of_pictures_streams_and_each_knows_where_it_is_from() {
     let events = run(&project, &[], 0);
     assert_eq!(
         text(&events, "all"),
-        "draw[n=2] image 9 card,draw[n=2] image 9 card,draw[n=1] image 9 card"
+        "draw[n=2] image 9 true,draw[n=2] image 9 true,draw[n=1] image 9 true"
     );
     assert_eq!(tasks(&events, "each").len(), 3);
     assert_eq!(text(&events, "named[pair,0]"), "a");
@@ -207,7 +207,7 @@ fn files_of_many_tasks_keep_apart_or_count_up_with_a_warning() {
         names(&latest(&project).join("later")),
         ["image-2.png", "image.png"]
     );
-    let warned = events.iter().filter(|e| e["event"] == "diagnostic");
+    let warned = events.iter().filter(|e| e["event"] == "task_warning");
     let codes: Vec<&serde_json::Value> = warned.map(|e| &e["diagnostic"]["code"]).collect();
     assert_eq!(codes, ["K0509"]);
     project.file(

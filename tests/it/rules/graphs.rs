@@ -77,7 +77,7 @@ fn an_id_wins_over_a_title_and_a_title_over_a_class() {
         "steps:\n  many: { workflow: two.json, set: { PreviewAny: { source: x } } }\n",
     );
     let refused = project.kiln(&["run", "p.yaml"]).code(3);
-    for part in ["error[K0105]", "7", "8"] {
+    for part in ["error[K0115]", "7", "8"] {
         assert!(refused.stderr.contains(part), "{}", refused.stderr);
     }
 }

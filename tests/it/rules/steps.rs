@@ -378,7 +378,7 @@ fn a_cycle_is_shown_as_a_path() {
         "steps:\n  a: { command: [echo, \"{{ steps.c.text }}\"] }\n  b: { command: [echo], needs: a }\n  c: { command: [echo], needs: [b] }\n",
     );
     let done = project.kiln(&["run", "p.yaml"]).code(3);
-    assert!(done.stderr.contains("a → c → b → a"), "{}", done.stderr);
+    assert!(done.stderr.contains("a → b → c → a"), "{}", done.stderr);
 }
 
 #[test]
