@@ -85,11 +85,6 @@ impl Machine {
         }
     }
 
-    /// Whether a task is prepared again since another one of its key has succeeded: there is a result to be found.
-    pub fn twin_is_done(&self, task: TaskIx) -> bool {
-        self.tasks[task.0 as usize].doubled
-    }
-
     /// Whether a task waits for no twin any more, although it still stands where it did.
     pub(super) fn is_woken(&self, task: TaskIx) -> bool {
         let parked = matches!(self.state(task), TaskState::Parked { .. });

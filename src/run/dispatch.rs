@@ -288,7 +288,10 @@ impl Dispatcher {
             }
             Fact::Ended { ticket, outcome } => self.absorb_end(*ticket, outcome),
             Fact::Cancelling { task, .. } => drop(self.was_stopping.insert(*task)),
-            Fact::Resumed { .. } => self.roster.reopen(),
+            Fact::Resumed { again } => {
+                again.iter().for_each(|task| self.roster.unmake(*task));
+                self.roster.reopen();
+            }
             _ => {}
         }
         Ok(())
@@ -355,7 +358,6 @@ impl Dispatcher {
             fresh,
             owed,
             was_stopping: owed.is_some() && self.was_stopping.contains(&task),
-            twin_is_done: self.machine.twin_is_done(task),
             after_oom: ticket.attempt > 1 && self.failures.get(&task).is_some_and(oom),
             go: waits.then_some(gone),
             cancel: cancelled,
