@@ -281,7 +281,7 @@ fn a_text_is_a_servers_file_and_a_file_is_uploaded_once() {
 steps:
   both: { workflow: load.json, set: { Photo: { image: "{{ params.photo }}" }, Same: { image: "{{ file('copy.png') }}" } }, save_as: "{{ file.name }}" }
   made: { workflow: one.json, set: { Photo: { image: "{{ steps.both.images[0] }}" } } }
-  sent: { workflow: one.json, transfer: upload, set: { Photo: { image: "{{ steps.both.images[0] }}" } } }
+  sent: { workflow: one.json, transfer: upload, set: { Photo: { image: "{{ steps.both.images[0] }}" }, "8": { filename_prefix: sent } } }
 "#,
     );
     project.file("load.json", load.to_string());

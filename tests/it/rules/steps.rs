@@ -390,3 +390,62 @@ fn one_record_tells_the_number_of_the_attempt_that_made_a_file() {
     assert_eq!(status(&events, "try"), "done");
     assert_eq!(super::record(&project, "try")["attempt"], 2);
 }
+
+#[test]
+fn workflow_server_matrix_and_timeout_are_decided_by_params_before_anything_runs() {
+    let project = project(
+        r#"params:
+  which: { type: string, default: card }
+  where: { type: string, default: embedded }
+  sizes: { type: list, items: integer, default: [8, 16] }
+  limit: { type: string, default: 1m }
+steps:
+  a:
+    workflow: "{{ params.which }}.json"
+    server: "{{ params.where }}"
+    matrix: { size: "{{ params.sizes }}" }
+    timeout: "{{ params.limit }}"
+    save_as: "{{ matrix.size }}"
+  b: { command: [echo, "{{ steps.a.images | length }}"] }
+"#,
+    );
+    let events = run(&project, &["-p", "sizes=[8,16,24]"], 0);
+    assert_eq!(text(&events, "b"), "3");
+    for (flag, told) in [
+        ("which=nothing", "nothing.json"),
+        ("where=nowhere", "there is no server `nowhere`"),
+        ("limit=soon", "`soon`"),
+    ] {
+        let refused = project.kiln(&["run", "p.yaml", "-p", flag]);
+        assert!([2, 3].contains(&refused.code), "{}", refused.code);
+        assert!(refused.stderr.contains(told), "{}", refused.stderr);
+        assert!(refused.stderr.contains("p.yaml:"), "{}", refused.stderr);
+    }
+    project.file(
+        "p.yaml",
+        "steps:\n  b: { command: [echo, card] }\n  a: { workflow: \"{{ steps.b.text }}.json\" }\n",
+    );
+    let refused = project.kiln(&["run", "p.yaml"]).code(3);
+    assert!(
+        refused.stderr.contains("decided before anything runs"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
+fn keys_of_ones_own_hold_what_several_steps_share() {
+    let project = project(
+        r#"x-patient: &patient
+  retry: { attempts: 2, delay: 1ms, for: any }
+  env: &env { WORD: shared }
+steps:
+  x-command: &command [sh, -c, "test {{ task.attempt }} = 2 && echo $WORD"]
+  a: { <<: *patient, command: *command }
+  b: { <<: *patient, command: *command, env: { <<: *env, WORD: own } }
+"#,
+    );
+    let events = run(&project, &[], 0);
+    assert_eq!((text(&events, "a"), text(&events, "b")), ("shared", "own"));
+    assert_eq!(count(&events, "task_retried"), 2);
+}

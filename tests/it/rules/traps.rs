@@ -77,7 +77,7 @@ fn what_only_looks_like_a_trap_is_a_value() {
   block:
     command: [od, -An, -c]
     stdin: |
-      {{{{ 1 }}}}
+      n{{{{ 1 }}}}
 "#
     ));
     let events = run(&project, &[], 0);
@@ -91,7 +91,7 @@ fn what_only_looks_like_a_trap_is_a_value() {
         text(&events, "says"),
         "true null [1,\"a\"] 1.0 9007199254740993"
     );
-    assert_eq!(text(&events, "block").trim(), "1  \\n");
+    assert_eq!(text(&events, "block").trim(), "n   1  \\n");
 }
 
 #[test]
