@@ -255,6 +255,7 @@ impl Try {
         }
         let result = TaskOutcome::of(&self.task, "done", artifacts.to_vec());
         self.off_thread(move |plan, task, results, attempt| {
+            let result = result.following(results.item.as_ref());
             plan::until(plan, task, results, &result, attempt)
         })
         .await
