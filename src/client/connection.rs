@@ -14,6 +14,7 @@ use super::error::ClientError;
 use super::follow::{Follower, JobUpdate, Outcome, Timing};
 use super::http::{Call, Client, JSON_LIMIT, Payload, Text, read_text};
 use super::progress::Progress;
+use super::refusal::RefusalKind;
 use super::socket::{Hub, keep_open};
 use crate::base::NodeId;
 use crate::protocol::{
@@ -345,7 +346,9 @@ impl Connection {
                         None => Record::Running,
                     },
                 }),
-                Err(ClientError::Refused { status: 404, .. }) => Ok(Record::Absent),
+                Err(ClientError::Refused(no)) if no.kind == RefusalKind::NotFound => {
+                    Ok(Record::Absent)
+                }
                 Err(error) => Err(error),
             };
         }

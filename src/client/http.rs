@@ -17,6 +17,7 @@ use url::{Host, Url};
 
 use super::access::{Access, Credentials, tls};
 use super::error::{ClientError, first_line};
+use super::refusal::Refusal;
 use crate::base::ServerName;
 use crate::protocol::{Dialect, tolerant_json};
 
@@ -347,20 +348,20 @@ pub(super) struct Text {
     pub(super) status: StatusCode,
     pub(super) media_type: String,
     pub(super) body: String,
+    pub(super) headers: HeaderMap,
 }
 
 impl Text {
     /// The error for a status that means no.
     pub(super) fn refused(self) -> ClientError {
-        ClientError::Refused {
-            url: self.url,
-            status: self.status.as_u16(),
-            body: if self.media_type == "text/html" {
-                String::new()
-            } else {
-                first_line(&self.body).to_owned()
-            },
-        }
+        let status = self.status.as_u16();
+        ClientError::Refused(Refusal::read(
+            self.url,
+            status,
+            &self.headers,
+            &self.media_type,
+            &self.body,
+        ))
     }
 
     /// The error for a body that is no JSON.
@@ -417,6 +418,7 @@ pub(super) async fn read_text(
     Ok(Text {
         status: response.status(),
         media_type: media_type(response.headers()),
+        headers: std::mem::take(response.headers_mut()),
         url: show(&url),
         body: String::from_utf8(body)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
@@ -438,7 +440,7 @@ pub(super) async fn next_piece(
     }
 }
 
-fn media_type(headers: &HeaderMap) -> String {
+pub(super) fn media_type(headers: &HeaderMap) -> String {
     headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

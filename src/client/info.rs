@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::error::ClientError;
 use super::http::{Call, Client, JSON_LIMIT, read_text};
+use super::refusal::RefusalKind;
 use crate::protocol::{Cancel, Dialect, Queue, UploadRules, Version, tolerant_json};
 
 /// The largest `object_info`; installations with hundreds of packs reach tens of megabytes.
@@ -166,7 +167,7 @@ impl Client {
     /// When the server does not answer with a list.
     pub async fn models_in(&self, folder: &str) -> Result<Vec<String>, ClientError> {
         match self.names(&["models", folder]).await {
-            Err(ClientError::Refused { status: 404, .. }) => Ok(Vec::new()),
+            Err(ClientError::Refused(no)) if no.kind == RefusalKind::NotFound => Ok(Vec::new()),
             other => other,
         }
     }

@@ -14,6 +14,7 @@ mod follow;
 mod http;
 mod info;
 mod progress;
+mod refusal;
 mod socket;
 mod upload;
 
@@ -25,6 +26,7 @@ pub use error::ClientError;
 pub use follow::{JobUpdate, Outcome};
 pub use http::Client;
 pub use info::{Device, ModelFile, ServerInfo};
+pub use refusal::{Refusal, RefusalKind};
 pub use upload::Uploaded;
 
 #[cfg(test)]

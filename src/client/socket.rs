@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::error::ClientError;
 use super::http::{Client, causes, install_tls, show};
 use super::progress::Progress;
+use super::refusal::Refusal;
 use crate::protocol::{Event, Frame};
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -285,11 +286,11 @@ async fn open(client: &Client, client_id: &str) -> Result<Socket, ClientError> {
 fn refused(client: &Client, error: &Error) -> ClientError {
     let url = show(client.base());
     match error {
-        Error::Http(response) => ClientError::Refused {
+        Error::Http(response) => ClientError::Refused(Refusal::new(
             url,
-            status: response.status().as_u16(),
-            body: "the WebSocket was not accepted".to_owned(),
-        },
+            response.status().as_u16(),
+            "the WebSocket was not accepted",
+        )),
         Error::Io(io) => ClientError::Unreachable {
             url,
             cause: causes(io),

@@ -98,6 +98,7 @@ codes! {
     NOT_COMFYUI = "K0402" "not_comfyui";
     SERVER_REFUSED = "K0403" "server_refused";
     NOT_AUTHORIZED = "K0404" "not_authorized";
+    NO_CREDIT = "K0405" "no_credit";
     // K05xx: failures while running
     NODE_FAILED = "K0501" "node_failed";
     JOB_REJECTED = "K0502" "job_rejected";

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::base::{NodeId, ServerName, TaskName, WriteError};
-use crate::client::{self, ClientError, DownloadError};
+use crate::client::{self, ClientError, DownloadError, RefusalKind};
 use crate::diagnostic::{Diagnostic, Severity, Span, codes};
 use crate::machine::FailureClass;
 use crate::plan::{HERE, Plan, Rendered, StepPlan, TaskPlan};
@@ -386,10 +386,9 @@ pub(super) fn spoken(time: Duration) -> String {
 /// What an error of talking to a server says about whose fault it is.
 fn class_of(error: &ClientError) -> FailureClass {
     match error {
-        ClientError::Refused {
-            status: 401 | 403 | 407,
-            ..
-        } => FailureClass::Auth,
+        ClientError::Refused(no) if no.kind.is_about_access() => FailureClass::Auth,
+        ClientError::Refused(no) if no.kind.is_about_credit() => FailureClass::Credit,
+        ClientError::Refused(no) if no.kind == RefusalKind::Busy => FailureClass::Busy,
         ClientError::Unreadable { .. } => FailureClass::Transfer,
         ClientError::BadUrl { .. }
         | ClientError::NotComfyUi { .. }
@@ -455,6 +454,7 @@ pub(super) fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Refusal;
 
     #[test]
     fn what_a_server_said_becomes_one_bounded_line() {
@@ -492,11 +492,7 @@ mod tests {
 
     #[test]
     fn a_refused_login_is_no_fault_of_the_step() {
-        let refused = |status| ClientError::Refused {
-            url: String::new(),
-            status,
-            body: String::new(),
-        };
+        let refused = |status| ClientError::Refused(Refusal::new(String::new(), status, ""));
         assert_eq!(class_of(&refused(401)), FailureClass::Auth);
         assert_eq!(class_of(&refused(503)), FailureClass::Connection);
         assert_eq!(class_of(&refused(413)), FailureClass::Rejected);

@@ -123,6 +123,8 @@ impl Try {
             submitted
                 .map(|submitted| match submitted {
                     Err(SubmitError::Unreachable(error)) => Err(error),
+                    // Its queue is full: nothing was taken.
+                    Err(SubmitError::Refused(error)) if error.is_busy() => Err(error),
                     other => Ok(other),
                 })
                 .boxed()
