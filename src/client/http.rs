@@ -19,7 +19,7 @@ use super::access::{Access, Credentials, tls};
 use super::error::{ClientError, first_line};
 use super::refusal::Refusal;
 use crate::base::ServerName;
-use crate::protocol::{Dialect, tolerant_json};
+use crate::protocol::{Dialect, Flavour, tolerant_json};
 
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -116,6 +116,10 @@ impl Client {
     /// value is an error of the requests.
     pub fn with_access(name: ServerName, url: &str, access: Access) -> Result<Self, ClientError> {
         let base = base_url(url)?;
+        let presumed = match access.flavour {
+            Flavour::Comfy => Dialect::comfy(None).with_jobs(false),
+            Flavour::Cloud => Dialect::cloud(),
+        };
         let credentials = Credentials::read(access, &show(&base))?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -125,7 +129,7 @@ impl Client {
                 pools: Default::default(),
                 tls: OnceLock::new(),
                 dialect: OnceLock::new(),
-                presumed: Dialect::comfy(None).with_jobs(false),
+                presumed,
                 cancelled: Mutex::default(),
                 cancels: watch::Sender::new(()),
             }),
@@ -164,7 +168,7 @@ impl Client {
     }
 
     /// How the server speaks, as it was probed; before that, what every one understands.
-    pub(super) fn dialect(&self) -> &Dialect {
+    pub fn dialect(&self) -> &Dialect {
         self.inner.dialect.get().unwrap_or(&self.inner.presumed)
     }
 
@@ -200,11 +204,25 @@ impl Client {
 
     /// The address of `/api/<segments>`, each segment percent-encoded.
     pub(super) fn at(&self, segments: &[&str]) -> Url {
-        let mut url = self.inner.base.clone();
+        let mut url = self.below(&["api"]);
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().push("api").extend(segments);
+            path.extend(segments);
         }
         url
+    }
+
+    /// The address of `/<segments>`, each segment percent-encoded.
+    pub(super) fn below(&self, segments: &[&str]) -> Url {
+        let mut url = self.inner.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    /// The key that the server knows us by, where it wants one.
+    pub(super) fn key(&self) -> Result<Option<String>, ClientError> {
+        self.inner.credentials.key(&self.url())
     }
 
     /// Asks for JSON and bounds it.

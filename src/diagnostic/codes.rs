@@ -114,6 +114,7 @@ codes! {
     TIMED_OUT = "K0512" "timed_out";
     RESULT_REJECTED = "K0513" "result_rejected";
     SERVER_DIFFERS = "K0514" "server_differs";
+    JOB_AMBIGUOUS = "K0515" "job_ambiguous";
     // K07xx: state
     STATE_UNUSABLE = "K0701" "state_unusable";
     STATE_LOCKED = "K0702" "state_locked";

@@ -87,6 +87,9 @@ pub enum Fact {
         ticket: Ticket,
         /// The job's id on the server.
         prompt_id: String,
+        /// The server named the job: nothing else tells its id.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        theirs: bool,
     },
     /// Observation: the server is done with the job; its results are still to be fetched.
     Released {
@@ -172,7 +175,7 @@ impl Fact {
             self,
             Self::Prepared { .. }
                 | Self::Started { .. }
-                | Self::Accepted { .. }
+                | Self::Accepted { theirs: false, .. }
                 | Self::Released { .. }
                 | Self::ServerDown { .. }
                 | Self::ServerUp { .. }

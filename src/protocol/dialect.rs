@@ -83,8 +83,8 @@ pub enum Records {
     HistoryAndJobs,
     /// `/history/{id}` for ended jobs, `/queue` for others.
     HistoryAndQueue,
-    /// `/api/job/{id}/status` while it goes on, `/api/jobs/{id}` for what came of it.
-    JobStatus,
+    /// `/api/jobs/{id}` alone.
+    Jobs,
 }
 
 /// How one job is stopped and no other.
@@ -189,6 +189,8 @@ pub struct Dialect {
     pub dynamic_refused: bool,
     /// Whether file objects carry asset ids.
     pub assets: bool,
+    /// Whether `/free` empties the memory that our jobs use.
+    pub free: bool,
 }
 
 impl Dialect {
@@ -239,6 +241,7 @@ impl Dialect {
             cycles_refused: since(0, 24, 0),
             dynamic_refused: since(0, 38, 0),
             assets: since(0, 38, 0),
+            free: true,
         }
     }
 
@@ -247,9 +250,10 @@ impl Dialect {
         Self {
             flavour: Flavour::Cloud,
             ids: Ids::Theirs,
-            records: Records::JobStatus,
+            records: Records::Jobs,
             cancel: Cancel::Job,
             history: HistoryList::V2,
+            free: false,
             queue: QueueTuple::OutputsFourth,
             models: ModelLists::Experiment,
             uploads: UploadRules {

@@ -39,6 +39,8 @@ pub(super) struct Try {
     pub(super) fresh: bool,
     /// It was under way when an earlier session ended, so far: its job may be on the server, or done.
     pub(super) owed: Option<Phase>,
+    /// What the server calls its job, where servers name jobs.
+    pub(super) named: Option<String>,
     /// It was being stopped when that session ended.
     pub(super) was_stopping: bool,
     /// The attempt before this one ran out of memory.
@@ -130,8 +132,16 @@ impl Try {
     }
 
     /// Whether an earlier session had already given it its slot.
-    fn is_under_way(&self) -> bool {
+    pub(super) fn is_under_way(&self) -> bool {
         self.owed.is_some_and(has_slot)
+    }
+
+    /// What its job is called on the server: as we named it, unless the server names jobs.
+    pub(super) fn job(&self) -> String {
+        match &self.named {
+            Some(named) => named.clone(),
+            None => prompt_id(&self.shared.run, self.name(), self.ticket).to_string(),
+        }
     }
 
     pub(super) fn cancelling(&self) -> bool {
@@ -239,8 +249,7 @@ impl Try {
                 if error.is_connection() && self.shared.is_pool(self.at) {
                     // Another endpoint does it; what an earlier session may have left here is cancelled when this one returns.
                     if self.owed.is_some() {
-                        let id = prompt_id(&self.shared.run, self.name(), self.ticket);
-                        self.shared.leave_stray(self.at, &id.to_string());
+                        self.shared.leave_stray(self.at, &self.job());
                     }
                     return Err(Ending::Lost);
                 }

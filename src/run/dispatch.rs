@@ -53,6 +53,8 @@ pub(super) struct Dispatcher {
     pub(super) failures: HashMap<TaskIx, Failed>,
     /// Tasks that were being stopped when an earlier session ended.
     pub(super) was_stopping: HashSet<TaskIx>,
+    /// What servers call the jobs that they named themselves.
+    named: HashMap<Ticket, String>,
     /// Why tasks failed, for the exit code.
     pub(super) classes: Vec<FailureClass>,
     pub(super) tries: JoinSet<(Ticket, Outcome)>,
@@ -90,6 +92,7 @@ impl Dispatcher {
             took: HashMap::new(),
             failures: HashMap::new(),
             was_stopping: HashSet::new(),
+            named: HashMap::new(),
             classes: Vec::new(),
             tries: JoinSet::new(),
             handles: HashMap::new(),
@@ -234,7 +237,7 @@ impl Dispatcher {
                 biased;
                 Some(note) = self.notes.recv() => {
                     // That a server took a job is worth remembering, but nothing to decide about.
-                    let decides = !matches!(note, Fact::Accepted { .. });
+                    let decides = !matches!(note, Fact::Accepted { theirs: false, .. });
                     self.take(note)?;
                     if decides {
                         return Ok(());
@@ -287,6 +290,11 @@ impl Dispatcher {
                 self.roster.extend(&tasks[..new.min(tasks.len())]);
             }
             Fact::Ended { ticket, outcome } => self.absorb_end(*ticket, outcome),
+            Fact::Accepted {
+                ticket,
+                prompt_id,
+                theirs: true,
+            } => drop(self.named.insert(*ticket, prompt_id.clone())),
             Fact::Cancelling { task, .. } => drop(self.was_stopping.insert(*task)),
             Fact::Resumed { .. } => self.roster.reopen(),
             _ => {}
@@ -297,6 +305,7 @@ impl Dispatcher {
     fn absorb_end(&mut self, ticket: Ticket, outcome: &Outcome) {
         let task = ticket.task;
         self.was_stopping.remove(&task);
+        self.named.remove(&ticket);
         match outcome {
             Outcome::Done { artifacts } => self.roster.made(task, "done", artifacts.clone()),
             Outcome::Cached { artifacts, .. } => {
@@ -354,6 +363,7 @@ impl Dispatcher {
             at,
             fresh,
             owed,
+            named: self.named.get(&ticket).cloned(),
             was_stopping: owed.is_some() && self.was_stopping.contains(&task),
             after_oom: ticket.attempt > 1 && self.failures.get(&task).is_some_and(oom),
             go: waits.then_some(gone),

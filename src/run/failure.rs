@@ -180,6 +180,16 @@ impl<'a> About<'a> {
         Failure::one(class_of(error), self.complain(built))
     }
 
+    /// Nobody can tell whether the server took the job, and another one would cost money.
+    pub(super) fn ambiguous(self, server: &ServerName, cause: &str) -> Failure {
+        let message = format!("server `{server}` may or may not have taken the job: {cause}");
+        let built = self
+            .complain(Diagnostic::error(&codes::JOB_AMBIGUOUS, message))
+            .help("look at the account's jobs; kiln does not send it again by itself, since a second job would be paid for too")
+            .help("`kiln run --resume last` sends it again");
+        Failure::one(FailureClass::Ambiguous, built)
+    }
+
     /// The server fell silent for good.
     pub(super) fn unreachable(self, server: &ServerName, cause: &str) -> Failure {
         let message = format!("server `{server}` does not answer any more: {cause}");

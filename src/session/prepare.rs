@@ -13,6 +13,7 @@ use crate::client::{self, Access};
 use crate::diagnostic::{Diagnostic, Span, codes, list_of};
 use crate::embedded;
 use crate::plan::{self, Plan};
+use crate::protocol::Flavour;
 use crate::servers::{ServerKind, ServerSpec, Servers, StartFailure};
 
 /// Catalogs that were fetched before a check.
@@ -44,6 +45,8 @@ pub(super) async fn connect(plan: &Plan, secrets: &Secrets) -> Result<Servers, V
             },
             max_jobs: usize::try_from(server.max_jobs).ok(),
             access: Access {
+                flavour: Flavour::Comfy,
+                api_key: None,
                 token: server.token.clone(),
                 headers: server.headers.clone(),
                 ca_cert: server.ca_cert.clone(),
