@@ -7,7 +7,7 @@ use super::error::ClientError;
 use super::http::{Call, Client, JSON_LIMIT, read_text};
 use super::refusal::RefusalKind;
 use crate::protocol::{
-    Cancel, Dialect, Flavour, ModelLists, Queue, UploadRules, Version, tolerant_json,
+    Cancel, Dialect, Flavour, ModelLists, Queue, StandIn, UploadRules, Version, tolerant_json,
 };
 
 /// The largest `object_info`; installations with hundreds of packs reach tens of megabytes.
@@ -26,6 +26,9 @@ pub struct ServerInfo {
     pub cancel_api: bool,
     /// The largest request it takes, bytes, where it tells.
     pub max_upload_size: Option<u64>,
+    /// Whether it is kiln's own, and no `ComfyUI`.
+    #[serde(default)]
+    pub stand_in: Option<StandIn>,
     /// Its feature flags.
     pub features: Value,
 }
@@ -129,6 +132,10 @@ impl Client {
                 .filter_map(|device| Device::deserialize(device).ok())
                 .collect(),
             max_upload_size: max_bytes,
+            stand_in: system
+                .get("deploy_environment")
+                .and_then(Value::as_str)
+                .and_then(StandIn::of_environment),
             features,
             version,
         };

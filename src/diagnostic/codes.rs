@@ -66,7 +66,6 @@ codes! {
     BAD_EXPRESSION = "K0126" "bad_expression";
     WRONG_STEP_KIND = "K0127" "wrong_step_kind";
     BAD_CLAIM = "K0128" "bad_claim";
-    NOT_IN_THIS_VERSION = "K0129" "not_in_this_version";
     BAD_COMMAND = "K0130" "bad_command";
     BAD_MATRIX = "K0131" "bad_matrix";
     TOO_MANY_TASKS = "K0132" "too_many_tasks";

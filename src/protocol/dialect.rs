@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A version of `ComfyUI`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32, pub u32);
@@ -52,6 +54,33 @@ pub enum Flavour {
     Comfy,
     /// Comfy Cloud.
     Cloud,
+}
+
+/// A server that is kiln's own, and no `ComfyUI`: it says so in its `deploy_environment`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StandIn {
+    /// It computes what its nodes say.
+    Embedded,
+    /// It paints marked stand-ins for what it cannot compute.
+    Simulated,
+}
+
+impl StandIn {
+    /// What its `deploy_environment` begins with.
+    pub fn mark(self) -> &'static str {
+        match self {
+            Self::Embedded => "kiln-embedded-",
+            Self::Simulated => "kiln-simulated-",
+        }
+    }
+
+    /// Which one says so of itself.
+    pub fn of_environment(text: &str) -> Option<Self> {
+        [Self::Embedded, Self::Simulated]
+            .into_iter()
+            .find(|own| text.starts_with(own.mark()))
+    }
 }
 
 /// How sure kiln is of what it knows about a server's version.

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 use crate::catalog::Catalog;
 use crate::client::{Client, ClientError};
 use crate::plan::key::{ModelFact, Realm, ServerFacts};
+use crate::protocol::StandIn;
 use crate::servers::{Endpoint, EndpointKind};
 use crate::workflow::Graph;
 
@@ -32,6 +33,15 @@ const MODELS: &[&str] = &[
 
 pub(super) type Models = BTreeMap<String, Vec<ModelFact>>;
 
+/// What an address leads to: a rehearsal on one of kiln's own servers never satisfies a real run.
+pub(super) fn realm_of(endpoint: &Endpoint) -> Realm {
+    match endpoint.info().and_then(|info| info.stand_in) {
+        None => Realm::Comfy,
+        Some(StandIn::Embedded) => Realm::Embedded,
+        Some(StandIn::Simulated) => Realm::Simulated,
+    }
+}
+
 /// What the servers of a run told of themselves; each is asked for its models once, and only when a graph uses one.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -47,10 +57,10 @@ impl Facts {
         graph: &Graph,
     ) -> ServerFacts {
         let realm = match endpoint.kind {
-            EndpointKind::Comfy => Realm::Comfy,
+            EndpointKind::Here => Realm::Here,
             EndpointKind::Embedded { simulate: false } => Realm::Embedded,
             EndpointKind::Embedded { simulate: true } => Realm::Simulated,
-            EndpointKind::Here => Realm::Here,
+            EndpointKind::Comfy | EndpointKind::Cloud => realm_of(endpoint),
         };
         let mut facts = ServerFacts::new(realm);
         facts.version = endpoint.info().map(|info| info.version.clone());

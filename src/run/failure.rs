@@ -83,25 +83,19 @@ impl<'a> About<'a> {
     }
 
     pub(super) fn node_failed(self, rendered: &Rendered, failure: &NodeFailure) -> Failure {
-        let oom = is_oom(failure);
-        let mut built = self.node_diagnostic(
-            Diagnostic::error(&codes::NODE_FAILED, node_message(rendered, failure)),
+        let class = class_of_node(failure);
+        let code = match class {
+            FailureClass::Credit => &codes::NO_CREDIT,
+            _ => &codes::NODE_FAILED,
+        };
+        let built = self.node_diagnostic(
+            Diagnostic::error(code, node_message(rendered, failure)),
             rendered,
             failure,
         );
-        if oom {
-            built = built
-                .help("the server ran out of memory: use a smaller size or batch, or let it hold fewer jobs with `max_jobs: 1`");
-        } else if failure.exception_type.ends_with("FileNotFoundError") {
-            built =
-                built.help("the server does not have that file; is it on the server's own disk?");
-        } else if !failure.traceback.is_empty() {
-            built = built.help("the server's own log holds the full traceback");
-        }
-        let class = if oom {
-            FailureClass::Oom
-        } else {
-            FailureClass::Node
+        let built = match node_help(class, failure) {
+            Some(help) => built.help(help),
+            None => built,
         };
         Failure::one(class, built)
     }
@@ -408,9 +402,49 @@ fn class_of(error: &ClientError) -> FailureClass {
     }
 }
 
+/// What the failure of a node says about whose fault it is. Comfy Cloud has exceptions of its own.
+fn class_of_node(failure: &NodeFailure) -> FailureClass {
+    match failure.exception_type.as_str() {
+        "InsufficientFundsError" | "InactiveSubscriptionError" => FailureClass::Credit,
+        "ModelDownloadError" | "ImageDownloadError" => FailureClass::Transfer,
+        _ if is_oom(failure) => FailureClass::Oom,
+        _ => FailureClass::Node,
+    }
+}
+
+fn node_help(class: FailureClass, failure: &NodeFailure) -> Option<&'static str> {
+    let kind = failure.exception_type.as_str();
+    Some(match (class, kind) {
+        (FailureClass::Oom, _) => {
+            "the server ran out of memory: use a smaller size or batch, or let it hold fewer jobs with `max_jobs: 1`"
+        }
+        (FailureClass::Credit, "InactiveSubscriptionError") => {
+            "the account's subscription is not active; renew it, then `kiln run --resume last`"
+        }
+        (FailureClass::Credit, _) => {
+            "the account has no credits left; add some, then `kiln run --resume last`"
+        }
+        (FailureClass::Transfer, "ModelDownloadError") => {
+            "the server could not fetch a model; `retry: { for: [transient] }` tries again, and a wrong model name never works"
+        }
+        (FailureClass::Transfer, _) => {
+            "the server could not fetch an input picture; `retry: { for: [transient] }` tries again"
+        }
+        (_, "ValidationError") => {
+            "the server found the workflow wrong only when it ran; `kiln check --server …` tells what it knows before"
+        }
+        (_, kind) if kind.ends_with("FileNotFoundError") => {
+            "the server does not have that file; is it on the server's own disk?"
+        }
+        _ if !failure.traceback.is_empty() => "the server's own log holds the full traceback",
+        _ => return None,
+    })
+}
+
 fn is_oom(failure: &NodeFailure) -> bool {
     let said = failure.message.to_lowercase();
     failure.exception_type.contains("OutOfMemory")
+        || failure.exception_type == "OOMError"
         || said.contains("out of memory")
         || said.contains("allocation on device")
 }
@@ -465,6 +499,7 @@ pub(super) fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::client::Refusal;
+    use crate::plan::RetryClass;
 
     #[test]
     fn what_a_server_said_becomes_one_bounded_line() {
@@ -497,6 +532,25 @@ mod tests {
             (7_200_000, "2h"),
         ] {
             assert_eq!(spoken(Duration::from_millis(ms)), text);
+        }
+    }
+
+    #[test]
+    fn the_clouds_own_exceptions_tell_what_may_be_tried_again() {
+        let class = |kind: &str| {
+            class_of_node(&NodeFailure {
+                exception_type: kind.to_owned(),
+                ..NodeFailure::default()
+            })
+        };
+        assert_eq!(class("OOMError"), FailureClass::Oom);
+        assert_eq!(class("torch.OutOfMemoryError"), FailureClass::Oom);
+        assert_eq!(class("ValidationError"), FailureClass::Node);
+        for kind in ["ModelDownloadError", "ImageDownloadError"] {
+            assert_eq!(class(kind).retry_class(), Some(RetryClass::Transient));
+        }
+        for kind in ["InsufficientFundsError", "InactiveSubscriptionError"] {
+            assert_eq!(class(kind).retry_class(), None, "it would only cost again");
         }
     }
 

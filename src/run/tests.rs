@@ -201,6 +201,20 @@ fn the_server_refused_a_request() {
 }
 
 #[test]
+fn the_account_has_not_paid_for_it() {
+    let url = "https://cloud.comfy.org/api/prompt".to_owned();
+    let error = ClientError::Refused(Refusal::new(url, 402, "not enough credits"));
+    insta::assert_snapshot!(failed(|about, _, server| about.server(server, &error)));
+}
+
+#[test]
+fn nobody_can_tell_whether_the_job_exists() {
+    insta::assert_snapshot!(failed(
+        |about, _, server| about.ambiguous(server, "the connection broke")
+    ));
+}
+
+#[test]
 fn an_input_changed_or_went_while_the_pipeline_ran() {
     insta::assert_snapshot!(read(|about, _, _| {
         let path = PathBuf::from("/p/photo.png");

@@ -38,6 +38,7 @@ pub(super) async fn connect(plan: &Plan, secrets: &Secrets) -> Result<Servers, V
             name: name.clone(),
             kind: match &server.kind {
                 plan::ServerKind::Comfy { urls } => ServerKind::Comfy { urls: urls.clone() },
+                plan::ServerKind::Cloud { url } => ServerKind::Cloud { url: url.clone() },
                 plan::ServerKind::Embedded { simulate } => ServerKind::Embedded {
                     simulate: *simulate,
                 },
@@ -45,8 +46,11 @@ pub(super) async fn connect(plan: &Plan, secrets: &Secrets) -> Result<Servers, V
             },
             max_jobs: usize::try_from(server.max_jobs).ok(),
             access: Access {
-                flavour: Flavour::Comfy,
-                api_key: None,
+                flavour: match &server.kind {
+                    plan::ServerKind::Cloud { .. } => Flavour::Cloud,
+                    _ => Flavour::Comfy,
+                },
+                api_key: server.api_key.clone(),
                 token: server.token.clone(),
                 headers: server.headers.clone(),
                 ca_cert: server.ca_cert.clone(),

@@ -224,6 +224,7 @@ fn places(plan: &Plan) -> Vec<(ServerName, Option<String>)> {
             ServerKind::Comfy { urls } => {
                 places.extend(urls.iter().map(|url| (name.clone(), Some(url.clone()))));
             }
+            ServerKind::Cloud { url } => places.push((name.clone(), Some(url.clone()))),
             ServerKind::Embedded { .. } | ServerKind::Here => places.push((name.clone(), None)),
         }
     }
