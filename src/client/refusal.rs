@@ -99,7 +99,7 @@ impl Refusal {
             url,
             status,
             kind: RefusalKind::of(status, ""),
-            said: first_line(said).to_owned(),
+            said: first_line(said).into_owned(),
             retry_after: None,
         }
     }

@@ -296,7 +296,10 @@ impl Dispatcher {
                 theirs: true,
             } => drop(self.named.insert(*ticket, prompt_id.clone())),
             Fact::Cancelling { task, .. } => drop(self.was_stopping.insert(*task)),
-            Fact::Resumed { .. } => self.roster.reopen(),
+            Fact::Resumed { again } => {
+                again.iter().for_each(|task| self.roster.unmake(*task));
+                self.roster.reopen();
+            }
             _ => {}
         }
         Ok(())

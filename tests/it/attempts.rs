@@ -81,6 +81,47 @@ fn a_result_that_until_rejects_is_made_again() {
 }
 
 #[test]
+fn until_judges_an_earlier_result_by_what_it_was() {
+    let project = project(
+        "steps:\n  roll:\n    command: [sh, -c, \"echo 3 > n.txt\"]\n    outputs: { n: n.txt }\n    retry: { attempts: 1, until: \"read_text(result.file) | trim == '3'\" }\n  show: { command: [echo, x], needs: [roll] }\n",
+    );
+    let outputs = project.path().join("outputs");
+    let made = outputs.join("p/latest/roll/n.txt");
+    assert_eq!(end(&json_run(&project, &[], 0), "roll"), "done");
+    std::fs::write(&made, "9\n").unwrap();
+    assert_eq!(end(&json_run(&project, &[], 0), "roll"), "cached");
+    assert_eq!(std::fs::read_to_string(&made).unwrap(), "3\n");
+    std::fs::remove_dir_all(&outputs).unwrap();
+    assert_eq!(end(&json_run(&project, &[], 0), "roll"), "cached");
+    assert_eq!(std::fs::read_to_string(&made).unwrap(), "3\n");
+}
+
+#[test]
+fn an_earlier_result_that_until_does_not_want_is_made_again_and_that_is_said() {
+    let pipeline = |wanted: &str| {
+        format!(
+            "steps:\n  roll:\n    command: [sh, -c, \"date +%N > n.txt\"]\n    outputs: {{ n: n.txt }}\n    retry: {{ attempts: 1, until: \"{wanted}\" }}\n  show: {{ command: [echo, x], needs: [roll] }}\n"
+        )
+    };
+    let project = project(&pipeline("true"));
+    json_run(&project, &[], 0);
+    let made = project.path().join("outputs/p/latest/roll/n.txt");
+    let first = std::fs::read_to_string(&made).unwrap();
+    project.file(
+        "p.yaml",
+        pipeline(&format!(
+            "read_text(result.file) | trim != '{}'",
+            first.trim()
+        )),
+    );
+    let events = json_run(&project, &[], 0);
+    assert_eq!(end(&events, "roll"), "done");
+    assert_ne!(std::fs::read_to_string(&made).unwrap(), first);
+    let shown = project.kiln(&["show", "last", "roll"]).ok().stdout;
+    assert!(shown.contains("is not what `until` wants"), "{shown}");
+}
+
+#[test]
 fn a_result_that_until_never_takes() {
     let project = project(
         "steps:\n  roll:\n    command: [echo, bad]\n    retry:\n      attempts: 2\n      delay: 1ms\n      for: [rejected]\n      until: result.text == 'good'\n",

@@ -107,6 +107,28 @@ fn a_result_that_was_lost_between_two_sessions_is_restored() {
 }
 
 #[test]
+fn a_result_that_someone_edits_between_two_sessions_is_left_alone_and_goes_on_as_it_was() {
+    let project = Project::new();
+    let flag = project.path().join("flag");
+    project.file(
+        "p.yaml",
+        format!(
+            "steps:\n  a: {{ command: [sh, -c, \"echo right > a.txt\"], outputs: {{ it: a.txt }} }}\n  b: {{ command: [test, -e, {}], needs: [a] }}\n  c: {{ command: [cp, \"{{{{ steps.a.file }}}}\", c.txt], outputs: {{ it: c.txt }}, needs: [b] }}\n",
+            flag.display()
+        ),
+    );
+    project.kiln(&["run", "p.yaml"]).code(4);
+    let latest = project.path().join("outputs/p/latest");
+    let file = latest.join("a/a.txt");
+    std::fs::write(&file, "mine\n").unwrap();
+    std::fs::write(&flag, "").unwrap();
+    project.kiln(&["run", "p.yaml", "--resume", "last"]).ok();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine\n");
+    let made = std::fs::read_to_string(latest.join("c/c.txt"));
+    assert_eq!(made.unwrap(), "right\n");
+}
+
+#[test]
 fn a_server_of_a_pool_that_dies_loses_no_task() {
     let (first, second) = (
         Server::start(&["--jobs", "1"]),
