@@ -73,8 +73,6 @@ pub(super) struct Dispatcher {
     notes: mpsc::UnboundedReceiver<Fact>,
     stop: watch::Receiver<Stop>,
     stop_seen: Stop,
-    /// Becomes true when another process asks for the run to stop.
-    asked: watch::Receiver<bool>,
 }
 
 impl Dispatcher {
@@ -83,7 +81,6 @@ impl Dispatcher {
         (machine, roster, log): (Machine, Roster, Log),
         notes: mpsc::UnboundedReceiver<Fact>,
         stop: watch::Receiver<Stop>,
-        asked: watch::Receiver<bool>,
     ) -> Self {
         Self {
             machine,
@@ -106,7 +103,6 @@ impl Dispatcher {
             notes,
             stop,
             stop_seen: Stop::None,
-            asked,
         }
     }
 
@@ -259,11 +255,6 @@ impl Dispatcher {
                     }
                     return Ok(());
                 }
-                Ok(()) = self.asked.changed() => {
-                    self.tell_stopping(StopReason::Requested);
-                    let reason = CancelReason::Requested;
-                    return self.take(Fact::Stop { reason });
-                }
                 written = self.log.next_durable(), if self.log.is_behind() => {
                     written?;
                     self.perform_durable();
@@ -297,7 +288,9 @@ impl Dispatcher {
             } => drop(self.named.insert(*ticket, prompt_id.clone())),
             Fact::Cancelling { task, .. } => drop(self.was_stopping.insert(*task)),
             Fact::Resumed { again } => {
-                again.iter().for_each(|task| self.roster.unmake(*task));
+                for task in again {
+                    self.roster.unmake(*task);
+                }
                 self.roster.reopen();
             }
             _ => {}

@@ -35,6 +35,9 @@ const MODELS: &[&str] = &[
     "engine",
 ];
 
+/// What is in a file of a server's own, once it was asked for.
+type Content = Arc<OnceCell<Option<String>>>;
+
 pub(super) type Models = BTreeMap<String, Vec<ModelFact>>;
 
 /// What an address leads to: a rehearsal on one of kiln's own servers never satisfies a real run.
@@ -51,7 +54,7 @@ pub(super) fn realm_of(endpoint: &Endpoint) -> Realm {
 pub(super) struct Facts {
     models: Mutex<HashMap<String, Arc<OnceCell<Arc<Models>>>>>,
     /// What is in files of the servers' own, by address and name.
-    files: Mutex<HashMap<(String, String), Arc<OnceCell<Option<String>>>>>,
+    files: Mutex<HashMap<(String, String), Content>>,
 }
 
 impl Facts {
