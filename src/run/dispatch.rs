@@ -51,6 +51,8 @@ pub(super) struct Dispatcher {
     pub(super) took: HashMap<StepId, (u64, u64)>,
     /// How attempts failed.
     pub(super) failures: HashMap<TaskIx, Failed>,
+    /// Tasks whose last attempt ran out of memory, in this session or an earlier one.
+    out_of_memory: HashSet<TaskIx>,
     /// Tasks that were being stopped when an earlier session ended.
     pub(super) was_stopping: HashSet<TaskIx>,
     /// Why tasks failed, for the exit code.
@@ -89,6 +91,7 @@ impl Dispatcher {
             started: HashMap::new(),
             took: HashMap::new(),
             failures: HashMap::new(),
+            out_of_memory: HashSet::new(),
             was_stopping: HashSet::new(),
             classes: Vec::new(),
             tries: JoinSet::new(),
@@ -303,6 +306,11 @@ impl Dispatcher {
                 self.roster.made(task, "cached", artifacts.clone());
             }
             Outcome::Failed { class, diagnostic } => {
+                if *class == FailureClass::Oom {
+                    self.out_of_memory.insert(task);
+                } else {
+                    self.out_of_memory.remove(&task);
+                }
                 let failed = Failed {
                     ticket,
                     class: *class,
@@ -346,7 +354,6 @@ impl Dispatcher {
         let step = &plan.steps[&self.roster.task(task).step];
         let about = (&*plan, &self.shared.run, &self.machine);
         let results = self.roster.results_for(about, step, Some(task));
-        let oom = |failed: &Failed| failed.class == FailureClass::Oom;
         let work = Try {
             shared: Arc::clone(&self.shared),
             ticket,
@@ -355,7 +362,7 @@ impl Dispatcher {
             fresh,
             owed,
             was_stopping: owed.is_some() && self.was_stopping.contains(&task),
-            after_oom: ticket.attempt > 1 && self.failures.get(&task).is_some_and(oom),
+            after_oom: self.out_of_memory.contains(&task),
             go: waits.then_some(gone),
             cancel: cancelled,
             results: Arc::new(results),

@@ -21,9 +21,10 @@ impl Dispatcher {
         status: RunStatus,
         began: Instant,
     ) -> Result<RunOutcome, RunError> {
-        self.shared.health.end();
         // Tries that were only being prepared were told to leave.
         self.drain(LEAVE_DEADLINE).await;
+        let leaving = self.machine.stopping() == Some(CancelReason::Leave);
+        self.shared.health.end(leaving).await;
         let exit_code = self.exit_code(status);
         let folder = self.close_folder().await;
         let shared = Arc::clone(&self.shared);
@@ -52,7 +53,7 @@ impl Dispatcher {
 
     /// The run cannot go on, for instance since its journal cannot be written: what runs is ours to stop, what is done is kept.
     pub(super) async fn break_off(mut self, error: RunError) -> RunError {
-        self.shared.health.end();
+        self.shared.health.end(true).await;
         for (reason, patience) in [
             (CancelReason::Requested, BROKEN_DEADLINE),
             (CancelReason::Leave, LEAVE_DEADLINE),

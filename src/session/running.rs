@@ -23,8 +23,6 @@ use crate::run::{Lying, RunContext, Stop, output_set, told_of_models};
 use crate::servers::{Servers, StartFailure};
 use crate::store::{Holder, Journal, Lock, Store, StoreError};
 
-/// How often another kiln's wish to stop this run is looked for.
-const LISTEN: Duration = Duration::from_millis(500);
 /// How often a reporter may redraw.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -175,7 +173,6 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
         journal,
         facts,
     } = ready;
-    let listening = tokio::spawn(heed_requests(store.clone(), run.clone(), signals.clone()));
     let context = RunContext {
         plan: Arc::new(*plan),
         run,
@@ -190,7 +187,6 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
         secrets,
     };
     let outcome = follow(context, receiver, &mut told, &signals).await;
-    listening.abort();
     tokio::select! {
         () = prepare::shutdown(servers) => {}
         () = signals.at_least(Stop::Leave) => {}
@@ -214,7 +210,11 @@ async fn get_ready(
         ask_models,
         ..
     } = start;
-    let servers = match prepare::connect(&plan, &secrets).await {
+    let facts = stored.as_ref().map(|(_, _, facts)| facts.as_slice());
+    let spare = facts
+        .map(|facts| resume::spare(&plan, facts))
+        .unwrap_or_default();
+    let servers = match prepare::connect_but(&plan, &secrets, &spare).await {
         Ok(servers) => Arc::new(servers),
         Err(errors) => {
             report.extend(errors);
@@ -300,19 +300,6 @@ async fn open(
         None => (store.begin(run, plan, now())?, Vec::new()),
     };
     Ok((store, lock, journal, facts))
-}
-
-/// Stops the run when another kiln asks for it.
-async fn heed_requests(store: Store, run: RunId, signals: Signals) {
-    loop {
-        tokio::time::sleep(LISTEN).await;
-        let (store, run) = (store.clone(), run.clone());
-        let asked = tokio::task::spawn_blocking(move || store.cancel_requested(&run)).await;
-        if matches!(asked, Ok(Ok(true))) {
-            signals.request();
-            return;
-        }
-    }
 }
 
 /// Runs, and tells the reporter of every event; the last comes after what went wrong was shown, so that the summary closes the output.

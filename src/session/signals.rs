@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM, SIGHUP and `kiln cancel`: the first asks to stop, the second leaves, and nothing that is stuck may hold that up.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks to stop, the second leaves, and nothing that is stuck may hold that up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -17,45 +17,26 @@ const LEAVING: Duration = Duration::from_secs(3);
 pub(super) struct Signals {
     /// How urgently to stop.
     pub(super) stop: watch::Receiver<Stop>,
-    sender: Arc<watch::Sender<Stop>>,
     asker: Arc<AtomicU8>,
 }
 
 /// Who asked first; kept as a number so that it can be read and written at any time.
-const BY: [StopReason; 4] = [
+const BY: [StopReason; 3] = [
     StopReason::Interrupt,
     StopReason::Terminate,
     StopReason::Hangup,
-    StopReason::Requested,
 ];
 
 impl Signals {
     /// Listens from now on for as long as the runtime lives.
     pub(super) fn listen() -> Self {
         let (sender, stop) = watch::channel(Stop::None);
-        let sender = Arc::new(sender);
         let asker = Arc::new(AtomicU8::new(0));
         survive_file_limits();
         if let Ok(heard) = Heard::new() {
-            tokio::spawn(forward(heard, Arc::clone(&sender), Arc::clone(&asker)));
+            tokio::spawn(forward(heard, sender, Arc::clone(&asker)));
         }
-        Self {
-            stop,
-            sender,
-            asker,
-        }
-    }
-
-    /// Another kiln wants the run to stop.
-    pub(super) fn request(&self) {
-        self.sender.send_if_modified(|stop| {
-            let first = *stop == Stop::None;
-            if first {
-                self.asker.store(3, Ordering::Relaxed);
-                *stop = Stop::Cancel;
-            }
-            first
-        });
+        Self { stop, asker }
     }
 
     /// The exit code of an interrupted run: 143 after SIGTERM or SIGHUP, else 130.
@@ -96,7 +77,7 @@ fn exit_code(asker: &AtomicU8) -> u8 {
     }
 }
 
-async fn forward(mut heard: Heard, sender: Arc<watch::Sender<Stop>>, asker: Arc<AtomicU8>) {
+async fn forward(mut heard: Heard, sender: watch::Sender<Stop>, asker: Arc<AtomicU8>) {
     loop {
         heard.next(&asker).await;
         let before = *sender.borrow();
