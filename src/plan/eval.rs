@@ -392,7 +392,10 @@ impl Evaluator<'_> {
         let uses = template.uses();
         let origin = place.origin();
         let before = self.report.items.len();
-        for mut error in self.engine.check(template, &self.known_names(template, extra)) {
+        for mut error in self
+            .engine
+            .check(template, &self.known_names(template, extra))
+        {
             let name = text.get(error.range.clone()).unwrap_or_default();
             if let Some(why) = self.absent(name, extra) {
                 error.help = Some(why);

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -72,6 +73,8 @@ pub(super) struct Dispatcher {
     pub(super) shared: Arc<Shared>,
     notes: mpsc::UnboundedReceiver<Fact>,
     stop: watch::Receiver<Stop>,
+    /// The exit code of a run that is stopped.
+    pub(super) stop_code: Arc<AtomicU8>,
     stop_seen: Stop,
     /// Becomes true when another process asks for the run to stop.
     asked: watch::Receiver<bool>,
@@ -82,7 +85,7 @@ impl Dispatcher {
         shared: Arc<Shared>,
         (machine, roster, log): (Machine, Roster, Log),
         notes: mpsc::UnboundedReceiver<Fact>,
-        stop: watch::Receiver<Stop>,
+        (stop, stop_code): (watch::Receiver<Stop>, Arc<AtomicU8>),
         asked: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -105,6 +108,7 @@ impl Dispatcher {
             shared,
             notes,
             stop,
+            stop_code,
             stop_seen: Stop::None,
             asked,
         }

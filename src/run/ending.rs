@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::context::{RunError, RunOutcome};
@@ -108,7 +109,7 @@ impl Dispatcher {
             RunStatus::Done => 0,
             // Nobody interrupted it: it took too long by itself.
             RunStatus::Cancelled if self.machine.stopping() == Some(CancelReason::Deadline) => 4,
-            RunStatus::Cancelled => 130,
+            RunStatus::Cancelled => self.stop_code.load(Ordering::Relaxed),
             RunStatus::Failed
                 if !self.classes.is_empty()
                     && self.classes.iter().all(|class| class.is_connection()) =>

@@ -40,6 +40,7 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         store,
         events,
         stop,
+        stop_code,
         options,
         lock: _lock,
         journal,
@@ -64,7 +65,8 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
     };
     let shared = Arc::new(Shared::new(given, teller, hush, folder, noting));
     let parts = (machine, roster, Log::new(journal));
-    let mut dispatcher = Dispatcher::new(Arc::clone(&shared), parts, notes, stop, asked);
+    let mut dispatcher =
+        Dispatcher::new(Arc::clone(&shared), parts, notes, (stop, stop_code), asked);
     if !facts.is_empty() {
         dispatcher.take_up(facts).await?;
     }

@@ -183,6 +183,7 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
         facts,
         events,
         stop: signals.stop.clone(),
+        stop_code: Arc::clone(&signals.code),
         options: wishes.options,
         secrets,
     };
@@ -348,25 +349,13 @@ async fn follow(
             let mut report = outcome.report;
             report.items.retain(|d| d.severity == Severity::Error);
             told.show(&report, &plan.sources);
-            let code = if outcome.exit_code == 130 {
-                signals.exit_code()
-            } else {
-                outcome.exit_code
-            };
-            if let Some(RunEvent::RunFinished {
-                exit_code,
-                status,
-                resume,
-                ..
-            }) = &mut last
-            {
-                *exit_code = code;
+            if let Some(RunEvent::RunFinished { status, resume, .. }) = &mut last {
                 *resume = (*status != RunStatus::Done).then(|| resume::command(&plan));
             }
             if let Some(last) = last {
                 told.tell(last);
             }
-            Ok(code)
+            Ok(outcome.exit_code)
         }
         Err(error) => match error.diagnostic() {
             Some(diagnostic) => {

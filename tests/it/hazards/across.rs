@@ -1,14 +1,27 @@
 //! One run over several servers: what is handed from one to the next, what one of them holds up, and what all of them share.
 
-use super::{
-    Running, Server, assert_colour, invert, is_post, latest, long, noting, project, quick, sampled,
-    servers,
-};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::{invert, is_post, latest, noting, occupy, project, sampled, server, servers};
 use crate::support::proxy::Fate;
+use crate::support::{Running, pictures, quick};
+
+/// The colours of the pictures in a folder, each of which has one.
+fn colours_in(folder: &Path) -> BTreeSet<[u8; 3]> {
+    let pictures = pictures(folder).into_iter();
+    let colour = |path| {
+        let image = image::open(&path).unwrap().to_rgb8();
+        let first = image.get_pixel(0, 0).0;
+        assert!(image.pixels().all(|pixel| pixel.0 == first), "{path:?}");
+        first
+    };
+    pictures.map(colour).collect()
+}
 
 #[test]
 fn results_go_from_server_to_pool_to_kilns_own_and_back_while_one_of_the_pool_dies() {
-    let (main, one, two) = (Server::start(), Server::start(), Server::start());
+    let (main, one, two) = (server(), server(), server());
     let project = project("", &[("quick", quick(0)), ("invert", invert())]);
     servers(
         &project,
@@ -25,7 +38,7 @@ fn results_go_from_server_to_pool_to_kilns_own_and_back_while_one_of_the_pool_di
     );
     let step = |name: &str, from: &str, server: &str| {
         format!(
-            "  {name}:\n    workflow: invert.json\n    for_each: steps.{from}\n    server: {server}\n    set: {{ LoadImage: {{ image: \"{{{{ item.image }}}}\" }} }}\n    save_as: \"{{{{ item.matrix.i }}}}\"\n"
+            "  {name}:\n    workflow: invert.json\n    for_each: steps.{from}\n    server: {server}\n    set: {{ LoadImage: {{ image: \"{{{{ item.image }}}}\" }} }}\n"
         )
     };
     project.file(
@@ -39,22 +52,24 @@ fn results_go_from_server_to_pool_to_kilns_own_and_back_while_one_of_the_pool_di
         .replace("0x102030", &0x10_20_30.to_string()),
     );
     // Somebody keeps the first of the pool busy, so that a job of ours is there when it dies.
-    one.occupy();
+    occupy(&one);
     let mut run = Running::start(&project, &["p.yaml"]);
-    run.until("a result of the pool", |event| {
+    run.when("a result of the pool", |event| {
         event["event"] == "task_finished" && event["task"].as_str().unwrap().starts_with("over")
     });
     drop(one);
     assert_eq!(run.end(), 0, "{:#?}", run.events);
     let counts = &run.events.last().unwrap()["counts"];
     assert_eq!(counts["done"], 40);
-    for i in 0..10_u8 {
-        let file = |step: &str| latest(&project).join(format!("{step}/{i}.png"));
-        let (there, inverted) = ([0x10, 0x20, 0x30 + i], [0xef, 0xdf, 0xcf - i]);
-        assert_colour(&file("draw"), there);
-        assert_colour(&file("over"), inverted);
-        assert_colour(&file("here"), there);
-        assert_colour(&file("back"), inverted);
+    let drawn: BTreeSet<_> = (0..10).map(|i| [0x10, 0x20, 0x30 + i]).collect();
+    let inverted: BTreeSet<_> = drawn.iter().map(|c| c.map(|part| 255 - part)).collect();
+    for (step, colours) in [
+        ("draw", &drawn),
+        ("over", &inverted),
+        ("here", &drawn),
+        ("back", &inverted),
+    ] {
+        assert_eq!(&colours_in(&latest(&project).join(step)), colours, "{step}");
     }
     assert_eq!(
         two.carried_out("invert"),
@@ -65,8 +80,8 @@ fn results_go_from_server_to_pool_to_kilns_own_and_back_while_one_of_the_pool_di
 
 #[test]
 fn a_step_that_waits_for_a_full_server_holds_up_no_other() {
-    let (full, free) = (Server::start(), Server::start());
-    let theirs = full.occupy();
+    let (full, free) = (server(), server());
+    let theirs = occupy(&full);
     let project = project("max_parallel: 4\n", &[("quick", quick(0))]);
     servers(
         &project,
@@ -90,7 +105,7 @@ fn a_step_that_waits_for_a_full_server_holds_up_no_other() {
     );
     let mut run = Running::start(&project, &["p.yaml"]);
     for _ in 0..5 {
-        let ended = run.event("task_finished");
+        let ended = run.until("task_finished");
         assert!(
             ended["task"].as_str().unwrap().starts_with("late"),
             "{ended}"
@@ -103,7 +118,7 @@ fn a_step_that_waits_for_a_full_server_holds_up_no_other() {
 
 #[test]
 fn a_big_claim_on_one_server_is_not_starved_by_small_ones_on_another() {
-    let (small, big) = (Server::start(), Server::start());
+    let (small, big) = (server(), server());
     let project = project(
         "",
         &[
@@ -163,7 +178,7 @@ steps:
 
 #[test]
 fn a_submission_that_is_never_answered_holds_up_no_other_server() {
-    let (stuck, free) = (Server::start(), Server::start());
+    let (stuck, free) = (server(), server());
     let (proxy, _) = noting(&stuck.url, |line| {
         if is_post(line, "/prompt") {
             Fate::Hold
@@ -171,7 +186,7 @@ fn a_submission_that_is_never_answered_holds_up_no_other_server() {
             Fate::Pass
         }
     });
-    let project = project("", &[("quick", quick(0)), ("long", long(1))]);
+    let project = project("", &[("quick", quick(0))]);
     project.file(
         "p.yaml",
         format!(
@@ -180,7 +195,7 @@ fn a_submission_that_is_never_answered_holds_up_no_other_server() {
         ),
     );
     let mut run = Running::start(&project, &["p.yaml"]);
-    let ended = run.event("task_finished");
+    let ended = run.until("task_finished");
     assert_eq!(ended["task"], "other");
     proxy.release();
     assert_eq!(run.end(), 0, "{:#?}", run.events);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,8 +11,8 @@ use kiln::report::JsonReporter;
 use kiln::session::{Request, Wishes, run};
 use serde_json::Value;
 
-use super::{Running, Server, ask, assert_colour, latest, project, quick};
-use crate::support::Project;
+use super::{ask, assert_colour, latest, project, server, there};
+use crate::support::{Project, Running, Server, files, finish, quick};
 
 /// A disk on which nothing can be written below the folders that `full` names.
 struct Full {
@@ -61,20 +61,9 @@ fn two() -> Project {
     )
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let all = walkdir::WalkDir::new(folder).into_iter().flatten();
-    let files = all.filter(|entry| entry.file_type().is_file());
-    let names = files.map(|entry| entry.path().strip_prefix(folder).unwrap().to_path_buf());
-    let mut names: Vec<PathBuf> = names
-        .filter(|name| !name.to_string_lossy().ends_with(".kiln.json"))
-        .collect();
-    names.sort();
-    names
-}
-
 #[test]
 fn a_disk_that_is_full_while_a_result_is_fetched_fails_its_task_and_no_other() {
-    let server = Server::start();
+    let server = server();
     let project = two();
     let (code, events) = with_full(&project, &server, |path| {
         path.components().any(|part| part.as_os_str() == "two")
@@ -88,7 +77,7 @@ fn a_disk_that_is_full_while_a_result_is_fetched_fails_its_task_and_no_other() {
         "K0506",
         "{events:#?}"
     );
-    assert_eq!(files(&latest(&project)), [PathBuf::from("one/one.png")]);
+    assert_eq!(files(&latest(&project)), ["one/one.png"]);
     let mut again = Running::start(&project, &["--resume", "last"]);
     assert_eq!(again.end(), 0, "{:#?}", again.events);
     assert_colour(&latest(&project).join("two/two.png"), [0, 0, 2]);
@@ -97,7 +86,7 @@ fn a_disk_that_is_full_while_a_result_is_fetched_fails_its_task_and_no_other() {
 
 #[test]
 fn a_disk_that_is_full_while_a_blob_is_kept_costs_the_cache_and_nothing_else() {
-    let server = Server::start();
+    let server = server();
     let project = two();
     let (code, events) = with_full(&project, &server, |path| {
         path.components().any(|part| part.as_os_str() == "blobs")
@@ -110,10 +99,7 @@ fn a_disk_that_is_full_while_a_blob_is_kept_costs_the_cache_and_nothing_else() {
     assert_eq!(codes, ["K0703", "K0703"]);
     assert_colour(&latest(&project).join("one/one.png"), [0, 0, 1]);
     assert_colour(&latest(&project).join("two/two.png"), [0, 0, 2]);
-    assert_eq!(
-        files(&project.path().join(".kiln/blobs")),
-        [PathBuf::new(); 0]
-    );
+    assert_eq!(files(&project.path().join(".kiln/blobs")), [""; 0]);
     let mut again = Running::start(&project, &["p.yaml", "--server", &server.url]);
     assert_eq!(again.end(), 0, "{:#?}", again.events);
     assert_eq!(again.events.last().unwrap()["counts"]["done"], 2);
@@ -126,7 +112,7 @@ fn a_disk_that_is_full_while_a_blob_is_kept_costs_the_cache_and_nothing_else() {
 #[cfg(unix)]
 fn a_disk_that_is_full_while_the_journal_is_written_ends_the_run_and_loses_nothing() {
     const COUNT: usize = 150;
-    let server = Server::start();
+    let server = server();
     let mut pipeline = "steps:\n".to_owned();
     for at in 0..COUNT {
         let set = format!("set: {{ EmptyImage: {{ color: {at} }} }}");
@@ -144,7 +130,7 @@ fn a_disk_that_is_full_while_the_journal_is_written_ends_the_run_and_loses_nothi
         .args(["run", "p.yaml", "--server", &server.url])
         .env("NO_COLOR", "1")
         .current_dir(project.path());
-    let broken = crate::support::finish(&mut limited).code(7);
+    let broken = finish(&mut limited).code(7);
     assert!(
         broken
             .stderr
@@ -152,7 +138,7 @@ fn a_disk_that_is_full_while_the_journal_is_written_ends_the_run_and_loses_nothi
         "{}",
         broken.stderr
     );
-    assert!(server.running().is_empty() && server.pending().is_empty());
+    assert!(there(&server).is_empty());
     let known = ask(&project, "SELECT count(*) FROM facts").unwrap();
     assert!(known > 0, "it was full from the beginning");
     let done = server.carried_out("quick");

@@ -1,7 +1,7 @@
 //! Files that change while a run goes on: it uses what its plan sealed, or says that it cannot.
 
-use super::{Running, Server, assert_colour, invert, latest, project, quick, until_there};
-use crate::support::Project;
+use super::{assert_colour, invert, latest, project, server, until_there};
+use crate::support::{Project, Running, quick};
 
 /// A picture of one colour.
 fn picture(project: &Project, name: &str, colour: [u8; 3]) {
@@ -22,13 +22,13 @@ fn gated(steps: &str) -> Project {
 
 fn begun(project: &Project, more: &[&str]) -> Running {
     let mut run = Running::start(project, &[&["p.yaml", "-k"], more].concat());
-    run.of_task("task_executing", "wait");
+    run.until_of("task_executing", "wait");
     run
 }
 
 #[test]
 fn a_pipeline_and_its_workflows_run_as_they_were_when_they_were_planned() {
-    let server = Server::start();
+    let server = server();
     let project = gated(
         "  one: { workflow: quick.json, needs: [wait], save_as: one }\n  two: { workflow: quick.json, needs: [one], save_as: two, set: { EmptyImage: { color: 1 } } }\n",
     );
@@ -44,7 +44,7 @@ fn a_pipeline_and_its_workflows_run_as_they_were_when_they_were_planned() {
 
 #[test]
 fn an_input_that_changed_since_the_plan_is_named_and_never_sent() {
-    let server = Server::start();
+    let server = server();
     let project = gated(
         "  send:\n    workflow: invert.json\n    needs: [wait]\n    set: { LoadImage: { image: \"{{ file('in.png') }}\" } }\n  gone:\n    workflow: invert.json\n    needs: [wait]\n    set: { LoadImage: { image: \"{{ file('other.png') }}\" } }\n  read: { command: [cat, \"{{ file('in.txt') }}\"], needs: [wait] }\n  fine: { command: [cat, \"{{ file('kept.txt') }}\"], needs: [wait] }\n",
     );
@@ -58,19 +58,19 @@ fn an_input_that_changed_since_the_plan_is_named_and_never_sent() {
     project.file("in.txt", "after");
     project.file("go", "");
     assert_eq!(run.end(), 4, "{:#?}", run.events);
-    let told = run.complaint("send");
+    let told = complaint(&run, "send");
     assert!(
         told.contains("in.png` was changed while the pipeline ran"),
         "{told}"
     );
-    let told = run.complaint("gone");
+    let told = complaint(&run, "gone");
     assert!(told.contains("other.png`: it is gone"), "{told}");
-    let told = run.complaint("read");
+    let told = complaint(&run, "read");
     assert!(
         told.contains("in.txt` was changed while the pipeline ran"),
         "{told}"
     );
-    assert_eq!(run.status("fine"), "done");
+    assert_eq!(run.finished("fine")["status"], "done");
     assert_eq!(server.carried_out("invert"), 0);
 }
 
@@ -125,11 +125,10 @@ fn a_blob_that_is_damaged_while_the_run_goes_on_is_not_needed_and_never_used_aga
     assert_eq!(run.end(), 0, "{:#?}", run.events);
     let taken = latest(&project).join("take/b.txt");
     assert_eq!(std::fs::read_to_string(taken).unwrap(), "made\n");
-    // The gate always runs; what was made from the damaged content is made again.
+    // The gate always runs, so that there is a new folder: what is put there is not what is in the blob now.
     let mut again = Running::start(&project, &["p.yaml"]);
     assert_eq!(again.end(), 0, "{:#?}", again.events);
-    assert_eq!(again.status("make"), "done");
-    assert_eq!(again.status("take"), "cached");
+    assert_eq!(again.finished("take")["status"], "cached");
     let made = latest(&project).join("make/a.txt");
     assert_eq!(std::fs::read_to_string(made).unwrap(), "made\n");
 }
@@ -142,7 +141,7 @@ fn a_result_that_is_edited_and_whose_blob_is_damaged_is_told_and_not_handed_on()
     damage_blobs(&project);
     project.file("go", "");
     assert_eq!(run.end(), 4, "{:#?}", run.events);
-    let told = run.complaint("take");
+    let told = complaint(&run, "take");
     assert!(
         told.contains("a.txt` was changed while the pipeline ran"),
         "{told}"
@@ -159,4 +158,10 @@ fn latest_of(run: &Running) -> std::path::PathBuf {
     let ends = run.all("task_finished");
     let make = ends.iter().find(|event| event["task"] == "make").unwrap();
     make["outputs"][0]["path"].as_str().unwrap().into()
+}
+
+/// What is told of a task that failed.
+fn complaint(run: &Running, task: &str) -> String {
+    let told = &run.finished(task)["diagnostic"]["message"];
+    told.as_str().unwrap().to_owned()
 }

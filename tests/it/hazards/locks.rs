@@ -2,8 +2,8 @@
 
 use rusqlite::Connection;
 
-use super::{Running, latest, project, until_there};
-use crate::support::Project;
+use super::{project, until_there};
+use crate::support::{Project, Running, signal};
 
 /// A pipeline that ends when `go` is there.
 fn gated() -> Project {
@@ -16,7 +16,7 @@ fn gated() -> Project {
 
 fn begun(project: &Project) -> (Running, String) {
     let mut run = Running::start(project, &["p.yaml"]);
-    let event = run.of_task("task_executing", "wait");
+    let event = run.until_of("task_executing", "wait");
     let id = event["run"].as_str().unwrap().to_owned();
     (run, id)
 }
@@ -35,7 +35,7 @@ fn without_wait_the_holder_is_named_and_nothing_is_changed() {
     );
     assert!(refused.stderr.contains(&holder), "{}", refused.stderr);
     let resumed = project.kiln(&["run", "--resume", "last"]).code(7);
-    let under_way = format!("run {id} is still under way (process {process} on ");
+    let under_way = format!("run {id} is still under way in process {process} on ");
     assert!(resumed.stderr.contains(&under_way), "{}", resumed.stderr);
     project.file("go", "");
     assert_eq!(run.end(), 0, "{:#?}", run.events);
@@ -48,7 +48,7 @@ fn with_wait_a_run_begins_when_the_other_has_ended() {
     let project = gated();
     let (mut first, id) = begun(&project);
     let mut second = Running::start(&project, &["p.yaml", "--wait"]);
-    let waiting = second.event("run_waiting");
+    let waiting = second.until("run_waiting");
     let holder = waiting["holder"].as_str().unwrap();
     assert!(
         holder.starts_with(&format!("run {id} (process {}", first.child.id())),
@@ -57,21 +57,19 @@ fn with_wait_a_run_begins_when_the_other_has_ended() {
     project.file("go", "");
     assert_eq!(first.end(), 0, "{:#?}", first.events);
     assert_eq!(second.end(), 0, "{:#?}", second.events);
-    assert_eq!(second.status("wait"), "done");
+    assert_eq!(second.finished("wait")["status"], "done");
     let newest = second.events.last().unwrap()["run"].as_str().unwrap();
     assert_ne!(newest, id);
-    let made = latest(&project).canonicalize().ok();
-    assert!(made.is_none_or(|made| made.ends_with(newest)));
 }
 
 #[test]
 fn whoever_waits_can_be_stopped_and_leaves_nothing() {
-    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+    for (which, code) in [("-INT", 130), ("-TERM", 143)] {
         let project = gated();
         let (mut first, _) = begun(&project);
         let mut second = Running::start(&project, &["p.yaml", "--wait"]);
-        second.event("run_waiting");
-        second.signal(signal);
+        second.until("run_waiting");
+        signal(&second.child, which);
         assert_eq!(second.end(), code, "{:#?}", second.events);
         project.file("go", "");
         assert_eq!(first.end(), 0, "{:#?}", first.events);

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{Running, Server, ask, is_post, noting, project, wait_for};
-use crate::support::Project;
+use super::{ask, is_post, noting, occupy, project, server};
 use crate::support::proxy::{Fate, Proxy};
+use crate::support::{Project, Running, Server, quick, wait_for};
 
 /// What the embedded server says of a picture whose name leaves its folder.
 const SAID: &str = "saving outside the output folder is not allowed";
@@ -18,7 +18,7 @@ fn failing(more: &str, delay: &str) -> Project {
         &format!(
             "steps:\n  one:\n    workflow: quick.json\n    {set}\n    retry: {{ attempts: 2, delay: {delay}, for: [{more}] }}\n"
         ),
-        &[("quick", super::quick(5))],
+        &[("quick", quick(5))],
     )
 }
 
@@ -46,7 +46,7 @@ fn told(log: &Mutex<Vec<String>>) -> Vec<&'static str> {
 
 #[test]
 fn memory_is_freed_after_it_ran_out_and_before_the_next_attempt() {
-    let server = Server::start();
+    let server = server();
     let (proxy, log) = saying(&server, OOM);
     let project = failing("oom", "1ms");
     let mut run = Running::start(&project, &["p.yaml", "--server", &proxy.url]);
@@ -57,7 +57,7 @@ fn memory_is_freed_after_it_ran_out_and_before_the_next_attempt() {
 
 #[test]
 fn memory_is_not_freed_after_any_other_failure() {
-    let server = Server::start();
+    let server = server();
     let (proxy, log) = saying(&server, "is no good name");
     let project = failing("any", "1ms");
     let mut run = Running::start(&project, &["p.yaml", "--server", &proxy.url]);
@@ -70,7 +70,7 @@ fn memory_is_not_freed_after_any_other_failure() {
 fn killed_in_between(project: &Project, url: &str) {
     // The pause is drawn from the seed: long enough for what follows.
     let mut run = Running::start(project, &["p.yaml", "--server", url, "--seed", "3"]);
-    run.event("task_retried");
+    run.until("task_retried");
     wait_for("the journal", || {
         let sql = "SELECT count(*) FROM facts WHERE fact LIKE '%retried%'";
         ask(project, sql).filter(|count| *count > 0)
@@ -80,13 +80,13 @@ fn killed_in_between(project: &Project, url: &str) {
 
 #[test]
 fn memory_that_others_use_is_not_freed() {
-    let server = Server::start();
+    let server = server();
     let (proxy, log) = saying(&server, OOM);
     let project = failing("oom", "1h");
     killed_in_between(&project, &proxy.url);
-    let theirs = server.occupy();
+    let theirs = occupy(&server);
     let mut run = Running::start(&project, &["--resume", "last"]);
-    wait_for("our job", || (!server.pending().is_empty()).then_some(()));
+    wait_for("our job", || (!server.jobs().1.is_empty()).then_some(()));
     assert_eq!(told(&log), ["job", "job"]);
     server.interrupt(&theirs);
     assert_eq!(run.end(), 0, "{:#?}", run.events);
@@ -94,7 +94,7 @@ fn memory_that_others_use_is_not_freed() {
 
 #[test]
 fn a_later_session_remembers_that_memory_ran_out() {
-    let server = Server::start();
+    let server = server();
     let (proxy, log) = saying(&server, OOM);
     let project = failing("oom", "1h");
     killed_in_between(&project, &proxy.url);

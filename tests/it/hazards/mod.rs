@@ -12,129 +12,34 @@ mod resumed;
 mod stops;
 mod strays;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
 use crate::support::proxy::{Fate, Proxy};
-use crate::support::{Project, kiln};
+use crate::support::{Project, Server, wait_for};
 
-/// The longest that anything may take.
-const BOUND: Duration = Duration::from_mins(1);
-
-/// A `kiln serve` in a process of its own.
-struct Server {
-    child: Child,
-    url: String,
-    _dir: tempfile::TempDir,
+/// A server that acts what it cannot compute, one job at a time.
+fn server() -> Server {
+    Server::start(&["--simulate"])
 }
 
-impl Server {
-    /// One that executes one job at a time.
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut child = kiln()
-            .args(["serve", "--port", "0", "--simulate", "--dir"])
-            .arg(dir.path())
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut reader = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        std::thread::spawn(move || reader.read_to_end(&mut Vec::new()));
-        let start = line.find("http://").unwrap();
-        let url = line[start..].split([';', ' ', '\n']).next().unwrap();
-        Self {
-            child,
-            url: url.to_owned(),
-            _dir: dir,
-        }
-    }
-
-    fn request(&self, method: &str, path: &str, body: &Value) -> Value {
-        let host = self.url.trim_start_matches("http://");
-        let body = body.to_string();
-        let mut stream = TcpStream::connect(host).unwrap();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        serde_json::from_str(body).unwrap_or(Value::Null)
-    }
-
-    /// Queues somebody else's job.
-    fn queue(&self, graph: &Value) -> String {
-        let body = json!({"prompt": graph, "client_id": "somebody"});
-        let answer = self.request("POST", "/prompt", &body);
-        answer["prompt_id"].as_str().unwrap().to_owned()
-    }
-
-    /// Somebody else's job that is executed until it is interrupted.
-    fn occupy(&self) -> String {
-        let id = self.queue(&long(77));
-        wait_for("somebody's job", || {
-            self.running().contains(&id).then_some(())
-        });
-        id
-    }
-
-    /// Stops the job that is executed.
-    fn interrupt(&self, id: &str) {
-        self.request("POST", "/interrupt", &json!({"prompt_id": id}));
-    }
-
-    fn ids(&self, list: &str) -> Vec<String> {
-        let queue = self.request("GET", "/queue", &Value::Null);
-        let jobs = queue[list].as_array().unwrap().iter();
-        jobs.map(|job| job[1].as_str().unwrap().to_owned())
-            .collect()
-    }
-
-    fn running(&self) -> Vec<String> {
-        self.ids("queue_running")
-    }
-
-    fn pending(&self) -> Vec<String> {
-        self.ids("queue_pending")
-    }
-
-    /// How an executed job ended; `None`: it did not, or is unknown.
-    fn end_of(&self, id: &str) -> Option<String> {
-        let history = self.request("GET", &format!("/history/{id}"), &Value::Null);
-        let status = history.get(id)?["status"]["status_str"].as_str()?;
-        Some(status.to_owned())
-    }
-
-    /// The jobs that ended well and whose files carry `prefix`.
-    fn carried_out(&self, prefix: &str) -> usize {
-        let history = self.request("GET", "/history", &Value::Null);
-        let entries = history.as_object().unwrap().values();
-        entries
-            .filter(|entry| entry["outputs"].to_string().contains(prefix))
-            .count()
-    }
+/// Somebody else's job that is executed until it is interrupted.
+fn occupy(server: &Server) -> String {
+    let id = server.queue(&long(77));
+    wait_for("somebody's job", || {
+        server.jobs().0.contains(&id).then_some(())
+    });
+    id
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Everything that is executed or waits.
+fn there(server: &Server) -> Vec<String> {
+    let (running, pending) = server.jobs();
+    [running, pending].concat()
 }
 
 /// A proxy that notes every request line.
@@ -153,153 +58,6 @@ fn noting(
 
 fn is_post(line: &str, path: &str) -> bool {
     line.starts_with("POST ") && line.contains(path)
-}
-
-/// kiln at work in the background, its events as they come.
-struct Running {
-    child: Child,
-    lines: Receiver<Value>,
-    events: Vec<Value>,
-}
-
-impl Running {
-    fn start(project: &Project, args: &[&str]) -> Self {
-        let mut command = project.command(&["run", "--output", "json"]);
-        command.args(args);
-        Self::of(command)
-    }
-
-    fn of(mut command: Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (tell, lines) = channel();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            for line in out.lines().map_while(Result::ok) {
-                let _ = tell.send(serde_json::from_str(&line).unwrap());
-            }
-        });
-        Self {
-            child,
-            lines,
-            events: Vec::new(),
-        }
-    }
-
-    /// The next event that is wanted.
-    #[track_caller]
-    fn until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let until = Instant::now() + BOUND;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(event) => {
-                    self.events.push(event.clone());
-                    if wanted(&event) {
-                        return event;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("no {what} in {:#?}", self.events)
-                }
-            }
-        }
-    }
-
-    /// The next event of a kind.
-    #[track_caller]
-    fn event(&mut self, kind: &str) -> Value {
-        self.until(kind, |event| event["event"] == kind)
-    }
-
-    /// The next event of a kind about a task.
-    #[track_caller]
-    fn of_task(&mut self, kind: &str, task: &str) -> Value {
-        self.until(&format!("{kind} of {task}"), |event| {
-            event["event"] == kind && event["task"] == task
-        })
-    }
-
-    fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    /// Reads to the end; the exit code.
-    #[track_caller]
-    fn end(&mut self) -> i32 {
-        let began = Instant::now();
-        while let Ok(event) = self.lines.recv_timeout(BOUND) {
-            self.events.push(event);
-        }
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code().unwrap();
-            }
-            assert!(began.elapsed() < BOUND, "it hangs: {:#?}", self.events);
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn all(&self, kind: &str) -> Vec<&Value> {
-        let events = self.events.iter();
-        events.filter(|event| event["event"] == kind).collect()
-    }
-
-    /// How a task ended.
-    #[track_caller]
-    fn status(&self, task: &str) -> &str {
-        let ends = self.all("task_finished");
-        let end = ends.iter().find(|event| event["task"] == task);
-        end.unwrap_or_else(|| panic!("{task} in {:#?}", self.events))["status"]
-            .as_str()
-            .unwrap()
-    }
-
-    /// The complaint about a task.
-    #[track_caller]
-    fn complaint(&self, task: &str) -> String {
-        let ends = self.all("task_finished");
-        let end = ends.iter().find(|event| event["task"] == task).unwrap();
-        end["diagnostic"]["message"].as_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-#[track_caller]
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < BOUND, "waited for {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// A picture of one colour, at once.
-fn quick(colour: u32) -> Value {
-    json!({
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": colour}},
-        "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "quick"}}
-    })
 }
 
 /// What takes a picture and gives its negative.
@@ -347,7 +105,7 @@ fn project(pipeline: &str, workflows: &[(&str, Value)]) -> Project {
 fn servers(project: &Project, servers: &[(&str, String)]) {
     let mut text = "servers:\n".to_owned();
     for (name, server) in servers {
-        text.push_str(&format!("  {name}: {{ {server} }}\n"));
+        let _ = writeln!(text, "  {name}: {{ {server} }}");
     }
     project.file("kiln.yaml", text);
 }

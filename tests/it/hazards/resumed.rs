@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{Running, Server, assert_colour, invert, latest, project, quick, servers};
-use crate::support::Project;
+use super::{assert_colour, invert, latest, occupy, project, server, servers};
+use crate::support::{Project, Running, quick};
 
 /// `before` the gate, which is open once `flag` is there, and `after` it.
 fn gated(before: &str, after: &str) -> Project {
@@ -35,7 +35,7 @@ fn started(run: &Running) -> Vec<&str> {
 
 #[test]
 fn the_stored_plan_is_carried_out_whatever_the_files_say_now() {
-    let server = Server::start();
+    let server = server();
     let project = gated(ONE, TWO);
     project.file(
         "kiln.yaml",
@@ -78,7 +78,7 @@ fn the_stored_plan_needs_neither_a_pipeline_nor_a_sound_project_file() {
 
 /// What became of a finished task's result before the run was gone on with, and whether it had to be made again.
 fn lost(file: bool, blob: bool, again: bool) {
-    let server = Server::start();
+    let server = server();
     let after = "  two: { workflow: invert.json, save_as: two, needs: [gate], set: { LoadImage: { image: \"{{ steps.one.image }}\" } } }\n";
     let project = gated(ONE, after);
     let mut first = Running::start(&project, &["p.yaml", "--server", &server.url]);
@@ -116,7 +116,7 @@ fn a_result_that_is_gone_altogether_is_made_again() {
 
 #[test]
 fn a_finished_task_does_not_need_its_server_any_more() {
-    let (gone, there) = (Server::start(), Server::start());
+    let (gone, there) = (server(), server());
     let one = "  one: { workflow: quick.json, server: gone, save_as: one, set: { EmptyImage: { color: \"{{ params.colour }}\" } } }\n";
     let two = "  two: { workflow: invert.json, server: there, save_as: two, needs: [gate], set: { LoadImage: { image: \"{{ steps.one.image }}\" } } }\n";
     let project = gated(one, two);
@@ -143,7 +143,7 @@ fn a_finished_task_does_not_need_its_server_any_more() {
 
 #[test]
 fn a_server_that_is_still_needed_is_asked_for_before_a_run_goes_on() {
-    let gone = Server::start();
+    let gone = server();
     let project = gated(ONE, TWO);
     project
         .kiln(&["run", "p.yaml", "--server", &gone.url])
@@ -160,9 +160,9 @@ fn a_server_that_is_still_needed_is_asked_for_before_a_run_goes_on() {
 
 #[test]
 fn results_of_an_endpoint_that_is_gone_for_good_are_taken_from_here() {
-    let (gone, there) = (Server::start(), Server::start());
+    let (gone, there) = (server(), server());
     // What is drawn is drawn on the first of the pool: the other one has somebody else's job.
-    let theirs = there.occupy();
+    let theirs = occupy(&there);
     let one = "  one: { workflow: quick.json, server: farm, save_as: one, set: { EmptyImage: { color: \"{{ params.colour }}\" } } }\n";
     let two = "  two: { workflow: invert.json, server: farm, save_as: two, needs: [gate], set: { LoadImage: { image: \"{{ steps.one.image }}\" } } }\n";
     let project = gated(one, two);

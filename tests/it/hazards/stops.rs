@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use super::{Running, Server, ask, latest, long, noting, project, quick, sampled, wait_for};
-use crate::support::Project;
+use super::{ask, assert_colour, latest, long, noting, project, sampled, server, there};
 use crate::support::proxy::{Fate, Proxy};
+use crate::support::{Project, Running, Server, quick, signal, wait_for};
 
 /// One job that is over soon, and two that come after it.
 fn three() -> Project {
@@ -15,8 +15,8 @@ fn three() -> Project {
         "steps:\n  first: { workflow: quick.json }\n  second: { workflow: second.json, needs: [first] }\n  third: { workflow: third.json, needs: [first] }\n",
         &[
             ("quick", quick(1)),
-            ("second", sampled(2, 12)),
-            ("third", sampled(3, 1)),
+            ("second", sampled(2, 8)),
+            ("third", sampled(3, 6)),
         ],
     )
 }
@@ -24,21 +24,21 @@ fn three() -> Project {
 /// Begins it, and waits until one of the two is executed and the other one waits, and so does somebody else's.
 fn begun(project: &Project, server: &Server, url: &str) -> (Running, Vec<String>, String) {
     let mut run = Running::start(project, &["p.yaml", "--server", url]);
-    run.of_task("task_finished", "first");
+    run.until_of("task_finished", "first");
     let mut ours = Vec::new();
     while ours.len() < 2 {
-        let queued = run.event("task_queued");
+        let queued = run.until("task_queued");
         ours.push(queued["prompt_id"].as_str().unwrap().to_owned());
     }
     let theirs = server.queue(&quick(50));
     (run, ours, theirs)
 }
 
-fn once(signal: &str, code: i32, reason: &str) {
-    let server = Server::start();
+fn once(which: &str, code: i32, reason: &str) {
+    let server = server();
     let project = three();
     let (mut run, ours, theirs) = begun(&project, &server, &server.url);
-    run.signal(signal);
+    signal(&run.child, which);
     assert_eq!(run.end(), code, "{:#?}", run.events);
     let told = run.all("run_stopping");
     assert_eq!(told.len(), 1, "{told:#?}");
@@ -53,19 +53,20 @@ fn once(signal: &str, code: i32, reason: &str) {
     );
     assert_eq!(last["counts"]["done"], 1);
     assert_eq!(last["resume"], "kiln run --resume last");
-    let there = [server.running(), server.pending()].concat();
+    let there = there(&server);
     assert!(ours.iter().all(|id| !there.contains(id)), "{there:?}");
-    assert_eq!(wait_for("their job", || server.end_of(&theirs)), "success");
+    assert_eq!(wait_for("their job", || server.status(&theirs)), "success");
     let sql =
         format!("SELECT count(*) FROM runs WHERE status = 'cancelled' AND exit_code = {code}");
     assert_eq!(ask(&project, &sql), Some(1));
     assert_eq!(ask(&project, "SELECT count(*) FROM strays"), Some(0));
-    goes_on(&project, &server);
+    goes_on(&project);
+    assert_eq!(server.carried_out("sampled"), 2);
 }
 
 /// The run can be gone on with, and nothing that was done is done again.
 #[track_caller]
-fn goes_on(project: &Project, server: &Server) {
+fn goes_on(project: &Project) {
     let mut again = Running::start(project, &["--resume", "last"]);
     assert_eq!(again.end(), 0, "{:#?}", again.events);
     let started = again.all("task_started");
@@ -76,7 +77,6 @@ fn goes_on(project: &Project, server: &Server) {
         let folder = latest(project).join(step);
         assert!(folder.read_dir().unwrap().next().is_some(), "{step}");
     }
-    assert_eq!(server.carried_out("sampled"), 2);
 }
 
 #[test]
@@ -109,25 +109,25 @@ fn deaf(server: &Server) -> (Proxy, Arc<AtomicBool>) {
     (proxy, deaf)
 }
 
-fn twice(signal: &str, code: i32) {
-    let server = Server::start();
+fn twice(which: &str, code: i32) {
+    let server = server();
     let (proxy, deaf) = deaf(&server);
     let project = three();
     let (mut run, ours, theirs) = begun(&project, &server, &proxy.url);
-    run.signal(signal);
-    run.event("run_stopping");
-    run.signal(signal);
-    let told = run.event("run_stopping");
+    signal(&run.child, which);
+    run.until("run_stopping");
+    signal(&run.child, which);
+    let told = run.until("run_stopping");
     assert_eq!(told["at_once"], true);
     assert_eq!(run.end(), code, "{:#?}", run.events);
-    let there = [server.running(), server.pending()].concat();
+    let there = there(&server);
     assert!(
         there.contains(&ours[0]) || there.contains(&ours[1]),
         "nobody waited for the server"
     );
     deaf.store(false, Ordering::SeqCst);
-    goes_on(&project, &server);
-    assert_eq!(wait_for("their job", || server.end_of(&theirs)), "success");
+    goes_on(&project);
+    assert_eq!(wait_for("their job", || server.status(&theirs)), "success");
 }
 
 #[test]
@@ -147,25 +147,25 @@ fn a_second_hangup_leaves_although_the_server_does_not_answer() {
 
 #[test]
 fn jobs_of_a_run_that_left_at_once_are_stopped_by_a_later_run() {
-    let server = Server::start();
+    let server = server();
     let (proxy, deaf) = deaf(&server);
     let project = project(
         "steps:\n  only: { workflow: long.json }\n",
         &[("long", long(1)), ("quick", quick(2))],
     );
     let mut run = Running::start(&project, &["p.yaml", "--server", &proxy.url]);
-    run.event("task_executing");
-    run.signal("-INT");
-    run.event("run_stopping");
-    run.signal("-INT");
+    run.until("task_executing");
+    signal(&run.child, "-INT");
+    run.until("run_stopping");
+    signal(&run.child, "-INT");
     assert_eq!(run.end(), 130, "{:#?}", run.events);
-    assert_eq!(server.running().len(), 1);
+    assert_eq!(server.jobs().0.len(), 1);
     let theirs = server.queue(&quick(50));
     deaf.store(false, Ordering::SeqCst);
     project.file("other.yaml", "steps:\n  it: { workflow: quick.json }\n");
     let mut later = Running::start(&project, &["other.yaml", "--server", &proxy.url]);
     assert_eq!(later.end(), 0, "{:#?}", later.events);
-    assert_eq!(wait_for("their job", || server.end_of(&theirs)), "success");
+    assert_eq!(wait_for("their job", || server.status(&theirs)), "success");
 }
 
 #[track_caller]
@@ -185,17 +185,17 @@ fn assert_requested(run: &Running) {
 
 #[test]
 fn a_run_whose_jobs_are_executed_and_wait_is_cancelled_from_elsewhere() {
-    let server = Server::start();
+    let server = server();
     let project = three();
     let (mut run, ours, theirs) = begun(&project, &server, &server.url);
     cancel(&project, &run);
     assert_eq!(run.end(), 130, "{:#?}", run.events);
     assert_requested(&run);
-    let there = [server.running(), server.pending()].concat();
+    let there = there(&server);
     assert!(ours.iter().all(|id| !there.contains(id)), "{there:?}");
-    assert_eq!(wait_for("their job", || server.end_of(&theirs)), "success");
+    assert_eq!(wait_for("their job", || server.status(&theirs)), "success");
     // The wish was about that session.
-    goes_on(&project, &server);
+    goes_on(&project);
 }
 
 #[test]
@@ -205,16 +205,16 @@ fn a_run_that_waits_for_its_next_attempt_is_cancelled_from_elsewhere() {
         &[],
     );
     let mut run = Running::start(&project, &["p.yaml", "--seed", "3"]);
-    run.event("task_retried");
+    run.until("task_retried");
     cancel(&project, &run);
     assert_eq!(run.end(), 130, "{:#?}", run.events);
     assert_requested(&run);
-    assert_eq!(run.status("try"), "cancelled");
+    assert_eq!(run.finished("try")["status"], "cancelled");
 }
 
 #[test]
 fn a_result_on_its_way_is_kept_when_its_run_is_cancelled_from_elsewhere() {
-    let server = Server::start();
+    let server = server();
     let (proxy, log) = noting(&server.url, |line| {
         if line.contains("/view?") {
             Fate::Hold
@@ -231,16 +231,14 @@ fn a_result_on_its_way_is_kept_when_its_run_is_cancelled_from_elsewhere() {
         let log = log.lock().unwrap();
         log.iter().any(|line| line.contains("/view?")).then_some(())
     });
-    run.event("task_queued");
+    run.until("task_queued");
     cancel(&project, &run);
-    run.event("run_stopping");
+    run.until("run_stopping");
     proxy.release();
     assert_eq!(run.end(), 130, "{:#?}", run.events);
-    assert_eq!(
-        (run.status("one"), run.status("two")),
-        ("done", "cancelled")
-    );
-    super::assert_colour(&latest(&project).join("one/one.png"), [1, 2, 3]);
+    assert_eq!(run.finished("one")["status"], "done");
+    assert_eq!(run.finished("two")["status"], "cancelled");
+    assert_colour(&latest(&project).join("one/one.png"), [1, 2, 3]);
 }
 
 /// Why the run was said to stop, in order.
@@ -251,7 +249,7 @@ fn reasons(run: &Running) -> Vec<Value> {
 
 #[test]
 fn a_stronger_reason_to_stop_takes_the_place_of_a_weaker_one() {
-    let server = Server::start();
+    let server = server();
     let (proxy, _deaf) = deaf(&server);
     let project = project(
         "steps:\n  only: { workflow: long.json }\n",
@@ -259,12 +257,12 @@ fn a_stronger_reason_to_stop_takes_the_place_of_a_weaker_one() {
     );
     let args = ["p.yaml", "--server", &proxy.url, "--timeout", "2s"];
     let mut run = Running::start(&project, &args);
-    run.event("run_stopping");
+    run.until("run_stopping");
     cancel(&project, &run);
-    run.event("run_stopping");
-    run.signal("-TERM");
-    run.event("run_stopping");
-    run.signal("-TERM");
+    run.until("run_stopping");
+    signal(&run.child, "-TERM");
+    run.until("run_stopping");
+    signal(&run.child, "-TERM");
     assert_eq!(run.end(), 143, "{:#?}", run.events);
     assert_eq!(
         reasons(&run),
@@ -274,7 +272,7 @@ fn a_stronger_reason_to_stop_takes_the_place_of_a_weaker_one() {
 
 #[test]
 fn a_deadline_that_passes_while_a_run_is_being_cancelled_changes_nothing() {
-    let server = Server::start();
+    let server = server();
     let (proxy, _deaf) = deaf(&server);
     let project = project(
         "steps:\n  only: { workflow: long.json }\n",
@@ -282,7 +280,7 @@ fn a_deadline_that_passes_while_a_run_is_being_cancelled_changes_nothing() {
     );
     let args = ["p.yaml", "--server", &proxy.url, "--timeout", "4s"];
     let mut run = Running::start(&project, &args);
-    run.event("task_queued");
+    run.until("task_queued");
     cancel(&project, &run);
     // The server cannot be asked: kiln gives it ten seconds.
     assert_eq!(run.end(), 130, "{:#?}", run.events);
@@ -291,7 +289,7 @@ fn a_deadline_that_passes_while_a_run_is_being_cancelled_changes_nothing() {
 
 #[test]
 fn a_run_whose_time_is_up_takes_its_jobs_off_the_server() {
-    let server = Server::start();
+    let server = server();
     let project = project(
         "steps:\n  one: { workflow: one.json }\n  two: { workflow: two.json }\n  three: { workflow: two.json, needs: [two] }\n",
         &[("one", long(1)), ("two", long(2))],
@@ -300,22 +298,22 @@ fn a_run_whose_time_is_up_takes_its_jobs_off_the_server() {
     let mut run = Running::start(&project, &args);
     let mut ours = Vec::new();
     while ours.len() < 2 {
-        let queued = run.event("task_queued");
+        let queued = run.until("task_queued");
         ours.push(queued["prompt_id"].as_str().unwrap().to_owned());
     }
     let theirs = server.queue(&quick(50));
     assert_eq!(run.end(), 4, "{:#?}", run.events);
     assert_eq!(reasons(&run), ["deadline"]);
     for task in ["one", "two", "three"] {
-        assert_eq!(run.status(task), "cancelled");
+        assert_eq!(run.finished(task)["status"], "cancelled");
     }
-    let there = [server.running(), server.pending()].concat();
+    let there = there(&server);
     assert!(ours.iter().all(|id| !there.contains(id)), "{there:?}");
-    assert_eq!(wait_for("their job", || server.end_of(&theirs)), "success");
+    assert_eq!(wait_for("their job", || server.status(&theirs)), "success");
     let sql = "SELECT count(*) FROM runs WHERE status = 'cancelled' AND exit_code = 4";
     assert_eq!(ask(&project, sql), Some(1));
     // Another session has its own time.
     let mut again = Running::start(&project, &["--resume", "last", "--timeout", "2s"]);
-    again.event("run_stopping");
+    again.until("run_stopping");
     assert_eq!(again.end(), 4, "{:#?}", again.events);
 }

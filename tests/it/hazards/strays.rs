@@ -2,11 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{
-    Running, Server, ask, is_post, noting, project, quick, servers, until_there, wait_for,
-};
-use crate::support::Project;
+use super::{ask, is_post, noting, occupy, project, server, servers, until_there};
 use crate::support::proxy::{Fate, Proxy};
+use crate::support::{Project, Running, Server, quick, wait_for};
 
 /// A way on which the first job stays until the test delivers it.
 fn slow_way(server: &Server) -> Proxy {
@@ -30,7 +28,7 @@ fn another(project: &Project, url: &str) -> Running {
 
 #[test]
 fn a_job_that_arrives_after_another_took_its_place_is_cancelled_by_a_later_run() {
-    let server = Server::start();
+    let server = server();
     let proxy = slow_way(&server);
     let project = project(
         "steps:\n  one: { workflow: quick.json }\n",
@@ -40,27 +38,27 @@ fn a_job_that_arrives_after_another_took_its_place_is_cancelled_by_a_later_run()
     assert_eq!(run.end(), 0, "{:#?}", run.events);
     assert_eq!(server.carried_out("quick"), 1);
 
-    let theirs = server.occupy();
+    let theirs = occupy(&server);
     assert_eq!(proxy.deliver(), 1);
-    let stray = server.pending();
+    let stray = server.jobs().1;
     assert_eq!(stray.len(), 1, "it has come");
     let waiting = server.queue(&quick(50));
     let mut later = another(&project, &proxy.url);
     wait_for("the stray to go", || {
-        (!server.pending().contains(&stray[0])).then_some(())
+        (!server.jobs().1.contains(&stray[0])).then_some(())
     });
-    assert_eq!(server.running(), [theirs.as_str()]);
-    assert!(server.pending().contains(&waiting));
+    assert_eq!(server.jobs().0, [theirs.as_str()]);
+    assert!(server.jobs().1.contains(&waiting));
     server.interrupt(&theirs);
     assert_eq!(later.end(), 0, "{:#?}", later.events);
-    wait_for("their job", || server.end_of(&waiting));
-    assert_eq!(server.end_of(&stray[0]), None, "it was never executed");
+    wait_for("their job", || server.status(&waiting));
+    assert_eq!(server.status(&stray[0]), None, "it was never executed");
     assert_eq!(ask(&project, "SELECT count(*) FROM strays"), Some(0));
 }
 
 #[test]
 fn a_job_that_arrives_while_the_run_goes_on_is_cancelled_by_it() {
-    let server = Server::start();
+    let server = server();
     let proxy = slow_way(&server);
     let project = project("", &[("quick", quick(1))]);
     let gate = until_there(&project, "go");
@@ -72,21 +70,21 @@ fn a_job_that_arrives_while_the_run_goes_on_is_cancelled_by_it() {
         ),
     );
     let mut run = Running::start(&project, &["p.yaml"]);
-    run.of_task("task_executing", "wait");
-    let theirs = server.occupy();
+    run.until_of("task_executing", "wait");
+    let theirs = occupy(&server);
     proxy.deliver();
     wait_for("the stray to go", || {
-        server.pending().is_empty().then_some(())
+        server.jobs().1.is_empty().then_some(())
     });
     project.file("go", "");
     assert_eq!(run.end(), 0, "{:#?}", run.events);
-    assert_eq!(server.running(), [theirs.as_str()]);
+    assert_eq!(server.jobs().0, [theirs.as_str()]);
 }
 
 #[test]
 fn a_job_left_on_a_server_that_vanished_is_cancelled_by_a_later_run_although_kiln_was_killed() {
-    let (first, second) = (Server::start(), Server::start());
-    let theirs = first.occupy();
+    let (first, second) = (server(), server());
+    let theirs = occupy(&first);
     let (proxy, _) = noting(&first.url, |_| Fate::Pass);
     let project = project("", &[("quick", quick(2))]);
     servers(
@@ -107,22 +105,22 @@ fn a_job_left_on_a_server_that_vanished_is_cancelled_by_a_later_run_although_kil
         ),
     );
     let mut run = Running::start(&project, &["p.yaml"]);
-    let ours = wait_for("our job", || first.pending().first().cloned());
+    let ours = wait_for("our job", || first.jobs().1.first().cloned());
     let waiting = first.queue(&quick(60));
     // From now on the first server cannot be reached.
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let gone = format!("http://{}", nowhere.local_addr().unwrap());
     drop(nowhere);
     proxy.turn_to(&gone);
-    run.of_task("task_finished", "one[i=1]");
+    run.until_of("task_finished", "one[i=1]");
     if run.all("task_finished").len() < 2 {
-        run.of_task("task_finished", "one[i=2]");
+        run.until_of("task_finished", "one[i=2]");
     }
     wait_for("the note", || {
         ask(&project, "SELECT count(*) FROM strays").filter(|count| *count > 0)
     });
     run.kill();
-    assert_eq!(first.pending(), [ours.as_str(), waiting.as_str()]);
+    assert_eq!(first.jobs().1, [ours.as_str(), waiting.as_str()]);
 
     proxy.turn_to(&first.url);
     project.file(
@@ -132,11 +130,11 @@ fn a_job_left_on_a_server_that_vanished_is_cancelled_by_a_later_run_although_kil
     project.file("other.json", quick(99).to_string());
     let mut later = Running::start(&project, &["other.yaml"]);
     wait_for("the stray to go", || {
-        (!first.pending().contains(&ours)).then_some(())
+        (!first.jobs().1.contains(&ours)).then_some(())
     });
-    assert_eq!(first.running(), [theirs.as_str()]);
-    assert!(first.pending().contains(&waiting));
+    assert_eq!(first.jobs().0, [theirs.as_str()]);
+    assert!(first.jobs().1.contains(&waiting));
     first.interrupt(&theirs);
     assert_eq!(later.end(), 0, "{:#?}", later.events);
-    wait_for("their job", || first.end_of(&waiting));
+    wait_for("their job", || first.status(&waiting));
 }
