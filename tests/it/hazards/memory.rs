@@ -16,7 +16,7 @@ fn failing(more: &str, delay: &str) -> Project {
     let set = "set: { SaveImage: { filename_prefix: \"{{ '../../x' if task.attempt == 1 else 'fine' }}\" } }";
     project(
         &format!(
-            "steps:\n  one:\n    workflow: quick.json\n    {set}\n    retry: {{ attempts: 2, delay: {delay}, for: [{more}] }}\n"
+            "steps:\n  one:\n    workflow: quick.json\n    {set}\n    retry: {{ attempts: 2, delay: {delay}, max_delay: 1h, for: [{more}] }}\n"
         ),
         &[("quick", quick(5))],
     )
