@@ -76,8 +76,6 @@ pub(super) struct Dispatcher {
     /// The exit code of a run that is stopped.
     pub(super) stop_code: Arc<AtomicU8>,
     stop_seen: Stop,
-    /// Becomes true when another process asks for the run to stop.
-    asked: watch::Receiver<bool>,
 }
 
 impl Dispatcher {
@@ -86,7 +84,6 @@ impl Dispatcher {
         (machine, roster, log): (Machine, Roster, Log),
         notes: mpsc::UnboundedReceiver<Fact>,
         (stop, stop_code): (watch::Receiver<Stop>, Arc<AtomicU8>),
-        asked: watch::Receiver<bool>,
     ) -> Self {
         Self {
             machine,
@@ -110,7 +107,6 @@ impl Dispatcher {
             stop,
             stop_code,
             stop_seen: Stop::None,
-            asked,
         }
     }
 
@@ -263,11 +259,6 @@ impl Dispatcher {
                     }
                     return Ok(());
                 }
-                Ok(()) = self.asked.changed() => {
-                    self.tell_stopping(StopReason::Requested);
-                    let reason = CancelReason::Requested;
-                    return self.take(Fact::Stop { reason });
-                }
                 written = self.log.next_durable(), if self.log.is_behind() => {
                     written?;
                     self.perform_durable();
@@ -296,7 +287,9 @@ impl Dispatcher {
             Fact::Ended { ticket, outcome } => self.absorb_end(*ticket, outcome),
             Fact::Cancelling { task, .. } => drop(self.was_stopping.insert(*task)),
             Fact::Resumed { again } => {
-                again.iter().for_each(|task| self.roster.unmake(*task));
+                for task in again {
+                    self.roster.unmake(*task);
+                }
                 self.roster.reopen();
             }
             _ => {}

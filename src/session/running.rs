@@ -23,6 +23,8 @@ use crate::run::{Lying, RunContext, Stop, output_set, told_of_models};
 use crate::servers::{Servers, StartFailure};
 use crate::store::{Holder, Journal, Lock, Store, StoreError};
 
+/// How often another kiln's wish to stop this run is looked for.
+const LISTEN: Duration = Duration::from_millis(250);
 /// How often a reporter may redraw.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -173,6 +175,7 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
         journal,
         facts,
     } = ready;
+    let listening = tokio::spawn(heed_requests(store.clone(), run.clone(), signals.clone()));
     let context = RunContext {
         plan: Arc::new(*plan),
         run,
@@ -188,6 +191,7 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
         secrets,
     };
     let outcome = follow(context, receiver, &mut told, &signals).await;
+    listening.abort();
     tokio::select! {
         () = prepare::shutdown(servers) => {}
         () = signals.at_least(Stop::Leave) => {}
@@ -301,6 +305,19 @@ async fn open(
         None => (store.begin(run, plan, now())?, Vec::new()),
     };
     Ok((store, lock, journal, facts))
+}
+
+/// Stops the run when another kiln asks for it.
+async fn heed_requests(store: Store, run: RunId, signals: Signals) {
+    loop {
+        tokio::time::sleep(LISTEN).await;
+        let (store, run) = (store.clone(), run.clone());
+        let asked = tokio::task::spawn_blocking(move || store.cancel_requested(&run)).await;
+        if matches!(asked, Ok(Ok(true))) {
+            signals.request();
+            return;
+        }
+    }
 }
 
 /// Runs, and tells the reporter of every event; the last comes after what went wrong was shown, so that the summary closes the output.

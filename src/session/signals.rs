@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first asks to stop, the second leaves, and nothing that is stuck may hold that up.
+//! Ctrl-C, SIGTERM, SIGHUP and `kiln cancel`: the first asks to stop, the second leaves, and nothing that is stuck may hold that up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -17,37 +17,57 @@ const LEAVING: Duration = Duration::from_secs(3);
 pub(super) struct Signals {
     /// How urgently to stop.
     pub(super) stop: watch::Receiver<Stop>,
+    sender: Arc<watch::Sender<Stop>>,
     asker: Arc<AtomicU8>,
     /// The exit code of a run that is stopped: 143 after SIGTERM or SIGHUP, else 130.
     pub(super) code: Arc<AtomicU8>,
 }
 
 /// The exit codes that belong to [`BY`].
-const CODES: [u8; 3] = [130, 143, 143];
+const CODES: [u8; 4] = [130, 143, 143, 130];
 
-/// Who asked; kept as a number so that it can be read and written at any time.
-const BY: [StopReason; 3] = [
+/// Who asked first; kept as a number so that it can be read and written at any time.
+const BY: [StopReason; 4] = [
     StopReason::Interrupt,
     StopReason::Terminate,
     StopReason::Hangup,
+    StopReason::Requested,
 ];
 
 impl Signals {
     /// Listens from now on for as long as the runtime lives.
     pub(super) fn listen() -> Self {
         let (sender, stop) = watch::channel(Stop::None);
+        let sender = Arc::new(sender);
         let asker = Arc::new(AtomicU8::new(0));
         let code = Arc::new(AtomicU8::new(CODES[0]));
         survive_file_limits();
         if let Ok(heard) = Heard::new() {
             tokio::spawn(forward(
                 heard,
-                sender,
+                Arc::clone(&sender),
                 Arc::clone(&asker),
                 Arc::clone(&code),
             ));
         }
-        Self { stop, asker, code }
+        Self {
+            stop,
+            sender,
+            asker,
+            code,
+        }
+    }
+
+    /// Another kiln wants the run to stop.
+    pub(super) fn request(&self) {
+        self.sender.send_if_modified(|stop| {
+            let first = *stop == Stop::None;
+            if first {
+                self.asker.store(3, Ordering::Relaxed);
+                *stop = Stop::Cancel;
+            }
+            first
+        });
     }
 
     /// The exit code of an interrupted run.
@@ -83,7 +103,7 @@ fn survive_file_limits() {
 
 async fn forward(
     mut heard: Heard,
-    sender: watch::Sender<Stop>,
+    sender: Arc<watch::Sender<Stop>>,
     asker: Arc<AtomicU8>,
     code: Arc<AtomicU8>,
 ) {
