@@ -126,7 +126,7 @@ impl Try {
     }
 
     /// Whether an earlier session had already given it its slot.
-    fn is_under_way(&self) -> bool {
+    pub(super) fn is_under_way(&self) -> bool {
         self.owed.is_some_and(has_slot)
     }
 
