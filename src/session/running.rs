@@ -180,6 +180,7 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
         facts: ready.facts,
         events,
         stop: signals.stop.clone(),
+        stop_code: Arc::clone(&signals.code),
         options: wishes.options,
         secrets,
     };
@@ -208,7 +209,11 @@ async fn get_ready(
         ask_models,
         ..
     } = start;
-    let servers = match prepare::connect(&plan, &secrets).await {
+    let facts = stored.as_ref().map(|(_, _, facts)| facts.as_slice());
+    let spare = facts
+        .map(|facts| resume::spare(&plan, facts))
+        .unwrap_or_default();
+    let servers = match prepare::connect_but(&plan, &secrets, &spare).await {
         Ok(servers) => Arc::new(servers),
         Err(errors) => {
             report.extend(errors);
@@ -350,7 +355,7 @@ async fn follow(
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
     let error = match outcome {
-        Ok(outcome) => return Ok(conclude(outcome, last, &plan, told, signals)),
+        Ok(outcome) => return Ok(conclude(outcome, last, &plan, told)),
         Err(error) => error,
     };
     let Some(diagnostic) = error.diagnostic() else {
@@ -365,36 +370,18 @@ async fn follow(
 }
 
 /// Tells what went wrong, and last of all that the run has ended.
-fn conclude(
-    outcome: RunOutcome,
-    last: Option<RunEvent>,
-    plan: &Plan,
-    told: &mut Told,
-    signals: &Signals,
-) -> u8 {
+fn conclude(outcome: RunOutcome, last: Option<RunEvent>, plan: &Plan, told: &mut Told) -> u8 {
     // Warnings were told while it ran.
     let mut report = outcome.report;
     report.items.retain(|d| d.severity == Severity::Error);
     told.show(&report, &plan.sources);
-    let code = if outcome.exit_code == 130 {
-        signals.exit_code()
-    } else {
-        outcome.exit_code
-    };
     if let Some(mut last) = last {
-        if let RunEvent::RunFinished {
-            exit_code,
-            status,
-            resume,
-            ..
-        } = &mut last
-        {
-            *exit_code = code;
+        if let RunEvent::RunFinished { status, resume, .. } = &mut last {
             *resume = (*status != RunStatus::Done).then(|| resume::command(plan));
         }
         told.tell(last);
     }
-    code
+    outcome.exit_code
 }
 
 /// Milliseconds since 1970.
