@@ -15,7 +15,7 @@ use crate::base::StepId;
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, SourceMap, Span, codes};
 use crate::spec::{self, Node, NodeKind};
 use crate::template::{
-    Engine, FILE_MEMBERS, Scope, StepResult, TaskResult, Template, TemplateError,
+    Engine, FILE_MEMBERS, Scope, StepResult, TaskResult, Template, TemplateError, Uses,
 };
 use crate::workflow;
 
@@ -425,24 +425,22 @@ impl Evaluator<'_> {
         if wrong {
             return Timing::Never;
         }
-        if uses
-            .params
-            .iter()
-            .any(|param| self.names.undecided.contains(param))
+        if self.waits(uses, extra) {
+            let steps = uses.steps.iter().map(|s| StepId::from(s.as_str()));
+            return Timing::Later(steps.collect());
+        }
+        Timing::Now
+    }
+
+    /// Whether it uses what is known only later.
+    fn waits(&self, uses: &Uses, extra: &Extra) -> bool {
+        let undecided = |param: &String| self.names.undecided.contains(param);
+        uses.params.iter().any(undecided)
             || uses.names.iter().any(|name| {
                 LATER_NAMES.contains(&name.as_str())
                     || extra.file && name == "file"
                     || self.here.fans_out && name == "random"
             })
-        {
-            return Timing::Later(
-                uses.steps
-                    .iter()
-                    .map(|s| StepId::from(s.as_str()))
-                    .collect(),
-            );
-        }
-        Timing::Now
     }
 
     /// Why a name that exists elsewhere does not exist here.
