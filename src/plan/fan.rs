@@ -280,7 +280,9 @@ fn leave_out<'a>(all: &mut Vec<Combination>, exclude: impl Iterator<Item = &'a C
 
 /// The values that a combination has for some keys, as one text; `None` when it lacks one of them.
 fn identity(combination: &Combination, keys: &[String]) -> Option<String> {
-    let values = keys.iter().map(|key| Some(combination.get(key)?.identity()));
+    let values = keys
+        .iter()
+        .map(|key| Some(combination.get(key)?.identity()));
     Some(values.collect::<Option<Vec<_>>>()?.join(","))
 }
 

@@ -249,9 +249,7 @@ impl<'a> Foresight<'a> {
 
     fn skip(&mut self, step: &StepPlan) -> Vec<Fate> {
         let known = self.of_steps.get(&step.id).into_iter().flatten();
-        let known: Vec<TaskPlan> = known
-            .map(|ix| self.tasks[ix.0 as usize].clone())
-            .collect();
+        let known: Vec<TaskPlan> = known.map(|ix| self.tasks[ix.0 as usize].clone()).collect();
         let fate = |task| Fate::of(task, Would::Skipped, Vec::new());
         let fates = known.iter().map(fate).collect();
         let lying = |task| Lying {

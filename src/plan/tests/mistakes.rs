@@ -78,6 +78,10 @@ fn a_rendered_workflow_shows_the_text_that_was_made() {
         bad("{\"1\": {\"class_type\": \"{{ params.wat }}\"}}"),
         bad("{\"1\": {\"class_type\": \"{{ task.name }}\"}}"),
         bad("{% if %}"),
+        bad(
+            "{\"1\": {\"class_type\": \"a task and steps: {{ params.what }} {{ steps.draw.text }}\"}}",
+        ),
+        bad("{\"1\": {\"class_type\": \"of a task: {{ params.what }}-{{ task.name }}\"}}"),
     ];
     insta::assert_snapshot!(cases.join("\n"));
 }
