@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,8 @@ pub struct Inputs {
     seen: Mutex<BTreeMap<String, Input>>,
     /// What a `.env` file says; the real environment wins.
     dotenv: OnceLock<IndexMap<String, String>>,
+    /// Secrets that are no variables.
+    kept: Mutex<BTreeMap<String, String>>,
 }
 
 impl Inputs {
@@ -211,8 +213,19 @@ impl Inputs {
         value
     }
 
+    /// Keeps the value of a secret that is no variable, under a name that no variable has.
+    pub fn keep_secret(&self, name: &str, value: &str) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(name.to_owned(), value.to_owned());
+    }
+
     /// The value of a secret: an environment variable of which nothing but its presence is recorded. An empty one counts as unset.
     pub fn secret(&self, name: &str) -> Option<String> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = kept.get(name) {
+            return Some(value.clone());
+        }
+        drop(kept);
         let value = self.variable(name).filter(|value| !value.is_empty());
         self.insert(
             format!("secret:{name}"),

@@ -139,6 +139,25 @@ impl SourceMap {
         &text[start..end]
     }
 
+    /// Puts stars over what must be neither shown nor stored. Whatever stands around it keeps its place.
+    pub fn blot(&mut self, span: Span) {
+        let Some(file) = self.files.get_mut(span.file.0 as usize) else {
+            return;
+        };
+        let start = floor(&file.text, span.start);
+        let end = floor(&file.text, span.end).max(start);
+        let mut text = file.text[..start].to_owned();
+        for c in file.text[start..end].chars() {
+            if c.is_whitespace() || matches!(c, '"' | '\'') {
+                text.push(c);
+            } else {
+                text.push_str(&"*".repeat(c.len_utf8()));
+            }
+        }
+        text.push_str(&file.text[end..]);
+        file.text = text.into();
+    }
+
     /// Line and column where a span starts.
     pub fn line_column(&self, span: Span) -> LineColumn {
         let text = &self.file(span.file).text;
@@ -177,5 +196,7 @@ mod tests {
             LineColumn { line: 2, column: 5 }
         );
         assert_eq!(map.snippet(Span::new(file, at, 999)), "x\n");
+        map.blot(Span::new(file, at - 6, at + 1));
+        assert_eq!(&*map.file(file).text, "a: 1\n***** *\n");
     }
 }

@@ -14,10 +14,10 @@ use super::servers::{Asked, Chosen};
 use super::settings::{SetFlag, Settings};
 use super::steps::{self, Built, StepContext};
 use super::world::PlanWorld;
-use super::{order, scope, tasks};
+use super::{order, scope, servers, tasks};
 use crate::base::{Inputs, Secrets, ServerName, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes, list_of};
-use crate::spec::{Pipeline, Project, StepWork};
+use crate::spec::{self, Pipeline, Project, StepWork};
 use crate::template::{Engine, Scope};
 
 /// What a plan is made from.
@@ -187,7 +187,8 @@ fn partner_key(
     let key = evaluator.text_now(node, "`partner_api_key`", sources);
     // Values are evaluated when first needed, and nothing here needs it yet.
     evaluator.report.items.truncate(before);
-    key.filter(|key| !key.is_empty())
+    let key = key.filter(|key| !key.is_empty())?;
+    Some(servers::keep(materials.inputs, spec::PARTNER_KEY, key))
 }
 
 /// All declared steps, and the names that usable ones give to their outputs.

@@ -46,6 +46,7 @@ pub use sealed::{
     StepPlan, TaskIx, TaskPlan, TemplateText, Work, WorkflowStep,
 };
 pub use select::Earlier;
+pub use servers::keep_secrets;
 pub use settings::{MissingParams, ParamFlag, SetFlag, Settings, StepFlag};
 pub use show::{to_json, to_text};
 pub use steps::neighbour;

@@ -25,6 +25,9 @@ pub fn load_project(
     };
     let file = sources.add_file(path, &text);
     let root = yaml::read(file, sources, report)?;
+    for secret in project::secrets_in(&root) {
+        sources.blot(secret);
+    }
     let reader = report.items.len();
     let project = project::read(file, &root, &mut Reading { sources, report });
     settle(report, found, reader);

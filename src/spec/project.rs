@@ -4,8 +4,8 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::reading::{Key, Reading};
-use super::{Node, Profile, ServerSpec, Spanned, profile, schema, server};
-use crate::diagnostic::FileId;
+use super::{Node, NodeKind, Profile, ServerSpec, Spanned, profile, schema, server};
+use crate::diagnostic::{FileId, Span};
 
 /// A project as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,61 @@ pub struct Project {
     pub dotenv: bool,
     /// Settings that `--profile` chooses.
     pub profiles: IndexMap<String, Profile>,
+}
+
+impl Project {
+    /// Values that are secrets however they are written, each under a name of its own.
+    pub fn secrets(&self) -> Vec<(String, &Node)> {
+        let mut found = Vec::new();
+        for (name, server) in &self.servers {
+            let server = &server.value;
+            found.extend(server.token.iter().map(|node| (token_name(name), node)));
+            let headers = server.headers.iter();
+            found.extend(headers.map(|(header, node)| (header_name(name, &header.value), node)));
+        }
+        let key = self.partner_api_key.iter();
+        found.extend(key.map(|node| (PARTNER_KEY.to_owned(), node)));
+        found
+    }
+}
+
+/// What the key for partner nodes is called among secrets.
+pub const PARTNER_KEY: &str = "partner_api_key in kiln.yaml";
+
+/// What a server's token is called among secrets.
+pub fn token_name(server: &str) -> String {
+    format!("token of {server} in kiln.yaml")
+}
+
+/// What a server's header is called among secrets.
+pub fn header_name(server: &str, header: &str) -> String {
+    format!("header {header} of {server} in kiln.yaml")
+}
+
+/// Where secrets are written out in a file, however wrong the rest of it is.
+pub(super) fn secrets_in(root: &Node) -> Vec<Span> {
+    fn entries(node: &Node) -> &[(Spanned<String>, Node)] {
+        match &node.kind {
+            NodeKind::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+    fn of<'n>(node: &'n Node, key: &'static str) -> impl Iterator<Item = &'n Node> {
+        let found = entries(node).iter().filter(move |(k, _)| k.value == key);
+        found.map(|(_, value)| value)
+    }
+    let servers = of(root, "servers")
+        .flat_map(entries)
+        .map(|(_, server)| server);
+    let written = servers.flat_map(|server| {
+        let headers = of(server, "headers").flat_map(entries);
+        of(server, "token").chain(headers.map(|(_, value)| value))
+    });
+    let written = written.chain(of(root, "partner_api_key"));
+    let plain = |node: &&Node| {
+        matches!(&node.kind, NodeKind::String(_) | NodeKind::Number(_)) && !node.has_template()
+    };
+    written.filter(plain).map(|node| node.span).collect()
 }
 
 const KEYS: &[Key] = &[
