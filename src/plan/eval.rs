@@ -353,11 +353,14 @@ impl Evaluator<'_> {
     /// Where a template first uses a name that has no value when the plan is made.
     fn first_use(&self, template: &Template, name: &str) -> usize {
         let uses = template.uses();
+        let text = template.text();
         let steps = uses.step_ranges.values().chain(&uses.bare_steps);
-        let steps = steps.filter(|_| name == "steps").map(|range| range.start);
+        let steps = steps.filter(|_| name == "steps").map(|range| {
+            let until = range.end.min(range.start + name.len());
+            text[..until].rfind(name).unwrap_or(range.start)
+        });
         let unknown = self.engine.check(template, &self.scope);
         let others = unknown.iter().map(|error| error.range.start);
-        let text = template.text();
         let others = others.filter(|at| text[*at..].starts_with(name));
         steps.chain(others).min().unwrap_or_default()
     }

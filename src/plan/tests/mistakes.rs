@@ -78,12 +78,18 @@ fn a_rendered_workflow_shows_the_text_that_was_made() {
         bad("{\"1\": {\"class_type\": \"{{ params.wat }}\"}}"),
         bad("{\"1\": {\"class_type\": \"{{ task.name }}\"}}"),
         bad("{% if %}"),
-        bad(
-            "{\"1\": {\"class_type\": \"a task and steps: {{ params.what }} {{ steps.draw.text }}\"}}",
-        ),
-        bad("{\"1\": {\"class_type\": \"of a task: {{ params.what }}-{{ task.name }}\"}}"),
     ];
     insta::assert_snapshot!(cases.join("\n"));
+    for (text, place) in [
+        (
+            "a task and steps: {{ params.what }} {{ steps.draw.text }}",
+            ":1:62",
+        ),
+        ("of a task: {{ params.what }}-{{ task.name }}", ":1:55"),
+    ] {
+        let told = bad(&format!("{{\"1\": {{\"class_type\": \"{text}\"}}}}"));
+        assert!(told.contains(&format!("w.json.j2{place}\n")), "{told}");
+    }
 }
 
 #[test]
