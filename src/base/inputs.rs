@@ -89,7 +89,7 @@ pub struct Inputs {
     seen: Mutex<BTreeMap<String, Input>>,
     /// What a `.env` file says; the real environment wins.
     dotenv: OnceLock<IndexMap<String, String>>,
-    /// Secrets that are no variables.
+    /// Secrets that are no variables, by the names that stand for them.
     kept: Mutex<BTreeMap<String, String>>,
 }
 
@@ -213,12 +213,6 @@ impl Inputs {
         value
     }
 
-    /// Keeps the value of a secret that is no variable, under a name that no variable has.
-    pub fn keep_secret(&self, name: &str, value: &str) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.insert(name.to_owned(), value.to_owned());
-    }
-
     /// The value of a secret: an environment variable of which nothing but its presence is recorded. An empty one counts as unset.
     pub fn secret(&self, name: &str) -> Option<String> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -235,6 +229,12 @@ impl Inputs {
             },
         );
         value
+    }
+
+    /// Makes a value that a file says a secret: [`Inputs::secret`] knows it by this name from then on. Nothing of it is recorded.
+    pub fn keep_secret(&self, name: &str, value: &str) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(name.to_owned(), value.to_owned());
     }
 
     /// What the `.env` file says.

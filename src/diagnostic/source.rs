@@ -110,6 +110,23 @@ impl SourceMap {
         id(self.files.len() - 1)
     }
 
+    /// Puts stars in place of a value that nobody may see: where it stands, and wherever else the file says it. Nothing moves.
+    pub fn hide(&mut self, span: Span, value: &str) {
+        /// What is shorter is part of half of all words.
+        const SHORTEST: usize = 4;
+        let Some(file) = self.files.get_mut(span.file.0 as usize) else {
+            return;
+        };
+        let mut text = file.text.to_string();
+        if text.get(span.start..span.end).is_some() {
+            text.replace_range(span.start..span.end, &"*".repeat(span.end - span.start));
+        }
+        if value.len() >= SHORTEST {
+            text = text.replace(value, &"*".repeat(value.len()));
+        }
+        file.text = text.into();
+    }
+
     /// The file of an id.
     ///
     /// # Panics
@@ -137,25 +154,6 @@ impl SourceMap {
         let start = floor(text, span.start);
         let end = floor(text, span.end).max(start);
         &text[start..end]
-    }
-
-    /// Puts stars over what must be neither shown nor stored. Whatever stands around it keeps its place.
-    pub fn blot(&mut self, span: Span) {
-        let Some(file) = self.files.get_mut(span.file.0 as usize) else {
-            return;
-        };
-        let start = floor(&file.text, span.start);
-        let end = floor(&file.text, span.end).max(start);
-        let mut text = file.text[..start].to_owned();
-        for c in file.text[start..end].chars() {
-            if c.is_whitespace() || matches!(c, '"' | '\'') {
-                text.push(c);
-            } else {
-                text.push_str(&"*".repeat(c.len_utf8()));
-            }
-        }
-        text.push_str(&file.text[end..]);
-        file.text = text.into();
     }
 
     /// Line and column where a span starts.
@@ -196,7 +194,5 @@ mod tests {
             LineColumn { line: 2, column: 5 }
         );
         assert_eq!(map.snippet(Span::new(file, at, 999)), "x\n");
-        map.blot(Span::new(file, at - 6, at + 1));
-        assert_eq!(&*map.file(file).text, "a: 1\n***** *\n");
     }
 }

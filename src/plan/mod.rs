@@ -14,6 +14,7 @@ mod expand;
 mod export;
 mod fan;
 mod graphs;
+mod hidden;
 mod join;
 pub mod key;
 mod naming;
@@ -37,6 +38,7 @@ pub use command::{RenderedCommand, preview_command, render_command};
 pub use condition::{condition, until};
 pub use expand::{expand, room_for, samples};
 pub use export::{to_dot, to_mermaid, to_svg};
+pub use hidden::recall_secrets;
 pub use render::{Origins, Rendered, Upload, Uploadable, preview, render};
 pub use save_as::save_as;
 pub use scope::{Results, StepOutcome, TaskOutcome, task_seed};
@@ -46,7 +48,6 @@ pub use sealed::{
     StepPlan, TaskIx, TaskPlan, TemplateText, Work, WorkflowStep,
 };
 pub use select::Earlier;
-pub use servers::keep_secrets;
 pub use settings::{MissingParams, ParamFlag, SetFlag, Settings, StepFlag};
 pub use show::{to_json, to_text};
 pub use steps::neighbour;

@@ -1,20 +1,17 @@
 //! Which server a step runs on: `--server`, the profile's, the step's, the pipeline's, the project's default, else `embedded`.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use super::Materials;
 use super::eval::{Evaluator, Extra};
+use super::hidden::hidden;
 use super::sealed::{EditValue, HERE, ServerKind, ServerPlan};
-use super::world::PlanWorld;
 use crate::artifact::Datum;
-use crate::base::{Inputs, ServerName, secret};
+use crate::base::ServerName;
 use crate::diagnostic::{Diagnostic, SourceMap, Span, codes, list_of};
 use crate::spec::{self, Node, Project, Spanned};
-use crate::template::{Engine, Scope, Template};
 
 /// Where a `ComfyUI` listens unless told otherwise.
 const LOCAL_URL: &str = "http://127.0.0.1:8188";
@@ -104,7 +101,7 @@ impl Chosen {
         let plan = match project.and_then(|p| p.servers.get(name)) {
             Some(_) if self.broken.contains(name) => return None,
             Some(declared) => {
-                let plan = from_spec(name, declared, materials, evaluator, sources);
+                let plan = from_spec((name, declared), materials, evaluator, sources);
                 if plan.is_none() {
                     self.broken.insert(name.to_owned());
                 }
@@ -173,36 +170,8 @@ fn is_address(text: &str) -> bool {
         && url::Url::parse(text).is_ok_and(|url| url.host().is_some())
 }
 
-/// A secret that is written out becomes a placeholder, so that no plan holds its value.
-pub(super) fn keep(inputs: &Inputs, name: &str, text: String) -> String {
-    if text.is_empty() || secret::is_in(&text) {
-        return text;
-    }
-    inputs.keep_secret(name, &text);
-    secret::placeholder(name)
-}
-
-/// Makes known what a project file holds of secrets, for a plan that was made from it before.
-pub fn keep_secrets(project: &Project, project_dir: &Path, inputs: &Arc<Inputs>) {
-    let now = jiff::Zoned::now();
-    let world = PlanWorld::new(Arc::clone(inputs), project_dir, 0, now);
-    let engine = Engine::new(Arc::new(world));
-    for (name, node) in project.secrets() {
-        let text = node.as_str().unwrap_or_default();
-        let value = match Template::parse(text) {
-            Ok(None) => Some(Datum::String(text.to_owned())),
-            Ok(Some(template)) => engine.eval(&template, &Scope::default()).ok(),
-            Err(_) => None,
-        };
-        if let Some(Datum::String(value)) = value {
-            keep(inputs, &name, value);
-        }
-    }
-}
-
 fn from_spec(
-    name: &str,
-    declared: &Spanned<spec::ServerSpec>,
+    (called, declared): (&str, &Spanned<spec::ServerSpec>),
     materials: &Materials<'_>,
     evaluator: &mut Evaluator<'_>,
     sources: &SourceMap,
@@ -224,8 +193,9 @@ fn from_spec(
     let before = evaluator.report.items.len();
     let max_jobs = max_jobs(server, evaluator, sources);
     let mut text = |node: &Node, what: &str| evaluator.text_now(node, what, sources);
+    let inputs = materials.inputs;
     let token = server.token.as_ref().and_then(|node| text(node, "`token`"));
-    let token = token.map(|token| keep(materials.inputs, &spec::token_name(name), token));
+    let token = token.map(|value| hidden(&spec::token_of(called), value, inputs));
     let ca_cert = server
         .ca_cert
         .as_ref()
@@ -233,10 +203,10 @@ fn from_spec(
     let headers: IndexMap<String, String> = server
         .headers
         .iter()
-        .filter_map(|(header, node)| {
-            let value = text(node, &format!("the header `{}`", header.value))?;
-            let secret = spec::header_name(name, &header.value);
-            Some((header.value.clone(), keep(materials.inputs, &secret, value)))
+        .filter_map(|(name, node)| {
+            let value = text(node, &format!("the header `{}`", name.value))?;
+            let own = spec::header_of(called, &name.value);
+            Some((name.value.clone(), hidden(&own, value, inputs)))
         })
         .collect();
     if evaluator.report.items.len() > before {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -51,6 +52,8 @@ pub(super) struct Dispatcher {
     pub(super) took: HashMap<StepId, (u64, u64)>,
     /// How attempts failed.
     pub(super) failures: HashMap<TaskIx, Failed>,
+    /// Tasks whose last attempt ran out of memory, in this session or an earlier one.
+    out_of_memory: HashSet<TaskIx>,
     /// Tasks that were being stopped when an earlier session ended.
     pub(super) was_stopping: HashSet<TaskIx>,
     /// Why tasks failed, for the exit code.
@@ -70,9 +73,9 @@ pub(super) struct Dispatcher {
     pub(super) shared: Arc<Shared>,
     notes: mpsc::UnboundedReceiver<Fact>,
     stop: watch::Receiver<Stop>,
+    /// The exit code of a run that is stopped.
+    pub(super) stop_code: Arc<AtomicU8>,
     stop_seen: Stop,
-    /// Becomes true when another process asks for the run to stop.
-    asked: watch::Receiver<bool>,
 }
 
 impl Dispatcher {
@@ -80,8 +83,7 @@ impl Dispatcher {
         shared: Arc<Shared>,
         (machine, roster, log): (Machine, Roster, Log),
         notes: mpsc::UnboundedReceiver<Fact>,
-        stop: watch::Receiver<Stop>,
-        asked: watch::Receiver<bool>,
+        (stop, stop_code): (watch::Receiver<Stop>, Arc<AtomicU8>),
     ) -> Self {
         Self {
             machine,
@@ -89,6 +91,7 @@ impl Dispatcher {
             started: HashMap::new(),
             took: HashMap::new(),
             failures: HashMap::new(),
+            out_of_memory: HashSet::new(),
             was_stopping: HashSet::new(),
             classes: Vec::new(),
             tries: JoinSet::new(),
@@ -102,8 +105,8 @@ impl Dispatcher {
             shared,
             notes,
             stop,
+            stop_code,
             stop_seen: Stop::None,
-            asked,
         }
     }
 
@@ -256,11 +259,6 @@ impl Dispatcher {
                     }
                     return Ok(());
                 }
-                Ok(()) = self.asked.changed() => {
-                    self.tell_stopping(StopReason::Requested);
-                    let reason = CancelReason::Requested;
-                    return self.take(Fact::Stop { reason });
-                }
                 written = self.log.next_durable(), if self.log.is_behind() => {
                     written?;
                     self.perform_durable();
@@ -289,7 +287,9 @@ impl Dispatcher {
             Fact::Ended { ticket, outcome } => self.absorb_end(*ticket, outcome),
             Fact::Cancelling { task, .. } => drop(self.was_stopping.insert(*task)),
             Fact::Resumed { again } => {
-                again.iter().for_each(|task| self.roster.unmake(*task));
+                for task in again {
+                    self.roster.unmake(*task);
+                }
                 self.roster.reopen();
             }
             _ => {}
@@ -306,6 +306,11 @@ impl Dispatcher {
                 self.roster.made(task, "cached", artifacts.clone());
             }
             Outcome::Failed { class, diagnostic } => {
+                if *class == FailureClass::Oom {
+                    self.out_of_memory.insert(task);
+                } else {
+                    self.out_of_memory.remove(&task);
+                }
                 let failed = Failed {
                     ticket,
                     class: *class,
@@ -349,7 +354,6 @@ impl Dispatcher {
         let step = &plan.steps[&self.roster.task(task).step];
         let about = (&*plan, &self.shared.run, &self.machine);
         let results = self.roster.results_for(about, step, Some(task));
-        let oom = |failed: &Failed| failed.class == FailureClass::Oom;
         let work = Try {
             shared: Arc::clone(&self.shared),
             ticket,
@@ -358,7 +362,7 @@ impl Dispatcher {
             fresh,
             owed,
             was_stopping: owed.is_some() && self.was_stopping.contains(&task),
-            after_oom: ticket.attempt > 1 && self.failures.get(&task).is_some_and(oom),
+            after_oom: self.out_of_memory.contains(&task),
             go: waits.then_some(gone),
             cancel: cancelled,
             results: Arc::new(results),

@@ -31,6 +31,8 @@ pub struct ServerSpec {
     pub lost_after: Option<Duration>,
     /// Where it is written, for complaints.
     pub span: Option<Span>,
+    /// Nothing that is left to do needs it: it may be away.
+    pub spare: bool,
 }
 
 /// What a server is.
@@ -60,6 +62,8 @@ pub struct StartFailure {
     pub span: Option<Span>,
     /// Why.
     pub cause: StartCause,
+    /// Nothing that is left to do needs it.
+    pub spare: bool,
 }
 
 /// Why a server cannot be used.
@@ -85,12 +89,16 @@ impl StartFailure {
         }
     }
 
-    /// What to tell the user when other endpoints of the same server do answer.
+    /// What to tell the user when other endpoints of the same server do answer, or nothing needs it.
     pub fn warning(&self) -> Diagnostic {
         let mut diagnostic = self.diagnostic();
         diagnostic.severity = Severity::Warning;
         diagnostic.help.clear();
-        diagnostic.help("the other addresses of this server do its work until it answers")
+        diagnostic.help(if self.spare {
+            "what ran on it is done and kept here; it is not needed any more"
+        } else {
+            "the other addresses of this server do its work until it answers"
+        })
     }
 }
 
@@ -104,7 +112,8 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts and probes all servers at once. A server with several endpoints starts when one of them answers. `embedded_dir` is where
+    /// Starts and probes all servers at once. A server with several endpoints starts when one of them answers, one that nothing needs in
+    /// any case. `embedded_dir` is where
     /// embedded ones keep their files; without one they use a temporary folder each.
     ///
     /// # Errors
@@ -122,6 +131,7 @@ impl Servers {
                 name: spec.name.clone(),
                 span: spec.span,
                 cause,
+                spare: false,
             };
             let mut away = Vec::new();
             let mut broken = false;
@@ -139,13 +149,15 @@ impl Servers {
                 }
             }
             let places = first..servers.endpoints.len();
-            if broken
-                || servers.endpoints[places.clone()]
-                    .iter()
-                    .all(|e| !e.answered())
-            {
+            let none_answers = servers.endpoints[places.clone()]
+                .iter()
+                .all(|e| !e.answered());
+            if broken || (none_answers && !spec.spare) {
                 failures.extend(away);
             } else {
+                for failure in &mut away {
+                    failure.spare = none_answers;
+                }
                 servers.away.extend(away);
             }
             servers.places.insert(spec.name.clone(), places);
@@ -261,6 +273,7 @@ mod tests {
             access: Access::default(),
             lost_after: None,
             span: None,
+            spare: false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! A plan's servers made real, and their catalogs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,18 @@ impl Catalogs for Fetched {
 /// # Errors
 /// One diagnostic for each server that is not to be had.
 pub(super) async fn connect(plan: &Plan, secrets: &Secrets) -> Result<Servers, Vec<Diagnostic>> {
+    connect_but(plan, secrets, &HashSet::new()).await
+}
+
+/// As [`connect`], but those of `spare` may be away.
+///
+/// # Errors
+/// One diagnostic for each other server that is not to be had.
+pub(super) async fn connect_but(
+    plan: &Plan,
+    secrets: &Secrets,
+    spare: &HashSet<ServerName>,
+) -> Result<Servers, Vec<Diagnostic>> {
     let specs: Vec<ServerSpec> = plan
         .servers
         .iter()
@@ -51,6 +63,7 @@ pub(super) async fn connect(plan: &Plan, secrets: &Secrets) -> Result<Servers, V
             },
             lost_after: Some(Duration::from_millis(server.lost_after_ms)),
             span: server.span,
+            spare: spare.contains(name),
         })
         .collect();
     Servers::start(&specs, None)

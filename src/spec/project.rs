@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::reading::{Key, Reading};
 use super::{Node, NodeKind, Profile, ServerSpec, Spanned, profile, schema, server};
-use crate::diagnostic::{FileId, Span};
+use crate::base::secret;
+use crate::diagnostic::FileId;
 
 /// A project as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,37 +29,8 @@ pub struct Project {
     pub profiles: IndexMap<String, Profile>,
 }
 
-impl Project {
-    /// Values that are secrets however they are written, each under a name of its own.
-    pub fn secrets(&self) -> Vec<(String, &Node)> {
-        let mut found = Vec::new();
-        for (name, server) in &self.servers {
-            let server = &server.value;
-            found.extend(server.token.iter().map(|node| (token_name(name), node)));
-            let headers = server.headers.iter();
-            found.extend(headers.map(|(header, node)| (header_name(name, &header.value), node)));
-        }
-        let key = self.partner_api_key.iter();
-        found.extend(key.map(|node| (PARTNER_KEY.to_owned(), node)));
-        found
-    }
-}
-
-/// What the key for partner nodes is called among secrets.
-pub const PARTNER_KEY: &str = "partner_api_key in kiln.yaml";
-
-/// What a server's token is called among secrets.
-pub fn token_name(server: &str) -> String {
-    format!("token of {server} in kiln.yaml")
-}
-
-/// What a server's header is called among secrets.
-pub fn header_name(server: &str, header: &str) -> String {
-    format!("header {header} of {server} in kiln.yaml")
-}
-
-/// Where secrets are written out in a file, however wrong the rest of it is.
-pub(super) fn secrets_in(root: &Node) -> Vec<Span> {
+/// The values under keys that hold secrets, also of servers that cannot be used.
+pub(super) fn secrets_in(root: &Node) -> Vec<&Node> {
     fn entries(node: &Node) -> &[(Spanned<String>, Node)] {
         match &node.kind {
             NodeKind::Map(entries) => entries,
@@ -69,18 +41,12 @@ pub(super) fn secrets_in(root: &Node) -> Vec<Span> {
         let found = entries(node).iter().filter(move |(k, _)| k.value == key);
         found.map(|(_, value)| value)
     }
-    let servers = of(root, "servers")
-        .flat_map(entries)
-        .map(|(_, server)| server);
-    let written = servers.flat_map(|server| {
+    let servers = of(root, "servers").flat_map(entries);
+    let of_servers = servers.flat_map(|(_, server)| {
         let headers = of(server, "headers").flat_map(entries);
         of(server, "token").chain(headers.map(|(_, value)| value))
     });
-    let written = written.chain(of(root, "partner_api_key"));
-    let plain = |node: &&Node| {
-        matches!(&node.kind, NodeKind::String(_) | NodeKind::Number(_)) && !node.has_template()
-    };
-    written.filter(plain).map(|node| node.span).collect()
+    of_servers.chain(of(root, "partner_api_key")).collect()
 }
 
 const KEYS: &[Key] = &[
@@ -115,6 +81,37 @@ const KEYS: &[Key] = &[
         schema::text,
     ),
 ];
+
+impl Project {
+    /// The values that are secrets however they are written, each with the name that stands for it where it must not stand itself.
+    pub fn secrets(&self) -> Vec<(String, &Node)> {
+        let mut found = Vec::new();
+        for (name, server) in &self.servers {
+            let token = server.value.token.iter();
+            found.extend(token.map(|node| (token_of(name), node)));
+            let headers = server.value.headers.iter();
+            found.extend(headers.map(|(header, node)| (header_of(name, &header.value), node)));
+        }
+        let key = self.partner_api_key.iter();
+        found.extend(key.map(|node| (partner_key(), node)));
+        found
+    }
+}
+
+/// What a server's token is called.
+pub fn token_of(server: &str) -> String {
+    secret::written(&format!("servers.{server}.token"))
+}
+
+/// What a header's value is called.
+pub fn header_of(server: &str, header: &str) -> String {
+    secret::written(&format!("servers.{server}.headers.{header}"))
+}
+
+/// What the key for partner nodes is called.
+pub fn partner_key() -> String {
+    secret::written("partner_api_key")
+}
 
 /// Reads a project from its file's tree. An empty file is a project with nothing in it.
 pub(super) fn read(file: FileId, root: &Node, reading: &mut Reading<'_>) -> Option<Project> {

@@ -159,7 +159,10 @@ impl Try {
         let ask = || connection.resolve_ambiguous(id).boxed();
         let found = self.patiently(server, CancelReason::Leave, ask).await;
         match found {
-            Ok(Lookup::Absent) => Err(Ending::Lost),
+            Ok(Lookup::Absent) => {
+                self.shared.expect_stray(self.at, id.to_string());
+                Err(Ending::Lost)
+            }
             Ok(_) => Ok(()),
             Err(Ending::Cancelled) => {
                 // It may be there, and nobody will follow it.

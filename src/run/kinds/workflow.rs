@@ -183,6 +183,9 @@ impl Try {
             self.patiently(server, CancelReason::Requested, ask).await?
         };
         if found == Lookup::Absent {
+            if self.is_under_way() {
+                self.shared.expect_stray(self.at, id.to_string());
+            }
             return Err(Ending::Lost);
         }
         Ok(true)
