@@ -56,6 +56,8 @@ pub(super) struct Dispatcher {
     out_of_memory: HashSet<TaskIx>,
     /// Tasks that were being stopped when an earlier session ended.
     pub(super) was_stopping: HashSet<TaskIx>,
+    /// What servers call the jobs that they named themselves.
+    named: HashMap<Ticket, String>,
     /// Why tasks failed, for the exit code.
     pub(super) classes: Vec<FailureClass>,
     pub(super) tries: JoinSet<(Ticket, Outcome)>,
@@ -93,6 +95,7 @@ impl Dispatcher {
             failures: HashMap::new(),
             out_of_memory: HashSet::new(),
             was_stopping: HashSet::new(),
+            named: HashMap::new(),
             classes: Vec::new(),
             tries: JoinSet::new(),
             handles: HashMap::new(),
@@ -237,7 +240,7 @@ impl Dispatcher {
                 biased;
                 Some(note) = self.notes.recv() => {
                     // That a server took a job is worth remembering, but nothing to decide about.
-                    let decides = !matches!(note, Fact::Accepted { .. });
+                    let decides = !matches!(note, Fact::Accepted { theirs: false, .. });
                     self.take(note)?;
                     if decides {
                         return Ok(());
@@ -285,6 +288,11 @@ impl Dispatcher {
                 self.roster.extend(&tasks[..new.min(tasks.len())]);
             }
             Fact::Ended { ticket, outcome } => self.absorb_end(*ticket, outcome),
+            Fact::Accepted {
+                ticket,
+                prompt_id,
+                theirs: true,
+            } => drop(self.named.insert(*ticket, prompt_id.clone())),
             Fact::Cancelling { task, .. } => drop(self.was_stopping.insert(*task)),
             Fact::Resumed { again } => {
                 for task in again {
@@ -300,6 +308,7 @@ impl Dispatcher {
     fn absorb_end(&mut self, ticket: Ticket, outcome: &Outcome) {
         let task = ticket.task;
         self.was_stopping.remove(&task);
+        self.named.remove(&ticket);
         match outcome {
             Outcome::Done { artifacts } => self.roster.made(task, "done", artifacts.clone()),
             Outcome::Cached { artifacts, .. } => {
@@ -361,6 +370,7 @@ impl Dispatcher {
             at,
             fresh,
             owed,
+            named: self.named.get(&ticket).cloned(),
             was_stopping: owed.is_some() && self.was_stopping.contains(&task),
             after_oom: self.out_of_memory.contains(&task),
             go: waits.then_some(gone),

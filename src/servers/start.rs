@@ -16,6 +16,9 @@ use crate::embedded;
 /// Jobs kept on a `ComfyUI` at a time: one runs, one waits, so that its GPU never does.
 const COMFY_JOBS: usize = 2;
 
+/// Jobs kept on Comfy Cloud at a time.
+const CLOUD_JOBS: usize = 3;
+
 /// A server to use.
 #[derive(Clone, Debug)]
 pub struct ServerSpec {
@@ -42,6 +45,11 @@ pub enum ServerKind {
     Comfy {
         /// The addresses, at least one.
         urls: Vec<String>,
+    },
+    /// Comfy Cloud.
+    Cloud {
+        /// Its address.
+        url: String,
     },
     /// kiln's own, in this process.
     Embedded {
@@ -219,15 +227,14 @@ async fn start(spec: &ServerSpec, embedded_dir: Option<&Path>) -> Vec<Started> {
     match &spec.kind {
         ServerKind::Comfy { urls } => {
             let jobs = spec.max_jobs.unwrap_or(COMFY_JOBS);
-            let opened = urls.iter().map(async |url| {
-                let access = spec.access.clone();
-                let client = Client::with_access(spec.name.clone(), url, access)?;
-                let endpoint = Endpoint::new(EndpointKind::Comfy, client, jobs, None);
-                let endpoint = endpoint.patient(spec.lost_after);
-                let failure = endpoint.probe().await.err();
-                Ok((endpoint, failure))
-            });
+            let opened = urls
+                .iter()
+                .map(|url| remote(spec, EndpointKind::Comfy, url, jobs));
             join_all(opened).await
+        }
+        ServerKind::Cloud { url } => {
+            let jobs = spec.max_jobs.unwrap_or(CLOUD_JOBS);
+            vec![remote(spec, EndpointKind::Cloud, url, jobs).await]
         }
         ServerKind::Embedded { simulate } => {
             let jobs = spec.max_jobs.unwrap_or_else(cores);
@@ -238,6 +245,14 @@ async fn start(spec: &ServerSpec, embedded_dir: Option<&Path>) -> Vec<Started> {
             vec![Ok((Endpoint::here(spec.name.clone(), jobs), None))]
         }
     }
+}
+
+/// An endpoint that somebody else runs.
+async fn remote(spec: &ServerSpec, kind: EndpointKind, url: &str, jobs: usize) -> Started {
+    let client = Client::with_access(spec.name.clone(), url, spec.access.clone())?;
+    let endpoint = Endpoint::new(kind, client, jobs, None).patient(spec.lost_after);
+    let failure = endpoint.probe().await.err();
+    Ok((endpoint, failure))
 }
 
 async fn start_embedded(

@@ -13,6 +13,7 @@ use crate::client::{self, Access};
 use crate::diagnostic::{Diagnostic, Span, codes, list_of};
 use crate::embedded;
 use crate::plan::{self, Plan};
+use crate::protocol::Flavour;
 use crate::servers::{ServerKind, ServerSpec, Servers, StartFailure};
 
 /// Catalogs that were fetched before a check.
@@ -49,6 +50,7 @@ pub(super) async fn connect_but(
             name: name.clone(),
             kind: match &server.kind {
                 plan::ServerKind::Comfy { urls } => ServerKind::Comfy { urls: urls.clone() },
+                plan::ServerKind::Cloud { url } => ServerKind::Cloud { url: url.clone() },
                 plan::ServerKind::Embedded { simulate } => ServerKind::Embedded {
                     simulate: *simulate,
                 },
@@ -56,6 +58,11 @@ pub(super) async fn connect_but(
             },
             max_jobs: usize::try_from(server.max_jobs).ok(),
             access: Access {
+                flavour: match &server.kind {
+                    plan::ServerKind::Cloud { .. } => Flavour::Cloud,
+                    _ => Flavour::Comfy,
+                },
+                api_key: server.api_key.clone(),
                 token: server.token.clone(),
                 headers: server.headers.clone(),
                 ca_cert: server.ca_cert.clone(),

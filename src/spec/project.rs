@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::reading::{Key, Reading};
-use super::{Node, NodeKind, Profile, ServerSpec, Spanned, profile, schema, server};
+use super::{Node, NodeKind, Profile, ServerKind, ServerSpec, Spanned, profile, schema, server};
 use crate::base::secret;
 use crate::diagnostic::FileId;
 
@@ -44,7 +44,8 @@ pub(super) fn secrets_in(root: &Node) -> Vec<&Node> {
     let servers = of(root, "servers").flat_map(entries);
     let of_servers = servers.flat_map(|(_, server)| {
         let headers = of(server, "headers").flat_map(entries);
-        of(server, "token").chain(headers.map(|(_, value)| value))
+        let shown = of(server, "token").chain(of(server, "api_key"));
+        shown.chain(headers.map(|(_, value)| value))
     });
     of_servers.chain(of(root, "partner_api_key")).collect()
 }
@@ -89,6 +90,9 @@ impl Project {
         for (name, server) in &self.servers {
             let token = server.value.token.iter();
             found.extend(token.map(|node| (token_of(name), node)));
+            if let ServerKind::Cloud { api_key, .. } = &server.value.kind {
+                found.extend(api_key.iter().map(|node| (api_key_of(name), node)));
+            }
             let headers = server.value.headers.iter();
             found.extend(headers.map(|(header, node)| (header_of(name, &header.value), node)));
         }
@@ -101,6 +105,11 @@ impl Project {
 /// What a server's token is called.
 pub fn token_of(server: &str) -> String {
     secret::written(&format!("servers.{server}.token"))
+}
+
+/// What a server's key is called.
+pub fn api_key_of(server: &str) -> String {
+    secret::written(&format!("servers.{server}.api_key"))
 }
 
 /// What a header's value is called.

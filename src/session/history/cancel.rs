@@ -242,6 +242,7 @@ fn places(plan: &Plan) -> Vec<(ServerName, Option<String>)> {
                         .map(|url| (name.clone(), Some(shown(name, url)))),
                 );
             }
+            ServerKind::Cloud { url } => places.push((name.clone(), Some(url.clone()))),
             ServerKind::Embedded { .. } | ServerKind::Here => places.push((name.clone(), None)),
         }
     }
