@@ -78,6 +78,11 @@ pub(super) fn fan(step: &Step, evaluator: &mut Evaluator<'_>, sources: &SourceMa
         Some(node) => for_each(&step.id.value, node, evaluator, sources),
     };
     evaluator.here = outer;
+    if let (Some(matrix), Some([])) = (&step.matrix, combinations.as_deref()) {
+        let message = "`matrix` has no combinations, so the step is skipped";
+        let warning = Diagnostic::warning(&codes::EMPTY_LIST, message).at(matrix.span);
+        evaluator.report.push(warning);
+    }
     let (grow, items) = grown?;
     Some(Fan {
         matrix: combinations?,
@@ -361,7 +366,10 @@ fn values(
     let mut seen = HashSet::with_capacity(values.len());
     for (at, value) in values.iter().enumerate() {
         if !seen.insert(value.identity()) {
-            let shown = super::naming::part(value, at);
+            let shown = match value {
+                Datum::String(text) => text.clone(),
+                other => other.to_json().to_string(),
+            };
             let message = format!("the matrix key `{key}` has the value `{shown}` twice");
             let place = match &node.kind {
                 NodeKind::List(items) => items.get(at).map_or(node.span, |item| item.span),
