@@ -7,7 +7,7 @@ use clap::Args;
 use super::args::TextOrJson;
 use super::exit::Exit;
 use super::runs::{PlaceFlags, conclude, from_here, json};
-use super::table::{Table, bytes};
+use super::table::{Table, bytes, columns};
 use crate::diagnostic::Diagnostic;
 use crate::report::plural;
 use crate::session::history::{Cleaning, Swept, Tally, sweep};
@@ -100,7 +100,7 @@ fn to_text(out: &mut dyn Write, swept: &Swept) -> io::Result<()> {
     for (what, tally) in things.into_iter().filter(|(_, tally)| tally.files > 0) {
         table.row([what.to_owned(), String::new(), amount(tally)]);
     }
-    table.write(out, 0)?;
+    table.write(out, 0, columns())?;
     for path in swept.runs.iter().flat_map(|run| &run.stay) {
         let path = from_here(path);
         writeln!(

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use super::args::{PlanArgs, PlanFlags, PlanFormat, ValueFlags};
 use super::exit::{Exit, tell};
+use super::table::{columns, wrapped};
 use crate::plan;
 use crate::session::{self, Loaded, Request};
 
@@ -47,15 +48,17 @@ pub(super) fn plan(args: &PlanArgs) -> Exit {
     } = session::load(&args.plan.request(&args.file));
     tell(&report, &sources);
     let Some(plan) = plan else {
-        return Exit::of_report(&report);
+        return Exit::of_report(&report, &sources);
     };
     let fates = session::fates(&plan);
     let mut out = std::io::stdout().lock();
     // A broken pipe is success: the reader has seen enough.
     let _ = match args.output {
         PlanFormat::Text => {
-            let (plan, fates) = (plan::to_text(&plan), session::fates_text(&fates));
-            write!(out, "{plan}{fates}")
+            let room = columns().unwrap_or(usize::MAX);
+            let text = plan::to_text(&plan, room) + &session::fates_text(&fates, room);
+            let mut lines = text.lines();
+            lines.try_for_each(|line| wrapped(&mut out, line, room))
         }
         PlanFormat::Json => {
             let mut json = plan::to_json(&plan);

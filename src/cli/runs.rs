@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::args::TextOrJson;
 use super::exit::{Exit, tell};
-use super::table::{Table, masked, time, took};
+use super::table::{Table, columns, masked, time, took};
 use crate::diagnostic::{Diagnostic, Report, SourceMap};
 use crate::session::history::{Alive, History, RunRow};
 
@@ -58,7 +58,7 @@ pub(super) fn conclude(done: Result<(), Box<Diagnostic>>) -> Exit {
                 items: vec![*diagnostic],
             };
             tell(&report, &SourceMap::default());
-            Exit::of_report(&report)
+            Exit::of_report(&report, &SourceMap::default())
         }
     }
 }
@@ -121,7 +121,7 @@ fn to_text(rows: &[RunRow]) -> String {
         ]);
     }
     let mut out = Vec::new();
-    let _ = table.write(&mut out, 0);
+    let _ = table.write(&mut out, 0, columns());
     String::from_utf8_lossy(&out).into_owned()
 }
 
@@ -146,7 +146,5 @@ fn tasks(row: &RunRow) -> String {
 
 /// A path as people would write it from where they are.
 pub(super) fn from_here(path: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    let near = path.strip_prefix(&here).unwrap_or(path);
-    crate::base::display_path(near)
+    crate::base::display_path(path)
 }

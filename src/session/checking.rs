@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::load::{Loaded, Request, Target, load};
-use super::prepare;
+use super::{prepare, way_out};
 use crate::base::{Inputs, NodeId, ServerName};
 use crate::catalog::Catalog;
 use crate::check::{self, Setting};
@@ -98,6 +98,7 @@ impl Checker {
             mut sources,
             mut report,
             secrets,
+            rehearsal,
         } = load(request);
         // What `--set` changes is no longer the file as it stands.
         let as_written = request.sets.is_empty();
@@ -130,7 +131,8 @@ impl Checker {
             Box::new(Same(Arc::clone(catalog)))
         } else {
             let (catalogs, unreachable) = self.runtime.block_on(prepare::catalogs(&plan, &secrets));
-            report.extend(unreachable.into_iter().map(|mut d| {
+            report.extend(unreachable.into_iter().map(|d| {
+                let mut d = way_out::advise(d, &plan, rehearsal.as_deref());
                 d.severity = Severity::Warning;
                 d.help("checked without it: nodes, inputs and values are not verified")
             }));

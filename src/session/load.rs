@@ -81,6 +81,8 @@ pub struct Loaded {
     pub report: Report,
     /// Where the values of secrets are.
     pub secrets: Secrets,
+    /// The flag with which the project rehearses without a server.
+    pub rehearsal: Option<String>,
 }
 
 /// Reads the file, its project and the flags, and plans.
@@ -111,12 +113,14 @@ pub fn load(request: &Request) -> Loaded {
         sources,
         report,
         secrets,
+        rehearsal,
         ..
     } = &mut loaded;
     let (project_dir, project) = project(&folder, &inputs, sources, report);
     if project.as_ref().is_some_and(|project| project.dotenv) {
         dotenv(&project_dir, &inputs, report);
     }
+    *rehearsal = project.as_ref().and_then(super::way_out::rehearsal);
     let mut settings = settings(request, &current_dir, &inputs, sources, report);
     settings.profile = profile(request, project.as_ref(), report);
     let plan = pipeline.and_then(|pipeline| {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr;
 
 use crate::base::{RunId, StepId, TaskName};
 use crate::plan::TaskPlan;
@@ -76,8 +77,8 @@ impl Fate {
 /// Tasks of one step with the same fate are told together beyond this number.
 const APART: usize = 4;
 
-/// What would run, for people.
-pub fn fates_text(fates: &[Fate]) -> String {
+/// What would run, for people whose terminal has so many columns.
+pub fn fates_text(fates: &[Fate], columns: usize) -> String {
     let mut lines: Vec<(String, &'static str, String)> = Vec::new();
     let mut rest = fates;
     while let Some(first) = rest.first() {
@@ -112,10 +113,14 @@ pub fn fates_text(fates: &[Fate]) -> String {
     }
     out.push('\n');
     let width = lines.iter().map(|(name, ..)| name.chars().count()).max();
-    let width = width.unwrap_or(0).min(48);
+    let width = width.unwrap_or(0).min(48).min(columns / 2);
     for (name, word, because) in lines {
         let line = format!("  {name:<width$}  {word:<7}  {because}");
-        let _ = writeln!(out, "{}", line.trim_end());
+        if line.trim_end().width() <= columns {
+            let _ = writeln!(out, "{}", line.trim_end());
+        } else {
+            let _ = writeln!(out, "  {name:<width$}  {word}\n      {because}");
+        }
     }
     out
 }
