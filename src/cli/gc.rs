@@ -95,7 +95,12 @@ fn to_text(out: &mut dyn Write, swept: &Swept) -> io::Result<()> {
             swept.blobs.unwrap_or_default(),
         ),
         ("damaged content", swept.quarantined),
+        ("pictures made by `mask()`", swept.masks),
         ("what killed processes left", swept.leftovers),
+        (
+            "temporary files of killed kilns, of all projects",
+            swept.strays,
+        ),
     ];
     for (what, tally) in things.into_iter().filter(|(_, tally)| tally.files > 0) {
         table.row([what.to_owned(), String::new(), amount(tally)]);

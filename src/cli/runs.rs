@@ -1,5 +1,6 @@
 //! `kiln runs`: what ran here.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use clap::Args;
 use super::args::TextOrJson;
 use super::exit::{Exit, tell};
 use super::table::{Table, columns, masked, time, took};
-use crate::diagnostic::{Diagnostic, Report, SourceMap};
+use crate::diagnostic::{Diagnostic, Report, SourceMap, codes, list_of};
 use crate::session::history::{Alive, History, RunRow};
 
 #[derive(Debug, Args)]
@@ -71,6 +72,9 @@ fn list(args: &RunsArgs) -> Result<(), Box<Diagnostic>> {
     let history = args.place.open()?;
     let mut rows = history.rows()?;
     if let Some(pipeline) = &args.pipeline {
+        if rows.iter().all(|row| row.pipeline != *pipeline) {
+            return Err(Box::new(no_such_pipeline(pipeline, &rows)));
+        }
         rows.retain(|row| row.pipeline == *pipeline);
     }
     rows.truncate(args.limit.unwrap_or(usize::MAX));
@@ -83,6 +87,25 @@ fn list(args: &RunsArgs) -> Result<(), Box<Diagnostic>> {
             .try_for_each(|row| writeln!(out, "{}", json(row))),
     };
     Ok(())
+}
+
+fn no_such_pipeline(typed: &str, rows: &[RunRow]) -> Diagnostic {
+    let message = format!("no pipeline called `{typed}` ran here");
+    let diagnostic = Diagnostic::error(&codes::BAD_ARGUMENT, message);
+    let is_run = |row: &&RunRow| !typed.is_empty() && row.run.as_str().starts_with(typed);
+    if rows.iter().any(|row| is_run(&row)) {
+        return diagnostic.help(format!("`kiln show {typed}` shows that run"));
+    }
+    let names: BTreeSet<&str> = rows.iter().map(|row| row.pipeline.as_str()).collect();
+    if names.is_empty() {
+        return diagnostic.help("nothing ran here yet");
+    }
+    let stem = Path::new(typed).file_stem().and_then(|stem| stem.to_str());
+    let diagnostic = diagnostic.suggest(stem.unwrap_or(typed), names.iter().copied());
+    if diagnostic.help.is_empty() {
+        return diagnostic.help(format!("what did: {}", list_of(names, 12)));
+    }
+    diagnostic
 }
 
 /// One line of JSON.

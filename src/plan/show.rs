@@ -65,7 +65,7 @@ pub fn to_text(plan: &Plan, columns: usize) -> String {
 
 fn steps_text(plan: &Plan, columns: usize, out: &mut String) {
     /// What a step does has at least so many columns beside its name, or stands below it.
-    const LEAST: usize = 48;
+    const LEAST: usize = 56;
     let _ = writeln!(out, "\nsteps");
     let labels: Vec<String> = plan
         .steps

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::load::{Loaded, Request, Target, load};
+use super::load::{Loaded, Request, Target, is_project_file, load, load_project};
 use super::{prepare, way_out};
 use crate::base::{Inputs, NodeId, ServerName};
 use crate::catalog::Catalog;
@@ -56,8 +56,22 @@ pub(super) fn check_plan(plan: &Plan, target: Target, catalogs: &dyn Catalogs) -
 }
 
 /// What else is wrong in a pipeline that has errors: its sound steps, against the catalogs that are at hand without a connection.
-pub(super) fn check_sound(sound: &Plan, target: Target) -> Vec<Diagnostic> {
-    check_plan(sound, target, &prepare::at_hand(sound)).items
+pub(super) fn check_sound(sound: &Plan, target: Target, found: &Report) -> Vec<Diagnostic> {
+    let more = check_plan(sound, target, &prepare::at_hand(sound));
+    without_echoes(more, found)
+}
+
+/// A workflow names a file that the server lacks: not worth a word while the value that was to take its place is wrong.
+fn without_echoes(more: Report, found: &Report) -> Vec<Diagnostic> {
+    let files = || {
+        let labels = found.items.iter().filter_map(|d| d.primary.as_ref());
+        labels.map(|label| label.span.file)
+    };
+    let is_echo = |d: &Diagnostic| {
+        let own = d.primary.as_ref().map(|label| label.span.file);
+        d.code == &codes::CUSTOM_VALIDATION_FAILED && files().all(|file| Some(file) != own)
+    };
+    more.items.into_iter().filter(|d| !is_echo(d)).collect()
 }
 
 /// Checks one file after another.
@@ -91,6 +105,17 @@ impl Checker {
 
     /// Loads a file and checks it.
     pub fn check(&self, request: &Request) -> FileReport {
+        if is_project_file(&request.file) {
+            let Loaded {
+                sources, report, ..
+            } = load_project(&request.file);
+            return FileReport {
+                accepted: Some(!report.has_errors()),
+                runs: Vec::new(),
+                report,
+                sources,
+            };
+        }
         let Loaded {
             plan,
             sound,
@@ -114,9 +139,10 @@ impl Checker {
             if let Some(sound) = sound {
                 match &self.offline {
                     Some(catalog) => {
-                        report.extend(check_plan(&sound, target, &Same(Arc::clone(catalog))).items);
+                        let more = check_plan(&sound, target, &Same(Arc::clone(catalog)));
+                        report.extend(without_echoes(more, &report));
                     }
-                    None => report.extend(check_sound(&sound, target)),
+                    None => report.extend(check_sound(&sound, target, &report)),
                 }
             }
             return FileReport {

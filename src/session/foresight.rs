@@ -4,7 +4,7 @@
 //! can be judged by the results that it has; one that would run leaves those after it open. Where no server was asked, its models are
 //! taken for what they were when the task ran last, and values for the types that they had then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub(super) fn outlook(plan: &Plan, told: Option<&Told>) -> Outlook {
     if !fates.iter().all(done) || lying.iter().all(|lying| lying.artifacts.is_none()) {
         return Outlook::Work;
     }
-    if lying.len() != fates.len() {
+    if lying.len() != fates.iter().filter(|fate| fate.task.is_some()).count() {
         return Outlook::Work;
     }
     if fates.iter().any(|fate| fate.provided.is_some()) {
@@ -90,6 +90,8 @@ struct Foresight<'a> {
     own: Catalog,
     /// What tasks that would be cached made.
     ended: HashMap<TaskIx, Arc<TaskOutcome>>,
+    /// Steps that may turn out to have nothing to do.
+    unsure: HashSet<StepId>,
     fates: IndexMap<StepId, Vec<Fate>>,
     lying: IndexMap<StepId, Vec<Lying>>,
 }
@@ -136,6 +138,7 @@ impl<'a> Foresight<'a> {
             of_steps,
             own: crate::embedded::catalog(),
             ended: HashMap::new(),
+            unsure: HashSet::new(),
             fates: IndexMap::new(),
             lying: IndexMap::new(),
         }
@@ -184,13 +187,20 @@ impl<'a> Foresight<'a> {
             })
             .map(|need| need.step.0.clone())
             .collect();
+        if let Some(gone) = self.skipped_need(step) {
+            return self.skipped(step, format!("{gone} is skipped"));
+        }
         if !waits.is_empty() {
             return self.open(step, waits);
         }
         if let Err(fate) = self.grow(step) {
+            self.unsure.insert(step.id.clone());
             return vec![fate];
         }
         let known = self.of_steps.get(&step.id).cloned().unwrap_or_default();
+        if known.is_empty() {
+            return self.skipped(step, "there is nothing to do it for".to_owned());
+        }
         let memo = step.workflow().map(|work| Memo::of(&work.graph));
         let seen: Vec<Seen> = known
             .iter()
@@ -230,9 +240,58 @@ impl<'a> Foresight<'a> {
         fates
     }
 
+    /// A step that is needed, and would be skipped.
+    fn skipped_need(&self, step: &StepPlan) -> Option<StepId> {
+        let needs = step.needs.iter().filter(|need| !need.optional);
+        let is_skipped = |need: &StepId| {
+            let outcome = self.results.steps.get(need);
+            outcome.is_some_and(|outcome| outcome.status == "skipped")
+        };
+        let mut needs = needs.map(|need| &need.step);
+        needs.find(|need| is_skipped(need)).cloned()
+    }
+
+    /// The fates of a step that would be skipped as a whole.
+    fn skipped(&mut self, step: &StepPlan, since: String) -> Vec<Fate> {
+        let outcome = StepOutcome {
+            status: "skipped".to_owned(),
+            tasks: Vec::new(),
+        };
+        let results = &mut self.results.steps;
+        results.insert(step.id.clone(), Arc::new(outcome));
+        let known = self.of_steps.get(&step.id).into_iter().flatten();
+        let tasks: Vec<TaskPlan> = known.map(|ix| self.tasks[ix.0 as usize].clone()).collect();
+        let since = |fate: Fate| Fate {
+            since: Some(since.clone()),
+            ..fate
+        };
+        if tasks.is_empty() {
+            return vec![since(Fate::of_step(&step.id, Would::Skipped, Vec::new()))];
+        }
+        let fates = tasks
+            .iter()
+            .map(|task| since(Fate::of(task, Would::Skipped, Vec::new())))
+            .collect();
+        let lying = tasks.into_iter().map(|task| Lying {
+            task,
+            artifacts: None,
+        });
+        self.lying.insert(step.id.clone(), lying.collect());
+        fates
+    }
+
     /// The fates of tasks that wait for steps which would run.
-    fn open(&self, step: &StepPlan, waits: Vec<String>) -> Vec<Fate> {
-        let reason = run::always(step).filter(|_| step.when.is_none());
+    fn open(&mut self, step: &StepPlan, waits: Vec<String>) -> Vec<Fate> {
+        let needs = step.needs.iter().filter(|need| !need.optional);
+        let mut needs = needs.map(|need| &need.step);
+        let by_list = matches!(
+            step.grow,
+            Grow::Later { .. } | Grow::Stream { list: Some(_), .. }
+        );
+        if step.when.is_some() || by_list || needs.any(|need| self.unsure.contains(need)) {
+            self.unsure.insert(step.id.clone());
+        }
+        let reason = run::always(step).filter(|_| !self.unsure.contains(&step.id));
         let would = if reason.is_some() {
             Would::Run
         } else {
@@ -290,7 +349,12 @@ impl<'a> Foresight<'a> {
         let runs = |reason| Seen::Fate(Fate::of(task, Would::Run, vec![reason]));
         match plan::condition(self.plan, task, &results, 1) {
             Ok(true) => {}
-            Ok(false) => return Seen::Fate(Fate::of(task, Would::Skipped, Vec::new())),
+            Ok(false) => {
+                return Seen::Fate(Fate {
+                    since: Some("its `when` is false".to_owned()),
+                    ..Fate::of(task, Would::Skipped, Vec::new())
+                });
+            }
             Err(_) => {
                 let what = "`when`".to_owned();
                 return runs(StaleReason::NotYetKnown { what });

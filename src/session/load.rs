@@ -149,6 +149,26 @@ pub fn load(request: &Request) -> Loaded {
     loaded
 }
 
+/// Whether a path is that of a project file.
+pub(super) fn is_project_file(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == PROJECT_FILE)
+}
+
+/// Reads a project file alone; everything that is wrong with it is in the report.
+pub(super) fn load_project(path: &Path) -> Loaded {
+    let inputs = Arc::new(Inputs::default());
+    let mut loaded = Loaded::default();
+    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+    let path = here.join(path);
+    match read(&path, false, &inputs) {
+        Ok(_) => {
+            spec::load_project(&path, &inputs, &mut loaded.sources, &mut loaded.report);
+        }
+        Err(diagnostic) => loaded.report.push(*diagnostic),
+    }
+    loaded
+}
+
 /// What a file turns out to be: a pipeline as written, or one made around a bare workflow.
 fn target(path: &Path, stdin: bool, text: &str, loaded: &mut Loaded) -> Option<Pipeline> {
     let file = if stdin {
@@ -156,7 +176,7 @@ fn target(path: &Path, stdin: bool, text: &str, loaded: &mut Loaded) -> Option<P
     } else {
         loaded.sources.add_file(path, text)
     };
-    if path.file_name().is_some_and(|name| name == PROJECT_FILE) {
+    if is_project_file(path) {
         let message = format!("`{PROJECT_FILE}` is the project file, and no pipeline");
         let help = "give a pipeline: the project file around it is read, and checked, with it";
         let diagnostic = Diagnostic::error(&codes::BAD_ARGUMENT, message).help(help);

@@ -126,7 +126,7 @@ fn fresh(request: &Request, told: &mut Told) -> Result<Start, u8> {
     let mut loaded = load(request);
     let Some(plan) = loaded.plan else {
         let sound = loaded.sound.iter();
-        let more = sound.flat_map(|sound| check_sound(sound, loaded.target));
+        let more = sound.flat_map(|sound| check_sound(sound, loaded.target, &loaded.report));
         loaded.report.extend(more.collect::<Vec<_>>());
         return Err(told.refuse(&loaded.report, &loaded.sources));
     };

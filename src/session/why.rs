@@ -27,6 +27,9 @@ pub struct Fate {
     /// What was taken for granted, in words that follow `if`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provided: Option<&'static str>,
+    /// Why it would be skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
 }
 
 /// What would become of a task.
@@ -70,6 +73,7 @@ impl Fate {
             why,
             from: None,
             provided: None,
+            since: None,
         }
     }
 }
@@ -85,7 +89,14 @@ pub fn fates_text(fates: &[Fate], columns: usize) -> String {
         let alike = rest
             .iter()
             .take_while(|fate| {
-                let same = |fate: &Fate| (fate.would, fate.why.clone(), fate.provided);
+                let same = |fate: &Fate| {
+                    (
+                        fate.would,
+                        fate.why.clone(),
+                        fate.provided,
+                        fate.since.clone(),
+                    )
+                };
                 fate.step == first.step && same(fate) == same(first)
             })
             .count();
@@ -129,6 +140,9 @@ pub fn fates_text(fates: &[Fate], columns: usize) -> String {
 const REASONS: usize = 4;
 
 fn told(fate: &Fate) -> String {
+    if let Some(since) = &fate.since {
+        return format!("because {since}");
+    }
     if let Some(from) = &fate.from {
         let provided = fate.provided.map(|it| format!(", if {it}"));
         return format!("from run {from}{}", provided.unwrap_or_default());
