@@ -13,7 +13,7 @@ use super::scope::{Results, StepOutcome, TaskOutcome};
 use super::sealed::{Grow, Item, MAX_TASKS, Plan, StepPlan, TaskIx, TaskPlan, TemplateText};
 use crate::artifact::Datum;
 use crate::base::StepId;
-use crate::diagnostic::{Diagnostic, Report, Span, codes};
+use crate::diagnostic::{Diagnostic, Report, Span, codes, thousands};
 use crate::template::Template;
 use crate::workflow;
 
@@ -263,22 +263,37 @@ pub(super) fn tasks(step: &StepPlan, branches: Vec<Branch>, first: u32) -> Vec<T
     tasks
 }
 
-/// For each key of a matrix, the place of each value that is no scalar.
-fn places(matrix: &[IndexMap<String, Datum>]) -> HashMap<String, Vec<&Datum>> {
-    let mut places: HashMap<String, Vec<&Datum>> = HashMap::new();
-    let lists = |value: &Datum| !matches!(value, Datum::Null | Datum::Bool(_) | Datum::Number(_));
+/// For each key of a matrix, the place of each value that may have to be told by it.
+type Places = HashMap<String, HashMap<String, usize>>;
+
+fn places(matrix: &[IndexMap<String, Datum>]) -> Places {
+    let mut places = Places::new();
     for (key, value) in matrix.iter().flatten() {
-        let seen = places.entry(key.clone()).or_default();
-        if lists(value) && !seen.contains(&value) {
-            seen.push(value);
+        if !told_by_place(value) {
+            continue;
+        }
+        if !places.contains_key(key) {
+            places.insert(key.clone(), HashMap::new());
+        }
+        if let Some(seen) = places.get_mut(key) {
+            let next = seen.len();
+            seen.entry(value.identity()).or_insert(next);
         }
     }
     places
 }
 
-fn place(places: &HashMap<String, Vec<&Datum>>, key: &str, value: &Datum) -> usize {
-    let seen = places.get(key).map(Vec::as_slice).unwrap_or_default();
-    seen.iter().position(|v| *v == value).unwrap_or_default()
+fn told_by_place(value: &Datum) -> bool {
+    !matches!(value, Datum::Null | Datum::Bool(_) | Datum::Number(_))
+}
+
+fn place(places: &Places, key: &str, value: &Datum) -> usize {
+    if !told_by_place(value) {
+        return 0;
+    }
+    let seen = places.get(key);
+    let place = seen.and_then(|seen| seen.get(&value.identity()));
+    place.copied().unwrap_or_default()
 }
 
 /// Refuses more tasks than a plan may have, and says what multiplies.
@@ -349,19 +364,6 @@ fn list_span(plan: &Plan, step: &StepPlan) -> Option<Span> {
 
 pub(super) fn count(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
-}
-
-/// A number as people read it: `100,000`.
-pub(super) fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 /// An expression without the `{{ }}` that it may wear.

@@ -72,6 +72,34 @@ pub struct Plan {
     pub given: IndexMap<StepId, Arc<StepOutcome>>,
 }
 
+#[cfg(test)]
+impl Plan {
+    /// A plan of nothing, for tests to put over it what they need.
+    pub(crate) fn blank() -> Self {
+        Self {
+            format: PIPELINE_FORMAT,
+            pipeline: "shots".to_owned(),
+            description: None,
+            pipeline_dir: PathBuf::from("/p"),
+            project_dir: PathBuf::from("/p"),
+            output_dir: PathBuf::from("/p/outputs"),
+            seed: 7,
+            started_at: "2026-11-22T14:15:30[UTC]".parse().unwrap(),
+            params: IndexMap::new(),
+            max_parallel: None,
+            limits: IndexMap::new(),
+            partner_key: None,
+            servers: IndexMap::new(),
+            sources: SourceMap::default(),
+            inputs: Vec::new(),
+            dotenv: false,
+            steps: IndexMap::new(),
+            tasks: Vec::new(),
+            given: IndexMap::new(),
+        }
+    }
+}
+
 /// A param's value and where it came from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ParamValue {

@@ -100,7 +100,7 @@ fn prints_fans_out_streams_and_lists_what_it_made() {
     let quiet = ["run", "pipelines/prints.yaml", "-p", "inventory=false"];
     project.kiln(&quiet).ok();
     let again = project.kiln(&quiet).ok();
-    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+    again.says("nothing to do");
     let more = project
         .kiln(&[
             "run",
@@ -111,7 +111,7 @@ fn prints_fans_out_streams_and_lists_what_it_made() {
             "inventory=false",
         ])
         .ok();
-    assert!(more.stderr.contains("12 cached"), "{}", more.stderr);
+    more.says("12 cached");
     assert_eq!(names(&latest.join("mount")).len(), 10);
     assert!(!latest.join("list").exists(), "`when` was false");
 }

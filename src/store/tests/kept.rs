@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 
-use super::{RunId, begin_run, here, plan};
+use super::{Plan, RunId, begin_run, here};
 use crate::artifact::{Artifact, Kind};
 use crate::base::power::{Content, spoil};
 use crate::base::{ContentHash, DiskStep, DiskWatcher, NodeId, StepId, TaskName, watch_disk};
@@ -18,18 +18,14 @@ pub(super) fn artifact(path: &Path, bytes: &[u8]) -> Arc<Artifact> {
         kind: Kind::Image,
         name: "a.png".to_owned(),
         path: Some(path.to_path_buf()),
-        text: None,
         hash: ContentHash::of(bytes),
         size: bytes.len() as u64,
-        node: NodeId::from("9"),
         key: "images".to_owned(),
-        output: None,
-        index: 0,
-        temp: false,
-        step: StepId::from("draw"),
-        task: TaskName::from("draw"),
-        remote: None,
-        meta: serde_json::Map::new(),
+        ..Artifact::blank(
+            StepId::from("draw"),
+            TaskName::from("draw"),
+            NodeId::from("9"),
+        )
     })
 }
 
@@ -84,6 +80,25 @@ async fn a_record_is_there_as_soon_as_a_later_fact_is_durable() {
     let none = ContentHash::of(b"other");
     let many = other.reader().cached_many(&[none, key]).unwrap();
     assert_eq!(many, [None, Some(record)]);
+}
+
+#[test]
+fn a_record_is_found_from_the_moment_it_is_handed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let key = ContentHash::of(b"key");
+    for bytes in [b"x", b"y"] {
+        let record = record(&key, artifact(Path::new("/p/a.png"), bytes));
+        store.keep(record.clone());
+        assert_eq!(store.cached(&key).unwrap(), Some(record));
+    }
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while store.pending.len() > 0 && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(store.pending.len(), 0, "the database has them by now");
+    let last = store.reader().cached(&key).unwrap().unwrap();
+    assert_eq!(last.artifacts[0].hash, ContentHash::of(b"y"));
 }
 
 #[test]
@@ -254,7 +269,10 @@ async fn the_last_manifest_of_a_task_is_found_over_all_runs() {
         store.note_manifest(&RunId::from(run), &task, json!({ "of": run }));
         journal.append(2, vec![]).durable().await.unwrap();
     }
-    let found = store.manifest(&plan().pipeline, &task).unwrap().unwrap();
+    let found = store
+        .manifest(&Plan::blank().pipeline, &task)
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (found.run.as_str(), found.manifest),
         ("two", json!({ "of": "two" }))
