@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::scope::{StepOutcome, TaskOutcome};
 use crate::artifact::Datum;
 use crate::base::{Input, NodeId, ServerName, StepId, TaskName};
-use crate::diagnostic::{FileId, Origin, SourceMap, Span};
+use crate::diagnostic::{Diagnostic, FileId, Origin, SourceMap, Span};
 use crate::workflow::Graph;
 
 pub use crate::spec::{CacheMode, RetryClass};
@@ -54,6 +54,9 @@ pub struct Plan {
     /// The key for partner nodes, with placeholders for secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partner_key: Option<String>,
+    /// Why there is no such key, although `kiln.yaml` says one: of interest where a workflow needs it.
+    #[serde(skip)]
+    pub no_partner_key: Vec<Diagnostic>,
     /// The servers that tasks of this plan use.
     pub servers: IndexMap<ServerName, ServerPlan>,
     /// Every text that a diagnostic may point into.
@@ -89,6 +92,7 @@ impl Plan {
             max_parallel: None,
             limits: IndexMap::new(),
             partner_key: None,
+            no_partner_key: Vec::new(),
             servers: IndexMap::new(),
             sources: SourceMap::default(),
             inputs: Vec::new(),

@@ -472,6 +472,7 @@ impl<'a> Foresight<'a> {
         };
         let artifacts = found.artifacts_of(step, &task.name);
         let outcome = TaskOutcome::of(&task, "cached", artifacts);
+        let outcome = outcome.following(made.results.item.as_ref());
         let fits = plan::until(self.plan, &task, &made.results, &outcome, 1);
         if !matches!(fits, Ok(true)) {
             return Fate::of(&task, Would::Run, vec![StaleReason::Unfit]);
