@@ -22,6 +22,8 @@ fn code_of(error: &Diagnostic, sources: &SourceMap) -> u8 {
         return 7;
     }
     let typed = match &error.primary {
+        // `--only` is shown, and is right: the results that it needs are not there.
+        Some(_) if error.code.id == "K0134" => false,
         Some(label) => sources.file(label.span.file).is_typed(),
         None => matches!(error.code.id, "K0005" | "K0006"),
     };

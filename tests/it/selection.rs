@@ -52,7 +52,7 @@ fn steps(project: &Project) -> Vec<String> {
 fn to_runs_what_a_step_needs_and_only_runs_it_on_earlier_results() {
     let project = project();
     let refused = project.kiln(&["run", "p.yaml", "--only", "small"]);
-    assert_eq!(refused.code, 2);
+    assert_eq!(refused.code, 3);
     refused.says("error[K0134]");
 
     project.kiln(&["run", "p.yaml", "--to", "base"]).ok();
