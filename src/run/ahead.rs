@@ -98,6 +98,7 @@ pub fn nothing_to_do(plan: &Plan, run: &RunId, lying: &[Lying]) -> Vec<RunEvent>
     let mut events = vec![RunEvent::RunStarted {
         pipeline: plan.pipeline.clone(),
         tasks: infos(plan),
+        growing: false,
         output_dir: run_folder(plan, run),
     }];
     let mut added: IndexMap<&StepId, Vec<TaskInfo>> = IndexMap::new();
