@@ -14,6 +14,7 @@ mod follow;
 mod http;
 mod info;
 mod progress;
+mod sink;
 mod socket;
 mod upload;
 

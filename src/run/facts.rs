@@ -46,33 +46,62 @@ impl Facts {
         catalog: &Catalog,
         graph: &Graph,
     ) -> ServerFacts {
-        let realm = match endpoint.kind {
-            EndpointKind::Comfy => Realm::Comfy,
-            EndpointKind::Embedded { simulate: false } => Realm::Embedded,
-            EndpointKind::Embedded { simulate: true } => Realm::Simulated,
-            EndpointKind::Here => Realm::Here,
-        };
-        let mut facts = ServerFacts::new(realm);
-        facts.version = endpoint.info().map(|info| info.version.clone());
-        facts.packs = packs(catalog, graph);
-        if realm == Realm::Comfy && uses_models(graph) {
-            facts.models = self.models(endpoint).await.as_ref().clone();
-            // Only what the graph names: a server may have thousands.
-            let named = texts(graph).map(|text| text.replace('\\', "/"));
-            let named: std::collections::HashSet<String> = named.collect();
-            facts.models.retain(|name, _| named.contains(name));
+        if let Some(facts) = self.at_hand(endpoint, catalog, graph) {
+            return facts;
         }
-        facts
+        let cell = self.models(endpoint);
+        let listed = cell.get_or_try_init(async || list(endpoint.client()).await.map(Arc::new));
+        let models = listed.await.cloned().unwrap_or_default();
+        with_models(told(endpoint, catalog, graph), &models, graph)
     }
 
-    async fn models(&self, endpoint: &Endpoint) -> Arc<Models> {
-        let cell = {
-            let mut known = self.models.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(known.entry(endpoint.url.clone()).or_default())
-        };
-        let listed = cell.get_or_try_init(async || list(endpoint.client()).await.map(Arc::new));
-        listed.await.cloned().unwrap_or_default()
+    /// As [`Facts::of`], unless the server would have to be asked.
+    pub(super) fn at_hand(
+        &self,
+        endpoint: &Endpoint,
+        catalog: &Catalog,
+        graph: &Graph,
+    ) -> Option<ServerFacts> {
+        let facts = told(endpoint, catalog, graph);
+        if realm(endpoint) != Realm::Comfy || !uses_models(graph) {
+            return Some(facts);
+        }
+        let cell = self.models(endpoint);
+        Some(with_models(facts, cell.get()?, graph))
     }
+
+    fn models(&self, endpoint: &Endpoint) -> Arc<OnceCell<Arc<Models>>> {
+        let mut known = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(endpoint.url.clone()).or_default())
+    }
+}
+
+fn realm(endpoint: &Endpoint) -> Realm {
+    match endpoint.kind {
+        EndpointKind::Comfy => Realm::Comfy,
+        EndpointKind::Embedded { simulate: false } => Realm::Embedded,
+        EndpointKind::Embedded { simulate: true } => Realm::Simulated,
+        EndpointKind::Here => Realm::Here,
+    }
+}
+
+/// What the server told when it was connected.
+fn told(endpoint: &Endpoint, catalog: &Catalog, graph: &Graph) -> ServerFacts {
+    let mut facts = ServerFacts::new(realm(endpoint));
+    facts.version = endpoint.info().map(|info| info.version.clone());
+    facts.packs = packs(catalog, graph);
+    facts
+}
+
+/// Only the models that the graph names: a server may have thousands.
+fn with_models(mut facts: ServerFacts, models: &Models, graph: &Graph) -> ServerFacts {
+    let named = texts(graph).map(|text| text.replace('\\', "/"));
+    let named: std::collections::HashSet<String> = named.collect();
+    let used = models.iter().filter(|(name, _)| named.contains(*name));
+    facts.models = used
+        .map(|(name, model)| (name.clone(), model.clone()))
+        .collect();
+    facts
 }
 
 /// The models of a server; `None` when it does not answer.
