@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::error::StoreError;
-use super::writer::Write;
+use super::writer::{Then, Write};
 
 /// How long something that nobody waits for may lie before it is written.
 const LAZY: Duration = Duration::from_millis(100);
@@ -22,6 +22,8 @@ pub(super) struct Work {
     pub(super) write: Write,
     /// Whoever waits for it; what nobody waits for is written together with what somebody does.
     pub(super) ack: Option<oneshot::Sender<Result<(), StoreError>>>,
+    /// What is done afterwards.
+    pub(super) then: Option<Then>,
 }
 
 /// Things to be written, in the order in which they were handed over.
@@ -143,6 +145,7 @@ mod tests {
         Work {
             write: Box::new(|_| Ok(())),
             ack: None,
+            then: None,
         }
     }
 
@@ -151,6 +154,7 @@ mod tests {
         let work = Work {
             write: Box::new(|_| Ok(())),
             ack: Some(ack),
+            then: None,
         };
         (work, answer)
     }

@@ -29,7 +29,7 @@ mod tests;
 mod tests_command;
 
 pub use assume::settle;
-pub use command::{CommandInputs, Program, command_manifest, of_command, of_here};
+pub use command::{CommandInputs, Part, Paths, Program, command_manifest, of_command};
 pub use facts::{ModelFact, Realm, Recorded, ServerFacts};
 pub use manifest::{Entry, FORMAT, Manifest, Tag};
 pub use stale::{StaleReason, explain};
