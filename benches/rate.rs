@@ -112,14 +112,22 @@ fn jobs() {
     let of = |who: Who| times[&who].clone();
     let rate = |who| of(who).iter().map(|took| count as f64 / took).collect();
     tell("jobs a second, a loop that renames", "/s", rate(Who::Loop));
-    tell("jobs a second, a loop that syncs", "/s", rate(Who::SyncedLoop));
+    tell(
+        "jobs a second, a loop that syncs",
+        "/s",
+        rate(Who::SyncedLoop),
+    );
     tell("jobs a second, kiln run", "/s", rate(Who::Kiln));
     let ratio = |who: Who| {
         let pairs = of(who).into_iter().zip(of(Who::Kiln));
         pairs.map(|(theirs, ours)| theirs / ours).collect()
     };
     tell("kiln's rate over that of the loop", "×", ratio(Who::Loop));
-    tell("kiln's rate over that of the loop that syncs", "×", ratio(Who::SyncedLoop));
+    tell(
+        "kiln's rate over that of the loop that syncs",
+        "×",
+        ratio(Who::SyncedLoop),
+    );
 }
 
 fn by_kiln(server: &Server, dir: &Path, first: usize, count: usize) -> Duration {

@@ -183,19 +183,11 @@ impl AtomicFile {
 /// A temporary file in the folder of `target`, which is made when it is missing.
 fn temporary_beside(target: &Path, access: Access) -> io::Result<tempfile::NamedTempFile> {
     let folder = target.parent().unwrap_or(Path::new("."));
-    // Most folders are there, and asking first would cost as much as finding out.
-    match temporary_in(folder, access) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            std::fs::create_dir_all(folder)?;
-            temporary_in(folder, access)
-        }
-        made => made,
-    }
-}
-
-fn temporary_in(folder: &Path, access: Access) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY_PREFIX).suffix(TEMPORARY_SUFFIX);
+    if !folder.is_dir() {
+        std::fs::create_dir_all(folder)?;
+    }
     builder.make_in(folder, |path| {
         disk::before(DiskStep::Create(path))?;
         let mut options = std::fs::OpenOptions::new();
@@ -228,12 +220,16 @@ fn persist(file: tempfile::NamedTempFile, target: &Path) -> Result<(), WriteErro
 /// When the folder or the file cannot be made, or not all of it be written; nothing new is left behind then.
 pub fn put_new(target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let wrap = |source| WriteError::new(target, source);
-    disk::before(DiskStep::Create(target)).map_err(wrap)?;
-    let Ok(mut file) = File::create_new(target) else {
+    let free =
+        target.parent().is_some_and(Path::is_dir) && std::fs::symlink_metadata(target).is_err();
+    if !free {
         let mut file = AtomicFile::create(target)?;
         file.write(bytes)?;
         return file.commit_unsynced().map(drop);
-    };
+    }
+    let mut file = disk::before(DiskStep::Create(target))
+        .and_then(|()| File::create_new(target))
+        .map_err(wrap)?;
     disk::before(DiskStep::Write(target, bytes.len() as u64))
         .and_then(|()| file.write_all(bytes))
         .map_err(|source| {
