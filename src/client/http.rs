@@ -358,7 +358,7 @@ impl Text {
             body: if self.media_type == "text/html" {
                 String::new()
             } else {
-                first_line(&self.body).to_owned()
+                first_line(&self.body).into_owned()
             },
         }
     }

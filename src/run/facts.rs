@@ -8,12 +8,17 @@ use tokio::sync::OnceCell;
 
 use crate::catalog::Catalog;
 use crate::client::{Client, ClientError};
-use crate::plan::key::{ModelFact, Realm, ServerFacts};
+use crate::plan::Rendered;
+use crate::plan::key::{ModelFact, Realm, ServerFacts, server_files};
+use crate::protocol::FileRef;
 use crate::servers::{Endpoint, EndpointKind};
 use crate::workflow::Graph;
 
 /// Model folders that are asked for at a time.
 const AT_ONCE: usize = 8;
+
+/// Files of a server's own up to this size are read, so that their content decides; of larger ones, what the server calls them.
+const READ: u64 = 32 << 20;
 
 /// What model files are called.
 const MODELS: &[&str] = &[
@@ -30,12 +35,17 @@ const MODELS: &[&str] = &[
     "engine",
 ];
 
+/// What is in a file of a server's own, once it was asked for.
+type Content = Arc<OnceCell<Option<String>>>;
+
 pub(super) type Models = BTreeMap<String, Vec<ModelFact>>;
 
 /// What the servers of a run told of themselves; each is asked for its models once, and only when a graph uses one.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     models: Mutex<HashMap<String, Arc<OnceCell<Arc<Models>>>>>,
+    /// What is in files of the servers' own, by address and name.
+    files: Mutex<HashMap<(String, String), Content>>,
 }
 
 impl Facts {
@@ -44,15 +54,25 @@ impl Facts {
         &self,
         endpoint: &Endpoint,
         catalog: &Catalog,
-        graph: &Graph,
+        rendered: &Rendered,
     ) -> ServerFacts {
-        if let Some(facts) = self.at_hand(endpoint, catalog, graph) {
+        if let Some(facts) = self.at_hand(endpoint, catalog, rendered) {
             return facts;
         }
-        let cell = self.models(endpoint);
-        let listed = cell.get_or_try_init(async || list(endpoint.client()).await.map(Arc::new));
-        let models = listed.await.cloned().unwrap_or_default();
-        with_models(told(endpoint, catalog, graph), &models, graph)
+        let graph = &rendered.graph;
+        let mut facts = told(endpoint, catalog, graph);
+        if uses_models(graph) {
+            let cell = self.models(endpoint);
+            let listed = cell.get_or_try_init(async || list(endpoint.client()).await.map(Arc::new));
+            let models = listed.await.cloned().unwrap_or_default();
+            facts = with_models(facts, &models, graph);
+        }
+        for name in server_files(graph, &rendered.uploads) {
+            if let Some(content) = self.file(endpoint, name).await {
+                facts.files.insert(name.to_owned(), content);
+            }
+        }
+        facts
     }
 
     /// As [`Facts::of`], unless the server would have to be asked.
@@ -60,14 +80,35 @@ impl Facts {
         &self,
         endpoint: &Endpoint,
         catalog: &Catalog,
-        graph: &Graph,
+        rendered: &Rendered,
     ) -> Option<ServerFacts> {
+        let graph = &rendered.graph;
         let facts = told(endpoint, catalog, graph);
-        if realm(endpoint) != Realm::Comfy || !uses_models(graph) {
+        if realm(endpoint) != Realm::Comfy {
+            return Some(facts);
+        }
+        if server_files(graph, &rendered.uploads)
+            .into_iter()
+            .next()
+            .is_some()
+        {
+            return None;
+        }
+        if !uses_models(graph) {
             return Some(facts);
         }
         let cell = self.models(endpoint);
         Some(with_models(facts, cell.get()?, graph))
+    }
+
+    async fn file(&self, endpoint: &Endpoint, name: &str) -> Option<String> {
+        let cell = {
+            let mut known = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = (endpoint.url.clone(), name.to_owned());
+            Arc::clone(known.entry(key).or_default())
+        };
+        let read = cell.get_or_try_init(async || file_of(endpoint.client(), name).await);
+        read.await.ok().cloned().flatten()
     }
 
     fn models(&self, endpoint: &Endpoint) -> Arc<OnceCell<Arc<Models>>> {
@@ -102,6 +143,11 @@ fn with_models(mut facts: ServerFacts, models: &Models, graph: &Graph) -> Server
         .map(|(name, model)| (name.clone(), model.clone()))
         .collect();
     facts
+}
+
+/// What is in a file of a server's own, as loaders name it; `None` when it has none.
+pub(super) async fn file_of(client: &Client, name: &str) -> Result<Option<String>, ClientError> {
+    client.content_of(&FileRef::named(name), READ).await
 }
 
 /// The models of a server; `None` when it does not answer.

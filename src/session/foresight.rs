@@ -408,6 +408,7 @@ impl<'a> Foresight<'a> {
         };
         let artifacts = found.artifacts_of(step, &task.name);
         let outcome = TaskOutcome::of(&task, "cached", artifacts);
+        let outcome = outcome.following(made.results.item.as_ref());
         let fits = plan::until(self.plan, &task, &made.results, &outcome, 1);
         if !matches!(fits, Ok(true)) {
             return Fate::of(&task, Would::Run, vec![StaleReason::Unfit]);
@@ -493,6 +494,9 @@ impl MadeWork {
             }
             Self::Graph(_, facts) if !told && !facts.models.is_empty() => {
                 Some("the server's models are the same")
+            }
+            Self::Graph(_, facts) if !told && !facts.files.is_empty() => {
+                Some("the server's files are the same")
             }
             _ => None,
         }

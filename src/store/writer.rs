@@ -178,7 +178,9 @@ fn write_all(opened: Opened, path: &Path, queue: &Queue) {
         for ack in acks {
             let _ = ack.send(answer.clone());
         }
-        thens.into_iter().for_each(|then| then());
+        for then in thens {
+            then();
+        }
     }
 }
 

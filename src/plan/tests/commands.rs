@@ -14,6 +14,7 @@ fn with_picture() -> Results {
         order: Vec::new(),
         matrix: indexmap::IndexMap::new(),
         item: None,
+        source: None,
         status: "done".to_owned(),
         artifacts: vec![
             picture("draw", "draw", "a.png"),

@@ -149,7 +149,7 @@ impl Try {
         let (mode, recalls) = (self.step().cache, self.recalls());
         let drawn = self.off_thread(move |plan, task, results, attempt| {
             let rendered = render_step(plan, task, results, &known, attempt)?;
-            let facts = shared.facts.at_hand(&at, &known, &rendered.graph);
+            let facts = shared.facts.at_hand(&at, &known, &rendered);
             let keyed = facts.map(|facts| {
                 let manifest = workflow_manifest(plan, &rendered, mode, &facts);
                 let looked_up = recalls.then(|| look_up(&shared.store, &manifest.key));
@@ -161,7 +161,7 @@ impl Try {
         let (facts, manifest, looked_up) = match keyed {
             Some(keyed) => keyed,
             None => {
-                let facts = self.shared.facts.of(server, &catalog, &rendered.graph);
+                let facts = self.shared.facts.of(server, &catalog, &rendered);
                 let facts = facts.await;
                 let manifest = workflow_manifest(&self.shared.plan, &rendered, mode, &facts);
                 (facts, manifest, None)
