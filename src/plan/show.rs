@@ -289,6 +289,9 @@ pub fn to_json(plan: &Plan) -> Value {
                 ServerKind::Comfy { urls } => {
                     json!({ "kind": "comfy", "urls": urls, "max_jobs": server.max_jobs })
                 }
+                ServerKind::Cloud { url } => {
+                    json!({ "kind": "cloud", "url": url, "max_jobs": server.max_jobs })
+                }
                 ServerKind::Embedded { .. } => {
                     json!({ "kind": "embedded", "max_jobs": server.max_jobs })
                 }
@@ -392,6 +395,7 @@ fn server_text(name: &str, kind: &ServerKind) -> String {
         ServerKind::Here => name.to_owned(),
         ServerKind::Embedded { .. } if name == "embedded" => name.to_owned(),
         ServerKind::Embedded { .. } => format!("{name} (embedded)"),
+        ServerKind::Cloud { url } => format!("{name} ({url})"),
         ServerKind::Comfy { urls } => match urls.as_slice() {
             [url] if url.ends_with(name) => url.clone(),
             [url] => format!("{name} ({url})"),

@@ -186,6 +186,7 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
         facts,
         events,
         stop: signals.stop.clone(),
+        stop_code: Arc::clone(&signals.code),
         options: wishes.options,
         secrets,
     };
@@ -214,7 +215,11 @@ async fn get_ready(
         ask_models,
         ..
     } = start;
-    let servers = match prepare::connect(&plan, &secrets).await {
+    let facts = stored.as_ref().map(|(_, _, facts)| facts.as_slice());
+    let spare = facts
+        .map(|facts| resume::spare(&plan, facts))
+        .unwrap_or_default();
+    let servers = match prepare::connect_but(&plan, &secrets, &spare).await {
         Ok(servers) => Arc::new(servers),
         Err(errors) => {
             report.extend(errors);
@@ -361,25 +366,13 @@ async fn follow(
             let mut report = outcome.report;
             report.items.retain(|d| d.severity == Severity::Error);
             told.show(&report, &plan.sources);
-            let code = if outcome.exit_code == 130 {
-                signals.exit_code()
-            } else {
-                outcome.exit_code
-            };
-            if let Some(RunEvent::RunFinished {
-                exit_code,
-                status,
-                resume,
-                ..
-            }) = &mut last
-            {
-                *exit_code = code;
+            if let Some(RunEvent::RunFinished { status, resume, .. }) = &mut last {
                 *resume = (*status != RunStatus::Done).then(|| resume::command(&plan));
             }
             if let Some(last) = last {
                 told.tell(last);
             }
-            Ok(code)
+            Ok(outcome.exit_code)
         }
         Err(error) => match error.diagnostic() {
             Some(diagnostic) => {

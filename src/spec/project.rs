@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::reading::{Key, Reading};
-use super::{Node, Profile, ServerSpec, Spanned, profile, schema, server};
+use super::{Node, Profile, ServerKind, ServerSpec, Spanned, profile, schema, server};
 use crate::base::secret;
 use crate::diagnostic::FileId;
 
@@ -69,6 +69,9 @@ impl Project {
         for (name, server) in &self.servers {
             let token = server.value.token.iter();
             found.extend(token.map(|node| (token_of(name), node)));
+            if let ServerKind::Cloud { api_key, .. } = &server.value.kind {
+                found.extend(api_key.iter().map(|node| (api_key_of(name), node)));
+            }
             let headers = server.value.headers.iter();
             found.extend(headers.map(|(header, node)| (header_of(name, &header.value), node)));
         }
@@ -81,6 +84,11 @@ impl Project {
 /// What a server's token is called.
 pub fn token_of(server: &str) -> String {
     secret::written(&format!("servers.{server}.token"))
+}
+
+/// What a server's key is called.
+pub fn api_key_of(server: &str) -> String {
+    secret::written(&format!("servers.{server}.api_key"))
 }
 
 /// What a header's value is called.

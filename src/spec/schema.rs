@@ -175,13 +175,17 @@ steps:
             "servers:
   a: { urls: ['http://x', 'http://y'], token: t, headers: { X-Key: k }, ca_cert: ca.pem, lost_after: 10m }
   b: { kind: embedded, simulate: true }
+  c: { kind: cloud }
+  d: { kind: cloud, api_key: k, url: 'http://127.0.0.1:1', max_jobs: 5 }
 partner_api_key: k
 dotenv: true
 profiles: { draft: { server: b, params: { count: 1 }, output_dir: o, max_parallel: 2 } }"
         ));
         for bad in [
             "servers: { a: {} }",
-            "servers: { a: { kind: cloud, url: x } }",
+            "servers: { a: { kind: cloud, token: x } }",
+            "servers: { a: { kind: cloud, urls: [x] } }",
+            "servers: { a: { url: x, api_key: k } }",
             "servers: { a: { url: x, max_jobs: 0 } }",
             "plugins: {}",
             "servers: { a: { url: x, urls: [y] } }",
