@@ -8,7 +8,7 @@ use super::sealed::{
     CacheMode, Edit, EditValue, Grow, Item, Plan, RetryClass, ServerKind, StepPlan, TaskPlan, Work,
 };
 use crate::artifact::Datum;
-use crate::base::display_path;
+use crate::base::{display_path, secret};
 use crate::diagnostic::thousands;
 use crate::workflow::Graph;
 
@@ -440,7 +440,7 @@ fn datum_text(datum: &Datum) -> String {
     const LONG: usize = 80;
     let text = match datum {
         Datum::File(file) => display_path(&file.path),
-        Datum::String(text) => format!("{text:?}"),
+        Datum::String(text) => format!("{:?}", secret::shown(text)),
         other => other.to_json().to_string(),
     };
     shortened(&text, LONG)

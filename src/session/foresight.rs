@@ -4,7 +4,7 @@
 //! can be judged by the results that it has; one that would run leaves those after it open. Where no server was asked, its models are
 //! taken for what they were when the task ran last, and values for the types that they had then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -92,6 +92,8 @@ struct Foresight<'a> {
     ended: HashMap<TaskIx, Arc<TaskOutcome>>,
     fates: IndexMap<StepId, Vec<Fate>>,
     lying: IndexMap<StepId, Vec<Lying>>,
+    /// Steps of which only the run tells whether any task of theirs is run.
+    doubtful: HashSet<StepId>,
 }
 
 /// What was found of a task at first.
@@ -138,6 +140,7 @@ impl<'a> Foresight<'a> {
             ended: HashMap::new(),
             fates: IndexMap::new(),
             lying: IndexMap::new(),
+            doubtful: HashSet::new(),
         }
     }
 
@@ -156,6 +159,9 @@ impl<'a> Foresight<'a> {
             }
             for step in ready {
                 let fates = self.step(step);
+                if self.is_doubtful(step, &fates) {
+                    self.doubtful.insert(step.id.clone());
+                }
                 self.fates.insert(step.id.clone(), fates);
             }
             left = rest;
@@ -175,6 +181,9 @@ impl<'a> Foresight<'a> {
     }
 
     fn step(&mut self, step: &StepPlan) -> Vec<Fate> {
+        if self.is_skipped(step) {
+            return self.skip(step);
+        }
         let waits: Vec<String> = step
             .needs
             .iter()
@@ -219,20 +228,76 @@ impl<'a> Foresight<'a> {
             let tasks = self.of_steps.get(&step.id).into_iter().flatten();
             let tasks: Vec<_> = tasks.filter_map(|ix| self.ended.get(ix).cloned()).collect();
             let status = if tasks.is_empty() { "skipped" } else { "done" };
-            let outcome = StepOutcome {
-                status: status.to_owned(),
-                tasks,
-            };
-            self.results
-                .steps
-                .insert(step.id.clone(), Arc::new(outcome));
+            self.ended_as(step, status, tasks);
         }
         fates
     }
 
+    /// Whether nothing of a step will be run, whatever becomes of the rest: it has no tasks, none of them is to run, or a step that it
+    /// needs is skipped.
+    fn is_skipped(&self, step: &StepPlan) -> bool {
+        let tasks = self.of_steps.get(&step.id).into_iter().flatten();
+        let mut own = tasks.map(|ix| &self.tasks[ix.0 as usize]);
+        let none_of_its_own = step.grow == Grow::Known && own.all(|task| task.skip);
+        let skipped = |id: &StepId| {
+            let outcome = self.results.steps.get(id);
+            outcome.is_some_and(|outcome| outcome.status == "skipped")
+        };
+        let mut needs = step.needs.iter();
+        none_of_its_own || needs.any(|need| !need.optional && skipped(&need.step))
+    }
+
+    fn skip(&mut self, step: &StepPlan) -> Vec<Fate> {
+        let known = self.of_steps.get(&step.id).into_iter().flatten();
+        let known: Vec<TaskPlan> = known.map(|ix| self.tasks[ix.0 as usize].clone()).collect();
+        let fate = |task| Fate::of(task, Would::Skipped, Vec::new());
+        let fates = known.iter().map(fate).collect();
+        let lying = |task| Lying {
+            task,
+            artifacts: None,
+        };
+        let lying = known.into_iter().map(lying).collect();
+        self.lying.insert(step.id.clone(), lying);
+        self.ended_as(step, "skipped", Vec::new());
+        fates
+    }
+
+    fn ended_as(&mut self, step: &StepPlan, status: &str, tasks: Vec<Arc<TaskOutcome>>) {
+        let outcome = StepOutcome {
+            status: status.to_owned(),
+            tasks,
+        };
+        let ended = &mut self.results.steps;
+        ended.insert(step.id.clone(), Arc::new(outcome));
+    }
+
+    /// Whether a step that was looked at may yet be skipped: by its own `when`, for an empty list, or with a step that it needs.
+    fn is_doubtful(&self, step: &StepPlan, fates: &[Fate]) -> bool {
+        if self.results.steps.contains_key(&step.id) {
+            return false;
+        }
+        let unlisted = match &step.grow {
+            Grow::Known | Grow::Stream { list: None, .. } => false,
+            Grow::Later { .. } | Grow::Stream { list: Some(_), .. } => true,
+        };
+        let settled = |fate: &Fate| {
+            matches!(fate.would, Would::Run | Would::Cached) && !(unlisted && fate.task.is_none())
+        };
+        if fates.iter().any(settled) {
+            return false;
+        }
+        step.when.is_some() || unlisted || self.needs_doubtful(step)
+    }
+
+    fn needs_doubtful(&self, step: &StepPlan) -> bool {
+        let mut needs = step.needs.iter();
+        needs.any(|need| !need.optional && self.doubtful.contains(&need.step))
+    }
+
     /// The fates of tasks that wait for steps which would run.
     fn open(&self, step: &StepPlan, waits: Vec<String>) -> Vec<Fate> {
-        let reason = run::always(step).filter(|_| step.when.is_none());
+        let surely = step.when.is_none() && !self.needs_doubtful(step);
+        let reason = run::always(step).filter(|_| surely);
         let would = if reason.is_some() {
             Would::Run
         } else {
@@ -286,7 +351,7 @@ impl<'a> Foresight<'a> {
 
     /// The task's work, unless its fate is clear without it.
     fn task(&self, step: &StepPlan, task: &TaskPlan, memo: Option<&Memo>) -> Seen {
-        let results = self.results_for(task);
+        let results = self.results_for(step, task);
         let runs = |reason| Seen::Fate(Fate::of(task, Would::Run, vec![reason]));
         match plan::condition(self.plan, task, &results, 1) {
             Ok(true) => {}
@@ -310,14 +375,19 @@ impl<'a> Foresight<'a> {
         Seen::Made(Box::new(Made { work, results, key }))
     }
 
-    fn results_for(&self, task: &TaskPlan) -> Results {
-        let item = match &task.item {
-            Some(Item::Task(ix)) => self.ended.get(ix).cloned(),
-            _ => None,
-        };
+    /// What a task's templates can see: what the steps made that its step needs.
+    fn results_for(&self, step: &StepPlan, task: &TaskPlan) -> Results {
+        let ended = |id: &StepId| self.results.steps.get(id).map(Arc::clone);
+        let needs = step.needs.iter();
         Results {
-            item,
-            ..self.results.clone()
+            run: self.results.run.clone(),
+            steps: needs
+                .filter_map(|need| Some((need.step.clone(), ended(&need.step)?)))
+                .collect(),
+            item: match &task.item {
+                Some(Item::Task(ix)) => self.ended.get(ix).cloned(),
+                _ => None,
+            },
         }
     }
 

@@ -19,7 +19,7 @@ use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::Fact;
 use crate::plan::Plan;
 use crate::report::Reporter;
-use crate::run::{Lying, RunContext, Stop, output_set, told_of_models};
+use crate::run::{Lying, RunContext, RunOutcome, Stop, output_set, told_of_models};
 use crate::servers::{Servers, StartFailure};
 use crate::store::{Holder, Journal, Lock, Store, StoreError};
 
@@ -168,22 +168,16 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
     };
     told.complain(&report, &sources);
     let (events, receiver) = mpsc::unbounded_channel();
-    let Ready {
-        servers,
-        store,
-        lock,
-        journal,
-        facts,
-    } = ready;
+    let (servers, store) = (ready.servers, ready.store);
     let listening = tokio::spawn(heed_requests(store.clone(), run.clone(), signals.clone()));
     let context = RunContext {
         plan: Arc::new(*plan),
         run,
         servers: Arc::clone(&servers),
         store,
-        lock,
-        journal,
-        facts,
+        lock: ready.lock,
+        journal: ready.journal,
+        facts: ready.facts,
         events,
         stop: signals.stop.clone(),
         stop_code: Arc::clone(&signals.code),
@@ -360,32 +354,34 @@ async fn follow(
         Ok(outcome) => outcome,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
-    match outcome {
-        Ok(outcome) => {
-            // Warnings were told while it ran.
-            let mut report = outcome.report;
-            report.items.retain(|d| d.severity == Severity::Error);
-            told.show(&report, &plan.sources);
-            if let Some(RunEvent::RunFinished { status, resume, .. }) = &mut last {
-                *resume = (*status != RunStatus::Done).then(|| resume::command(&plan));
-            }
-            if let Some(last) = last {
-                told.tell(last);
-            }
-            Ok(outcome.exit_code)
+    let error = match outcome {
+        Ok(outcome) => return Ok(conclude(outcome, last, &plan, told)),
+        Err(error) => error,
+    };
+    let Some(diagnostic) = error.diagnostic() else {
+        return Err(Broken(error.to_string()));
+    };
+    let report = Report {
+        items: vec![diagnostic],
+    };
+    told.complain(&report, &plan.sources);
+    let seconds = began.elapsed().as_secs_f64();
+    Ok(told.end(RunStatus::Failed, error.exit_code(), counts, seconds))
+}
+
+/// Tells what went wrong, and last of all that the run has ended.
+fn conclude(outcome: RunOutcome, last: Option<RunEvent>, plan: &Plan, told: &mut Told) -> u8 {
+    // Warnings were told while it ran.
+    let mut report = outcome.report;
+    report.items.retain(|d| d.severity == Severity::Error);
+    told.show(&report, &plan.sources);
+    if let Some(mut last) = last {
+        if let RunEvent::RunFinished { status, resume, .. } = &mut last {
+            *resume = (*status != RunStatus::Done).then(|| resume::command(plan));
         }
-        Err(error) => match error.diagnostic() {
-            Some(diagnostic) => {
-                let report = Report {
-                    items: vec![diagnostic],
-                };
-                told.complain(&report, &plan.sources);
-                let seconds = began.elapsed().as_secs_f64();
-                Ok(told.end(RunStatus::Failed, error.exit_code(), counts, seconds))
-            }
-            None => Err(Broken(error.to_string())),
-        },
+        told.tell(last);
     }
+    outcome.exit_code
 }
 
 /// Milliseconds since 1970.

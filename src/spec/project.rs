@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::reading::{Key, Reading};
-use super::{Node, Profile, ServerKind, ServerSpec, Spanned, profile, schema, server};
+use super::{Node, NodeKind, Profile, ServerKind, ServerSpec, Spanned, profile, schema, server};
 use crate::base::secret;
 use crate::diagnostic::FileId;
 
@@ -27,6 +27,27 @@ pub struct Project {
     pub dotenv: bool,
     /// Settings that `--profile` chooses.
     pub profiles: IndexMap<String, Profile>,
+}
+
+/// The values under keys that hold secrets, also of servers that cannot be used.
+pub(super) fn secrets_in(root: &Node) -> Vec<&Node> {
+    fn entries(node: &Node) -> &[(Spanned<String>, Node)] {
+        match &node.kind {
+            NodeKind::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+    fn of<'n>(node: &'n Node, key: &'static str) -> impl Iterator<Item = &'n Node> {
+        let found = entries(node).iter().filter(move |(k, _)| k.value == key);
+        found.map(|(_, value)| value)
+    }
+    let servers = of(root, "servers").flat_map(entries);
+    let of_servers = servers.flat_map(|(_, server)| {
+        let headers = of(server, "headers").flat_map(entries);
+        let shown = of(server, "token").chain(of(server, "api_key"));
+        shown.chain(headers.map(|(_, value)| value))
+    });
+    of_servers.chain(of(root, "partner_api_key")).collect()
 }
 
 const KEYS: &[Key] = &[
