@@ -18,6 +18,7 @@ mod records;
 mod refusal;
 mod socket;
 mod upload;
+mod worker;
 
 pub use access::Access;
 pub use connection::{Accepted, Connection, JobRequest, SubmitError};

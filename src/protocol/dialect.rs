@@ -220,6 +220,8 @@ pub struct Dialect {
     pub assets: bool,
     /// Whether `/free` empties the memory that our jobs use.
     pub free: bool,
+    /// Whether `/internal/logs/raw` tells what the server's own log says.
+    pub logs: bool,
 }
 
 impl Dialect {
@@ -271,6 +273,7 @@ impl Dialect {
             dynamic_refused: since(0, 38, 0),
             assets: since(0, 38, 0),
             free: true,
+            logs: true,
         }
     }
 
@@ -283,6 +286,7 @@ impl Dialect {
             cancel: Cancel::Job,
             history: HistoryList::V2,
             free: false,
+            logs: false,
             queue: QueueTuple::OutputsFourth,
             models: ModelLists::Experiment,
             uploads: UploadRules {

@@ -187,6 +187,7 @@ async fn replayed(recorded: Recorded) -> String {
         graph: &graph,
         targets: &[],
         extra_data: Map::new(),
+        allow_partial: false,
     };
     match connection.submit(&request).await {
         Ok(_) => {}

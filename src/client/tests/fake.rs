@@ -28,6 +28,7 @@ pub(super) fn quick() -> Timing {
         lost_after: Duration::from_millis(300),
         stall: Duration::from_millis(100),
         stop: Duration::from_millis(250),
+        doubt: Duration::from_millis(60),
     }
 }
 

@@ -24,6 +24,7 @@ async fn submit(connection: &Connection) -> Result<Uuid, SubmitError> {
         graph: &graph,
         targets: &[],
         extra_data: Map::new(),
+        allow_partial: false,
     };
     connection.submit(&request).await.map(|accepted| {
         assert_eq!(accepted.prompt_id, prompt_id.to_string());
