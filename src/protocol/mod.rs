@@ -7,6 +7,7 @@
 mod dialect;
 mod event;
 mod frame;
+mod head;
 mod json;
 mod prompt;
 mod record;
@@ -18,6 +19,7 @@ pub use dialect::{
 };
 pub use event::{Event, NodeProgress, NodeState};
 pub use frame::{Frame, FrameError};
+pub use head::Head;
 pub use json::{read, tolerant_json};
 pub use prompt::{
     NodeComplaint, NodeComplaints, PromptAnswer, PromptComplaint, PromptNode, PromptRequest,
