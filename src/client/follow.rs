@@ -11,7 +11,7 @@
 //! | for the next message | never by itself: the next question to the records is always due, at most `poll.1` (5 s) later, `poll_deaf` (1 s) without a socket |
 //! | for the record that a message announced | after 440 ms; then the records are asked as always |
 //! | for an answer to such a question | 20 s without a byte ([`LOOKUP`](super::records::LOOKUP)) |
-//! | for the log of a worker that may be dead | 5 s without a byte; asked when nothing was heard for `doubt` (20 s), and twice |
+//! | for the log of a worker that may be dead | 5 s; asked when nothing was heard for `doubt` (20 s), and twice |
 //! | for a server that is away | `lost_after` (2 min, or as its project file says) |
 //! | for a job that is absent | `absent` (1 s), then a second look decides |
 //! | for a job that was asked to stop | `stop` (2 min) |

@@ -248,7 +248,10 @@ mod tests {
         let step = progress.apply(&event(
             r#"{"type":"progress_state","data":{"prompt_id":"p","nodes":{"1":{"value":1,"max":1,"state":"finished"}}}}"#,
         ));
-        assert!((step.unwrap().fraction - MOST).abs() < 1e-9, "the record has the last word");
+        assert!(
+            (step.unwrap().fraction - MOST).abs() < 1e-9,
+            "the record has the last word"
+        );
     }
 
     /// What a job of a graph of `n` nodes says: the nodes that were cached, and for the others steps, expansions, and their end.
@@ -307,7 +310,11 @@ mod tests {
             self.states.insert(id.to_owned(), state);
             if self.tells_states {
                 let nodes = self.states.clone();
-                self.say("progress_state", json!({"prompt_id": "p", "nodes": nodes}), begun);
+                self.say(
+                    "progress_state",
+                    json!({"prompt_id": "p", "nodes": nodes}),
+                    begun,
+                );
             }
         }
 
@@ -333,8 +340,17 @@ mod tests {
         let cached: Vec<String> = job.nodes.iter().enumerate().filter_map(cached).collect();
         let mut begun = cached.len();
         speaker.say("execution_start", json!({"prompt_id": "p"}), begun);
-        speaker.say("execution_cached", json!({"prompt_id": "p", "nodes": cached}), begun);
-        for (at, node) in job.nodes.iter().enumerate().filter(|(_, node)| !node.cached) {
+        speaker.say(
+            "execution_cached",
+            json!({"prompt_id": "p", "nodes": cached}),
+            begun,
+        );
+        for (at, node) in job
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| !node.cached)
+        {
             begun += 1;
             let id = at.to_string();
             speaker.run((&id, &id), node.steps, begun);

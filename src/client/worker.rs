@@ -8,11 +8,10 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::http::{Call, Client, JSON_LIMIT};
+use super::http::Client;
 
 /// How long the log may keep us waiting: nothing depends on it.
 const LOG: Duration = Duration::from_secs(5);
@@ -25,14 +24,9 @@ impl Client {
         if !self.dialect().logs {
             return None;
         }
-        let call = Call::get(self.below(&["internal", "logs", "raw"])).within(LOG);
-        let log = self.json(call, JSON_LIMIT).await.ok()?;
-        let entries = log.get("entries")?.as_array()?.iter();
+        let said = timeout(LOG, self.logs()).await.ok()?.ok()?;
         // Python writes one line in several pieces.
-        let text: String = entries
-            .filter_map(|entry| entry.get("m").and_then(Value::as_str))
-            .collect();
-        death(&text)
+        death(&said.concat())
     }
 }
 
@@ -44,10 +38,9 @@ fn death(log: &str) -> Option<String> {
     })?;
     let thread = lines[at].trim().trim_end_matches(':');
     let thread = &thread[thread.find("Exception in thread ")?..];
-    let exception = lines[at + 1..]
-        .iter()
-        .take(400)
-        .find(|line| !line.is_empty() && !line.starts_with([' ', '\t']) && !line.starts_with("Traceback"));
+    let exception = lines[at + 1..].iter().take(400).find(|line| {
+        !line.is_empty() && !line.starts_with([' ', '\t']) && !line.starts_with("Traceback")
+    });
     Some(match exception {
         Some(exception) => format!("{thread}: {}", exception.trim_end()),
         None => thread.to_owned(),

@@ -114,10 +114,7 @@ mod tests {
 
     fn read(text: &str) -> Option<(String, Option<String>)> {
         let head = Head::read(text)?;
-        Some((
-            head.kind.into_owned(),
-            head.prompt_id.map(Cow::into_owned),
-        ))
+        Some((head.kind.into_owned(), head.prompt_id.map(Cow::into_owned)))
     }
 
     fn is(kind: &str, id: &str) -> Option<(String, Option<String>)> {
@@ -128,7 +125,8 @@ mod tests {
     fn nothing_behind_the_job_is_read() {
         let cut = r#"{"type":"progress_state","data":{"prompt_id":"p","nodes":{"1":{"val"#;
         assert_eq!(read(cut), is("progress_state", "p"));
-        let strange = r#"{"type":"execution_error","data":{"prompt_id":"p","current_inputs":[NaN]}}"#;
+        let strange =
+            r#"{"type":"execution_error","data":{"prompt_id":"p","current_inputs":[NaN]}}"#;
         assert_eq!(read(strange), is("execution_error", "p"));
     }
 
@@ -136,8 +134,14 @@ mod tests {
     fn the_order_of_members_does_not_matter() {
         let executed = r#"{"type":"executed","data":{"node":"2","output":{"images":[{"prompt_id":"no"}]},"prompt_id":"p"}}"#;
         assert_eq!(read(executed), is("executed", "p"));
-        assert_eq!(read(r#"{"data":{"prompt_id":"p","x":[1]},"more":0,"type":"t"}"#), is("t", "p"));
-        assert_eq!(read(r#"{"type":"\u0074","data":{"prompt_id":"p\n"}}"#), is("t", "p\n"));
+        assert_eq!(
+            read(r#"{"data":{"prompt_id":"p","x":[1]},"more":0,"type":"t"}"#),
+            is("t", "p")
+        );
+        assert_eq!(
+            read(r#"{"type":"\u0074","data":{"prompt_id":"p\n"}}"#),
+            is("t", "p\n")
+        );
     }
 
     #[test]
