@@ -124,6 +124,7 @@ fn a_command_is_read_as_written() {
         panic!("{film:?}");
     };
     assert_eq!(command.args.len(), 8);
+    // Numbers reach a program as they are written.
     assert_eq!(json(&command.args[2]), "2");
     assert_eq!(json(&command.args[5]), serde_json::json!(["a", "1"]));
     let names: Vec<&str> = command.env.iter().map(|(name, _)| &*name.value).collect();

@@ -39,7 +39,9 @@ pub(crate) fn trials(fixtures: Option<&Path>) -> Vec<Trial> {
                 } else {
                     recording.landmarks()
                 };
-                cuts.into_iter().map(|at| (Fault::Cut(at), Era::New)).collect()
+                cuts.into_iter()
+                    .map(|at| (Fault::Cut(at), Era::New))
+                    .collect()
             })
         }),
         crate::trial(fixtures, "deafness_changes_no_outcome", |folder| {
@@ -48,7 +50,9 @@ pub(crate) fn trials(fixtures: Option<&Path>) -> Vec<Trial> {
             })
         }),
         crate::trial(fixtures, "late_records_change_no_outcome", |folder| {
-            all(folder, &|_| vec![(Fault::Late, Era::New), (Fault::Late, Era::Old)])
+            all(folder, &|_| {
+                vec![(Fault::Late, Era::New), (Fault::Late, Era::Old)]
+            })
         }),
         crate::trial(fixtures, "a_missing_end_changes_no_outcome", |folder| {
             all(folder, &|_| {
@@ -167,7 +171,9 @@ async fn replayed(recording: Arc<Recording>, fault: Fault, era: Era) -> Result<M
         if let Some(node) = node
             && !recording.graph.nodes.contains_key(&node)
         {
-            return Err(format!("progress of node {node}, which is none of the graph's"));
+            return Err(format!(
+                "progress of node {node}, which is none of the graph's"
+            ));
         }
     }
     Ok(Made::of(outcome))
@@ -175,7 +181,9 @@ async fn replayed(recording: Arc<Recording>, fault: Fault, era: Era) -> Result<M
 
 fn lines(folder: &Path) -> HashMap<String, Value> {
     let text = std::fs::read_to_string(folder.join("transcripts/index.jsonl")).unwrap();
-    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines
         .filter_map(|line| Some((line["file"].as_str()?.rsplit('/').next()?.to_owned(), line)))
         .collect()
@@ -203,18 +211,23 @@ fn all(folder: &Path, variants: Variants<'_>) -> Result<(), Failed> {
         }
     }
     let count = replays.len();
-    let replays = replays.into_iter().map(|(recording, expected, fault, era)| async move {
-        let name = recording.name.clone();
-        let replay = tokio::spawn(tokio::time::timeout(DEADLINE, replayed(recording, fault, era)));
-        let wrong = match replay.await {
-            Ok(Ok(Ok(made))) if made == *expected => return None,
-            Ok(Ok(Ok(made))) => format!("{made:?}, and not {expected:?}"),
-            Ok(Ok(Err(wrong))) => wrong,
-            Ok(Err(_)) => "without end".to_owned(),
-            Err(panicked) => panicked.to_string(),
-        };
-        Some(format!("{name}, {fault:?}, {era:?}: {wrong}"))
-    });
+    let replays = replays
+        .into_iter()
+        .map(|(recording, expected, fault, era)| async move {
+            let name = recording.name.clone();
+            let replay = tokio::spawn(tokio::time::timeout(
+                DEADLINE,
+                replayed(recording, fault, era),
+            ));
+            let wrong = match replay.await {
+                Ok(Ok(Ok(made))) if made == *expected => return None,
+                Ok(Ok(Ok(made))) => format!("{made:?}, and not {expected:?}"),
+                Ok(Ok(Err(wrong))) => wrong,
+                Ok(Err(_)) => "without end".to_owned(),
+                Err(panicked) => panicked.to_string(),
+            };
+            Some(format!("{name}, {fault:?}, {era:?}: {wrong}"))
+        });
     let wrong: Vec<String> = tokio::runtime::Runtime::new()?.block_on(
         stream::iter(replays)
             .buffer_unordered(ABREAST)

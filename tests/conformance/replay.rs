@@ -95,7 +95,9 @@ impl Said {
 
 /// The bytes of a frame: as they were kept, else as they were described.
 fn frame(message: &Value, frames: &Path) -> Vec<u8> {
-    let saved = message["saved"].as_str().and_then(|path| path.rsplit('/').next());
+    let saved = message["saved"]
+        .as_str()
+        .and_then(|path| path.rsplit('/').next());
     if let Some(bytes) = saved.and_then(|name| std::fs::read(frames.join(name)).ok()) {
         return bytes;
     }
@@ -103,7 +105,9 @@ fn frame(message: &Value, frames: &Path) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..hex.len() / 2)
         .filter_map(|at| u8::from_str_radix(&hex[at * 2..at * 2 + 2], 16).ok())
         .collect();
-    let length = message["len"].as_u64().and_then(|length| usize::try_from(length).ok());
+    let length = message["len"]
+        .as_u64()
+        .and_then(|length| usize::try_from(length).ok());
     bytes.resize(length.unwrap_or(bytes.len()), b' ');
     bytes
 }
@@ -142,7 +146,9 @@ impl Recording {
     /// What the record tells of a failure.
     pub(crate) fn error(&self) -> Option<Value> {
         let messages = self.record[&self.id]["status"]["messages"].as_array()?;
-        let error = messages.iter().find(|message| message[0] == "execution_error")?;
+        let error = messages
+            .iter()
+            .find(|message| message[0] == "execution_error")?;
         Some(error[1].clone())
     }
 
@@ -242,7 +248,10 @@ impl Replay {
             .route("/api/history/{id}", get(history))
             .route("/api/queue", get(queue))
             .route("/api/system_stats", get(stats))
-            .route("/api/jobs/{id}/cancel", post(|| async { r#"{"cancelled":true}"# }))
+            .route(
+                "/api/jobs/{id}/cancel",
+                post(|| async { r#"{"cancelled":true}"# }),
+            )
             .route("/internal/logs/raw", get(log));
         if era == Era::New {
             router = router
@@ -273,7 +282,9 @@ impl Replay {
     async fn say(self: &Arc<Self>, from: usize, to: usize) {
         let said = &self.recording.said;
         for at in from..to {
-            let gap = at.checked_sub(1).map_or(0.0, |before| said[at].at - said[before].at);
+            let gap = at
+                .checked_sub(1)
+                .map_or(0.0, |before| said[at].at - said[before].at);
             let gap = Duration::from_secs_f64(gap.max(0.0) * SECOND).min(SILENCE);
             if !gap.is_zero() {
                 tokio::time::sleep(gap).await;
@@ -289,7 +300,12 @@ impl Replay {
     }
 
     fn end(self: &Arc<Self>) {
-        if self.recording.record.as_object().is_none_or(serde_json::Map::is_empty) {
+        if self
+            .recording
+            .record
+            .as_object()
+            .is_none_or(serde_json::Map::is_empty)
+        {
             return;
         }
         if self.fault != Fault::Late {
@@ -425,10 +441,16 @@ async fn job(State(replay): Shared, Segment(id): Segment<String>) -> Response {
         Phase::Absent => None,
         Phase::Pending => Some("pending"),
         Phase::Running => Some("in_progress"),
-        Phase::Ended => return replay.ours(&replay.recording.job.to_string()).into_response(),
+        Phase::Ended => {
+            return replay
+                .ours(&replay.recording.job.to_string())
+                .into_response();
+        }
     };
     match word {
-        Some(word) => json!({"id": id, "status": word}).to_string().into_response(),
+        Some(word) => json!({"id": id, "status": word})
+            .to_string()
+            .into_response(),
         None => (StatusCode::NOT_FOUND, r#"{"error":"Job not found"}"#).into_response(),
     }
 }
@@ -445,6 +467,9 @@ async fn stats(State(replay): Shared) -> String {
 async fn log(State(replay): Shared) -> String {
     let dead = replay.recording.job["status"] == "in_progress";
     let said: &[&str] = if dead { &DEATH } else { &["got prompt\n"] };
-    let entries: Vec<Value> = said.iter().map(|said| json!({"t": "", "m": said})).collect();
+    let entries: Vec<Value> = said
+        .iter()
+        .map(|said| json!({"t": "", "m": said}))
+        .collect();
     json!({"entries": entries, "size": null}).to_string()
 }

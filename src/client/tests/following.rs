@@ -30,8 +30,13 @@ fn die(fake: &Fake) {
     }
 }
 
-async fn outcome(following: tokio::task::JoinHandle<(Outcome, Vec<JobUpdate>)>) -> (Outcome, Vec<JobUpdate>) {
-    timeout(LONG, following).await.expect("it waits for ever").unwrap()
+async fn outcome(
+    following: tokio::task::JoinHandle<(Outcome, Vec<JobUpdate>)>,
+) -> (Outcome, Vec<JobUpdate>) {
+    timeout(LONG, following)
+        .await
+        .expect("it waits for ever")
+        .unwrap()
 }
 
 #[tokio::test]
@@ -39,7 +44,10 @@ async fn a_worker_that_the_log_calls_dead_is_not_waited_for() {
     let (fake, connection, id) = queued(Fake::new()).await;
     let following = follow(&connection, id);
     fake.start(&id.to_string());
-    fake.say("execution_cached", &json!({"nodes": [], "prompt_id": id.to_string()}));
+    fake.say(
+        "execution_cached",
+        &json!({"nodes": [], "prompt_id": id.to_string()}),
+    );
     die(&fake);
     let (outcome, _) = outcome(following).await;
     let Outcome::Stalled { proof } = outcome else {
@@ -77,7 +85,10 @@ async fn a_log_is_not_believed_against_a_queue_that_moves_on() {
 #[tokio::test]
 async fn a_long_silent_node_is_told_and_never_taken_for_dead() {
     let (fake, connection, id) = queued(Fake::new()).await;
-    fake.log.lock().unwrap().push("Exception in thread Thread-9 (download):\n".to_owned());
+    fake.log
+        .lock()
+        .unwrap()
+        .push("Exception in thread Thread-9 (download):\n".to_owned());
     let following = follow(&connection, id);
     fake.start(&id.to_string());
     // Fifteen times as long as it takes to doubt.
@@ -85,7 +96,9 @@ async fn a_long_silent_node_is_told_and_never_taken_for_dead() {
     fake.record(&id.to_string(), &success());
     let (outcome, told) = outcome(following).await;
     made_a_picture(&outcome);
-    let stalls = told.iter().filter(|update| matches!(update, JobUpdate::Stalled { .. }));
+    let stalls = told
+        .iter()
+        .filter(|update| matches!(update, JobUpdate::Stalled { .. }));
     assert_eq!(stalls.count(), 1, "{told:?}");
 }
 
@@ -97,7 +110,10 @@ async fn a_log_that_never_comes_delays_nothing_but_the_doubt() {
     fake.start(&id.to_string());
     pause(300).await;
     fake.record(&id.to_string(), &success());
-    fake.say("executing", &json!({"node": null, "prompt_id": id.to_string()}));
+    fake.say(
+        "executing",
+        &json!({"node": null, "prompt_id": id.to_string()}),
+    );
     made_a_picture(&outcome(following).await.0);
 }
 
@@ -109,7 +125,10 @@ async fn noise_of_every_kind_hides_nothing() {
     fake.start(&text);
     let send = |out: Out| drop(fake.out.send(out));
     for n in 0..200_u32 {
-        fake.say("status", &json!({"status": {"exec_info": {"queue_remaining": n}}}));
+        fake.say(
+            "status",
+            &json!({"status": {"exec_info": {"queue_remaining": n}}}),
+        );
         fake.say("executing", &json!({"node": "2", "prompt_id": "another"}));
         send(Out::Text(format!(
             r#"{{"type":"progress_state","data":{{"prompt_id":"another","nodes":{{"{n}":{{"value":NaN,"max":1}}}}}}}}"#
@@ -118,10 +137,24 @@ async fn noise_of_every_kind_hides_nothing() {
             pause(5).await;
         }
     }
-    for odd in ["", "7", "{", "[]", r#"{"type":7}"#, r#"{"type":"x.y","data":[1]}"#, "\u{0}"] {
+    for odd in [
+        "",
+        "7",
+        "{",
+        "[]",
+        r#"{"type":7}"#,
+        r#"{"type":"x.y","data":[1]}"#,
+        "\u{0}",
+    ] {
         send(Out::Text(odd.to_owned()));
     }
-    for odd in [&b""[..], b"\0", b"\0\0\0\x63abc", b"\0\0\0\x03\xff\xff\xff\xff", b"\0\0\0\x04\0\0\0\x02{}"] {
+    for odd in [
+        &b""[..],
+        b"\0",
+        b"\0\0\0\x63abc",
+        b"\0\0\0\x03\xff\xff\xff\xff",
+        b"\0\0\0\x04\0\0\0\x02{}",
+    ] {
         send(Out::Bytes(odd.to_vec()));
     }
     send(Out::Text(format!(
@@ -134,14 +167,20 @@ async fn noise_of_every_kind_hides_nothing() {
     let mut picture = b"\0\0\0\x01\0\0\0\x02".to_vec();
     picture.resize(80 << 20, 7);
     send(Out::Bytes(picture));
-    fake.say("executing", &json!({"node": "2", "display_node": "2", "prompt_id": text}));
+    fake.say(
+        "executing",
+        &json!({"node": "2", "display_node": "2", "prompt_id": text}),
+    );
     pause(100).await;
     fake.record(&text, &success());
     fake.say("executing", &json!({"node": null, "prompt_id": text}));
     let (outcome, told) = outcome(following).await;
     made_a_picture(&outcome);
     let at_work = |update: &JobUpdate| matches!(update, JobUpdate::Progress { node: Some(node), .. } if node.as_str() == "2");
-    assert!(told.iter().any(at_work), "what came after the noise was heard: {told:?}");
+    assert!(
+        told.iter().any(at_work),
+        "what came after the noise was heard: {told:?}"
+    );
     assert!(!told.contains(&JobUpdate::Unheard), "the socket held");
     assert_eq!(fake.sockets.lock().unwrap().len(), 1);
 }
@@ -157,8 +196,17 @@ async fn a_lost_socket_is_told_since_silence_means_nothing_then() {
     fake.record(&id.to_string(), &success());
     let (outcome, told) = outcome(following).await;
     made_a_picture(&outcome);
-    assert_eq!(told.iter().filter(|update| **update == JobUpdate::Unheard).count(), 1);
-    assert!(!told.iter().any(|update| matches!(update, JobUpdate::Stalled { .. })));
+    assert_eq!(
+        told.iter()
+            .filter(|update| **update == JobUpdate::Unheard)
+            .count(),
+        1
+    );
+    assert!(
+        !told
+            .iter()
+            .any(|update| matches!(update, JobUpdate::Stalled { .. }))
+    );
 }
 
 /// A connection whose every wait but one is long, so that it is that one which ends.
@@ -174,7 +222,13 @@ async fn patient(fake: &Arc<Fake>, timing: Timing) -> (Arc<Connection>, Uuid) {
 async fn the_pause_between_two_questions_is_bounded() {
     let hour = Duration::from_hours(1);
     let fake = Fake::new();
-    let timing = Timing { lost_after: hour, stall: hour, stop: hour, doubt: hour, ..quick() };
+    let timing = Timing {
+        lost_after: hour,
+        stall: hour,
+        stop: hour,
+        doubt: hour,
+        ..quick()
+    };
     let (connection, id) = patient(&fake, timing).await;
     let following = follow(&connection, id);
     fake.start(&id.to_string());
@@ -183,7 +237,10 @@ async fn the_pause_between_two_questions_is_bounded() {
     let asked = *fake.asked.lock().unwrap();
     pause(400).await;
     let since = *fake.asked.lock().unwrap() - asked;
-    assert!(since >= 2, "asked only {since} times in five of the longest pauses");
+    assert!(
+        since >= 2,
+        "asked only {since} times in five of the longest pauses"
+    );
     fake.record(&id.to_string(), &success());
     made_a_picture(&outcome(following).await.0);
 }
@@ -193,15 +250,25 @@ async fn an_announced_record_that_never_comes_does_not_hold_the_follower() {
     let (fake, connection, id) = queued(Fake::new()).await;
     let following = follow(&connection, id);
     fake.start(&id.to_string());
-    fake.say("executing", &json!({"node": null, "prompt_id": id.to_string()}));
+    fake.say(
+        "executing",
+        &json!({"node": null, "prompt_id": id.to_string()}),
+    );
     pause(700).await;
     // It listens again.
-    fake.say("executing", &json!({"node": "2", "prompt_id": id.to_string()}));
+    fake.say(
+        "executing",
+        &json!({"node": "2", "prompt_id": id.to_string()}),
+    );
     pause(50).await;
     fake.record(&id.to_string(), &success());
     let (outcome, told) = outcome(following).await;
     made_a_picture(&outcome);
-    assert!(told.iter().any(|update| matches!(update, JobUpdate::Progress { .. })), "{told:?}");
+    assert!(
+        told.iter()
+            .any(|update| matches!(update, JobUpdate::Progress { .. })),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]

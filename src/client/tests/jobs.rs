@@ -355,7 +355,9 @@ async fn a_job_accepted_in_part_is_followed_where_that_is_allowed() {
         allow_partial: true,
     };
     let accepted = connection.submit(&request).await.unwrap();
-    let left_out = accepted.left_out.expect("the server said what it leaves out");
+    let left_out = accepted
+        .left_out
+        .expect("the server said what it leaves out");
     assert_eq!(left_out.node_errors["2"].errors[0].message, "m");
     assert!(fake.posted("cancel").is_empty());
     fake.record(&accepted.prompt_id, &success());
@@ -367,7 +369,10 @@ async fn a_job_accepted_in_part_is_followed_where_that_is_allowed() {
         r#"{"error":{"type":"prompt_outputs_failed_validation","message":"m","details":""},"node_errors":{"2":{"class_type":"SaveImage","errors":[]}}}"#.to_owned(),
     );
     let refused = connection.submit(&request).await;
-    assert!(matches!(refused, Err(SubmitError::Rejected(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(SubmitError::Rejected(_))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

@@ -40,11 +40,13 @@ async fn listening() -> (String, Wire) {
         });
     };
     let (on_prompt, on_socket, on_any) = (wire.clone(), wire.clone(), wire.clone());
-    let prompt = post(move |uri: Uri, headers: HeaderMap, body: Bytes| async move {
-        let id = serde_json::from_slice::<Value>(&body).unwrap()["prompt_id"].clone();
-        note(&on_prompt, (&uri, headers, body));
-        format!(r#"{{"prompt_id":{id},"number":0,"node_errors":{{}}}}"#)
-    });
+    let prompt = post(
+        move |uri: Uri, headers: HeaderMap, body: Bytes| async move {
+            let id = serde_json::from_slice::<Value>(&body).unwrap()["prompt_id"].clone();
+            note(&on_prompt, (&uri, headers, body));
+            format!(r#"{{"prompt_id":{id},"number":0,"node_errors":{{}}}}"#)
+        },
+    );
     let socket = get(
         move |uri: Uri, headers: HeaderMap, upgrade: WebSocketUpgrade| async move {
             note(&on_socket, (&uri, headers, Bytes::new()));
@@ -108,7 +110,9 @@ async fn every_node_is_sent_with_inputs_and_a_title() {
     let (wire, _) = sent().await;
     let body = posted(&wire);
     assert!(
-        body.contains(r#""1":{"class_type":"EmptyImage","inputs":{},"_meta":{"title":"EmptyImage"}}"#),
+        body.contains(
+            r#""1":{"class_type":"EmptyImage","inputs":{},"_meta":{"title":"EmptyImage"}}"#
+        ),
         "{body}"
     );
     assert_eq!(body.matches(r#""inputs":{"#).count(), 3, "{body}");
@@ -137,7 +141,10 @@ async fn whole_numbers_are_exact_there_and_back() {
 async fn a_literal_list_stays_wrapped() {
     let (wire, _) = sent().await;
     let body = posted(&wire);
-    assert!(body.contains(r#""list":{"__value__":["a",["1",0]]}"#), "{body}");
+    assert!(
+        body.contains(r#""list":{"__value__":["a",["1",0]]}"#),
+        "{body}"
+    );
 }
 
 #[tokio::test]
@@ -148,7 +155,11 @@ async fn no_request_and_no_socket_says_where_it_comes_from() {
     assert!(wire.len() >= 4, "{} requests", wire.len());
     for seen in wire.iter() {
         for header in ["origin", "referer", "sec-fetch-site"] {
-            assert!(!seen.headers.contains_key(header), "{header} to {}", seen.path);
+            assert!(
+                !seen.headers.contains_key(header),
+                "{header} to {}",
+                seen.path
+            );
         }
     }
 }
@@ -210,7 +221,11 @@ fn shake_hands(mut stream: std::net::TcpStream) -> std::net::TcpStream {
     let head = String::from_utf8(head).unwrap();
     let key = head
         .lines()
-        .find_map(|line| line.to_lowercase().starts_with("sec-websocket-key:").then(|| line[18..].trim()))
+        .find_map(|line| {
+            line.to_lowercase()
+                .starts_with("sec-websocket-key:")
+                .then(|| line[18..].trim())
+        })
         .unwrap();
     let accept = tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes());
     write!(stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").unwrap();
