@@ -25,6 +25,7 @@ mod sink;
 mod socket;
 mod upload;
 mod userdata;
+mod worker;
 
 pub use access::Access;
 pub use connection::{Accepted, Connection, JobRequest, SubmitError};
