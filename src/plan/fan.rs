@@ -114,6 +114,14 @@ fn for_each(
             return None;
         }
         EditValue::Later(list) => list,
+        // Params without a value yet: the tasks of the members that are known can be checked.
+        EditValue::List(items) if !items.iter().any(uses_results) => {
+            let known = items.into_iter().filter_map(|item| match item {
+                EditValue::Ready(item) => Some(item),
+                _ => None,
+            });
+            return Some((Grow::Known, Some(known.collect())));
+        }
         _ => {
             let message = "a list in `for_each` that is written out cannot use results";
             let diagnostic = Diagnostic::error(&codes::BAD_EXPRESSION, message).at(node.span);
@@ -141,6 +149,16 @@ fn for_each(
         _ => Grow::Later { list },
     };
     Some((grow, None))
+}
+
+fn uses_results(value: &EditValue) -> bool {
+    match value {
+        EditValue::Ready(_) => false,
+        EditValue::Later(text) => !text.steps.is_empty(),
+        EditValue::List(items) => items.iter().any(uses_results),
+        EditValue::Map(members) => members.values().any(uses_results),
+        EditValue::Link { .. } => true,
+    }
 }
 
 /// An empty list skips its step, which is seldom what was meant when nothing but a path decides about it.
