@@ -91,18 +91,28 @@ impl Results {
 }
 
 /// Names that are the same for all tasks of a plan: `params` and `pipeline`.
-pub(super) fn fixed(pipeline: &str, dir: &Path, params: &IndexMap<String, ParamValue>) -> Scope {
-    let params = params
-        .iter()
-        .map(|(name, param)| (name.clone(), param.value.clone()))
-        .collect();
-    let about = IndexMap::from([
-        ("name".to_owned(), Datum::String(pipeline.to_owned())),
-        ("dir".to_owned(), Datum::String(dir.display().to_string())),
-    ]);
+pub(super) fn fixed(pipeline: &str, dir: &Path, values: &IndexMap<String, ParamValue>) -> Scope {
     Scope::default()
-        .with("params", Datum::Map(params))
-        .with("pipeline", Datum::Map(about))
+        .with("params", params(values))
+        .with("pipeline", about_pipeline(pipeline, dir))
+}
+
+/// `params`.
+pub(super) fn params(values: &IndexMap<String, ParamValue>) -> Datum {
+    let params = values.iter();
+    Datum::Map(
+        params
+            .map(|(name, param)| (name.clone(), param.value.clone()))
+            .collect(),
+    )
+}
+
+/// `pipeline`.
+pub(super) fn about_pipeline(name: &str, dir: &Path) -> Datum {
+    Datum::Map(IndexMap::from([
+        ("name".to_owned(), Datum::String(name.to_owned())),
+        ("dir".to_owned(), Datum::String(dir.display().to_string())),
+    ]))
 }
 
 /// `task` of one attempt.

@@ -42,6 +42,11 @@ impl fmt::Debug for Engine {
     }
 }
 
+/// What the names of templates begin with that stay compiled; no text contains it.
+pub(super) const KEPT: &str = "\u{f8fe}kept ";
+/// The name of an expression's result in what it is compiled to.
+pub(super) const ANSWER: &str = "__kiln_answer";
+
 /// The environment without anything from outside, enough to parse. Making one takes longer than most templates run.
 pub(super) static WITH_COMMENTS: LazyLock<Environment<'static>> =
     LazyLock::new(|| environment(true));
@@ -134,6 +139,8 @@ impl Engine {
         let make = |env: &Environment<'static>| {
             let mut env = env.clone();
             functions::add(&mut env, &world);
+            // What a kept template is compiled from is in its name.
+            env.set_loader(|name| Ok(name.strip_prefix(KEPT).map(str::to_owned)));
             env
         };
         Self {
@@ -156,11 +163,7 @@ impl Engine {
         if let Some(error) = explain.unknown_callables().into_iter().next() {
             return Err(error);
         }
-        let files = if scope.paths {
-            Files::Paths
-        } else {
-            Files::Refused
-        };
+        let files = files(scope);
         match &template.body {
             Body::Expression(inside) => {
                 let code = format!("({})|{RESULT}", template.guarded.code);
@@ -175,6 +178,25 @@ impl Engine {
                 .and_then(|text| files.finish(&text))
                 .map(Datum::String)
                 .map_err(|error| explain.error(&error, |at| template.guarded.original(at))),
+        }
+    }
+
+    /// Evaluates a template once more that was evaluated well before, as it is or with other values: what it was compiled to is kept, and
+    /// `scope` need hold only the names that it uses. `None` when it fails: [`Engine::eval`] with all names says why.
+    pub fn eval_again(&self, template: &Template, scope: &Scope) -> Option<Datum> {
+        let context = self.context(scope, template);
+        let env = self.environment(template);
+        let compiled = env.get_template(&template.kept).ok()?;
+        match &template.body {
+            Body::Expression(_) => {
+                let captured = compiled.render_captured(context).ok()?;
+                let value = captured.state().lookup(ANSWER)?;
+                answer(&value, files(scope)).ok()
+            }
+            Body::Text => {
+                let text = text(&compiled, &context).ok()?;
+                files(scope).finish(&text).ok().map(Datum::String)
+            }
         }
     }
 
@@ -228,29 +250,48 @@ impl Engine {
             .with_comments
             .compile_expression_owned(code)?
             .eval(context.clone())?;
-        match value.downcast_object::<Answer>() {
-            Some(answer) => Ok(answer.0.clone()),
-            None => super::value::to_datum(&value, files),
-        }
+        answer(&value, files)
     }
 
     fn text(&self, template: &Template, context: &Value) -> Result<String, Error> {
-        let env = if template.comments {
+        let env = self.environment(template);
+        text(&env.template_from_str(&template.guarded.code)?, context)
+    }
+
+    fn environment(&self, template: &Template) -> &Environment<'static> {
+        if template.comments {
             &self.with_comments
         } else {
             &self.without_comments
-        };
-        let mut out = Limited::default();
-        let outcome = env
-            .template_from_str(&template.guarded.code)?
-            .render_captured_to(context.clone(), &mut out)
-            .map(|_| ());
-        if out.full {
-            return Err(too_long());
         }
-        outcome?;
-        String::from_utf8(out.bytes).map_err(|_| failed("the result is no valid text"))
     }
+}
+
+fn files(scope: &Scope) -> Files {
+    if scope.paths {
+        Files::Paths
+    } else {
+        Files::Refused
+    }
+}
+
+fn answer(value: &Value, files: Files) -> Result<Datum, Error> {
+    match value.downcast_object::<Answer>() {
+        Some(answer) => Ok(answer.0.clone()),
+        None => super::value::to_datum(value, files),
+    }
+}
+
+fn text(compiled: &minijinja::Template<'_, '_>, context: &Value) -> Result<String, Error> {
+    let mut out = Limited::default();
+    let outcome = compiled
+        .render_captured_to(context.clone(), &mut out)
+        .map(|_| ());
+    if out.full {
+        return Err(too_long());
+    }
+    outcome?;
+    String::from_utf8(out.bytes).map_err(|_| failed("the result is no valid text"))
 }
 
 /// Text that may not grow without end.
