@@ -109,9 +109,12 @@ pub fn safe_name(name: &str) -> String {
 
 /// A path for people: relative to the current folder when it lies inside it, else as it is.
 pub fn display_path(path: &Path) -> String {
-    let relative = std::env::current_dir()
-        .ok()
-        .and_then(|cwd| path.strip_prefix(cwd).ok().map(Path::to_path_buf));
+    display_path_from(std::env::current_dir().ok().as_deref(), path)
+}
+
+/// A path for people who are in `folder`: many paths take one question to the system.
+pub fn display_path_from(folder: Option<&Path>, path: &Path) -> String {
+    let relative = folder.and_then(|folder| path.strip_prefix(folder).ok());
     match relative {
         Some(inside) if inside.components().next().is_some() => inside.display().to_string(),
         _ => normalized(path).display().to_string(),

@@ -10,6 +10,8 @@ use super::eval::{complaint, parse_at};
 use super::scope::{self, Results, StepOutcome, TaskOutcome};
 use super::sealed::{Grow, Item, Plan, TaskPlan, TemplateText};
 use super::world::PlanWorld;
+use indexmap::IndexMap;
+
 use crate::artifact::Datum;
 use crate::base::{Inputs, StepId};
 use crate::diagnostic::{Diagnostic, Origin};
@@ -121,14 +123,21 @@ fn seen(plan: &Plan, id: &StepId, outcome: &Arc<StepOutcome>) -> Arc<StepResult>
             Some(declared) => declared.eq(names.iter()),
             None => names.is_empty(),
         };
-        let known = kept.steps.iter().find(|(known, names, _)| Arc::ptr_eq(known, outcome) && same(names));
+        let known = kept
+            .steps
+            .iter()
+            .find(|(known, names, _)| Arc::ptr_eq(known, outcome) && same(names));
         if let Some((_, _, result)) = known {
             return Arc::clone(result);
         }
         let result = Arc::new(scope::step_result(plan, id, outcome));
         kept.steps.truncate(STEPS - 1);
         let names = declared.map(|names| names.cloned().collect());
-        kept.steps.push_front((Arc::clone(outcome), names.unwrap_or_default(), Arc::clone(&result)));
+        kept.steps.push_front((
+            Arc::clone(outcome),
+            names.unwrap_or_default(),
+            Arc::clone(&result),
+        ));
         result
     })
 }
@@ -232,7 +241,10 @@ impl<'a> Evaluation<'a> {
             scope = scope.with("params", scope::params(&plan.params));
         }
         if wanted("pipeline") {
-            scope = scope.with("pipeline", scope::about_pipeline(&plan.pipeline, &plan.pipeline_dir));
+            scope = scope.with(
+                "pipeline",
+                scope::about_pipeline(&plan.pipeline, &plan.pipeline_dir),
+            );
         }
         if let Some(results) = self.results.filter(|_| wanted("run")) {
             scope = scope.with("run", scope::about_run(plan, &results.run));
@@ -247,7 +259,7 @@ impl<'a> Evaluation<'a> {
                 scope = scope.with("task", scope::about_task(plan.seed, task, attempt));
             }
             if !task.matrix.is_empty() && wanted("matrix") {
-                scope = scope.with("matrix", Datum::Map(task.matrix.clone()));
+                scope = scope.with("matrix", Datum::Map(IndexMap::clone(&task.matrix)));
             }
             if wanted("item") {
                 scope = self.with_item(scope, task);

@@ -4,6 +4,7 @@
 //! order never depend on which of the two it was.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
@@ -157,7 +158,7 @@ pub(super) fn of_parts(outcome: &TaskOutcome, items: Vec<Branch>) -> Vec<Branch>
 }
 
 /// One item for each result of an ended task.
-pub(super) fn of_outcomes(tasks: &[std::sync::Arc<TaskOutcome>]) -> Vec<Branch> {
+pub(super) fn of_outcomes(tasks: &[Arc<TaskOutcome>]) -> Vec<Branch> {
     let tasks = tasks.iter().zip(0..);
     tasks
         .map(|(outcome, at)| Branch {
@@ -253,7 +254,7 @@ pub(super) fn tasks(step: &StepPlan, branches: Vec<Branch>, first: u32) -> Vec<T
                 step: step.id.clone(),
                 index: first.saturating_add(count(tasks.len())),
                 order,
-                matrix: matrix.clone(),
+                matrix: Arc::clone(matrix),
                 item: branch.item.clone(),
                 needs: branch.source.into_iter().collect(),
                 skip: false,
@@ -264,10 +265,10 @@ pub(super) fn tasks(step: &StepPlan, branches: Vec<Branch>, first: u32) -> Vec<T
 }
 
 /// For each key of a matrix, the place of each value that is no scalar.
-fn places(matrix: &[IndexMap<String, Datum>]) -> HashMap<String, Vec<&Datum>> {
+fn places(matrix: &[Arc<IndexMap<String, Datum>>]) -> HashMap<String, Vec<&Datum>> {
     let mut places: HashMap<String, Vec<&Datum>> = HashMap::new();
     let lists = |value: &Datum| !matches!(value, Datum::Null | Datum::Bool(_) | Datum::Number(_));
-    for (key, value) in matrix.iter().flatten() {
+    for (key, value) in matrix.iter().flat_map(|combination| combination.iter()) {
         let seen = places.entry(key.clone()).or_default();
         if lists(value) && !seen.contains(&value) {
             seen.push(value);

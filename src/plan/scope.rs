@@ -51,7 +51,7 @@ pub struct TaskOutcome {
     pub order: Vec<u32>,
     /// Its combination of the matrix.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub matrix: IndexMap<String, Datum>,
+    pub matrix: Arc<IndexMap<String, Datum>>,
     /// What it was for, when that is a plain value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<Datum>,
@@ -68,7 +68,7 @@ impl TaskOutcome {
             name: task.name.clone(),
             index: task.index,
             order: task.order.clone(),
-            matrix: task.matrix.clone(),
+            matrix: Arc::clone(&task.matrix),
             item: match &task.item {
                 Some(Item::Value(value)) => Some(value.clone()),
                 _ => None,
@@ -163,7 +163,7 @@ pub(super) fn task_result(task: &TaskOutcome) -> TaskResult {
     TaskResult {
         name: task.name.0.clone(),
         index: task.index,
-        matrix: task.matrix.clone(),
+        matrix: Arc::clone(&task.matrix),
         item: task.item.clone(),
         status: task.status.clone(),
         artifacts: task.artifacts.clone(),

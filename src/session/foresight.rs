@@ -4,7 +4,8 @@
 //! can be judged by the results that it has; one that would run leaves those after it open. Where no server was asked, its models are
 //! taken for what they were when the task ran last, and values for the types that they had then.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use indexmap::IndexMap;
 
 use super::why::{Fate, Would};
 use crate::artifact::Artifact;
-use crate::base::{ContentHash, RunId, ServerName, StepId};
+use crate::base::{ContentHash, RunId, ServerName, StepId, parallel};
 use crate::catalog::Catalog;
 use crate::plan::key::{
     self, CommandInputs, Manifest, Memo, Realm, ServerFacts, StaleReason, command_manifest,
@@ -22,8 +23,8 @@ use crate::plan::{
     self, CacheMode, Grow, Item, Plan, Rendered, RenderedCommand, Results, ServerKind, StepOutcome,
     StepPlan, TaskIx, TaskOutcome, TaskPlan, Work,
 };
-use crate::run::{self, Found, Lying, Miss, Noted};
-use crate::store::{self, CacheRecord, Place, Reader};
+use crate::run::{self, Found, Lying, Miss, Noted, Resting};
+use crate::store::{self, CacheRecord, Place, Reader, Unread};
 
 /// What the servers of a plan told of themselves.
 pub(super) type Told = HashMap<ServerName, ServerFacts>;
@@ -32,78 +33,63 @@ pub(super) type Told = HashMap<ServerName, ServerFacts>;
 pub fn fates(plan: &Plan) -> Vec<Fate> {
     let memory = remembered(&plan.project_dir);
     let memory = memory.as_ref().map(|(reader, place)| (reader, place));
-    Foresight::new(plan, memory, None, None).look().0
+    Foresight::new(plan, memory, None, None).fates()
 }
 
-/// Whether there is anything to do.
-#[derive(Debug)]
-pub(super) enum Outlook {
-    /// There is.
-    Work,
-    /// Every result lies where the newest run put it.
-    Done(Vec<Lying>),
-    /// The same, unless a server has other models by now.
-    DoneUnless,
-}
-
-/// Whether there is anything to do in a new run of a plan; `told` is what its servers told, once they were asked.
-pub(super) fn outlook(plan: &Plan, told: Option<&Told>) -> Outlook {
-    let Some(newest) = run::newest(plan) else {
-        return Outlook::Work;
-    };
-    let Some((reader, place)) = remembered(&plan.project_dir) else {
-        return Outlook::Work;
-    };
-    let foresight = Foresight::new(plan, Some((&reader, &place)), told, Some(newest));
-    let (fates, lying) = foresight.look();
-    let done = |fate: &Fate| matches!(fate.would, Would::Cached | Would::Skipped);
-    if !fates.iter().all(done) || lying.iter().all(|lying| lying.artifacts.is_none()) {
-        return Outlook::Work;
-    }
-    if lying.len() != fates.len() {
-        return Outlook::Work;
-    }
-    if fates.iter().any(|fate| fate.provided.is_some()) {
-        return Outlook::DoneUnless;
-    }
-    Outlook::Done(lying)
-}
-
-fn remembered(project: &Path) -> Option<(Reader, Place)> {
+pub(super) fn remembered(project: &Path) -> Option<(Reader, Place)> {
     let reader = store::read(project).ok().flatten()?;
     Some((reader, Place::of(project)))
 }
 
+/// Tasks that are looked at together: enough for all threads, and few enough to keep their graphs at hand.
+const TOGETHER: usize = 4096;
+
 /// A plan while it is looked through.
-struct Foresight<'a> {
+pub(super) struct Foresight<'a> {
     plan: &'a Plan,
     memory: Option<(&'a Reader, &'a Place)>,
     told: Option<&'a Told>,
-    /// The run behind `latest`, when it matters whether results lie there.
+    /// The run behind `latest`, when it matters whether results lie there, and nothing but that does.
     newest: Option<RunId>,
     /// What steps that would be cached made.
-    results: Results,
-    /// The plan's tasks and those that follow from cached results.
-    tasks: Vec<TaskPlan>,
-    of_steps: HashMap<StepId, Vec<TaskIx>>,
+    results: IndexMap<StepId, Arc<StepOutcome>>,
+    /// Tasks that follow from cached results: their numbers come after those of the plan's tasks.
+    grown: Vec<TaskPlan>,
+    of_steps: HashMap<&'a StepId, Vec<TaskIx>>,
+    /// Steps that others wait for: what their tasks made is kept.
+    needed: HashSet<&'a StepId>,
     /// The nodes of kiln's own server, which need not be asked for them.
     own: Catalog,
     /// What tasks that would be cached made.
     ended: HashMap<TaskIx, Arc<TaskOutcome>>,
-    fates: IndexMap<StepId, Vec<Fate>>,
-    lying: IndexMap<StepId, Vec<Lying>>,
+    fates: HashMap<&'a StepId, Vec<Fate>>,
+    lying: HashMap<&'a StepId, Vec<Lying>>,
+    /// Something was taken for granted.
+    provided: bool,
+    /// A task was found that does not lie where the newest run put it.
+    work: bool,
+}
+
+/// A step while its tasks are looked at.
+#[derive(Clone, Copy)]
+struct Look<'a> {
+    step: &'a StepPlan,
+    /// What the steps made that it waits for.
+    results: &'a Results,
+    memo: Option<&'a Memo>,
+    /// Where the newest run put what it made, when that matters.
+    folder: Option<&'a Path>,
 }
 
 /// What was found of a task at first.
 enum Seen {
-    Fate(Fate),
+    Judged(Judged),
     Made(Box<Made>),
 }
 
 /// A task's work with every value in it.
 struct Made {
     work: MadeWork,
-    results: Results,
     key: Option<ContentHash>,
 }
 
@@ -112,122 +98,209 @@ enum MadeWork {
     Command(RenderedCommand, IndexMap<String, String>),
 }
 
+/// What was found of a task in the end.
+struct Judged {
+    would: Would,
+    why: Vec<StaleReason>,
+    from: Option<RunId>,
+    provided: Option<&'static str>,
+    /// What it made, when it would be cached and others wait for that.
+    outcome: Option<Arc<TaskOutcome>>,
+    /// What it made, when that lies where the newest run put it.
+    lying: Option<Vec<Arc<Artifact>>>,
+}
+
+impl Judged {
+    fn new(would: Would, why: Vec<StaleReason>) -> Self {
+        Self {
+            would,
+            why,
+            from: None,
+            provided: None,
+            outcome: None,
+            lying: None,
+        }
+    }
+}
+
 impl<'a> Foresight<'a> {
-    fn new(
+    pub(super) fn new(
         plan: &'a Plan,
         memory: Option<(&'a Reader, &'a Place)>,
         told: Option<&'a Told>,
         newest: Option<RunId>,
     ) -> Self {
-        let mut of_steps: HashMap<StepId, Vec<TaskIx>> = HashMap::new();
+        let mut of_steps: HashMap<&StepId, Vec<TaskIx>> = HashMap::new();
         for (task, ix) in plan.tasks.iter().zip(0..) {
-            of_steps
-                .entry(task.step.clone())
-                .or_default()
-                .push(TaskIx(ix));
+            of_steps.entry(&task.step).or_default().push(TaskIx(ix));
         }
+        let needs = plan.steps.values().flat_map(|step| &step.needs);
         Self {
             plan,
             memory,
             told,
             newest,
-            results: Results::new(RunId::from("not yet")),
-            tasks: plan.tasks.clone(),
+            results: IndexMap::new(),
+            grown: Vec::new(),
             of_steps,
+            needed: needs.map(|need| &need.step).collect(),
             own: crate::embedded::catalog(),
             ended: HashMap::new(),
-            fates: IndexMap::new(),
-            lying: IndexMap::new(),
+            fates: HashMap::new(),
+            lying: HashMap::new(),
+            provided: false,
+            work: false,
         }
     }
 
-    fn look(mut self) -> (Vec<Fate>, Vec<Lying>) {
-        let plan = self.plan;
-        let mut left: Vec<&StepPlan> = plan.steps.values().collect();
-        while !left.is_empty() {
-            let (ready, rest): (Vec<&StepPlan>, Vec<&StepPlan>) = left.iter().partition(|step| {
-                let mut needs = step.needs.iter();
-                needs.all(|need| {
-                    self.fates.contains_key(&need.step) || !plan.steps.contains_key(&need.step)
-                })
-            });
-            if ready.is_empty() {
-                break;
-            }
-            for step in ready {
-                let fates = self.step(step);
-                self.fates.insert(step.id.clone(), fates);
-            }
-            left = rest;
-        }
-        let (mut fates, mut lying) = (self.fates, self.lying);
-        let steps = || plan.steps.keys();
-        (
-            steps()
-                .filter_map(|step| fates.swap_remove(step))
-                .flatten()
-                .collect(),
-            steps()
-                .filter_map(|step| lying.swap_remove(step))
-                .flatten()
-                .collect(),
-        )
+    /// What would become of all tasks, in file order.
+    fn fates(mut self) -> Vec<Fate> {
+        self.look();
+        let mut fates = self.fates;
+        let steps = self.plan.steps.keys();
+        steps
+            .filter_map(|step| fates.remove(step))
+            .flatten()
+            .collect()
     }
 
-    fn step(&mut self, step: &StepPlan) -> Vec<Fate> {
-        let waits: Vec<String> = step
-            .needs
-            .iter()
-            .filter(|need| {
-                self.plan.steps.contains_key(&need.step)
-                    && !self.results.steps.contains_key(&need.step)
-            })
-            .map(|need| need.step.0.clone())
+    /// All tasks, when every result lies where the newest run put it, and whether something was taken for granted for that.
+    pub(super) fn rest(mut self) -> Option<(Resting, bool)> {
+        self.look();
+        let mut of_steps = self.lying;
+        let steps = self.plan.steps.keys();
+        let lying: Vec<Lying> = steps
+            .filter_map(|step| of_steps.remove(step))
+            .flatten()
+            .collect();
+        if self.work || lying.iter().all(|lying| lying.artifacts.is_none()) {
+            return None;
+        }
+        let grown = self.grown;
+        Some((Resting { grown, lying }, self.provided))
+    }
+
+    /// Looks at the steps, each after those that it waits for.
+    fn look(&mut self) {
+        let steps = &self.plan.steps;
+        let mut waiting: HashMap<&StepId, usize> = HashMap::new();
+        let mut dependants: HashMap<&StepId, Vec<&'a StepPlan>> = HashMap::new();
+        let mut ready: VecDeque<&'a StepPlan> = VecDeque::new();
+        for step in steps.values() {
+            let needs = step.needs.iter().map(|need| &need.step);
+            let needs: HashSet<&StepId> = needs.filter(|id| steps.contains_key(*id)).collect();
+            if needs.is_empty() {
+                ready.push_back(step);
+            }
+            waiting.insert(&step.id, needs.len());
+            for need in needs {
+                dependants.entry(need).or_default().push(step);
+            }
+        }
+        while let Some(step) = ready.pop_front() {
+            let fates = self.step(step);
+            if self.work {
+                return;
+            }
+            self.fates.insert(&step.id, fates);
+            for dependant in dependants.remove(&step.id).unwrap_or_default() {
+                if let Some(left) = waiting.get_mut(&dependant.id) {
+                    *left -= 1;
+                    if *left == 0 {
+                        ready.push_back(dependant);
+                    }
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, step: &'a StepPlan) -> Vec<Fate> {
+        let needs = step.needs.iter().map(|need| &need.step);
+        let waits: Vec<String> = needs
+            .clone()
+            .filter(|id| self.plan.steps.contains_key(*id) && !self.results.contains_key(*id))
+            .map(|id| id.0.clone())
             .collect();
         if !waits.is_empty() {
+            self.work = self.newest.is_some();
             return self.open(step, waits);
         }
         if let Err(fate) = self.grow(step) {
+            self.work = self.newest.is_some();
             return vec![fate];
         }
-        let known = self.of_steps.get(&step.id).cloned().unwrap_or_default();
-        let memo = step.workflow().map(|work| Memo::of(&work.graph));
-        let seen: Vec<Seen> = known
-            .iter()
-            .map(|ix| self.task(step, &self.tasks[ix.0 as usize], memo.as_ref()))
+        let mut results = Results::new(RunId::from("not yet"));
+        results.steps = needs
+            .filter_map(|id| Some((id.clone(), Arc::clone(self.results.get(id)?))))
             .collect();
-        let records = self.records(&seen);
-        let mut fates = Vec::with_capacity(known.len());
+        let memo = step.workflow().map(|work| Memo::of(&work.graph));
+        let newest = self.newest.as_ref();
+        let folder = newest.map(|newest| run::step_folder(self.plan, newest, &step.id));
+        let look = Look {
+            step,
+            results: &results,
+            memo: memo.as_ref(),
+            folder: folder.as_deref(),
+        };
+        let known = self.of_steps.get(&step.id).cloned().unwrap_or_default();
+        let mut fates = Vec::new();
         let mut complete = true;
-        for ((ix, seen), record) in known.into_iter().zip(seen).zip(records) {
-            let fate = match seen {
-                Seen::Fate(fate) => fate,
-                Seen::Made(made) => self.judge(step, ix, *made, record),
-            };
-            if fate.would == Would::Skipped {
-                let task = self.tasks[ix.0 as usize].clone();
-                let lying = self.lying.entry(step.id.clone()).or_default();
-                lying.push(Lying {
-                    task,
-                    artifacts: None,
-                });
+        for some in known.chunks(TOGETHER) {
+            for (ix, judged) in some.iter().zip(self.together(look, some)) {
+                complete &= matches!(judged.would, Would::Cached | Would::Skipped);
+                fates.extend(self.note(step, *ix, judged));
             }
-            complete &= matches!(fate.would, Would::Cached | Would::Skipped);
-            fates.push(fate);
+            if self.work {
+                return Vec::new();
+            }
         }
         if complete {
-            let tasks = self.of_steps.get(&step.id).into_iter().flatten();
-            let tasks: Vec<_> = tasks.filter_map(|ix| self.ended.get(ix).cloned()).collect();
-            let status = if tasks.is_empty() { "skipped" } else { "done" };
-            let outcome = StepOutcome {
-                status: status.to_owned(),
-                tasks,
-            };
-            self.results
-                .steps
-                .insert(step.id.clone(), Arc::new(outcome));
+            self.end(step, &known);
         }
         fates
+    }
+
+    /// Notes what was found of a task; its fate, when that is asked for.
+    fn note(&mut self, step: &'a StepPlan, ix: TaskIx, judged: Judged) -> Option<Fate> {
+        if let Some(outcome) = judged.outcome {
+            self.ended.insert(ix, outcome);
+        }
+        if self.newest.is_none() {
+            return Some(Fate {
+                from: judged.from,
+                provided: judged.provided,
+                ..Fate::of(self.at(ix), judged.would, judged.why)
+            });
+        }
+        self.provided |= judged.provided.is_some();
+        self.work |= judged.would != Would::Skipped && judged.lying.is_none();
+        let lying = self.lying.entry(&step.id).or_default();
+        lying.push(Lying {
+            task: ix,
+            artifacts: judged.lying,
+        });
+        None
+    }
+
+    /// A step of which every task would be cached or skipped is taken for done.
+    fn end(&mut self, step: &StepPlan, tasks: &[TaskIx]) {
+        if !self.needed.contains(&step.id) {
+            return;
+        }
+        let made = tasks.iter().filter_map(|ix| self.ended.get(ix).cloned());
+        let tasks: Vec<_> = made.collect();
+        let status = if tasks.is_empty() { "skipped" } else { "done" };
+        let status = status.to_owned();
+        let outcome = Arc::new(StepOutcome { status, tasks });
+        self.results.insert(step.id.clone(), outcome);
+    }
+
+    fn at(&self, ix: TaskIx) -> &TaskPlan {
+        let at = ix.0 as usize;
+        match self.plan.tasks.get(at) {
+            Some(task) => task,
+            None => &self.grown[at - self.plan.tasks.len()],
+        }
     }
 
     /// The fates of tasks that wait for steps which would run.
@@ -245,17 +318,14 @@ impl<'a> Foresight<'a> {
             None => Fate::of_step(&step.id, would, why.clone()),
         };
         match self.of_steps.get(&step.id) {
-            Some(known) => known
-                .iter()
-                .map(|ix| of(Some(&self.tasks[ix.0 as usize])))
-                .collect(),
+            Some(known) => known.iter().map(|ix| of(Some(self.at(*ix)))).collect(),
             None if step.grow == Grow::Known => Vec::new(),
             None => vec![of(None)],
         }
     }
 
     /// Adds the tasks that follow from the results of cached steps.
-    fn grow(&mut self, step: &StepPlan) -> Result<(), Fate> {
+    fn grow(&mut self, step: &'a StepPlan) -> Result<(), Fate> {
         let sources: Vec<Option<(TaskIx, Arc<TaskOutcome>)>> = match &step.grow {
             Grow::Known => return Ok(()),
             Grow::Later { .. } => vec![None],
@@ -265,59 +335,81 @@ impl<'a> Foresight<'a> {
                 ended.map(Some).collect()
             }
         };
+        let mut results = Results::new(RunId::from("not yet"));
+        let needs = step.needs.iter().map(|need| &need.step);
+        results.steps = needs
+            .filter_map(|id| Some((id.clone(), Arc::clone(self.results.get(id)?))))
+            .collect();
         for source in sources {
             let ended = source.as_ref().map(|(ix, outcome)| (*ix, outcome.as_ref()));
-            let Ok(grown) = plan::expand(self.plan, &step.id, ended, &self.results) else {
+            let Ok(grown) = plan::expand(self.plan, &step.id, ended, &results) else {
                 let what = "`for_each`".to_owned();
                 let why = vec![StaleReason::NotYetKnown { what }];
                 return Err(Fate::of_step(&step.id, Would::Open, why));
             };
             for task in grown {
-                let Ok(ix) = u32::try_from(self.tasks.len()) else {
+                let Ok(ix) = u32::try_from(self.plan.tasks.len() + self.grown.len()) else {
                     break;
                 };
-                let tasks = self.of_steps.entry(task.step.clone()).or_default();
+                let tasks = self.of_steps.entry(&step.id).or_default();
                 tasks.push(TaskIx(ix));
-                self.tasks.push(task);
+                self.grown.push(task);
             }
         }
         Ok(())
     }
 
+    /// What would become of some tasks of a step.
+    fn together(&self, look: Look<'_>, some: &[TaskIx]) -> Vec<Judged> {
+        let seen = parallel(some.to_vec(), |ix| (ix, self.task(look, self.at(ix))));
+        let records = self.records(&seen);
+        let both: Vec<_> = seen.into_iter().zip(records).collect();
+        parallel(both, |((ix, seen), record)| match seen {
+            Seen::Judged(judged) => judged,
+            Seen::Made(made) => {
+                let record = record.and_then(|record| record.read());
+                self.judge(look, self.at(ix), *made, record)
+            }
+        })
+    }
+
     /// The task's work, unless its fate is clear without it.
-    fn task(&self, step: &StepPlan, task: &TaskPlan, memo: Option<&Memo>) -> Seen {
-        let results = self.results_for(task);
-        let runs = |reason| Seen::Fate(Fate::of(task, Would::Run, vec![reason]));
-        match plan::condition(self.plan, task, &results, 1) {
+    fn task(&self, look: Look<'_>, task: &TaskPlan) -> Seen {
+        let results = &*self.results_for(look, task);
+        let runs = |reason| Seen::Judged(Judged::new(Would::Run, vec![reason]));
+        match plan::condition(self.plan, task, results, 1) {
             Ok(true) => {}
-            Ok(false) => return Seen::Fate(Fate::of(task, Would::Skipped, Vec::new())),
+            Ok(false) => return Seen::Judged(Judged::new(Would::Skipped, Vec::new())),
             Err(_) => {
                 let what = "`when`".to_owned();
                 return runs(StaleReason::NotYetKnown { what });
             }
         }
-        if let Some(reason) = run::always(step) {
+        if let Some(reason) = run::always(look.step) {
             return runs(reason);
         }
         if self.memory.is_none() {
             return runs(StaleReason::NeverRan);
         }
-        let Some(work) = self.render(step, task, &results) else {
+        let Some(work) = self.render(look.step, task, results) else {
             let what = "one of its values".to_owned();
             return runs(StaleReason::NotYetKnown { what });
         };
-        let key = work.key(step, memo);
-        Seen::Made(Box::new(Made { work, results, key }))
+        let key = work.key(look.step, look.memo);
+        Seen::Made(Box::new(Made { work, key }))
     }
 
-    fn results_for(&self, task: &TaskPlan) -> Results {
+    fn results_for<'r>(&self, look: Look<'r>, task: &TaskPlan) -> Cow<'r, Results> {
         let item = match &task.item {
             Some(Item::Task(ix)) => self.ended.get(ix).cloned(),
             _ => None,
         };
-        Results {
-            item,
-            ..self.results.clone()
+        match item {
+            None => Cow::Borrowed(look.results),
+            item => Cow::Owned(Results {
+                item,
+                ..look.results.clone()
+            }),
         }
     }
 
@@ -344,106 +436,103 @@ impl<'a> Foresight<'a> {
     }
 
     /// What is kept under the keys of many tasks, in their order.
-    fn records(&self, seen: &[Seen]) -> Vec<Option<CacheRecord>> {
+    fn records(&self, seen: &[(TaskIx, Seen)]) -> Vec<Option<Unread>> {
         let key = |seen: &Seen| match seen {
             Seen::Made(made) => made.key,
-            Seen::Fate(_) => None,
+            Seen::Judged(_) => None,
         };
-        let keys: Vec<ContentHash> = seen.iter().filter_map(key).collect();
+        let keys: Vec<ContentHash> = seen.iter().filter_map(|(_, seen)| key(seen)).collect();
         let kept = self
             .memory
             .and_then(|(reader, _)| reader.cached_many(&keys).ok());
         let mut kept = kept.unwrap_or_default().into_iter();
         seen.iter()
-            .map(|seen| key(seen).and_then(|_| kept.next().flatten()))
+            .map(|(_, seen)| key(seen).and_then(|_| kept.next().flatten()))
             .collect()
     }
 
     fn judge(
-        &mut self,
-        step: &StepPlan,
-        ix: TaskIx,
+        &self,
+        look: Look<'_>,
+        task: &TaskPlan,
         mut made: Made,
         record: Option<CacheRecord>,
-    ) -> Fate {
+    ) -> Judged {
         let Some((reader, place)) = self.memory else {
             unreachable!("without a memory no task gets as far as this");
         };
-        let task = self.tasks[ix.0 as usize].clone();
         let mut found = record.map_or(Err(Miss::Unknown), |record| run::glance(record, place));
         if found.is_ok() {
-            return self.hit(step, ix, &made, found);
+            return self.hit(look, task, &made, found);
         }
         let earlier = run::earlier(reader, &self.plan.pipeline, &task.name);
         let earlier = earlier.map(|(_, noted)| noted);
-        if let Some(key) = made
-            .work
-            .assume(step, earlier.as_ref(), self.told.is_some())
-        {
+        let told = self.told.is_some();
+        if let Some(key) = made.work.assume(look.step, earlier.as_ref(), told) {
             made.key = Some(key);
             if let Ok(Some(record)) = reader.cached(&key) {
                 found = run::glance(record, place);
             }
         }
         match found {
-            Ok(_) => self.hit(step, ix, &made, found),
+            Ok(_) => self.hit(look, task, &made, found),
             Err(miss) => {
-                let manifest = made.work.manifest(self.plan, step);
-                let why = run::why(step, Some(&miss), earlier.as_ref(), &manifest);
-                Fate::of(&task, Would::Run, why)
+                let manifest = made.work.manifest(self.plan, look.step);
+                let why = run::why(look.step, Some(&miss), earlier.as_ref(), &manifest);
+                Judged::new(Would::Run, why)
             }
         }
     }
 
     fn hit(
-        &mut self,
-        step: &StepPlan,
-        ix: TaskIx,
+        &self,
+        look: Look<'_>,
+        task: &TaskPlan,
         made: &Made,
         found: Result<Found, Miss>,
-    ) -> Fate {
-        let task = self.tasks[ix.0 as usize].clone();
+    ) -> Judged {
         let Ok(found) = found else {
-            return Fate::of(&task, Would::Run, vec![StaleReason::Removed]);
+            return Judged::new(Would::Run, vec![StaleReason::Removed]);
         };
-        let artifacts = found.artifacts_of(step, &task.name);
-        let outcome = TaskOutcome::of(&task, "cached", artifacts);
-        let fits = plan::until(self.plan, &task, &made.results, &outcome, 1);
-        if !matches!(fits, Ok(true)) {
-            return Fate::of(&task, Would::Run, vec![StaleReason::Unfit]);
+        let mut judged = Judged::new(Would::Cached, Vec::new());
+        let step = look.step;
+        let needed = self.needed.contains(&step.id);
+        if needed || step.retry.until.is_some() {
+            let artifacts = found.artifacts_of(step, &task.name);
+            let outcome = TaskOutcome::of(task, "cached", artifacts);
+            let results = self.results_for(look, task);
+            let fits = plan::until(self.plan, task, &results, &outcome, 1);
+            if !matches!(fits, Ok(true)) {
+                return Judged::new(Would::Run, vec![StaleReason::Unfit]);
+            }
+            judged.outcome = needed.then(|| Arc::new(outcome));
         }
-        self.note_lying(&task, made, &found);
-        let outcome = Arc::new(outcome);
-        self.ended.insert(ix, outcome);
-        Fate {
-            from: Some(found.made.run.clone()),
-            provided: made.work.provided(step, self.told.is_some()),
-            ..Fate::of(&task, Would::Cached, Vec::new())
-        }
+        judged.lying = look
+            .folder
+            .and_then(|folder| self.lying(look, task, folder, &found));
+        judged.from = Some(found.made.run).filter(|_| self.newest.is_none());
+        judged.provided = made.work.provided(step, self.told.is_some());
+        judged
     }
 
-    /// Notes a result that lies where the newest run put it, under the names that it would have now.
-    fn note_lying(&mut self, task: &TaskPlan, made: &Made, found: &Found) {
-        let Some(newest) = &self.newest else {
-            return;
-        };
-        let Some(artifacts) = found.in_place(newest, &task.name) else {
-            return;
-        };
+    /// A result that lies where the newest run put it, under the names that it would have now.
+    fn lying(
+        &self,
+        look: Look<'_>,
+        task: &TaskPlan,
+        folder: &Path,
+        found: &Found,
+    ) -> Option<Vec<Arc<Artifact>>> {
+        let artifacts = found.in_place(self.newest.as_ref()?, &task.name)?;
+        let results = self.results_for(look, task);
         let named = |artifact: &Arc<Artifact>| {
             let Some(path) = &artifact.path else {
                 return true;
             };
-            plan::save_as(self.plan, task, artifact, &made.results, found.made.attempt)
-                .is_ok_and(|wanted| run::would_be(self.plan, newest, &task.step, &wanted, path))
+            plan::save_as(self.plan, task, artifact, &results, found.made.attempt)
+                .is_ok_and(|wanted| run::would_be(folder, &wanted, path))
         };
-        if artifacts.iter().all(named) {
-            let lying = self.lying.entry(task.step.clone()).or_default();
-            lying.push(Lying {
-                task: task.clone(),
-                artifacts: Some(artifacts),
-            });
-        }
+        artifacts.iter().all(named).then_some(artifacts)
     }
 }
 

@@ -7,6 +7,7 @@ mod earlier;
 mod foresight;
 pub mod history;
 mod load;
+mod outlook;
 mod prepare;
 mod resume;
 mod running;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::checking::{check_plan, check_sound};
-use super::foresight::{Outlook, outlook};
 use super::load::{Request, Target, load};
+use super::outlook::{Outlook, outlook};
 use super::prepare;
 use super::resume::{self, Taken};
 use super::signals::Signals;
@@ -19,7 +19,7 @@ use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::Fact;
 use crate::plan::Plan;
 use crate::report::Reporter;
-use crate::run::{Lying, RunContext, Stop, output_set, told_of_models};
+use crate::run::{Resting, RunContext, Stop, output_set, told_of_models};
 use crate::servers::{Servers, StartFailure};
 use crate::store::{Holder, Journal, Lock, Store, StoreError};
 
@@ -53,7 +53,7 @@ enum Readiness {
     /// The report says what.
     Refused,
     /// Nothing, and there is nothing to do.
-    UpToDate(Box<Plan>, Vec<Lying>),
+    UpToDate(Box<Plan>, Resting),
     /// Nothing.
     Ready(Box<Plan>, Ready),
 }
@@ -145,7 +145,9 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
         match outlook(&start.plan, None) {
             Outlook::Work => {}
             Outlook::DoneUnless => start.ask_models = true,
-            Outlook::Done(lying) => return Ok(told.nothing_to_do(&start.plan, &report, &lying)),
+            Outlook::Done(resting) => {
+                return Ok(told.nothing_to_do(&start.plan, &report, &resting));
+            }
         }
     }
     // Until something is queued, whatever is under way can be dropped.
@@ -161,8 +163,8 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
     };
     let (plan, ready) = match ready {
         Readiness::Refused => return Ok(told.refuse(&report, &sources)),
-        Readiness::UpToDate(plan, lying) => {
-            return Ok(told.nothing_to_do(&plan, &report, &lying));
+        Readiness::UpToDate(plan, resting) => {
+            return Ok(told.nothing_to_do(&plan, &report, &resting));
         }
         Readiness::Ready(plan, ready) => (plan, ready),
     };
@@ -224,9 +226,9 @@ async fn get_ready(
     report.extend(servers.away().iter().map(StartFailure::warning));
     if ask_models {
         let models = told_of_models(&plan, &servers).await;
-        if let Outlook::Done(lying) = outlook(&plan, Some(&models)) {
+        if let Outlook::Done(resting) = outlook(&plan, Some(&models)) {
             prepare::shutdown(servers).await;
-            return Readiness::UpToDate(Box::new(plan), lying);
+            return Readiness::UpToDate(Box::new(plan), resting);
         }
     }
     // A stored plan was checked when it was new, and what the servers say now each task finds out.

@@ -58,6 +58,17 @@ pub struct KeptManifest {
     pub manifest: Value,
 }
 
+/// What is kept under a key, as it lies in the database.
+#[derive(Clone, Debug)]
+pub struct Unread(String);
+
+impl Unread {
+    /// The record; one that cannot be understood is none: the task runs again.
+    pub fn read(&self) -> Option<CacheRecord> {
+        serde_json::from_str(&self.0).ok()
+    }
+}
+
 /// A door to the database that cannot write. Never waits for a running run.
 #[derive(Debug)]
 pub struct Reader {
@@ -149,27 +160,26 @@ impl Reader {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// What is kept under each of many keys, in their order.
+    /// What is kept under each of many keys, in their order; reading it is left to the caller, who may have several threads for that.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn cached_many(
-        &self,
-        keys: &[ContentHash],
-    ) -> Result<Vec<Option<CacheRecord>>, StoreError> {
+    pub fn cached_many(&self, keys: &[ContentHash]) -> Result<Vec<Option<Unread>>, StoreError> {
+        // In the order of the table each of its pages is read once.
+        let mut order: Vec<usize> = (0..keys.len()).collect();
+        order.sort_unstable_by_key(|at| keys[*at]);
         self.query(|connection| {
             // One transaction: otherwise every look takes and gives back the reader's mark.
             let transaction = connection.unchecked_transaction()?;
             let mut statement =
                 transaction.prepare_cached("SELECT record FROM cache WHERE key = ?1")?;
-            keys.iter()
-                .map(|key| {
-                    let text: Option<String> = statement
-                        .query_row([key.as_bytes()], |row| row.get(0))
-                        .optional()?;
-                    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
-                })
-                .collect()
+            let mut found: Vec<Option<Unread>> = Vec::new();
+            found.resize_with(keys.len(), || None);
+            for at in order {
+                let text = statement.query_row([keys[at].as_bytes()], |row| row.get(0));
+                found[at] = text.optional()?.map(Unread);
+            }
+            Ok(found)
         })
     }
 

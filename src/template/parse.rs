@@ -142,10 +142,7 @@ impl Template {
             text: text.to_owned(),
             body: Body::Expression(inside),
             comments: true,
-            kept: format!(
-                "{KEPT}{{% set {ANSWER} = ({})|{RESULT} %}}",
-                guarded.code
-            ),
+            kept: format!("{KEPT}{{% set {ANSWER} = ({})|{RESULT} %}}", guarded.code),
             guarded,
             uses: uses(&mentions, undeclared),
             mentions,

@@ -36,7 +36,7 @@ pub struct TaskResult {
     /// Its place among its step's tasks.
     pub index: u32,
     /// Its combination of the matrix; empty without one.
-    pub matrix: IndexMap<String, Datum>,
+    pub matrix: Arc<IndexMap<String, Datum>>,
     /// The item of its `for_each`, where that is a plain value.
     pub item: Option<Datum>,
     /// `done`, `cached`, …
