@@ -47,7 +47,7 @@ pub fn render_command(
         names,
         report: Report::default(),
         used: BTreeMap::new(),
-        places: known_files(plan, task, results),
+        places: Some((task, results)),
     };
     let Work::Command(command) = &step.work else {
         let message = format!("the step `{}` runs no command", step.id);
@@ -72,7 +72,7 @@ pub fn preview_command(plan: &Plan, task: &TaskPlan, command: &CommandStep) -> R
         names,
         report: Report::default(),
         used: BTreeMap::new(),
-        places: BTreeMap::new(),
+        places: None,
     };
     let _ = rendering.command(command);
     rendering.report.extend(not_in_path(command));
@@ -159,7 +159,8 @@ struct Rendering<'a> {
     names: Evaluation<'a>,
     report: Report,
     used: BTreeMap<PathBuf, ContentHash>,
-    places: BTreeMap<PathBuf, ContentHash>,
+    /// Where files come from that could stand in a text; nowhere before a run.
+    places: Option<(&'a TaskPlan, &'a Results)>,
 }
 
 impl Rendering<'_> {
@@ -276,11 +277,21 @@ impl Rendering<'_> {
 
     /// Files whose paths stand inside longer texts.
     fn mentioned<'t>(&mut self, texts: impl Iterator<Item = &'t String>) {
-        let long: Vec<&String> = texts.filter(|text| text.contains(['/', '\\'])).collect();
-        for (path, hash) in &self.places {
+        let Some((task, results)) = self.places else {
+            return;
+        };
+        // What is nothing but the path of a file was noted with its value.
+        let noted = |text: &String| self.used.contains_key(Path::new(text));
+        let long: Vec<&String> = texts
+            .filter(|text| text.contains(['/', '\\']) && !noted(text))
+            .collect();
+        if long.is_empty() {
+            return;
+        }
+        for (path, hash) in known_files(self.plan, task, results) {
             let shown = path.display().to_string();
             if long.iter().any(|text| text.contains(&shown)) {
-                self.used.insert(path.clone(), *hash);
+                self.used.insert(path, hash);
             }
         }
     }

@@ -217,7 +217,6 @@ impl<'a> Foresight<'a> {
     fn step(&mut self, step: &'a StepPlan) -> Vec<Fate> {
         let needs = step.needs.iter().map(|need| &need.step);
         let waits: Vec<String> = needs
-            .clone()
             .filter(|id| self.plan.steps.contains_key(*id) && !self.results.contains_key(*id))
             .map(|id| id.0.clone())
             .collect();
@@ -229,10 +228,7 @@ impl<'a> Foresight<'a> {
             self.work = self.newest.is_some();
             return vec![fate];
         }
-        let mut results = Results::new(RunId::from("not yet"));
-        results.steps = needs
-            .filter_map(|id| Some((id.clone(), Arc::clone(self.results.get(id)?))))
-            .collect();
+        let results = self.seen_by(step);
         let memo = step.workflow().map(|work| Memo::of(&work.graph));
         let newest = self.newest.as_ref();
         let folder = newest.map(|newest| run::step_folder(self.plan, newest, &step.id));
@@ -258,6 +254,21 @@ impl<'a> Foresight<'a> {
             self.end(step, &known);
         }
         fates
+    }
+
+    /// What a step's tasks may see, as in a run: the steps that it waits for, but for one that it follows task by task.
+    fn seen_by(&self, step: &StepPlan) -> Results {
+        let followed = match &step.grow {
+            Grow::Stream { from, .. } => Some(from),
+            _ => None,
+        };
+        let needs = step.needs.iter().map(|need| &need.step);
+        let ended = needs.filter(|id| Some(*id) != followed);
+        let mut results = Results::new(RunId::from("not yet"));
+        results.steps = ended
+            .filter_map(|id| Some((id.clone(), Arc::clone(self.results.get(id)?))))
+            .collect();
+        results
     }
 
     /// Notes what was found of a task; its fate, when that is asked for.
@@ -335,11 +346,7 @@ impl<'a> Foresight<'a> {
                 ended.map(Some).collect()
             }
         };
-        let mut results = Results::new(RunId::from("not yet"));
-        let needs = step.needs.iter().map(|need| &need.step);
-        results.steps = needs
-            .filter_map(|id| Some((id.clone(), Arc::clone(self.results.get(id)?))))
-            .collect();
+        let results = self.seen_by(step);
         for source in sources {
             let ended = source.as_ref().map(|(ix, outcome)| (*ix, outcome.as_ref()));
             let Ok(grown) = plan::expand(self.plan, &step.id, ended, &results) else {
