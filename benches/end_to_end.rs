@@ -16,9 +16,20 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
+use support::{Server, kiln, quiet};
+
+#[path = "../tests/it/support/mod.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "shared with the tests, which need more of it"
+)]
+mod support;
 
 const KILN: &str = env!("CARGO_BIN_EXE_kiln");
 
@@ -61,73 +72,15 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-fn quiet(command: &mut Command) -> &mut Command {
-    command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .stdin(Stdio::null())
-}
-
 fn version() {
     let times = (0..25)
         .map(|_| {
             let start = Instant::now();
-            assert!(
-                quiet(Command::new(KILN).arg("--version"))
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            assert!(quiet(kiln().arg("--version")).status().unwrap().success());
             ms(start.elapsed())
         })
         .collect();
     tell("kiln --version", "ms", times);
-}
-
-/// A `kiln serve` that ends with its owner.
-struct Server {
-    child: Child,
-    port: u16,
-    dir: tempfile::TempDir,
-}
-
-impl Server {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut child = Command::new(KILN)
-            .args(["serve", "--port", "0", "--dir"])
-            .arg(dir.path())
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut reader = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        std::thread::spawn(move || {
-            let _ = reader.read_to_end(&mut Vec::new());
-        });
-        let digits = line.split("127.0.0.1:").nth(1).unwrap();
-        let port = digits
-            .split(|c: char| !c.is_ascii_digit())
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap();
-        Self { child, port, dir }
-    }
-
-    fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 const TINY: &str = r#"{
@@ -149,14 +102,15 @@ fn tiny_pipeline(dir: &Path, steps: usize, salt: usize) {
 }
 
 /// A relay that tells when the first `POST` of a prompt passes.
-fn relay(to: u16) -> (u16, mpsc::Receiver<Instant>) {
+fn relay(to: &str) -> (u16, mpsc::Receiver<Instant>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (sender, receiver) = mpsc::channel();
+    let to = to.to_owned();
     std::thread::spawn(move || {
         for client in listener.incoming() {
             let Ok(client) = client else { return };
-            let server = TcpStream::connect(("127.0.0.1", to)).unwrap();
+            let server = TcpStream::connect(&to).unwrap();
             client.set_nodelay(true).unwrap();
             server.set_nodelay(true).unwrap();
             let (mut from_client, mut to_server) =
@@ -184,17 +138,17 @@ fn relay(to: u16) -> (u16, mpsc::Receiver<Instant>) {
 }
 
 fn first_job() {
-    let server = Server::start();
-    let (port, posted) = relay(server.port);
+    let server = Server::start(&[]);
+    let (port, posted) = relay(server.address());
     let mut times = Vec::new();
     for at in 0..15 {
         let dir = tempfile::tempdir().unwrap();
         tiny_pipeline(dir.path(), 1, at);
         let start = Instant::now();
-        let url = format!("http://127.0.0.1:{port}");
+        let url = &format!("http://127.0.0.1:{port}");
         let done = quiet(
-            Command::new(KILN)
-                .args(["run", "pipeline.yaml", "--server", &url])
+            kiln()
+                .args(["run", "pipeline.yaml", "--server", url])
                 .current_dir(dir.path()),
         )
         .status()
@@ -250,8 +204,8 @@ fn request(stream: &mut BufReader<TcpStream>, method: &str, path: &str, body: &s
 }
 
 /// What a script would do: submit as many jobs as the client keeps in flight, poll their records, fetch and write their pictures.
-fn raw_loop(port: u16, jobs: usize, salt: usize, dir: &Path) -> Duration {
-    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+fn raw_loop(server: &Server, jobs: usize, salt: usize, dir: &Path) -> Duration {
+    let stream = TcpStream::connect(server.address()).unwrap();
     stream.set_nodelay(true).unwrap();
     let mut stream = BufReader::new(stream);
     let start = Instant::now();
@@ -298,9 +252,7 @@ fn raw_loop(port: u16, jobs: usize, salt: usize, dir: &Path) -> Duration {
 /// Runs kiln in a folder to its end; the time that it took.
 fn timed(dir: &Path, args: &[&str]) -> f64 {
     let start = Instant::now();
-    let done = quiet(Command::new(KILN).args(args).current_dir(dir))
-        .status()
-        .unwrap();
+    let done = quiet(kiln().args(args).current_dir(dir)).status().unwrap();
     let took = ms(start.elapsed());
     assert!(done.success(), "{args:?}");
     took
@@ -309,8 +261,8 @@ fn timed(dir: &Path, args: &[&str]) -> f64 {
 /// One step of 4,000 tasks and one that follows each of them: planned, checked, run, run again when nothing changed.
 fn fan_out() {
     const JOBS: usize = 4000;
-    let server = Server::start();
-    let url = format!("http://127.0.0.1:{}", server.port);
+    let server = Server::start(&[]);
+    let url = &server.url;
     let (mut check, mut plan, mut whole, mut again, mut one) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut dirs = Vec::new();
@@ -323,7 +275,7 @@ fn fan_out() {
             100_000 + round * 10_000
         );
         std::fs::write(dir.join("p.yaml"), pipeline).unwrap();
-        let at = |args: &[&str]| timed(dir, &[args, &["p.yaml", "--server", &url]].concat());
+        let at = |args: &[&str]| timed(dir, &[args, &["p.yaml", "--server", url]].concat());
         check.push(at(&["check"]));
         plan.push(at(&["plan"]));
         whole.push(at(&["run", "--yes"]) / JOBS as f64);
@@ -339,20 +291,20 @@ fn fan_out() {
 
 fn overhead() {
     const JOBS: usize = 1000;
-    let server = Server::start();
-    let url = format!("http://127.0.0.1:{}", server.port);
+    let server = Server::start(&[]);
+    let url = &server.url;
     let (mut raw, mut whole, mut each) = (Vec::new(), Vec::new(), Vec::new());
     // Kept until the end: file systems are slow to make files for a while after many were deleted.
     let mut dirs = Vec::new();
     for round in 0..6 {
         dirs.push(tempfile::tempdir().unwrap());
         let dir = &dirs[round];
-        let by_hand = raw_loop(server.port, JOBS, 2 * round + 1, dir.path());
+        let by_hand = raw_loop(&server, JOBS, 2 * round + 1, dir.path());
         tiny_pipeline(dir.path(), JOBS, 2 * round + 2);
         let start = Instant::now();
         let done = quiet(
-            Command::new(KILN)
-                .args(["run", "pipeline.yaml", "--server", &url])
+            kiln()
+                .args(["run", "pipeline.yaml", "--server", url])
                 .current_dir(dir.path()),
         )
         .status()
@@ -401,7 +353,7 @@ fn download_alone(job: &str) {
 
 fn download() {
     const SIZE: u64 = 1 << 30;
-    let server = Server::start();
+    let server = Server::start(&[]);
     let output = server.dir().join("output");
     std::fs::create_dir_all(&output).unwrap();
     let mut file = std::fs::File::create(output.join("big.bin")).unwrap();
@@ -414,7 +366,7 @@ fn download() {
         file.write_all(&block).unwrap();
     }
     drop(file);
-    let url = format!("http://127.0.0.1:{}", server.port);
+    let url = &server.url;
     let (mut ours, mut theirs, mut ratio, mut memory) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..6 {

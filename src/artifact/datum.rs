@@ -58,6 +58,28 @@ impl Datum {
         }
     }
 
+    /// A text that two values share only when they are equal, for looking one up among many. The order of a map's entries is nothing.
+    pub fn identity(&self) -> String {
+        match self {
+            Self::List(items) => {
+                let items: Vec<String> = items.iter().map(Self::identity).collect();
+                format!("[{}]", items.join(","))
+            }
+            Self::Map(entries) => {
+                let mut entries: Vec<String> = entries
+                    .iter()
+                    .map(|(key, value)| format!("{key:?}:{}", value.identity()))
+                    .collect();
+                entries.sort_unstable();
+                format!("{{{}}}", entries.join(","))
+            }
+            Self::Number(number) => number.to_string(),
+            Self::String(text) => format!("{text:?}"),
+            Self::File(file) => format!("file {:?} {}", file.path, file.hash),
+            other => format!("{} {}", other.describe(), other.to_json()),
+        }
+    }
+
     /// The value as plain JSON; a file becomes its path, a text artifact its text.
     pub fn to_json(&self) -> serde_json::Value {
         use serde_json::Value;

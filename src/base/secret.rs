@@ -21,6 +21,8 @@ const SUM: usize = 4;
 const MASK: &str = "***";
 /// Shorter values are not masked: they would blot out half of every text.
 const SHORTEST: usize = 4;
+/// Ends a text that was cut.
+const CUT: char = '…';
 
 /// A text with a secret in it cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,6 +130,8 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
 #[derive(Clone, Default)]
 pub struct Masker {
     forms: Option<AhoCorasick>,
+    /// The same as texts: the end of a text that was cut may be the beginning of one.
+    texts: Vec<String>,
 }
 
 impl std::fmt::Debug for Masker {
@@ -156,14 +160,39 @@ impl Masker {
         if forms.is_empty() {
             return Self::default();
         }
-        let forms = AhoCorasick::builder()
+        let found = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
-            .build(&forms);
-        Self { forms: forms.ok() }
+            .build(&forms)
+            .ok();
+        Self {
+            forms: found,
+            texts: forms,
+        }
     }
 
-    /// The text without any secret's value.
+    /// The text without any secret's value, nor the part of one that is left where a text was cut, which an ellipsis tells.
     pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let masked = self.mask_whole(text);
+        if !masked.contains(CUT) {
+            return masked;
+        }
+        let mut out = String::with_capacity(masked.len());
+        for piece in masked.split_inclusive(CUT) {
+            let kept = piece.strip_suffix(CUT);
+            let left = |kept: &str| self.texts.iter().filter_map(|t| left_of(t, kept)).max();
+            match kept.and_then(|kept| Some(&kept[..kept.len() - left(kept)?])) {
+                Some(kept) => {
+                    out.push_str(kept);
+                    out.push_str(MASK);
+                    out.push(CUT);
+                }
+                None => out.push_str(piece),
+            }
+        }
+        Cow::Owned(out)
+    }
+
+    fn mask_whole<'a>(&self, text: &'a str) -> Cow<'a, str> {
         match &self.forms {
             Some(forms) if forms.is_match(text) => {
                 let mut out = String::with_capacity(text.len());
@@ -199,6 +228,16 @@ impl Masker {
             _ => {}
         }
     }
+}
+
+/// How many bytes at the end of a text are the beginning of a value, if it is enough of one to tell.
+fn left_of(value: &str, text: &str) -> Option<usize> {
+    let ends = value.char_indices().map(|(at, _)| at).skip(SHORTEST);
+    let mut lengths: Vec<usize> = ends.collect();
+    lengths.reverse();
+    lengths
+        .into_iter()
+        .find(|length| text.ends_with(&value[..*length]))
 }
 
 /// A value as it is, and as programs write it down.
@@ -361,6 +400,22 @@ mod tests {
     fn each_line_of_a_secret_with_lines_is_masked() {
         let masker = Masker::new(["-----BEGIN-----\nMIIEvQIBADAN\n-----END-----\n"]);
         assert_eq!(masker.mask("saw MIIEvQIBADAN here"), "saw *** here");
+    }
+
+    #[test]
+    fn what_is_left_of_a_value_that_was_cut_is_masked() {
+        let masker = Masker::new(["hunter2-and-möre"]);
+        for (text, masked) in [
+            ("bad key hunter2-an…", "bad key ***…"),
+            ("bad key hunter2-and-mö…", "bad key ***…"),
+            ("hunter2-and-möre, hunt…", "***, ***…"),
+            ("got `hunter2-an…`, no", "got `***…`, no"),
+            ("a hun…", "a hun…"),
+            ("a hunter2-an", "a hunter2-an"),
+            ("…", "…"),
+        ] {
+            assert_eq!(masker.mask(text), masked);
+        }
     }
 
     #[test]

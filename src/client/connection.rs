@@ -17,8 +17,8 @@ use super::progress::Progress;
 use super::socket::{Hub, keep_open};
 use crate::base::NodeId;
 use crate::protocol::{
-    HistoryEntry, Job, JobStatus, PromptAnswer, PromptNode, PromptRequest, history_entry,
-    tolerant_json,
+    Cancel, HistoryEntry, Job, JobStatus, PromptAnswer, PromptNode, PromptRequest, Records,
+    history_entry, tolerant_json,
 };
 use crate::workflow::Graph;
 
@@ -334,7 +334,7 @@ impl Connection {
         if let Some(entry) = self.history(id).await? {
             return Ok(Record::Ended(Box::new(entry)));
         }
-        if self.client.dialect().is_some_and(|d| d.jobs) {
+        if self.client.dialect().records == Records::HistoryAndJobs {
             let call = Call::get(self.client.at(&["jobs", id])).within(LOOKUP);
             return match self.client.json(call, JSON_LIMIT).await {
                 Ok(value) => Ok(match serde_json::from_value::<Job>(value) {
@@ -432,7 +432,7 @@ impl Client {
     }
 
     async fn ask_to_stop(&self, id: &str) -> Result<bool, ClientError> {
-        if self.dialect().is_none_or(|d| d.cancel) {
+        if self.dialect().cancel == Cancel::Job {
             let url = self.at(&["jobs", id, "cancel"]);
             let call = Call::post(url, Payload::Json(Bytes::from_static(b"{}"))).within(LOOKUP);
             match self.json(call, JSON_LIMIT).await {

@@ -17,7 +17,7 @@ use url::Url;
 
 use super::error::ClientError;
 use super::http::{Call, Client, SILENCE, next_piece, show};
-use crate::base::{AtomicFile, Finished, WriteError};
+use crate::base::{AtomicFile, Finished, Hasher, WriteError};
 use crate::protocol::FileRef;
 
 /// Pieces between socket and disk; the transport makes them up to some 400 kB.
@@ -124,6 +124,32 @@ impl Client {
         let length = response.headers().get(reqwest::header::CONTENT_LENGTH);
         let size = length.and_then(|length| length.to_str().ok()?.parse().ok());
         Ok(size.filter(|_| response.status() == StatusCode::OK))
+    }
+
+    /// What is in a file that the server has: the hash of its content, or of one with more than `most` bytes what the server calls this
+    /// version of it. `None` when it has none of this name, or does not tell.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn content_of(
+        &self,
+        file: &FileRef,
+        most: u64,
+    ) -> Result<Option<String>, ClientError> {
+        let mut response = self.send(Call::get(self.view(file))).await?;
+        if response.status() != StatusCode::OK {
+            return Ok(None);
+        }
+        if response.content_length().is_none_or(|size| size > most) {
+            let tag = response.headers().get(ETAG);
+            return Ok(tag.and_then(|tag| tag.to_str().ok()).map(str::to_owned));
+        }
+        let url = response.url().clone();
+        let mut hasher = Hasher::default();
+        while let Some(piece) = next_piece(&mut response, &url, SILENCE).await? {
+            hasher.update(&piece);
+        }
+        Ok(Some(hasher.finish().0.to_hex()))
     }
 
     fn view(&self, file: &FileRef) -> Url {
@@ -265,7 +291,7 @@ async fn refusal(response: &mut Response, url: &Url) -> ClientError {
     ClientError::Refused {
         url: show(url),
         status,
-        body: super::error::first_line(&String::from_utf8_lossy(&body)).to_owned(),
+        body: super::error::first_line(&String::from_utf8_lossy(&body)).into_owned(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What can go wrong between kiln and a server.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -126,14 +127,14 @@ impl ClientError {
 }
 
 fn said(body: &str) -> String {
-    match first_line(body) {
+    match &*first_line(body) {
         "" => String::new(),
         line => format!(": {line}"),
     }
 }
 
-/// The first line with something in it, cut at 200 bytes.
-pub(super) fn first_line(text: &str) -> &str {
+/// The first line with something in it; one of more than 200 bytes is cut, and ends in an ellipsis.
+pub(super) fn first_line(text: &str) -> Cow<'_, str> {
     let line = text
         .lines()
         .map(str::trim)
@@ -143,5 +144,8 @@ pub(super) fn first_line(text: &str) -> &str {
     while !line.is_char_boundary(end) {
         end -= 1;
     }
-    &line[..end]
+    if end == line.len() {
+        return Cow::Borrowed(line);
+    }
+    Cow::Owned(format!("{}…", &line[..end]))
 }

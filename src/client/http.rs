@@ -17,9 +17,8 @@ use url::{Host, Url};
 
 use super::access::{Access, Credentials, tls};
 use super::error::{ClientError, first_line};
-use super::info::Dialect;
 use crate::base::ServerName;
-use crate::protocol::tolerant_json;
+use crate::protocol::{Dialect, tolerant_json};
 
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -44,6 +43,7 @@ struct Inner {
     pools: [OnceLock<reqwest::Client>; 8],
     tls: OnceLock<Arc<rustls::ClientConfig>>,
     dialect: OnceLock<Dialect>,
+    presumed: Dialect,
     /// Jobs that were asked to stop.
     cancelled: Mutex<HashSet<String>>,
     /// Wakes whoever follows them.
@@ -124,6 +124,7 @@ impl Client {
                 pools: Default::default(),
                 tls: OnceLock::new(),
                 dialect: OnceLock::new(),
+                presumed: Dialect::comfy(None).with_jobs(false),
                 cancelled: Mutex::default(),
                 cancels: watch::Sender::new(()),
             }),
@@ -161,8 +162,9 @@ impl Client {
         !self.inner.credentials.is_empty()
     }
 
-    pub(super) fn dialect(&self) -> Option<Dialect> {
-        self.inner.dialect.get().copied()
+    /// How the server speaks, as it was probed; before that, what every one understands.
+    pub(super) fn dialect(&self) -> &Dialect {
+        self.inner.dialect.get().unwrap_or(&self.inner.presumed)
     }
 
     pub(super) fn learn(&self, dialect: Dialect) {
@@ -356,7 +358,7 @@ impl Text {
             body: if self.media_type == "text/html" {
                 String::new()
             } else {
-                first_line(&self.body).to_owned()
+                first_line(&self.body).into_owned()
             },
         }
     }

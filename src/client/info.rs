@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::error::ClientError;
 use super::http::{Call, Client, JSON_LIMIT, read_text};
-use crate::protocol::{Queue, tolerant_json};
+use crate::protocol::{Cancel, Dialect, Queue, UploadRules, Version, tolerant_json};
 
 /// The largest `object_info`; installations with hundreds of packs reach tens of megabytes.
 const OBJECT_INFO_LIMIT: usize = 256 << 20;
@@ -67,14 +67,6 @@ impl ModelFile {
     }
 }
 
-/// Which of the younger routes a server has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Dialect {
-    pub(super) jobs: bool,
-    pub(super) cancel: bool,
-    pub(super) max_upload: Option<u64>,
-}
-
 impl Client {
     /// Asks a server what it is.
     ///
@@ -104,10 +96,18 @@ impl Client {
             .and_then(Value::as_str)
             .unwrap_or("unknown")
             .to_owned();
-        let jobs_api = jobs?;
+        let max_bytes = features.get("max_upload_size").and_then(bytes);
+        let known = Dialect::comfy(Version::parse(&version)).with_jobs(jobs?);
+        let dialect = Dialect {
+            uploads: UploadRules {
+                max_bytes,
+                ..known.uploads
+            },
+            ..known
+        };
         let info = ServerInfo {
-            cancel_api: jobs_api && numbers(&version).is_none_or(|v| v >= (0, 26)),
-            jobs_api,
+            cancel_api: dialect.cancel == Cancel::Job,
+            jobs_api: dialect.jobs,
             devices: parsed
                 .as_ref()
                 .and_then(|v| v.get("devices"))
@@ -116,15 +116,11 @@ impl Client {
                 .flatten()
                 .filter_map(|device| Device::deserialize(device).ok())
                 .collect(),
-            max_upload_size: features.get("max_upload_size").and_then(bytes),
+            max_upload_size: max_bytes,
             features,
             version,
         };
-        self.learn(Dialect {
-            jobs: info.jobs_api,
-            cancel: info.cancel_api,
-            max_upload: info.max_upload_size,
-        });
+        self.learn(dialect);
         Ok(info)
     }
 
@@ -210,13 +206,6 @@ impl Client {
             reason: "it holds no queue".to_owned(),
         })
     }
-}
-
-/// Major and minor of a version.
-fn numbers(version: &str) -> Option<(u32, u32)> {
-    let mut parts = version.trim_start_matches('v').split('.');
-    let mut next = || parts.next()?.parse().ok();
-    Some((next()?, next()?))
 }
 
 /// A size that odd command lines make a float.

@@ -136,7 +136,7 @@ impl Client {
 
     /// Refuses what the server said it would refuse: it closes the connection in the middle, and its reason is lost.
     async fn fits(&self, path: &Path) -> Result<(), ClientError> {
-        let Some(limit) = self.dialect().and_then(|d| d.max_upload) else {
+        let Some(limit) = self.dialect().uploads.max_bytes else {
             return Ok(());
         };
         let length = match tokio::fs::metadata(path).await {

@@ -47,7 +47,7 @@ pub fn render_command(
         names,
         report: Report::default(),
         used: BTreeMap::new(),
-        places: Some((task, results)),
+        places: &|| known_files(plan, task, results),
     };
     let Work::Command(command) = &step.work else {
         let message = format!("the step `{}` runs no command", step.id);
@@ -72,7 +72,7 @@ pub fn preview_command(plan: &Plan, task: &TaskPlan, command: &CommandStep) -> R
         names,
         report: Report::default(),
         used: BTreeMap::new(),
-        places: None,
+        places: &BTreeMap::new,
     };
     let _ = rendering.command(command);
     rendering.report.extend(not_in_path(command));
@@ -159,8 +159,8 @@ struct Rendering<'a> {
     names: Evaluation<'a>,
     report: Report,
     used: BTreeMap<PathBuf, ContentHash>,
-    /// Where files come from that could stand in a text; nowhere before a run.
-    places: Option<(&'a TaskPlan, &'a Results)>,
+    /// What [`known_files`] tells, for commands that need it: a run's files are as many as its tasks.
+    places: &'a dyn Fn() -> BTreeMap<PathBuf, ContentHash>,
 }
 
 impl Rendering<'_> {
@@ -275,23 +275,19 @@ impl Rendering<'_> {
         }
     }
 
-    /// Files whose paths stand inside longer texts.
+    /// Files whose paths stand inside longer texts. A text that is nothing but the path of a file is known for that already.
     fn mentioned<'t>(&mut self, texts: impl Iterator<Item = &'t String>) {
-        let Some((task, results)) = self.places else {
-            return;
+        let long = |text: &&String| {
+            text.contains(['/', '\\']) && !self.used.contains_key(Path::new(text.as_str()))
         };
-        // What is nothing but the path of a file was noted with its value.
-        let noted = |text: &String| self.used.contains_key(Path::new(text));
-        let long: Vec<&String> = texts
-            .filter(|text| text.contains(['/', '\\']) && !noted(text))
-            .collect();
+        let long: Vec<&String> = texts.filter(long).collect();
         if long.is_empty() {
             return;
         }
-        for (path, hash) in known_files(self.plan, task, results) {
+        for (path, hash) in &(self.places)() {
             let shown = path.display().to_string();
             if long.iter().any(|text| text.contains(&shown)) {
-                self.used.insert(path, hash);
+                self.used.insert(path.clone(), *hash);
             }
         }
     }

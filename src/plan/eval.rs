@@ -315,9 +315,8 @@ impl Evaluator<'_> {
             }
         };
         let uses = template.uses();
-        let mut errors = self
-            .engine
-            .check(&template, &self.known_names(&Extra::default()));
+        let known = self.known_names(&template, &Extra::default());
+        let mut errors = self.engine.check(&template, &known);
         if errors.is_empty() {
             let early = |name: &&String| LATER_NAMES.contains(&name.as_str());
             if let Some(name) = uses.names.iter().find(early) {
@@ -393,7 +392,10 @@ impl Evaluator<'_> {
         let uses = template.uses();
         let origin = place.origin();
         let before = self.report.items.len();
-        for mut error in self.engine.check(template, &self.known_names(extra)) {
+        for mut error in self
+            .engine
+            .check(template, &self.known_names(template, extra))
+        {
             let name = text.get(error.range.clone()).unwrap_or_default();
             if let Some(why) = self.absent(name, extra) {
                 error.help = Some(why);
@@ -461,8 +463,8 @@ impl Evaluator<'_> {
         Some(why.to_owned())
     }
 
-    /// Every name that the place may use, whatever its value will be.
-    fn known_names(&self, extra: &Extra) -> Scope {
+    /// Every name that the place may use, whatever its value will be; of steps those that the template uses.
+    fn known_names(&self, template: &Template, extra: &Extra) -> Scope {
         let mut params: IndexMap<String, Datum> = self
             .names
             .params
@@ -494,7 +496,11 @@ impl Evaluator<'_> {
         if extra.result {
             scope = scope.with_result(TaskResult::default());
         }
-        for (step, outputs) in self.names.outputs {
+        // A pipeline has as many templates as steps, and more: looking at every step for each of them would take forever.
+        for step in &template.uses().steps {
+            let Some(outputs) = self.names.outputs.get(step) else {
+                continue;
+            };
             let result = StepResult {
                 outputs: outputs.clone(),
                 ..StepResult::default()

@@ -264,22 +264,37 @@ pub(super) fn tasks(step: &StepPlan, branches: Vec<Branch>, first: u32) -> Vec<T
     tasks
 }
 
-/// For each key of a matrix, the place of each value that is no scalar.
-fn places(matrix: &[Arc<IndexMap<String, Datum>>]) -> HashMap<String, Vec<&Datum>> {
-    let mut places: HashMap<String, Vec<&Datum>> = HashMap::new();
-    let lists = |value: &Datum| !matches!(value, Datum::Null | Datum::Bool(_) | Datum::Number(_));
+/// For each key of a matrix, the place of each value that may have to be told by it.
+type Places = HashMap<String, HashMap<String, usize>>;
+
+fn places(matrix: &[Arc<IndexMap<String, Datum>>]) -> Places {
+    let mut places = Places::new();
     for (key, value) in matrix.iter().flat_map(|combination| combination.iter()) {
-        let seen = places.entry(key.clone()).or_default();
-        if lists(value) && !seen.contains(&value) {
-            seen.push(value);
+        if !told_by_place(value) {
+            continue;
+        }
+        if !places.contains_key(key) {
+            places.insert(key.clone(), HashMap::new());
+        }
+        if let Some(seen) = places.get_mut(key) {
+            let next = seen.len();
+            seen.entry(value.identity()).or_insert(next);
         }
     }
     places
 }
 
-fn place(places: &HashMap<String, Vec<&Datum>>, key: &str, value: &Datum) -> usize {
-    let seen = places.get(key).map(Vec::as_slice).unwrap_or_default();
-    seen.iter().position(|v| *v == value).unwrap_or_default()
+fn told_by_place(value: &Datum) -> bool {
+    !matches!(value, Datum::Null | Datum::Bool(_) | Datum::Number(_))
+}
+
+fn place(places: &Places, key: &str, value: &Datum) -> usize {
+    if !told_by_place(value) {
+        return 0;
+    }
+    let seen = places.get(key);
+    let place = seen.and_then(|seen| seen.get(&value.identity()));
+    place.copied().unwrap_or_default()
 }
 
 /// Refuses more tasks than a plan may have, and says what multiplies.

@@ -1,5 +1,6 @@
 //! `matrix` and `for_each` as written become combinations and a way to grow.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -76,7 +77,7 @@ pub(super) fn fan(step: &Step, evaluator: &mut Evaluator<'_>, sources: &SourceMa
     };
     let grown = match &step.for_each {
         None => Some((Grow::Known, None)),
-        Some(node) => for_each(node, evaluator, sources),
+        Some(node) => for_each(&step.id.value, node, evaluator, sources),
     };
     evaluator.here = outer;
     let (grow, items) = grown?;
@@ -88,13 +89,14 @@ pub(super) fn fan(step: &Step, evaluator: &mut Evaluator<'_>, sources: &SourceMa
 }
 
 fn for_each(
+    step: &str,
     node: &Node,
     evaluator: &mut Evaluator<'_>,
     sources: &SourceMap,
 ) -> Option<(Grow, Option<Vec<Datum>>)> {
     let before: Vec<String> = evaluator.used.keys().cloned().collect();
     let extra = Extra {
-        salt: "for_each".to_owned(),
+        salt: format!("{step}/for_each"),
         ..Extra::default()
     };
     let list = match evaluator.expression(node, &extra, sources)? {
@@ -194,19 +196,21 @@ fn combinations(
     let mut lists: Vec<(&str, Vec<Datum>)> = Vec::new();
     let mut sound = true;
     for (key, (span, node)) in &matrix.keys {
-        match values(key, *span, node, evaluator, sources) {
+        match values((step, key), *span, node, evaluator, sources) {
             Values::Known(values) => lists.push((key, values)),
             // Only a check goes on without it; what uses the matrix is not known, then.
             Values::Undecided => return Some(vec![Combination::new()]),
             Values::Wrong => sound = false,
         }
     }
-    let entries = |nodes: &[Node], evaluator: &mut Evaluator<'_>| -> Vec<Option<Combination>> {
-        let each = nodes.iter();
-        each.map(|node| entry(node, evaluator, sources)).collect()
+    let entries = |name: &str, nodes: &[Node], evaluator: &mut Evaluator<'_>| {
+        let place = |at: usize| format!("{step}/{name}/{at}");
+        let each = nodes.iter().enumerate();
+        each.map(|(at, node)| entry(place(at), node, evaluator, sources))
+            .collect::<Vec<Option<Combination>>>()
     };
-    let exclude = entries(&matrix.exclude, evaluator);
-    let include = entries(&matrix.include, evaluator);
+    let exclude = entries("exclude", &matrix.exclude, evaluator);
+    let include = entries("include", &matrix.include, evaluator);
     sound &= exclude.iter().chain(&include).all(Option::is_some);
     if !sound {
         return None;
@@ -221,13 +225,7 @@ fn combinations(
         product(&lists)
     };
     let full = all.len();
-    all.retain(|combination| {
-        exclude.iter().flatten().all(|partial| {
-            partial
-                .iter()
-                .any(|(key, value)| combination.get(key) != Some(value))
-        })
-    });
+    leave_out(&mut all, exclude.iter().flatten());
     if full > 0 && all.is_empty() && include.is_empty() {
         let message = "`exclude` leaves out every combination of the matrix";
         let diagnostic = Diagnostic::error(&codes::BAD_MATRIX, message).at(matrix.span);
@@ -235,13 +233,18 @@ fn combinations(
         return None;
     }
     let keys = keys(matrix);
+    let mut known: HashSet<String> = if include.is_empty() {
+        HashSet::new()
+    } else {
+        all.iter().filter_map(|c| identity(c, &keys)).collect()
+    };
     for (node, combination) in matrix.include.iter().zip(include.into_iter().flatten()) {
         // In the order of the matrix's own keys, however it is written.
         let ordered: Combination = keys
             .iter()
             .filter_map(|key| Some((key.clone(), combination.get(key)?.clone())))
             .collect();
-        if all.contains(&ordered) {
+        if identity(&ordered, &keys).is_some_and(|it| !known.insert(it)) {
             let message = "this combination is in the matrix already";
             let diagnostic = Diagnostic::error(&codes::BAD_MATRIX, message).at(node.span);
             evaluator
@@ -252,6 +255,32 @@ fn combinations(
         all.push(ordered);
     }
     sound.then_some(all)
+}
+
+/// Takes out every combination that has all values of one of `exclude`. Those that name the same keys are looked up together: a matrix
+/// may have as many of them as combinations.
+fn leave_out<'a>(all: &mut Vec<Combination>, exclude: impl Iterator<Item = &'a Combination>) {
+    let mut by_keys: HashMap<Vec<String>, HashSet<String>> = HashMap::new();
+    for partial in exclude {
+        let mut keys: Vec<String> = partial.keys().cloned().collect();
+        keys.sort_unstable();
+        if let Some(values) = identity(partial, &keys) {
+            by_keys.entry(keys).or_default().insert(values);
+        }
+    }
+    all.retain(|combination| {
+        by_keys.iter().all(|(keys, values)| {
+            identity(combination, keys).is_none_or(|values_here| !values.contains(&values_here))
+        })
+    });
+}
+
+/// The values that a combination has for some keys, as one text; `None` when it lacks one of them.
+fn identity(combination: &Combination, keys: &[String]) -> Option<String> {
+    let values = keys
+        .iter()
+        .map(|key| Some(combination.get(key)?.identity()));
+    Some(values.collect::<Option<Vec<_>>>()?.join(","))
 }
 
 /// More combinations than a plan may have tasks are not even made.
@@ -295,14 +324,14 @@ enum Values {
 }
 
 fn values(
-    key: &str,
+    (step, key): (&str, &str),
     span: Span,
     node: &Node,
     evaluator: &mut Evaluator<'_>,
     sources: &SourceMap,
 ) -> Values {
     let extra = Extra {
-        salt: format!("matrix/{key}"),
+        salt: format!("{step}/matrix/{key}"),
         ..Extra::default()
     };
     let values = match evaluator.value(node, &extra, sources) {
@@ -322,9 +351,9 @@ fn values(
         }
         Some(later) => return undecided(&later, node, evaluator),
     };
-    let mut seen = std::collections::HashSet::with_capacity(values.len());
+    let mut seen = HashSet::with_capacity(values.len());
     for (at, value) in values.iter().enumerate() {
-        if !seen.insert((value.describe(), value.to_json().to_string())) {
+        if !seen.insert(value.identity()) {
             let shown = super::naming::part(value, at);
             let message = format!("the matrix key `{key}` has the value `{shown}` twice");
             let place = match &node.kind {
@@ -368,8 +397,17 @@ fn mentions_run(template: &TemplateText) -> bool {
     })
 }
 
-fn entry(node: &Node, evaluator: &mut Evaluator<'_>, sources: &SourceMap) -> Option<Combination> {
-    let value = evaluator.value(node, &Extra::default(), sources)?;
+fn entry(
+    salt: String,
+    node: &Node,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Option<Combination> {
+    let extra = Extra {
+        salt,
+        ..Extra::default()
+    };
+    let value = evaluator.value(node, &extra, sources)?;
     if let EditValue::Ready(Datum::Map(combination)) = value {
         return Some(combination);
     }

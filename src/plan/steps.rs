@@ -64,7 +64,7 @@ pub(super) fn build(
     let mut when = None;
     let mut runs = None;
     if let Some(node) = &step.when {
-        match decided(node, evaluator, sources) {
+        match decided(&step.id.value, node, evaluator, sources) {
             Some(EditValue::Ready(Datum::Bool(met))) => runs = Some(met),
             Some(EditValue::Later(template)) => when = Some(template),
             _ => {}
@@ -197,9 +197,14 @@ fn refuse_flags(step: &str, flags: &[SetFlag], evaluator: &mut Evaluator<'_>) {
 }
 
 /// `when`, as far as it is known.
-fn decided(node: &Node, evaluator: &mut Evaluator<'_>, sources: &SourceMap) -> Option<EditValue> {
+fn decided(
+    step: &str,
+    node: &Node,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Option<EditValue> {
     let extra = Extra {
-        salt: "when".to_owned(),
+        salt: format!("{step}/when"),
         ..Extra::default()
     };
     match evaluator.expression(node, &extra, sources)? {

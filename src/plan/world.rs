@@ -174,8 +174,17 @@ fn picture(inputs: &Inputs, value: &Datum) -> Result<(String, Vec<u8>), String> 
     Ok((name.into_owned(), bytes))
 }
 
+/// A pattern without parts that lead nowhere: `./a//*.png` is `a/*.png`, and that is how the paths are written that it is held against.
+fn plain(pattern: &str) -> String {
+    let root = if pattern.starts_with('/') { "/" } else { "" };
+    let parts = pattern.split('/');
+    let parts: Vec<&str> = parts.filter(|part| !matches!(*part, "" | ".")).collect();
+    root.to_owned() + &parts.join("/")
+}
+
 /// Files that match `pattern` (`*`, `?`, `[…]`, `{a,b}`, `**`), sorted by path. Hidden files match only when the pattern names the dot.
 fn expand(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
+    let pattern = &plain(pattern);
     let glob = globset::GlobBuilder::new(pattern)
         .literal_separator(true)
         .build()
@@ -251,6 +260,11 @@ mod tests {
             ["a.png", "b.png", "sub/d.png", "sub/deep/e.png"]
         );
         assert_eq!(names("sub/*.{png,txt}"), ["sub/d.png"]);
+        for same in ["./sub/*.png", "sub//*.png", "sub/./*.png", "././sub/*.png"] {
+            assert_eq!(names(same), ["sub/d.png"], "{same}");
+        }
+        let absolute = format!("{}/./sub/*.png", dir.path().display());
+        assert_eq!(names(&absolute), ["sub/d.png"]);
         assert_eq!(names("none/*.png"), Vec::<String>::new());
         assert!(expand(dir.path(), "[").is_err());
     }

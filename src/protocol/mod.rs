@@ -4,6 +4,7 @@
 //! skips members it does not know, takes a missing member for its default, and never fails a whole message for one odd value. Python
 //! writes `NaN` and `Infinity` into JSON; [`tolerant_json`] and [`read`] accept them as `null`.
 
+mod dialect;
 mod event;
 mod frame;
 mod json;
@@ -11,6 +12,10 @@ mod prompt;
 mod record;
 mod results;
 
+pub use dialect::{
+    Cancel, Dialect, Flavour, HistoryList, Ids, ModelLists, QueueTuple, Records, SocketRules,
+    Support, UploadRules, Version,
+};
 pub use event::{Event, NodeProgress, NodeState};
 pub use frame::{Frame, FrameError};
 pub use json::{read, tolerant_json};

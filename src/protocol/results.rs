@@ -36,6 +36,22 @@ impl FileRef {
             format!("{name} [{}]", self.folder)
         }
     }
+
+    /// The file that input nodes take for a value: what [`FileRef::annotated`] made, or somebody wrote.
+    pub fn named(value: &str) -> Self {
+        let folders = ["output", "input", "temp"];
+        let annotated = folders.iter().find_map(|folder| {
+            let name = value.strip_suffix(&format!("[{folder}]"))?;
+            Some((name.trim_end(), *folder))
+        });
+        let (name, folder) = annotated.unwrap_or((value, "input"));
+        let (subfolder, filename) = name.rsplit_once('/').unwrap_or(("", name));
+        Self {
+            filename: filename.to_owned(),
+            subfolder: subfolder.to_owned(),
+            folder: folder.to_owned(),
+        }
+    }
 }
 
 /// One thing that a node left behind.
@@ -166,6 +182,23 @@ mod tests {
                 ResultValue::Text(t) => format!("{}.{} '{t}'", r.node, r.key),
             })
             .collect()
+    }
+
+    #[test]
+    fn a_value_names_the_file_that_it_was_made_for() {
+        for value in [
+            "a.png",
+            "deep/er/a.png",
+            "sub/a.png [output]",
+            "a.png [temp]",
+        ] {
+            assert_eq!(FileRef::named(value).annotated(), value);
+        }
+        assert_eq!(
+            FileRef::named("a.png[output]").annotated(),
+            "a.png [output]"
+        );
+        assert_eq!(FileRef::named("a [1].png").filename, "a [1].png");
     }
 
     #[test]

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::facts::models_of;
+use super::facts::{file_of, models_of};
 use super::folder::{output_set, run_folder};
 use super::tell::output;
 use super::telling::{info, infos};
 use crate::artifact::Artifact;
 use crate::base::{RunId, ServerName, StepId, safe_join, safe_name};
 use crate::event::{Counts, RunEvent, RunStatus, TaskInfo, TaskStatus};
-use crate::plan::key::{Realm, ServerFacts};
+use crate::plan::key::{Realm, ServerFacts, server_files};
 use crate::plan::{Plan, TaskIx, TaskPlan};
 use crate::servers::Servers;
 
@@ -96,6 +96,15 @@ pub async fn told_of_models(
                 continue;
             };
             facts.models = models;
+            let steps = plan.steps.values().filter(|step| step.server == *name);
+            let graphs = steps.filter_map(|step| Some(&step.workflow()?.graph));
+            for file in graphs.flat_map(|graph| server_files(graph, &[])) {
+                if !facts.files.contains_key(file)
+                    && let Ok(Some(content)) = file_of(endpoint.client(), file).await
+                {
+                    facts.files.insert(file.to_owned(), content);
+                }
+            }
         }
         told.insert(name.clone(), facts);
     }

@@ -223,12 +223,13 @@ impl Try {
             faults += u32::from(error.is_fault());
             let again = error.is_connection() || (error.is_fault() && faults < FAULTS);
             if !again || since.elapsed() >= server.lost_after {
+                if error.is_connection() && self.owed.is_some() {
+                    // What an earlier session may have left here is cancelled when this one returns.
+                    let id = prompt_id(&self.shared.run, self.name(), self.ticket);
+                    self.shared.leave_stray(self.at, &id.to_string());
+                }
                 if error.is_connection() && self.shared.is_pool(self.at) {
-                    // Another endpoint does it; what an earlier session may have left here is cancelled when this one returns.
-                    if self.owed.is_some() {
-                        let id = prompt_id(&self.shared.run, self.name(), self.ticket);
-                        self.shared.leave_stray(self.at, &id.to_string());
-                    }
+                    // Another endpoint does it.
                     return Err(Ending::Lost);
                 }
                 return Err(self.about().server(&server.name, &error).into());
@@ -249,7 +250,7 @@ impl Try {
     }
 
     /// What the task made, as the step's `until` sees it.
-    pub(super) async fn fulfils(&self, artifacts: &[Arc<Artifact>]) -> Result<bool, Ending> {
+    async fn fulfils(&self, artifacts: &[Arc<Artifact>]) -> Result<bool, Ending> {
         if self.step().retry.until.is_none() {
             return Ok(true);
         }
@@ -260,14 +261,25 @@ impl Try {
         .await
     }
 
+    /// As [`Try::fulfils`]; files of which that cannot be said are removed.
+    pub(super) async fn fulfils_or_goes(
+        &self,
+        artifacts: &[Arc<Artifact>],
+    ) -> Result<bool, Ending> {
+        let judged = self.fulfils(artifacts).await;
+        if !matches!(judged, Ok(true)) {
+            discard(artifacts).await;
+        }
+        judged
+    }
+
     /// Judges what the attempt made, and keeps it for later runs.
     pub(super) async fn conclude(
         &self,
         artifacts: Vec<Arc<Artifact>>,
         recalled: Recalled<'_>,
     ) -> Result<Outcome, Ending> {
-        if !self.fulfils(&artifacts).await? {
-            discard(&artifacts).await;
+        if !self.fulfils_or_goes(&artifacts).await? {
             return Err(self.about().rejected_by_until().into());
         }
         self.remember(&artifacts, recalled).await;
@@ -281,7 +293,7 @@ pub(super) fn has_slot(phase: Phase) -> bool {
 }
 
 /// Removes the files of an attempt that counts no more.
-pub(super) async fn discard(artifacts: &[Arc<Artifact>]) {
+async fn discard(artifacts: &[Arc<Artifact>]) {
     let paths: Vec<_> = artifacts.iter().filter_map(|a| a.path.clone()).collect();
     let removed = tokio::task::spawn_blocking(move || {
         for path in paths {

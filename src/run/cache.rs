@@ -114,19 +114,18 @@ pub enum Miss {
         /// What is wrong, when there is more to say than that it is gone.
         error: Option<Box<BlobError>>,
     },
+    /// It is there, and not what the step's `until` wants.
+    Unfit,
 }
 
 /// Looks for a result and proves that it can be had.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub fn find(
-    reader: &Reader,
-    blobs: &dyn Blobs,
-    key: &ContentHash,
-) -> Result<Result<Found, Miss>, StoreError> {
-    let record = reader.cached(key)?;
-    Ok(record.map_or(Err(Miss::Unknown), |record| prove(record, blobs)))
+pub fn find(store: &Store, key: &ContentHash) -> Result<Result<Found, Miss>, StoreError> {
+    let record = store.cached(key)?;
+    let blobs = store.blobs();
+    Ok(record.map_or(Err(Miss::Unknown), |record| prove(record, &*blobs)))
 }
 
 /// Takes a result's files for whole when they are there: for looking ahead, in a project that nothing is written to.
@@ -390,8 +389,12 @@ pub fn why(
     if let Some(reason) = always(step) {
         return vec![reason];
     }
-    if let Some(Miss::Damaged { file, .. }) = miss {
-        return vec![StaleReason::Damaged { file: file.clone() }];
+    match miss {
+        Some(Miss::Damaged { file, .. }) => {
+            return vec![StaleReason::Damaged { file: file.clone() }];
+        }
+        Some(Miss::Unfit) => return vec![StaleReason::Unfit],
+        Some(Miss::Unknown) | None => {}
     }
     match earlier {
         None => vec![StaleReason::NeverRan],

@@ -128,7 +128,7 @@ impl Collector<'_> {
             kind: Kind::of_name(&file.filename),
             name: safe_name(&file.filename),
             temp: file.folder == "temp",
-            meta: result.meta,
+            meta: self.shared.hush.mask_members(result.meta),
             ..blank
         };
         let place = place_of(

@@ -288,7 +288,10 @@ impl Dispatcher {
             }
             Fact::Ended { ticket, outcome } => self.absorb_end(*ticket, outcome),
             Fact::Cancelling { task, .. } => drop(self.was_stopping.insert(*task)),
-            Fact::Resumed { .. } => self.roster.reopen(),
+            Fact::Resumed { again } => {
+                again.iter().for_each(|task| self.roster.unmake(*task));
+                self.roster.reopen();
+            }
             _ => {}
         }
         Ok(())

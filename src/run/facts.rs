@@ -8,12 +8,17 @@ use tokio::sync::OnceCell;
 
 use crate::catalog::Catalog;
 use crate::client::{Client, ClientError};
-use crate::plan::key::{ModelFact, Realm, ServerFacts};
+use crate::plan::Rendered;
+use crate::plan::key::{ModelFact, Realm, ServerFacts, server_files};
+use crate::protocol::FileRef;
 use crate::servers::{Endpoint, EndpointKind};
 use crate::workflow::Graph;
 
 /// Model folders that are asked for at a time.
 const AT_ONCE: usize = 8;
+
+/// Files of a server's own up to this size are read, so that their content decides; of larger ones, what the server calls them.
+const READ: u64 = 32 << 20;
 
 /// What model files are called.
 const MODELS: &[&str] = &[
@@ -36,6 +41,8 @@ pub(super) type Models = BTreeMap<String, Vec<ModelFact>>;
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     models: Mutex<HashMap<String, Arc<OnceCell<Arc<Models>>>>>,
+    /// What is in files of the servers' own, by address and name.
+    files: Mutex<HashMap<(String, String), Arc<OnceCell<Option<String>>>>>,
 }
 
 impl Facts {
@@ -44,8 +51,9 @@ impl Facts {
         &self,
         endpoint: &Endpoint,
         catalog: &Catalog,
-        graph: &Graph,
+        rendered: &Rendered,
     ) -> ServerFacts {
+        let graph = &rendered.graph;
         let realm = match endpoint.kind {
             EndpointKind::Comfy => Realm::Comfy,
             EndpointKind::Embedded { simulate: false } => Realm::Embedded,
@@ -62,7 +70,24 @@ impl Facts {
             let named: std::collections::HashSet<String> = named.collect();
             facts.models.retain(|name, _| named.contains(name));
         }
+        if realm == Realm::Comfy {
+            for name in server_files(graph, &rendered.uploads) {
+                if let Some(content) = self.file(endpoint, name).await {
+                    facts.files.insert(name.to_owned(), content);
+                }
+            }
+        }
         facts
+    }
+
+    async fn file(&self, endpoint: &Endpoint, name: &str) -> Option<String> {
+        let cell = {
+            let mut known = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = (endpoint.url.clone(), name.to_owned());
+            Arc::clone(known.entry(key).or_default())
+        };
+        let read = cell.get_or_try_init(async || file_of(endpoint.client(), name).await);
+        read.await.ok().cloned().flatten()
     }
 
     async fn models(&self, endpoint: &Endpoint) -> Arc<Models> {
@@ -73,6 +98,11 @@ impl Facts {
         let listed = cell.get_or_try_init(async || list(endpoint.client()).await.map(Arc::new));
         listed.await.cloned().unwrap_or_default()
     }
+}
+
+/// What is in a file of a server's own, as loaders name it; `None` when it has none.
+pub(super) async fn file_of(client: &Client, name: &str) -> Result<Option<String>, ClientError> {
+    client.content_of(&FileRef::named(name), READ).await
 }
 
 /// The models of a server; `None` when it does not answer.

@@ -22,7 +22,17 @@ pub fn run_folder(plan: &Plan, run: &RunId) -> PathBuf {
 pub(super) struct Folder {
     set: PathBuf,
     root: PathBuf,
-    taken: Mutex<HashMap<String, Owner>>,
+    taken: Mutex<Taken>,
+}
+
+/// Names that are taken, in the form in which no file system tells them apart.
+#[derive(Debug, Default)]
+struct Taken {
+    by: HashMap<String, Owner>,
+    /// What each result got for the name it wanted.
+    given: HashMap<(Owner, String), String>,
+    /// The first number that may be free for a name that is taken: thousands of tasks may want the same.
+    next: HashMap<String, u32>,
 }
 
 /// A result by its task and its place among the task's results: a second try of a task takes the names of the first.
@@ -67,20 +77,25 @@ impl Folder {
         wanted: &str,
     ) -> Result<Place, UnsafePath> {
         let folder = self.root.join(safe_name(step.as_str()));
+        let first = safe_join(&folder, wanted)?;
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut name = wanted.to_owned();
-        let mut next = 2;
+        let asked = (owner, folded(&first));
+        let mut name = taken.given.get(&asked).cloned();
+        let mut next = taken.next.get(&asked.1).copied().unwrap_or(2);
         loop {
-            let path = safe_join(&folder, &name)?;
-            // Some file systems do not tell `A.png` from `a.png`.
-            let key = path.to_string_lossy().to_lowercase();
-            if *taken.entry(key).or_insert(owner) == owner {
+            let tried = name.take().unwrap_or_else(|| wanted.to_owned());
+            let path = safe_join(&folder, &tried)?;
+            if *taken.by.entry(folded(&path)).or_insert(owner) == owner {
+                if tried != wanted {
+                    taken.next.insert(asked.1.clone(), next);
+                    taken.given.insert(asked, tried.clone());
+                }
                 return Ok(Place {
                     path,
-                    renamed: (name != wanted).then_some(name),
+                    renamed: (tried != wanted).then_some(tried),
                 });
             }
-            name = numbered(wanted, next);
+            name = Some(numbered(wanted, next));
             next += 1;
         }
     }
@@ -88,7 +103,7 @@ impl Folder {
     /// A result that an earlier session put there keeps its name.
     pub(super) fn reserve(&self, owner: Owner, path: &Path) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.insert(path.to_string_lossy().to_lowercase(), owner);
+        taken.by.insert(folded(path), owner);
     }
 
     /// Makes the names of all results durable: once for the run, since each file's content was synced before its task ended, and a task
@@ -123,6 +138,11 @@ impl Folder {
         let _ = point_latest(&self.set, &self.root);
         Some(self.root.clone())
     }
+}
+
+/// Some file systems do not tell `A.png` from `a.png`.
+fn folded(path: &Path) -> String {
+    path.to_string_lossy().to_lowercase()
 }
 
 /// `dir/a.png` → `dir/a-2.png`.
@@ -208,6 +228,39 @@ mod tests {
             ("draw/x.png".into(), None),
             "a second try of the same result keeps its name"
         );
+    }
+
+    #[test]
+    fn thousands_of_results_of_one_name_are_numbered_without_counting_up_each_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = folder(dir.path());
+        for task in 0..20_000 {
+            place(&folder, (TaskIx(task), 0), "x.png");
+        }
+        let last = (TaskIx(19_999), 0);
+        assert_eq!(place(&folder, last, "x.png").0, "draw/x-20000.png");
+        let early = (TaskIx(4), 0);
+        assert_eq!(place(&folder, early, "x.png").0, "draw/x-5.png");
+        assert_eq!(place(&folder, (TaskIx(0), 0), "x.png").0, "draw/x.png");
+        // Nobody wanted that name: it is the next number's all the same.
+        place(&folder, (TaskIx(30_000), 0), "x-20001.png");
+        let next = (TaskIx(20_000), 0);
+        assert_eq!(place(&folder, next, "x.png").0, "draw/x-20002.png");
+        let taken = folder.taken.lock().unwrap();
+        assert_eq!(taken.next.values().copied().max(), Some(20_003));
+    }
+
+    #[test]
+    fn a_result_of_an_earlier_session_keeps_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = folder(dir.path());
+        let (a, b) = ((TaskIx(0), 0), (TaskIx(1), 0));
+        let at = |name: &str| folder.root.join("draw").join(name);
+        folder.reserve(a, &at("x.png"));
+        folder.reserve(b, &at("x-2.png"));
+        assert_eq!(place(&folder, b, "x.png").0, "draw/x-2.png");
+        assert_eq!(place(&folder, a, "x.png").0, "draw/x.png");
+        assert_eq!(place(&folder, (TaskIx(2), 0), "x.png").0, "draw/x-3.png");
     }
 
     #[test]

@@ -4,13 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::base::Secrets;
 use crate::base::secret::{self, Masker, MissingSecret};
 use crate::diagnostic::Diagnostic;
+use crate::event::RunEvent;
 use crate::plan::Plan;
 use crate::workflow::Graph;
 
@@ -77,16 +76,29 @@ impl Hush {
         }
     }
 
-    /// Anything that can be told, without the values of secrets.
-    pub(super) fn mask_all<T: Serialize + DeserializeOwned>(&self, told: T) -> T {
+    /// An event without the values of secrets.
+    pub(super) fn mask_event(&self, mut event: RunEvent) -> RunEvent {
+        if let Some(masker) = self.masker() {
+            event.each_text(&mut |text| {
+                if let Cow::Owned(masked) = masker.mask(text) {
+                    *text = masked;
+                }
+            });
+        }
+        event
+    }
+
+    /// What a server told of a result, without the values of secrets.
+    pub(super) fn mask_members(&self, members: Map<String, Value>) -> Map<String, Value> {
         let Some(masker) = self.masker() else {
-            return told;
+            return members;
         };
-        let Ok(mut json) = serde_json::to_value(&told) else {
-            return told;
-        };
+        let mut json = Value::Object(members);
         masker.mask_json(&mut json);
-        serde_json::from_value(json).unwrap_or(told)
+        match json {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        }
     }
 
     /// A complaint without the values of secrets.
@@ -184,7 +196,21 @@ mod tests {
         assert_eq!(sent.nodes["1"].inputs["key"], value());
         assert_eq!(sent.nodes["1"].inputs["more"]["list"][0], value());
         assert_eq!(hush.mask(&format!("bad key {}!", value())), "bad key ***!");
-        assert_eq!(hush.mask_all(json!({"a": value()})), json!({"a": "***"}));
+        let members = json!({"a": [value()], "b": 1}).as_object().unwrap().clone();
+        let masked = json!({"a": ["***"], "b": 1});
+        assert_eq!(Value::Object(hush.mask_members(members)), masked);
+    }
+
+    #[test]
+    fn a_value_that_is_one_of_kilns_own_words_is_taken_out_of_events_too() {
+        let hush = hush();
+        hush.known.write().unwrap().names.insert("X".to_owned());
+        hush.known.write().unwrap().masker = Arc::new(Masker::new(["task"]));
+        let line = |line: &str| RunEvent::TaskOutput {
+            task: "draw".into(),
+            line: line.to_owned(),
+        };
+        assert_eq!(hush.mask_event(line("it is task!")), line("it is ***!"));
     }
 
     #[test]

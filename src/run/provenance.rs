@@ -16,7 +16,7 @@ use crate::base::{
     AtomicFile, ContentHash, NodeId, RunId, ServerName, StepId, TaskName, WriteError, secret,
 };
 use crate::diagnostic::{Diagnostic, codes};
-use crate::plan::key::{Recorded, of_here};
+use crate::plan::key::{Paths, Recorded};
 use crate::plan::{Plan, Rendered, StepPlan, Uploadable, task_seed};
 use crate::workflow::Graph;
 
@@ -231,7 +231,8 @@ impl Provenance<'_> {
         else {
             return Value::Null;
         };
-        let plain = |text: &str| of_here(text, files);
+        let paths = Paths::of(files);
+        let plain = |text: &str| paths.of_here(text);
         json!({
             "program": program,
             "args": args.iter().map(|arg| plain(arg)).collect::<Vec<_>>(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::attempt::{Ending, Try};
-use super::cache::{self, Found, Made, Miss, Unrestored};
+use super::cache::{self, Found, Made, Miss, Restored, Unrestored};
 use super::collect::place_of;
 use super::failure::About;
 use super::provenance::{By, Did, Provenance};
@@ -40,23 +40,30 @@ impl Try {
             return Ok(Err(None));
         }
         let store = self.shared.store.clone();
-        let looked_up = blocking(move || cache::find(store.reader(), &*store.blobs(), &key));
+        let looked_up = blocking(move || cache::find(&store, &key));
         let found = match looked_up.await {
             Ok(Ok(found)) => found,
             Ok(Err(miss)) => return Ok(Err(Some(miss))),
             // A database that cannot be read will be complained about by whoever writes to it.
             Err(_) => return Ok(Err(None)),
         };
-        let found_artifacts = found.artifacts_of(self.step(), self.name());
-        if !self.fulfils(&found_artifacts).await? {
-            return Ok(Err(None));
+        let restored = match self.restore(&found).await? {
+            Some(restored) => restored,
+            None => return Ok(Err(None)),
+        };
+        // It is judged as it is now in its place: where it lay before, anything may be by now.
+        if !self.fulfils_or_goes(&restored.artifacts).await? {
+            return Ok(Err(Some(Miss::Unfit)));
         }
-        let from = found.made.run.clone();
+        let Restored { artifacts, record } = restored;
+        self.shared.store.keep(record);
         self.tell_differences(&found, recorded);
-        match self.restore(found, key, (recorded, did)).await? {
-            Some(artifacts) => Ok(Ok(Outcome::Cached { artifacts, from })),
-            None => Ok(Err(None)),
-        }
+        let now = super::log::now();
+        let made = &found.made;
+        let ids = (Some(&key), made.prompt_id.as_deref());
+        self.write_provenance(&artifacts, (recorded, did), (now, now), ids, Some(made));
+        let from = made.run.clone();
+        Ok(Ok(Outcome::Cached { artifacts, from }))
     }
 
     fn tell_differences(&self, found: &Found, recorded: &Recorded) {
@@ -70,15 +77,10 @@ impl Try {
     }
 
     /// `None` when it could not be had after all.
-    async fn restore(
-        &self,
-        found: Found,
-        key: ContentHash,
-        as_now: (&Recorded, Did<'_>),
-    ) -> Result<Option<Vec<Arc<Artifact>>>, Ending> {
+    async fn restore(&self, found: &Found) -> Result<Option<Restored>, Ending> {
         let (shared, task) = (Arc::clone(&self.shared), Arc::clone(&self.task));
         let (results, ticket) = (Arc::clone(&self.results), self.ticket);
-        let made = found.made.clone();
+        let found = found.clone();
         let restored = blocking(move || {
             let step = &shared.plan.steps[&task.step];
             let about = About::of(&shared.plan, &task);
@@ -87,22 +89,16 @@ impl Try {
                 place.map(|place| place.path)
             };
             let run = (step, &task.name, &shared.run);
-            let restored = found.restore(&*shared.store.blobs(), run, place)?;
-            shared.store.keep(restored.record);
-            Ok(restored.artifacts)
+            found.restore(&*shared.store.blobs(), run, place)
         });
-        let artifacts = match restored.await {
-            Ok(artifacts) => artifacts,
-            Err(Unrestored::Place(failure)) => return Err(failure.into()),
+        match restored.await {
+            Ok(restored) => Ok(Some(restored)),
+            Err(Unrestored::Place(failure)) => Err(failure.into()),
             Err(Unrestored::Blob(BlobError::Unwritable(error))) => {
-                return Err(self.about().cannot_write(&error).into());
+                Err(self.about().cannot_write(&error).into())
             }
-            Err(Unrestored::Blob(_)) => return Ok(None),
-        };
-        let now = super::log::now();
-        let ids = (Some(&key), made.prompt_id.as_deref());
-        self.write_provenance(&artifacts, as_now, (now, now), ids, Some(&made));
-        Ok(Some(artifacts))
+            Err(Unrestored::Blob(_)) => Ok(None),
+        }
     }
 
     /// Keeps what was made for later runs, and writes down how it was made. Nothing of this can fail a task.

@@ -55,7 +55,9 @@ impl Roster {
 
     /// What a task made is gone.
     pub(super) fn unmake(&mut self, task: TaskIx) {
-        self.made[task.0 as usize] = None;
+        if let Some(made) = self.made.get_mut(task.0 as usize) {
+            *made = None;
+        }
     }
 
     /// What a task made, if it ended well.

@@ -44,7 +44,7 @@ impl Teller {
     }
 
     pub(super) fn tell(&self, event: RunEvent) {
-        let _ = self.events.send(self.hush.mask_all(event));
+        let _ = self.events.send(self.hush.mask_event(event));
     }
 
     /// Tells of something that does not end the task, or of one error among several.

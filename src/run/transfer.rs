@@ -11,6 +11,7 @@ use crate::artifact::RemoteFile;
 use crate::base::{ContentHash, display_path};
 use crate::client::{Client, ClientError};
 use crate::diagnostic::{Diagnostic, codes};
+use crate::plan::key::LOADERS;
 use crate::plan::{Upload, Uploadable};
 use crate::protocol::FileRef;
 use crate::servers::Endpoint;
@@ -130,15 +131,6 @@ impl Transfers {
         })
     }
 }
-
-/// Inputs that take the name of a result where they take that of an upload.
-const LOADERS: &[(&str, &str)] = &[
-    ("LoadImage", "image"),
-    ("LoadImageMask", "image"),
-    ("LoadAudio", "audio"),
-    ("LoadVideo", "file"),
-    ("LoadLatent", "latent"),
-];
 
 /// The file on the server itself, when the input can take it from there.
 fn referable<'a>(server: &Endpoint, order: &'a Order<'_>) -> Option<&'a RemoteFile> {

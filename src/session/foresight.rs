@@ -590,6 +590,9 @@ impl MadeWork {
             Self::Graph(_, facts) if !told && !facts.models.is_empty() => {
                 Some("the server's models are the same")
             }
+            Self::Graph(_, facts) if !told && !facts.files.is_empty() => {
+                Some("the server's files are the same")
+            }
             _ => None,
         }
     }

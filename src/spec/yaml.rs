@@ -3,6 +3,8 @@
 //! serde-saphyr does the reading, with its limits set here. What it would swallow or refuse at the first sight (duplicate keys, tags,
 //! keys that are no text) is let through and reported by [`Builder`], so that one mistake does not hide the next.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::NonFiniteFloatPolicy;
@@ -185,22 +187,24 @@ impl Builder<'_> {
 
     fn entries(&mut self, raw: &[(Raw, Raw)]) -> Vec<(Spanned<String>, Node)> {
         let mut entries: Vec<(Spanned<String>, Node)> = Vec::with_capacity(raw.len());
+        let mut seen: HashMap<String, Span> = HashMap::with_capacity(raw.len());
         for (key, value) in raw {
             let Some(key) = self.key(key) else {
                 continue;
             };
-            if let Some((first, _)) = entries.iter().find(|(k, _)| k.value == key.value) {
+            if let Some(first) = seen.get(&key.value) {
                 self.report.push(
                     Diagnostic::error(
                         &codes::DUPLICATE_KEY,
                         format!("the key `{}` is written twice", key.value),
                     )
                     .label(key.span, "written again here")
-                    .also(first.span, "first written here")
+                    .also(*first, "first written here")
                     .help("keep one of them"),
                 );
                 continue;
             }
+            seen.insert(key.value.clone(), key.span);
             let value = self.value(&key, value);
             entries.push((key, value));
         }

@@ -1,6 +1,7 @@
 //! What is known about results by the key of the task that made them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
@@ -40,4 +41,38 @@ pub(super) fn keep(record: CacheRecord) -> Write {
             ])
             .map(drop)
     })
+}
+
+/// Records that were handed over and that readers may not see yet: a task that waited for its twin looks for them at once.
+#[derive(Debug, Default)]
+pub(super) struct Pending(Mutex<HashMap<ContentHash, (u32, CacheRecord)>>);
+
+impl Pending {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ContentHash, (u32, CacheRecord)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, record: &CacheRecord) {
+        let mut records = self.lock();
+        let writes = records.get(&record.key).map_or(0, |(writes, _)| *writes);
+        records.insert(record.key, (writes + 1, record.clone()));
+    }
+
+    /// One of the writes of a key has come to its end.
+    pub(super) fn written(&self, key: &ContentHash) {
+        let mut records = self.lock();
+        match records.get_mut(key) {
+            Some((writes, _)) if *writes > 1 => *writes -= 1,
+            _ => drop(records.remove(key)),
+        }
+    }
+
+    pub(super) fn get(&self, key: &ContentHash) -> Option<CacheRecord> {
+        self.lock().get(key).map(|(_, record)| record.clone())
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
 }

@@ -104,7 +104,7 @@ impl Journal {
             };
             transaction
                 .execute(
-                    "UPDATE runs SET finished = ?2, status = ?3, exit_code = ?4, counts = ?5 WHERE run = ?1",
+                    "UPDATE runs SET finished = ?2, status = ?3, exit_code = ?4, counts = ?5, cancel_asked = NULL WHERE run = ?1",
                     params![run.as_str(), signed(at), status, exit_code, to_text(&counts)?],
                 )
                 .map(drop)
@@ -131,7 +131,7 @@ fn insert(transaction: &Transaction<'_>, run: &RunId, begin: &Begin) -> rusqlite
 fn reopen(transaction: &Transaction<'_>, run: &RunId) -> rusqlite::Result<()> {
     transaction
         .execute(
-            "UPDATE runs SET finished = NULL, status = NULL, exit_code = NULL, counts = NULL, cancel_asked = NULL WHERE run = ?1",
+            "UPDATE runs SET finished = NULL, status = NULL, exit_code = NULL, counts = NULL WHERE run = ?1",
             [run.as_str()],
         )
         .map(drop)

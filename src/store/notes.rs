@@ -79,8 +79,20 @@ pub(super) fn cancel(run: RunId, at: u64) -> Write {
     Box::new(move |transaction| {
         transaction
             .execute(
-                "UPDATE runs SET cancel_asked = ?2 WHERE run = ?1 AND status IS NULL",
+                "UPDATE runs SET cancel_asked = ?2 WHERE run = ?1",
                 params![run.as_str(), signed(at)],
+            )
+            .map(drop)
+    })
+}
+
+/// What was asked of an earlier process of the run is not meant for this one.
+pub(super) fn no_cancel(run: RunId) -> Write {
+    Box::new(move |transaction| {
+        transaction
+            .execute(
+                "UPDATE runs SET cancel_asked = NULL WHERE run = ?1",
+                [run.as_str()],
             )
             .map(drop)
     })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::blobs::{Blobs, Boot, LocalBlobs};
-use super::cache::{self, CacheRecord};
+use super::cache::{self, CacheRecord, Pending};
 use super::database;
 use super::error::{Holder, StoreError};
 use super::journal::{Begin, Journal, Opening};
@@ -30,6 +30,7 @@ pub struct Store {
     pub(super) reader: Arc<Reader>,
     pub(super) writer: Arc<Writer>,
     blobs: Arc<LocalBlobs>,
+    pub(super) pending: Arc<Pending>,
 }
 
 /// The state of a project as it is; `None` when there is none. Nothing is made, and an older database is brought to the present format.
@@ -75,6 +76,7 @@ impl Store {
             reader,
             writer,
             blobs: Arc::new(blobs),
+            pending: Arc::default(),
         })
     }
 
@@ -118,13 +120,14 @@ impl Store {
     /// forgotten with the first of them. `None` when there is no such run.
     ///
     /// # Errors
-    /// When the run's process lives, or the database cannot be read or understood.
+    /// When the run's process lives, or the database cannot be read, understood or written.
     pub fn resume(&self, run: &RunId) -> Result<Option<(Journal, Replay)>, StoreError> {
         // First the lock: nothing is added to what is then read.
         let alive = self.enliven(run)?;
         let Some(replay) = self.reader.replay(run)? else {
             return Ok(None);
         };
+        self.writer.write_now(notes::no_cancel(run.clone()))?;
         let next = replay.facts.len() as u64;
         let writer = Arc::clone(&self.writer);
         let journal = Journal::new(writer, run.clone(), Opening::Reopen, next, alive);
@@ -224,18 +227,24 @@ impl Store {
         Arc::clone(&self.blobs) as Arc<dyn Blobs>
     }
 
-    /// What is kept under a key. Whether its content is still there, [`Store::blobs`] knows.
+    /// What is kept under a key, from the moment it was handed over. Whether its content is still there, [`Store::blobs`] knows.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn cached(&self, key: &ContentHash) -> Result<Option<CacheRecord>, StoreError> {
-        self.reader.cached(key)
+        match self.pending.get(key) {
+            Some(record) => Ok(Some(record)),
+            None => self.reader.cached(key),
+        }
     }
 
     /// Keeps the results of a task under its key; their blobs must be there. Handed over before the task's last fact is appended to the
     /// journal, it is durable when that fact is.
     pub fn keep(&self, record: CacheRecord) {
-        self.writer.note(cache::keep(record));
+        let (key, pending) = (record.key, Arc::clone(&self.pending));
+        pending.add(&record);
+        let written = Box::new(move || pending.written(&key));
+        self.writer.note_then(cache::keep(record), written);
     }
 
     /// What a task's key was made of the last time, in any run of the pipeline.

@@ -345,10 +345,26 @@ async fn another_process_can_ask_a_run_to_stop() {
     assert!(store.cancel_requested(&run).unwrap());
     let finish = journal.finish(6, RunStatus::Cancelled, 130, Counts::default());
     finish.durable().await.unwrap();
-    drop(journal);
-    let (journal, _) = store.resume(&run).unwrap().unwrap();
-    journal.append(7, vec![]).durable().await.unwrap();
     assert!(!store.cancel_requested(&run).unwrap(), "that was then");
+    drop(journal);
+    // It takes its time to see what is left of it, and can be stopped at once.
+    let (journal, _) = store.resume(&run).unwrap().unwrap();
+    other.request_cancel(&run, 7).durable().await.unwrap();
+    assert!(store.cancel_requested(&run).unwrap());
+    journal.append(8, vec![]).durable().await.unwrap();
+    assert!(store.cancel_requested(&run).unwrap());
+}
+
+#[tokio::test]
+async fn a_wish_to_stop_does_not_outlive_the_process_that_died_of_something_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let run = RunId::from("one");
+    let journal = begin_run(&store, "one").await;
+    store.request_cancel(&run, 5).durable().await.unwrap();
+    drop(journal);
+    let _resumed = store.resume(&run).unwrap().unwrap();
+    assert!(!store.cancel_requested(&run).unwrap());
 }
 
 #[tokio::test]

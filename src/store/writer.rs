@@ -53,20 +53,28 @@ impl Ack {
     }
 
     fn gone(&self) -> StoreError {
-        StoreError::Unwritable {
-            path: self.path.clone(),
-            cause: "its writer has ended".to_owned(),
-        }
+        gone(&self.path)
+    }
+}
+
+fn gone(path: &Path) -> StoreError {
+    StoreError::Unwritable {
+        path: path.to_path_buf(),
+        cause: "its writer has ended".to_owned(),
     }
 }
 
 /// Something to be written, in the order in which it was handed over.
 pub(super) type Write = Box<dyn FnOnce(&Transaction<'_>) -> rusqlite::Result<()> + Send>;
 
+/// What is done once something is written, or could not be.
+pub(super) type Then = Box<dyn FnOnce() + Send>;
+
 struct Work {
     write: Write,
     /// Whoever waits for it; what nobody waits for is written together with what somebody does.
     ack: Option<oneshot::Sender<Result<(), StoreError>>>,
+    then: Option<Then>,
 }
 
 #[derive(Debug)]
@@ -94,22 +102,49 @@ impl Writer {
     /// Hands over something whose durability somebody waits for.
     pub(super) fn write(&self, write: Write) -> Ack {
         let (ack, answer) = oneshot::channel();
-        self.send(write, Some(ack));
+        self.send(write, Some(ack), None);
         Ack {
             path: self.path.clone(),
             answer,
         }
     }
 
-    /// Hands over something that is durable with the next thing somebody waits for, or soon.
-    pub(super) fn note(&self, write: Write) {
-        self.send(write, None);
+    /// Writes something and waits until it is durable, on a thread that may block for so long.
+    pub(super) fn write_now(&self, write: Write) -> Result<(), StoreError> {
+        let (tell, told) = channel();
+        let then = Box::new(move || {
+            let _ = tell.send(());
+        });
+        let (ack, mut answer) = oneshot::channel();
+        self.send(write, Some(ack), Some(then));
+        // The answer is there before whatever is done then.
+        let _ = told.recv();
+        answer.try_recv().unwrap_or_else(|_| Err(self.gone()))
     }
 
-    fn send(&self, write: Write, ack: Option<oneshot::Sender<Result<(), StoreError>>>) {
+    fn gone(&self) -> StoreError {
+        gone(&self.path)
+    }
+
+    /// Hands over something that is durable with the next thing somebody waits for, or soon.
+    pub(super) fn note(&self, write: Write) {
+        self.send(write, None, None);
+    }
+
+    /// As [`Writer::note`]; `then` is done once readers can see it, or never will.
+    pub(super) fn note_then(&self, write: Write, then: Then) {
+        self.send(write, None, Some(then));
+    }
+
+    fn send(
+        &self,
+        write: Write,
+        ack: Option<oneshot::Sender<Result<(), StoreError>>>,
+        then: Option<Then>,
+    ) {
         // When the thread is gone, the answer's channel is closed with the work, and whoever waits learns of it.
         if let Some(sender) = &self.sender {
-            let _ = sender.send(Work { write, ack });
+            let _ = sender.send(Work { write, ack, then });
         }
     }
 }
@@ -136,8 +171,12 @@ fn write_all(opened: Opened, path: &Path, receiver: &Receiver<Work>) {
         broken = synced.err().map(|error| StoreError::io(path, error));
     }
     while let Some(group) = next_group(receiver) {
-        let (writes, acks): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|work| (work.write, work.ack)).unzip();
+        let (mut writes, mut acks, mut thens) = (Vec::new(), Vec::new(), Vec::new());
+        for work in group {
+            writes.push(work.write);
+            acks.extend(work.ack);
+            thens.extend(work.then);
+        }
         let answer = match &broken {
             Some(error) => Err(error.clone()),
             None => {
@@ -147,9 +186,10 @@ fn write_all(opened: Opened, path: &Path, receiver: &Receiver<Work>) {
         if let Err(error) = &answer {
             broken.get_or_insert_with(|| error.clone());
         }
-        for ack in acks.into_iter().flatten() {
+        for ack in acks {
             let _ = ack.send(answer.clone());
         }
+        thens.into_iter().for_each(|then| then());
     }
 }
 

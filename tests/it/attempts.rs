@@ -2,19 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Done, Project, Server, settled};
+use crate::support::{Project, Server, settled, slow};
 
 fn project(pipeline: &str) -> Project {
-    let project = Project::new();
-    project.file("p.yaml", pipeline);
-    project
-}
-
-fn events(done: &Done) -> Vec<Value> {
-    let lines = done.stdout.lines();
-    lines
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    Project::of(&[("p.yaml", pipeline)])
 }
 
 /// How each task ended, in the order in which they did.
@@ -38,7 +29,7 @@ fn end(events: &[Value], task: &str) -> String {
 fn json_run(project: &Project, more: &[&str], code: i32) -> Vec<Value> {
     let mut args = vec!["run", "p.yaml", "--output", "json"];
     args.extend(more);
-    events(&project.kiln(&args).code(code))
+    project.kiln(&args).code(code).json_lines()
 }
 
 #[test]
@@ -87,6 +78,47 @@ fn a_result_that_until_rejects_is_made_again() {
     );
     let made = project.path().join("outputs/p/latest/roll/n.dat");
     assert_eq!(std::fs::read_to_string(made).unwrap(), "3\n");
+}
+
+#[test]
+fn until_judges_an_earlier_result_by_what_it_was() {
+    let project = project(
+        "steps:\n  roll:\n    command: [sh, -c, \"echo 3 > n.txt\"]\n    outputs: { n: n.txt }\n    retry: { attempts: 1, until: \"read_text(result.file) | trim == '3'\" }\n  show: { command: [echo, x], needs: [roll] }\n",
+    );
+    let outputs = project.path().join("outputs");
+    let made = outputs.join("p/latest/roll/n.txt");
+    assert_eq!(end(&json_run(&project, &[], 0), "roll"), "done");
+    std::fs::write(&made, "9\n").unwrap();
+    assert_eq!(end(&json_run(&project, &[], 0), "roll"), "cached");
+    assert_eq!(std::fs::read_to_string(&made).unwrap(), "3\n");
+    std::fs::remove_dir_all(&outputs).unwrap();
+    assert_eq!(end(&json_run(&project, &[], 0), "roll"), "cached");
+    assert_eq!(std::fs::read_to_string(&made).unwrap(), "3\n");
+}
+
+#[test]
+fn an_earlier_result_that_until_does_not_want_is_made_again_and_that_is_said() {
+    let pipeline = |wanted: &str| {
+        format!(
+            "steps:\n  roll:\n    command: [sh, -c, \"date +%N > n.txt\"]\n    outputs: {{ n: n.txt }}\n    retry: {{ attempts: 1, until: \"{wanted}\" }}\n  show: {{ command: [echo, x], needs: [roll] }}\n"
+        )
+    };
+    let project = project(&pipeline("true"));
+    json_run(&project, &[], 0);
+    let made = project.path().join("outputs/p/latest/roll/n.txt");
+    let first = std::fs::read_to_string(&made).unwrap();
+    project.file(
+        "p.yaml",
+        pipeline(&format!(
+            "read_text(result.file) | trim != '{}'",
+            first.trim()
+        )),
+    );
+    let events = json_run(&project, &[], 0);
+    assert_eq!(end(&events, "roll"), "done");
+    assert_ne!(std::fs::read_to_string(&made).unwrap(), first);
+    let shown = project.kiln(&["show", "last", "roll"]).ok().stdout;
+    assert!(shown.contains("is not what `until` wants"), "{shown}");
 }
 
 #[test]
@@ -216,18 +248,8 @@ steps:
 #[test]
 fn a_job_that_executes_for_too_long_is_cancelled_on_its_server() {
     let server = Server::start(&["--jobs", "1"]);
-    let mut graph = json!({
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 2000, "height": 2000, "batch_size": 1, "color": 77}},
-        "99": {"class_type": "SaveImage", "inputs": {"images": ["30", 0], "filename_prefix": "slow"}}
-    });
-    for node in 2..=30 {
-        graph[node.to_string()] = json!({
-            "class_type": "ImageBlur",
-            "inputs": {"image": [(node - 1).to_string(), 0], "blur_radius": 31, "sigma": 10.0}
-        });
-    }
     let project = project("steps:\n  slow: { workflow: slow.json, timeout: 300ms }\n");
-    project.file("slow.json", graph.to_string());
+    project.file("slow.json", slow(77, 30).to_string());
     let events = json_run(&project, &["--server", &server.url], 4);
     let last = events
         .iter()
@@ -260,4 +282,30 @@ steps:
     );
     json_run(&project, &[], 0);
     assert_eq!(std::fs::read_to_string(log).unwrap(), "in\nout\n".repeat(4));
+}
+
+#[test]
+fn a_run_that_keeps_going_starts_nothing_new_after_so_many_failures() {
+    let project = project(
+        "max_parallel: 1\nsteps:\n  bad:\n    matrix: { i: \"{{ range(6) }}\" }\n    command: [sh, -c, \"exit 3\"]\n",
+    );
+    let events = json_run(&project, &["--keep-going", "--max-fail", "2"], 4);
+    let failed = ends(&events).iter().filter(|e| e.1 == "failed").count();
+    assert_eq!(failed, 2, "{:?}", ends(&events));
+    assert_eq!(ends(&events).len(), 6, "every task has an end");
+}
+
+#[test]
+fn a_run_whose_time_is_up_stops_what_runs_and_starts_nothing() {
+    let project = project(
+        "steps:\n  long: { command: [sleep, \"60\"] }\n  after: { command: [\"true\"], needs: [long] }\n",
+    );
+    let began = std::time::Instant::now();
+    let done = project.kiln(&["run", "p.yaml", "--output", "json", "--timeout", "300ms"]);
+    assert!(done.code != 0, "{}", done.stdout);
+    assert!(began.elapsed() < std::time::Duration::from_secs(30));
+    let events = done.json_lines();
+    assert_eq!(end(&events, "long"), "cancelled");
+    assert_ne!(end(&events, "after"), "done");
+    assert_eq!(events.last().unwrap()["event"], "run_finished");
 }

@@ -1,17 +1,11 @@
 //! Programs as steps: what they get, what they leave, how they end.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-use crate::support::{Done, Project, finish, settled};
+use crate::support::{Done, Project, Running, finish, settled};
 
 fn project(pipeline: &str) -> Project {
-    let project = Project::new();
-    project.file("p.yaml", pipeline);
-    project
+    Project::of(&[("p.yaml", pipeline)])
 }
 
 fn run(pipeline: &str) -> (Project, Done) {
@@ -24,18 +18,6 @@ fn told(pipeline: &str, code: i32) -> String {
     let (project, done) = run(pipeline);
     let done = done.code(code);
     settled(&done.stderr, project.path())
-}
-
-fn events(done: &Done) -> Vec<Value> {
-    let lines = done.stdout.lines();
-    lines
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-fn read(project: &Project, path: &str) -> String {
-    let path = project.path().join("outputs/p/latest").join(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 #[test]
@@ -51,7 +33,7 @@ fn a_command_hands_its_text_and_its_files_on() {
     command: [wc, -c, "{{ steps.shout.file }}"]
 "#);
     done.ok();
-    assert_eq!(read(&project, "shout/loud.txt"), "HELLO!");
+    assert_eq!(project.result("shout/loud.txt"), "HELLO!");
     let left = std::fs::read_dir(project.path().join("outputs/p/latest/shout")).unwrap();
     assert_eq!(left.count(), 2, "the file and the record of its origin");
     assert!(
@@ -67,7 +49,7 @@ fn a_command_has_no_variable_but_its_own_and_three_of_ours() {
     );
     let mut command = project.command(&["run", "p.yaml"]);
     finish(command.env("THEIRS", "x")).ok();
-    let names = read(&project, "show/names.txt");
+    let names = project.result("show/names.txt");
     let names: Vec<&str> = names
         .lines()
         .filter(|name| !["PWD", "SHLVL", "_", "OLDPWD"].contains(name))
@@ -93,7 +75,7 @@ fn the_value_of_a_secret_reaches_the_command_and_nothing_else() {
     );
     let mut command = project.command(&["run", "p.yaml", "--output", "json"]);
     let done = finish(command.env("MY_TEST_KEY", "hunter2-very-long")).ok();
-    assert_eq!(read(&project, "use/size.txt").trim(), "17");
+    assert_eq!(project.result("use/size.txt").trim(), "17");
     assert!(done.stdout.contains("key is ***"), "{}", done.stdout);
     assert!(!done.stdout.contains("hunter2"), "{}", done.stdout);
     for entry in walkdir::WalkDir::new(project.path()) {
@@ -111,7 +93,8 @@ fn what_a_command_writes_to_stderr_is_told_as_it_comes() {
     let project =
         project("steps:\n  talk: { command: [sh, -c, \"echo one >&2; echo two >&2\"] }\n");
     let done = project.kiln(&["run", "p.yaml", "--output", "json"]).ok();
-    let lines: Vec<_> = events(&done)
+    let lines: Vec<_> = done
+        .json_lines()
         .iter()
         .filter(|e| e["event"] == "task_output")
         .map(|e| e["line"].as_str().unwrap().to_owned())
@@ -222,9 +205,9 @@ fn a_result_that_someone_edits_reaches_a_command_as_it_was() {
         ),
     );
     project.kiln(&["run", "p.yaml"]).ok();
-    assert_eq!(read(&project, "last/b.txt"), "right\n");
+    assert_eq!(project.result("last/b.txt"), "right\n");
     assert_eq!(
-        read(&project, "first/a.txt"),
+        project.result("first/a.txt"),
         "wrong\n",
         "edits are left alone"
     );
@@ -236,26 +219,11 @@ fn ctrl_c_ends_a_command_and_what_it_started() {
     let project = project(
         "steps:\n  long: { command: [sh, -c, \"sleep 300 & echo $! >&2; wait\"] }\n  after: { command: [echo, x], needs: [long] }\n",
     );
-    let mut child = project
-        .command(&["run", "p.yaml", "--output", "json"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let pid = loop {
-        let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-        if event["event"] == "task_output" {
-            break event["line"].as_str().unwrap().to_owned();
-        }
-    };
-    let interrupted = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(interrupted.unwrap().success());
-    for _ in lines {}
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let mut run = Running::start(&project, &["p.yaml"]);
+    let told = run.until("task_output");
+    let pid = told["line"].as_str().unwrap();
+    run.interrupt();
+    assert_eq!(run.end(), 130);
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
 }

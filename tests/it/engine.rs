@@ -1,154 +1,14 @@
 //! The engine against a real server: what happens to jobs that are cancelled, lost, remembered or in the way.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use kiln::embedded::{self, Embedded};
 use serde_json::{Value, json};
 
-use crate::support::{Project, repository};
-
-/// An embedded server in this process, one job at a time, with its files where the test can reach them.
-struct Server {
-    runtime: tokio::runtime::Runtime,
-    embedded: Option<Embedded>,
-    dir: tempfile::TempDir,
-    url: String,
-}
-
-impl Server {
-    fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let options = embedded::Options {
-            port: 0,
-            jobs: 1,
-            dir: Some(dir.path().to_path_buf()),
-            ..embedded::Options::default()
-        };
-        let embedded = runtime.block_on(embedded::start(options)).unwrap();
-        let url = embedded.url();
-        Self {
-            runtime,
-            embedded: Some(embedded),
-            dir,
-            url,
-        }
-    }
-
-    fn request(&self, method: &str, path: &str, body: &Value) -> Value {
-        let host = self.url.trim_start_matches("http://");
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
-        let mut stream = TcpStream::connect(host).unwrap();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.starts_with("HTTP/1.1 200"),
-            "{method} {path}: {answer}"
-        );
-        serde_json::from_str(body).unwrap_or(Value::Null)
-    }
-
-    fn get(&self, path: &str) -> Value {
-        self.request("GET", path, &Value::Null)
-    }
-
-    /// Queues somebody else's job.
-    fn queue(&self, graph: &Value) -> String {
-        let answer = self.request(
-            "POST",
-            "/prompt",
-            &json!({"prompt": graph, "client_id": "somebody"}),
-        );
-        answer["prompt_id"].as_str().unwrap().to_owned()
-    }
-
-    /// Ids of running and of waiting jobs.
-    fn jobs(&self) -> (Vec<String>, Vec<String>) {
-        let queue = self.get("/queue");
-        let ids = |name: &str| {
-            let jobs = queue[name].as_array().unwrap();
-            jobs.iter()
-                .map(|job| job[1].as_str().unwrap().to_owned())
-                .collect()
-        };
-        (ids("queue_running"), ids("queue_pending"))
-    }
-
-    fn status(&self, id: &str) -> Option<String> {
-        let history = self.get(&format!("/history/{id}"));
-        Some(
-            history.get(id)?["status"]["status_str"]
-                .as_str()?
-                .to_owned(),
-        )
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(embedded) = self.embedded.take() {
-            self.runtime.block_on(embedded.shutdown());
-        }
-    }
-}
-
-#[track_caller]
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(
-            began.elapsed() < Duration::from_mins(1),
-            "waited for {what}"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// A workflow that takes a while, stoppable between its nodes; `colour` makes it one that the server does not remember.
-fn slow(colour: u32, nodes: usize) -> Value {
-    let mut graph = json!({
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 2000, "height": 2000, "batch_size": 1, "color": colour}},
-        "99": {"class_type": "SaveImage", "inputs": {"images": [nodes.to_string(), 0], "filename_prefix": "slow"}}
-    });
-    for node in 2..=nodes {
-        graph[node.to_string()] = json!({
-            "class_type": "ImageBlur",
-            "inputs": {"image": [(node - 1).to_string(), 0], "blur_radius": 31, "sigma": 10.0}
-        });
-    }
-    graph
-}
-
-fn quick(colour: u32) -> Value {
-    json!({
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": colour}},
-        "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "quick"}}
-    })
-}
+use crate::support::{
+    Done, Project, Running, Server, files, finish, quick, repository, signal, slow, wait_for,
+};
 
 fn project(pipeline: &str, workflows: &[(&str, Value)]) -> Project {
     let project = Project::new();
@@ -159,111 +19,18 @@ fn project(pipeline: &str, workflows: &[(&str, Value)]) -> Project {
     project
 }
 
-/// kiln at work in the background, its events as they come.
-struct Running {
-    child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-    events: Vec<Value>,
-}
-
-impl Running {
-    fn start(project: &Project, server: &Server) -> Self {
-        let mut child = project
-            .command(&["run", "p.yaml", "--server", &server.url, "--output", "json"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self {
-            child,
-            lines,
-            events: Vec::new(),
-        }
-    }
-
-    /// Reads up to the first event of a kind.
-    #[track_caller]
-    fn until(&mut self, event: &str) -> Value {
-        for line in self.lines.by_ref() {
-            let value: Value = serde_json::from_str(&line.unwrap()).unwrap();
-            self.events.push(value.clone());
-            if value["event"] == event {
-                return value;
-            }
-        }
-        panic!("no {event} in {:#?}", self.events);
-    }
-
-    fn interrupt(&self) {
-        send(&self.child, "-INT");
-    }
-
-    /// Reads to the end and gives the exit code.
-    fn end(&mut self) -> i32 {
-        self.until("run_finished");
-        self.child.wait().unwrap().code().unwrap()
-    }
-
-    fn finished(&self, task: &str) -> &Value {
-        self.events
-            .iter()
-            .find(|e| e["event"] == "task_finished" && e["task"] == task)
-            .unwrap()
-    }
-}
-
-fn send(child: &Child, signal: &str) {
-    let killed = std::process::Command::new("kill")
-        .args([signal, &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(killed.success());
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn events(stdout: &str) -> Vec<Value> {
-    stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-fn files(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = walkdir::WalkDir::new(folder)
-        .into_iter()
-        .filter_map(Result::ok)
-        .filter(|entry| entry.file_type().is_file())
-        // A record of its origin lies beside each result.
-        .filter(|entry| !entry.path().to_string_lossy().ends_with(".kiln.json"))
-        .map(|entry| {
-            entry
-                .path()
-                .strip_prefix(folder)
-                .unwrap()
-                .display()
-                .to_string()
-        })
-        .collect();
-    names.sort();
-    names
+fn start(project: &Project, server: &Server) -> Running {
+    Running::start(project, &["p.yaml", "--server", &server.url])
 }
 
 #[test]
 fn ctrl_c_cancels_only_our_own_jobs_and_keeps_what_is_done() {
-    let server = Server::start();
+    let server = Server::start(&[]);
     let project = project(
         "max_parallel: 2\nsteps:\n  first: { workflow: quick.json }\n  second: { workflow: slow.json, needs: [first] }\n  third: { workflow: slow.json, needs: [second] }\n",
         &[("quick", quick(1)), ("slow", slow(2, 40))],
     );
-    let mut run = Running::start(&project, &server);
+    let mut run = start(&project, &server);
     run.until("task_queued");
     let ours = run.until("task_queued")["prompt_id"]
         .as_str()
@@ -298,13 +65,13 @@ fn ctrl_c_cancels_only_our_own_jobs_and_keeps_what_is_done() {
 
 #[test]
 fn ctrl_c_takes_our_waiting_job_out_of_the_queue() {
-    let server = Server::start();
+    let server = Server::start(&[]);
     let theirs = server.queue(&slow(4, 12));
     let project = project(
         "steps:\n  only: { workflow: quick.json }\n",
         &[("quick", quick(5))],
     );
-    let mut run = Running::start(&project, &server);
+    let mut run = start(&project, &server);
     let ours = run.until("task_queued")["prompt_id"]
         .as_str()
         .unwrap()
@@ -322,7 +89,7 @@ fn ctrl_c_takes_our_waiting_job_out_of_the_queue() {
 
 #[test]
 fn a_signal_ends_a_run_whose_server_never_answers() {
-    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+    for (name, code) in [("-INT", 130), ("-TERM", 143)] {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", silent.local_addr().unwrap());
         let project = project(
@@ -336,11 +103,11 @@ fn a_signal_ends_a_run_whose_server_never_answers() {
             .unwrap();
         let _asked = silent.accept().unwrap();
         let began = Instant::now();
-        send(&child, signal);
-        let output = child.wait_with_output().unwrap();
+        signal(&child, name);
+        let done = Done::from(child.wait_with_output().unwrap());
         assert!(began.elapsed() < Duration::from_secs(10));
-        assert_eq!(output.status.code(), Some(code));
-        let told = events(&String::from_utf8(output.stdout).unwrap());
+        assert_eq!(done.code, code);
+        let told = done.json_lines();
         assert_eq!(told.len(), 2, "{told:#?}");
         assert_eq!(told[0]["event"], "run_stopping");
         assert_eq!(told[1]["event"], "run_finished");
@@ -351,7 +118,7 @@ fn a_signal_ends_a_run_whose_server_never_answers() {
 
 #[test]
 fn a_reader_that_does_not_read_cannot_keep_kiln_from_leaving() {
-    let server = Server::start();
+    let server = Server::start(&[]);
     let mut pipeline = "steps:\n".to_owned();
     for n in 0..200 {
         let set = format!("set: {{ \"1\": {{ color: {n} }} }}");
@@ -365,22 +132,22 @@ fn a_reader_that_does_not_read_cannot_keep_kiln_from_leaving() {
         .unwrap();
     let outputs = project.path().join("outputs/p");
     wait_for("results", || (files(&outputs).len() >= 200).then_some(()));
-    send(&child, "-INT");
+    signal(&child, "-INT");
     std::thread::sleep(Duration::from_millis(300));
-    send(&child, "-INT");
+    signal(&child, "-INT");
     let code = wait_for("the end", || child.try_wait().unwrap());
     assert_eq!(code.code(), Some(130));
 }
 
 #[test]
 fn a_second_ctrl_c_leaves_at_once() {
-    let server = Server::start();
+    let server = Server::start(&[]);
     // One long node: the server cannot stop it at once.
     let project = project(
         "steps:\n  only: { workflow: slow.json }\n",
         &[("slow", slow(6, 40))],
     );
-    let mut run = Running::start(&project, &server);
+    let mut run = start(&project, &server);
     run.until("task_executing");
     run.interrupt();
     std::thread::sleep(Duration::from_millis(100));
@@ -392,18 +159,18 @@ fn a_second_ctrl_c_leaves_at_once() {
 
 #[test]
 fn a_job_that_the_server_lost_is_submitted_again_under_another_id() {
-    let server = Server::start();
+    let server = Server::start(&[]);
     let theirs = server.queue(&slow(7, 12));
     let project = project(
         "steps:\n  only: { workflow: quick.json }\n",
         &[("quick", quick(8))],
     );
-    let mut run = Running::start(&project, &server);
+    let mut run = start(&project, &server);
     let first = run.until("task_queued")["prompt_id"]
         .as_str()
         .unwrap()
         .to_owned();
-    server.request("POST", "/queue", &json!({"clear": true}));
+    server.request("POST", "/queue", r#"{"clear": true}"#);
     let second = run.until("task_queued")["prompt_id"]
         .as_str()
         .unwrap()
@@ -423,14 +190,14 @@ fn a_job_that_the_server_lost_is_submitted_again_under_another_id() {
 
 #[test]
 fn a_remembered_result_whose_file_is_gone_is_made_again() {
-    let server = Server::start();
+    let server = Server::start(&[]);
     let project = project(
         "steps:\n  only: { workflow: quick.json }\n",
         &[("quick", quick(9))],
     );
     let run = || project.kiln(&["run", "p.yaml", "--server", &server.url]);
     run().ok();
-    let saved = walkdir::WalkDir::new(server.dir.path())
+    let saved = walkdir::WalkDir::new(server.dir())
         .into_iter()
         .filter_map(Result::ok)
         .find(|entry| entry.file_name() == "quick_00001_.png")
@@ -448,7 +215,7 @@ fn a_remembered_result_whose_file_is_gone_is_made_again() {
 
 #[test]
 fn the_first_failure_is_the_cause_and_nothing_new_starts() {
-    let server = Server::start();
+    let server = Server::start(&[]);
     let escape = json!({
         "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
         "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "../../escape"}, "_meta": {"title": "Save it"}}
@@ -460,7 +227,7 @@ fn the_first_failure_is_the_cause_and_nothing_new_starts() {
     let done = project
         .kiln(&["run", "p.yaml", "--server", &server.url, "--output", "json"])
         .code(4);
-    let events = events(&done.stdout);
+    let events = done.json_lines();
     let last = events.last().unwrap();
     assert_eq!(last["cause"], "bad");
     assert_eq!(
@@ -494,7 +261,7 @@ fn the_first_failure_is_the_cause_and_nothing_new_starts() {
 
 #[test]
 fn an_output_folder_that_cannot_be_written_is_told_before_anything_is_queued() {
-    let server = Server::start();
+    let server = Server::start(&[]);
     let project = project(
         "steps:\n  only: { workflow: quick.json }\n",
         &[("quick", quick(11))],
@@ -521,7 +288,7 @@ fn an_output_folder_that_cannot_be_written_is_told_before_anything_is_queued() {
 #[test]
 #[cfg(unix)]
 fn a_full_disk_names_the_file_and_keeps_what_was_finished() {
-    let server = Server::start();
+    let server = Server::start(&[]);
     // 2 MiB is enough for the journal and a small picture, not for a large one.
     let large = json!({
         "1": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
@@ -542,7 +309,7 @@ fn a_full_disk_names_the_file_and_keeps_what_was_finished() {
         .args(["run", "p.yaml", "--server", &server.url])
         .env("NO_COLOR", "1")
         .current_dir(project.path());
-    let done = crate::support::finish(&mut limited).code(4);
+    let done = finish(&mut limited).code(4);
     assert!(
         done.stderr
             .contains("error[K0506]: step `large`: could not write `outputs/p/"),
@@ -570,7 +337,7 @@ fn a_full_disk_names_the_file_and_keeps_what_was_finished() {
 
 #[test]
 fn a_disk_too_full_for_the_state_is_told() {
-    let server = Server::start();
+    let server = Server::start(&[]);
     for blocks in ["8", "64"] {
         let project = project(
             "steps:\n  one: { workflow: quick.json }\n",
@@ -584,7 +351,7 @@ fn a_disk_too_full_for_the_state_is_told() {
             .args(["run", "p.yaml", "--server", &server.url])
             .env("NO_COLOR", "1")
             .current_dir(project.path());
-        let done = crate::support::finish(&mut limited).code(7);
+        let done = finish(&mut limited).code(7);
         assert!(
             done.stderr
                 .contains("error[K0701]: could not write kiln's state in `.kiln/kiln.db`"),
@@ -601,7 +368,7 @@ fn a_disk_too_full_for_the_state_is_told() {
 
 #[test]
 fn two_results_of_one_name_both_stay() {
-    let server = Server::start();
+    let server = Server::start(&[]);
     let mut two = quick(13);
     two["1"]["inputs"]["batch_size"] = json!(2);
     let project = project(
@@ -620,12 +387,12 @@ fn two_results_of_one_name_both_stay() {
 
 #[test]
 fn a_second_kiln_on_the_same_outputs_is_refused_by_the_name_of_the_first() {
-    let server = Server::start();
+    let server = Server::start(&[]);
     let project = project(
         "steps:\n  only: { workflow: slow.json }\n",
         &[("slow", slow(14, 40))],
     );
-    let mut run = Running::start(&project, &server);
+    let mut run = start(&project, &server);
     let id = run.until("task_executing")["run"]
         .as_str()
         .unwrap()
@@ -647,7 +414,7 @@ fn a_second_kiln_on_the_same_outputs_is_refused_by_the_name_of_the_first() {
 
 #[test]
 fn a_result_that_is_edited_while_the_pipeline_runs_is_not_passed_on() {
-    let server = Server::start();
+    let server = Server::start(&[]);
     let pass = json!({
         "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
         "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "pass"}}
@@ -656,7 +423,7 @@ fn a_result_that_is_edited_while_the_pipeline_runs_is_not_passed_on() {
         "steps:\n  first: { workflow: quick.json }\n  wait: { workflow: slow.json, needs: [first] }\n  last:\n    workflow: pass.json\n    needs: [wait]\n    set: { LoadImage: { image: \"{{ steps.first.image }}\" } }\n",
         &[("quick", quick(15)), ("slow", slow(16, 4)), ("pass", pass)],
     );
-    let mut run = Running::start(&project, &server);
+    let mut run = start(&project, &server);
     let made = run.until("task_finished")["outputs"][0]["path"]
         .as_str()
         .unwrap()

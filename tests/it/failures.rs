@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use crate::support::{Done, Project, Server, settled};
+use crate::support::{Done, Project, Running, Server, settled, slow};
 
 const CARD: &str = r#"{
   "1": {
@@ -30,10 +30,7 @@ const CARD: &str = r#"{
 const PIPELINE: &str = "steps:\n  card:\n    workflow: card.json\n";
 
 fn project(workflow: &str, pipeline: &str) -> Project {
-    let project = Project::new();
-    project.file("card.json", workflow);
-    project.file("pipeline.yaml", pipeline);
-    project
+    Project::of(&[("card.json", workflow), ("pipeline.yaml", pipeline)])
 }
 
 fn told(project: &Project, done: &Done) -> String {
@@ -300,51 +297,20 @@ fn a_damaged_state() {
 #[test]
 fn outputs_that_another_kiln_is_writing() {
     let server = Server::start(&[]);
-    let project = project(&slow(), PIPELINE);
-    let mut first = project
-        .command(&[
-            "run",
-            "pipeline.yaml",
-            "--server",
-            &server.url,
-            "--output",
-            "json",
-        ])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    std::io::BufRead::read_line(
-        &mut std::io::BufReader::new(first.stdout.take().unwrap()),
-        &mut line,
-    )
-    .unwrap();
-    assert!(line.contains("run_started"), "{line}");
+    let project = project(&slow(1, 30).to_string(), PIPELINE);
+    let args = ["pipeline.yaml", "--server", &server.url];
+    let mut first = Running::start(&project, &args);
+    first.until("run_started");
     let done = project
         .kiln(&["run", "pipeline.yaml", "--server", &server.url])
         .code(7);
-    first.kill().unwrap();
-    first.wait().unwrap();
-    let text = told(&project, &done).replace(&first.id().to_string(), "[pid]");
+    let text = told(&project, &done).replace(&first.child.id().to_string(), "[pid]");
     insta::assert_snapshot!(
         text.lines()
             .map(without_host)
             .collect::<Vec<_>>()
             .join("\n")
     );
-}
-
-/// A chain of blurs that takes a while.
-fn slow() -> String {
-    let mut graph = json!({
-        "1": { "class_type": "EmptyImage", "inputs": { "width": 2048, "height": 2048, "batch_size": 1, "color": 1 } },
-    });
-    for at in 2..30 {
-        graph[at.to_string()] = json!({ "class_type": "ImageBlur", "inputs": { "image": [(at - 1).to_string(), 0], "blur_radius": 31, "sigma": 9.0 } });
-    }
-    graph["99"] = json!({ "class_type": "SaveImage", "inputs": { "images": ["29", 0], "filename_prefix": "slow" } });
-    graph.to_string()
 }
 
 fn without_host(line: &str) -> String {

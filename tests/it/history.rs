@@ -1,12 +1,6 @@
 //! What ran is remembered: `kiln runs`, `show`, `diff`, `cancel` and `gc`.
 
-use std::fmt::Write as _;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-
-use serde_json::Value;
-
-use crate::support::{Done, Project, settled};
+use crate::support::{Project, quiet, settled, slow, wait_for};
 
 const PIPELINE: &str = "name: shots
 params: { size: { type: integer, default: 16 } }
@@ -21,18 +15,11 @@ const WORKFLOW: &str = r#"{
 }"#;
 
 fn project() -> Project {
-    let project = Project::new();
-    project.file("kiln.yaml", "");
-    project.file("shots.yaml", PIPELINE);
-    project.file("w.json", WORKFLOW);
-    project
-}
-
-fn lines(done: &Done) -> Vec<Value> {
-    done.stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    Project::of(&[
+        ("kiln.yaml", ""),
+        ("shots.yaml", PIPELINE),
+        ("w.json", WORKFLOW),
+    ])
 }
 
 #[test]
@@ -42,7 +29,10 @@ fn what_ran_can_be_listed_shown_and_compared() {
     project
         .kiln(&["run", "shots.yaml", "--seed", "1", "-p", "size=24"])
         .ok();
-    let runs = lines(&project.kiln(&["runs", "--output", "json"]).ok());
+    let runs = project
+        .kiln(&["runs", "--output", "json"])
+        .ok()
+        .json_lines();
     assert_eq!(runs.len(), 2);
     assert_eq!(runs[0]["status"], "done");
     assert_eq!(runs[0]["tasks"], 2);
@@ -50,7 +40,10 @@ fn what_ran_can_be_listed_shown_and_compared() {
     let list = project.kiln(&["runs"]).ok().stdout;
     assert_eq!(list.lines().count(), 3, "{list}");
 
-    let shown = lines(&project.kiln(&["show", "last", "--output", "json"]).ok());
+    let shown = project
+        .kiln(&["show", "last", "--output", "json"])
+        .ok()
+        .json_lines();
     assert_eq!(shown[0]["params"]["size"], 24);
     assert_eq!(shown[0]["tasks"][0]["status"], "done");
     let path = shown[0]["tasks"][0]["outputs"][0]["path"].as_str().unwrap();
@@ -64,11 +57,8 @@ fn what_ran_can_be_listed_shown_and_compared() {
         "{followed}"
     );
 
-    let found = lines(
-        &project
-            .kiln(&["diff", first, "last", "--output", "json"])
-            .ok(),
-    );
+    let diff = project.kiln(&["diff", first, "last", "--output", "json"]);
+    let found = diff.ok().json_lines();
     let about: Vec<&str> = found
         .iter()
         .map(|line| line["what"].as_str().unwrap())
@@ -110,7 +100,10 @@ fn a_run_that_is_not_there_is_answered_with_what_is() {
     let project = project();
     let none = project.kiln(&["runs"]).code(2);
     project.kiln(&["run", "shots.yaml"]).ok();
-    let runs = lines(&project.kiln(&["runs", "--output", "json"]).ok());
+    let runs = project
+        .kiln(&["runs", "--output", "json"])
+        .ok()
+        .json_lines();
     let typed = runs[0]["run"].as_str().unwrap().replace('-', "_");
     let near = project.kiln(&["show", &typed]).code(2);
     let far = project.kiln(&["show", "nothing"]).code(2);
@@ -126,38 +119,24 @@ fn a_run_that_is_not_there_is_answered_with_what_is() {
 #[test]
 fn a_run_of_another_terminal_can_be_stopped() {
     let project = project();
-    let mut nodes = String::from(
-        r#"{"1": {"class_type": "EmptyImage", "inputs": {"width": 2000, "height": 2000, "batch_size": 1, "color": 7}},
-            "99": {"class_type": "SaveImage", "inputs": {"images": ["60", 0], "filename_prefix": "slow"}}"#,
-    );
-    for node in 2..=60 {
-        let from = node - 1;
-        let _ = write!(
-            nodes,
-            r#", "{node}": {{"class_type": "ImageBlur", "inputs": {{"image": ["{from}", 0], "blur_radius": 20, "sigma": 8.0}}}}"#
-        );
-    }
-    project.file("slow.json", nodes + "}");
+    project.file("slow.json", slow(7, 60).to_string());
     project.file("slow.yaml", "steps:\n  only: { workflow: slow.json }\n");
-    let mut running = project
-        .command(&["run", "slow.yaml"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+    let mut running = quiet(&mut project.command(&["run", "slow.yaml"]))
         .spawn()
         .unwrap();
-    let until = Instant::now() + Duration::from_mins(1);
-    let started = || {
+    wait_for("the task to start", || {
         let shown = project.kiln(&["show", "last", "--output", "json"]);
-        shown.stdout.contains("\"status\":\"running\",\"attempts\"")
-    };
-    while !started() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+        let started = "\"status\":\"running\",\"attempts\"";
+        shown.stdout.contains(started).then_some(())
+    });
     let asked = project.kiln(&["cancel", "last"]).ok().stdout;
     assert!(asked.starts_with("asked process "), "{asked}");
     let status = running.wait().unwrap();
     assert_eq!(status.code(), Some(130));
-    let runs = lines(&project.kiln(&["runs", "--output", "json"]).ok());
+    let runs = project
+        .kiln(&["runs", "--output", "json"])
+        .ok()
+        .json_lines();
     assert_eq!(runs[0]["status"], "cancelled");
     assert_eq!(runs[0]["counts"]["cancelled"], 1);
 }

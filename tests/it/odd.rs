@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::support::{Done, Project};
+use crate::support::{Done, Project, finish};
 
 const WORKFLOW: &str = r#"{
   "1": {
@@ -20,10 +20,7 @@ const WORKFLOW: &str = r#"{
 "#;
 
 fn project() -> Project {
-    let project = Project::new();
-    project.file("w.json", WORKFLOW);
-    project.file("p.yaml", step(""));
-    project
+    Project::of(&[("w.json", WORKFLOW), ("p.yaml", &step(""))])
 }
 
 fn step(rest: &str) -> String {
@@ -58,12 +55,7 @@ fn with_stdin(project: &Project, args: &[&str], text: &[u8]) -> Done {
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(text).unwrap();
-    let output = child.wait_with_output().unwrap();
-    Done {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    child.wait_with_output().unwrap().into()
 }
 
 #[test]
@@ -300,10 +292,10 @@ fn a_catalog_that_was_typed_wins_over_the_environment() {
     let project = project();
     project.file("empty.json", "{}");
     let mut command = project.command(&["check", "p.yaml", "--catalog", "empty.json"]);
-    let done = crate::support::finish(command.env("KILN_SERVER", "http://127.0.0.1:1"));
+    let done = finish(command.env("KILN_SERVER", "http://127.0.0.1:1"));
     says(&done, 3, &["the server has no node class `EmptyImage`"]);
     let mut command = project.command(&["check", "p.yaml"]);
-    let done = crate::support::finish(command.env("KILN_SERVER", "lokal"));
+    let done = finish(command.env("KILN_SERVER", "lokal"));
     says(&done, 2, &["there is no server `lokal`"]);
 }
 

@@ -6,21 +6,13 @@ const CAPTION: &str = r#"{"1": {"class_type": "StringConcatenate", "inputs": {"s
  "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}}}"#;
 
 fn project(pipeline: &str) -> Project {
-    let project = Project::new();
-    project.file("caption.json", CAPTION);
-    project.file("p.yaml", pipeline);
-    project
+    Project::of(&[("caption.json", CAPTION), ("p.yaml", pipeline)])
 }
 
 fn checked(pipeline: &str) -> String {
     let project = project(pipeline);
     let done = project.kiln(&["check", "p.yaml"]);
     settled(&done.stderr, project.path())
-}
-
-fn read(project: &Project, path: &str) -> String {
-    let path = project.path().join("outputs/p/latest").join(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 #[test]
@@ -40,17 +32,17 @@ fn a_result_that_is_only_text_is_saved_where_save_as_says() {
     };
     let project = project(&steps("deep/caption"));
     let done = project.kiln(&["run", "p.yaml"]).ok();
-    assert_eq!(read(&project, "say/greeting.txt"), "hello\n");
-    assert_eq!(read(&project, "both/both.txt"), "kept\n");
-    assert_eq!(read(&project, "caption/deep/caption.txt"), "a-b");
-    assert_eq!(read(&project, "use/all.md"), "hello\n|a-b|told");
-    assert_eq!(read(&project, "data/text-stdout.txt"), "hello\n|a-b|told");
+    assert_eq!(project.result("say/greeting.txt"), "hello\n");
+    assert_eq!(project.result("both/both.txt"), "kept\n");
+    assert_eq!(project.result("caption/deep/caption.txt"), "a-b");
+    assert_eq!(project.result("use/all.md"), "hello\n|a-b|told");
+    assert_eq!(project.result("data/text-stdout.txt"), "hello\n|a-b|told");
     assert!(done.stdout.contains("say/greeting.txt"), "{}", done.stdout);
 
     // The text is what was made before, and its new name is no reason to make it again.
     project.file("p.yaml", steps("other"));
     let done = project.kiln(&["run", "p.yaml"]).ok();
-    assert_eq!(read(&project, "caption/other.txt"), "a-b");
+    assert_eq!(project.result("caption/other.txt"), "a-b");
     assert!(
         done.stderr.contains("1 cached") || done.stderr.contains("2 cached"),
         "{}",

@@ -184,11 +184,7 @@ fn the_main_job_tells_programs_in_events() {
     let done = project
         .kiln(&["run", "pipelines/quickstart.yaml", "--output", "json"])
         .ok();
-    let events: Vec<serde_json::Value> = done
-        .stdout
-        .lines()
-        .map(|l| serde_json::from_str(l).unwrap())
-        .collect();
+    let events = done.json_lines();
     let schema: serde_json::Value =
         serde_json::from_str(&finish(kiln().args(["schema", "event"])).ok().stdout).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();

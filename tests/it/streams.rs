@@ -2,11 +2,9 @@
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
-use serde_json::json;
-
-use crate::support::{Project, Server, finish};
+use crate::support::{Project, Server, blurred, signal, wait_for};
 
 const QUICK: &str = r#"{
   "1": { "class_type": "EmptyImage", "inputs": { "width": 8, "height": 8, "batch_size": 1, "color": 0 } },
@@ -14,13 +12,13 @@ const QUICK: &str = r#"{
 }"#;
 
 fn project() -> Project {
-    let project = Project::new();
-    project.file("w.json", QUICK);
-    project.file(
-        "p.yaml",
-        "steps:\n  a: { workflow: w.json, cache: false }\n  b: { workflow: w.json, cache: false, needs: [a] }\n",
-    );
-    project
+    Project::of(&[
+        ("w.json", QUICK),
+        (
+            "p.yaml",
+            "steps:\n  a: { workflow: w.json, cache: false }\n  b: { workflow: w.json, cache: false, needs: [a] }\n",
+        ),
+    ])
 }
 
 #[cfg(target_os = "linux")]
@@ -111,10 +109,9 @@ fn the_summary_names_latest_when_it_is_this_run() {
         last.ends_with(" · 2 done · results in outputs/p/latest"),
         "{last}"
     );
-    let done = finish(&mut project.command(&["run", "p.yaml", "--output", "json"])).ok();
-    let last: serde_json::Value =
-        serde_json::from_str(done.stdout.lines().last().unwrap()).unwrap();
-    let latest = last["latest"].as_str().unwrap();
+    let done = project.kiln(&["run", "p.yaml", "--output", "json"]).ok();
+    let events = done.json_lines();
+    let latest = events.last().unwrap()["latest"].as_str().unwrap();
     assert!(latest.ends_with("outputs/p/latest"), "{latest}");
 }
 
@@ -132,27 +129,11 @@ fn help_without_a_place_has_no_empty_gutter() {
 }
 
 #[cfg(unix)]
-fn interrupt(child: &Child) {
-    let killed = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(killed.success());
-}
-
-#[cfg(unix)]
 #[test]
 fn each_ctrl_c_is_answered_at_once() {
     let server = Server::start(&[]);
     let project = project();
-    let mut graph = json!({
-        "1": { "class_type": "EmptyImage", "inputs": { "width": 4096, "height": 4096, "batch_size": 1, "color": 3 } },
-    });
-    for at in 2..10 {
-        graph[at.to_string()] = json!({ "class_type": "ImageBlur", "inputs": { "image": [(at - 1).to_string(), 0], "blur_radius": 31, "sigma": 9.0 } });
-    }
-    graph["99"] = json!({ "class_type": "SaveImage", "inputs": { "images": ["9", 0], "filename_prefix": "x" } });
-    project.file("w.json", graph.to_string());
+    project.file("w.json", blurred(3, 4096, 9).to_string());
     project.file(
         "kiln.yaml",
         format!(
@@ -174,27 +155,13 @@ fn each_ctrl_c_is_answered_at_once() {
         assert_ne!(told.read_line(&mut line).unwrap(), 0);
     }
     // Nothing tells people that a job was queued; the server knows.
-    let queue = || {
-        let mut stream =
-            std::net::TcpStream::connect(server.url.trim_start_matches("http://")).unwrap();
-        std::io::Write::write_all(
-            &mut stream,
-            b"GET /queue HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    };
-    while queue().contains("\"queue_running\":[]") {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    wait_for("the job to run", || server.jobs().0.pop());
     std::thread::sleep(std::time::Duration::from_millis(200));
-    interrupt(&child);
+    signal(&child, "-INT");
     line.clear();
     told.read_line(&mut line).unwrap();
     let stopping = line.trim_end().to_owned();
-    interrupt(&child);
+    signal(&child, "-INT");
     let mut rest = String::new();
     told.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));

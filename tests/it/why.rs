@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Done, Project};
+use crate::support::{Done, Project, Server};
 
 const PIPELINE: &str = r#"
 params:
@@ -221,6 +221,48 @@ fn an_edited_output_spoils_nothing_and_a_lost_blob_is_made_again() {
     );
     assert!(told.contains("` is damaged or gone"), "{told}");
     assert_eq!(counts(&project, &[]), (0, 2));
+}
+
+#[test]
+fn a_file_of_the_servers_own_that_changes_under_its_name_makes_another_result() {
+    let server = Server::start(&[]);
+    let photo = server.dir().join("input/photo.png");
+    let paint = |grey: u8| {
+        image::RgbImage::from_pixel(8, 8, image::Rgb([grey; 3]))
+            .save(&photo)
+            .unwrap();
+    };
+    let graph = json!({
+        "1": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "copy"}}
+    });
+    let project = Project::new();
+    project.file(
+        "p.yaml",
+        "steps:\n  copy: { workflow: copy.json, save_as: copy }\n",
+    );
+    project.file("copy.json", graph.to_string());
+    let more = ["--server", server.url.as_str()];
+    let made = || {
+        let copy = project.path().join("outputs/p/latest/copy/copy.png");
+        image::open(copy).unwrap().to_rgb8().get_pixel(0, 0).0[0]
+    };
+    paint(50);
+    assert_eq!(counts(&project, &more), (0, 1));
+    assert_eq!(counts(&project, &more), (1, 0));
+    let told = would(&project, &more);
+    assert!(
+        told.contains("if the server's files are the same"),
+        "{told}"
+    );
+    paint(200);
+    assert_eq!(counts(&project, &more), (0, 1));
+    assert_eq!(made(), 200);
+    let shown = project.kiln(&["show", "last", "copy"]).ok().stdout;
+    assert!(shown.contains("server: file photo.png "), "{shown}");
+    paint(50);
+    assert_eq!(counts(&project, &more), (1, 0));
+    assert_eq!(made(), 50);
 }
 
 #[test]

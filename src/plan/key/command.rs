@@ -1,8 +1,12 @@
 //! The key of a command task.
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::PathBuf;
 
+use aho_corasick::{AhoCorasick, Input, MatchKind};
 use indexmap::IndexMap;
 
 use super::canonical;
@@ -14,6 +18,9 @@ use crate::plan::{Plan, RenderedCommand};
 
 /// Rises when kiln runs commands in another way, so that earlier results no longer stand for new ones.
 const KIND: &[u8] = b"command 1";
+
+/// Paths up to this number are looked for one by one.
+const FEW: usize = 8;
 
 /// The program of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +102,7 @@ fn write(sink: &mut impl Sink, command: &CommandInputs<'_>) {
         Program::Named(name) => sink.entry(Tag::Program, &["name"], name.as_bytes()),
         Program::File(hash) => sink.entry(Tag::Program, &["file"], hash.to_hex().as_bytes()),
     }
-    let known = Known::new(command.files);
+    let known = Paths::of(command.files);
     let mut scratch = Vec::new();
     for (at, arg) in command.args.iter().enumerate() {
         known.write(arg, &mut scratch);
@@ -122,64 +129,108 @@ fn write(sink: &mut impl Sink, command: &CommandInputs<'_>) {
     }
 }
 
-/// A text with the names of files in the place of their paths on this machine.
-pub fn of_here(text: &str, files: &[(PathBuf, ContentHash)]) -> String {
-    let known = Known::new(files);
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((at, (path, file, _))) = known.next(rest) {
-        out.push_str(&rest[..at]);
-        out.push_str(&file.file_name().unwrap_or_default().to_string_lossy());
-        rest = &rest[at + path.len()..];
-    }
-    out + rest
+/// A part of a text in which paths of files may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'t> {
+    /// What is between them.
+    Text(&'t str),
+    /// The path of the file with this index.
+    File(usize, &'t str),
 }
 
-/// Files by their paths, the longest first, so that `a.png.txt` is not taken for `a.png` and more.
-struct Known<'a>(Vec<(String, &'a Path, ContentHash)>);
+/// Finds the paths of files in texts: the first, and of those that begin at the same place, the longest, so that `a.png.txt` is not
+/// taken for `a.png` and more. A command may be given thousands of files.
+#[derive(Debug)]
+pub struct Paths<'a> {
+    files: &'a [(PathBuf, ContentHash)],
+    /// The paths as text, each with the index of its file; none is empty.
+    texts: Vec<(Cow<'a, str>, usize)>,
+    /// Finds them all at once; `None` where there are so few that making it would take longer.
+    finder: Option<AhoCorasick>,
+}
 
-impl<'a> Known<'a> {
-    fn new(files: &'a [(PathBuf, ContentHash)]) -> Self {
-        let mut known: Vec<(String, &Path, ContentHash)> = files
-            .iter()
-            .map(|(path, hash)| (path.to_string_lossy().into_owned(), path.as_path(), *hash))
-            .filter(|(text, ..)| !text.is_empty())
+impl<'a> Paths<'a> {
+    /// The paths of these files.
+    pub fn of(files: &'a [(PathBuf, ContentHash)]) -> Self {
+        let texts = files.iter().map(|(path, _)| path.to_string_lossy());
+        let texts: Vec<(Cow<'_, str>, usize)> = texts
+            .zip(0..)
+            .filter(|(text, _)| !text.is_empty())
             .collect();
-        known.sort_unstable_by_key(|(text, ..)| std::cmp::Reverse(text.len()));
-        Self(known)
+        let finder = (texts.len() > FEW).then(|| {
+            AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                .build(texts.iter().map(|(text, _)| text.as_bytes()))
+        });
+        Self {
+            files,
+            finder: finder.and_then(Result::ok),
+            texts,
+        }
+    }
+
+    /// The first path in a text from a place on: where it stands, and which it is.
+    fn next(&self, text: &str, from: usize) -> Option<(Range<usize>, usize)> {
+        if let Some(finder) = &self.finder {
+            let found = finder.find(Input::new(text).range(from..))?;
+            return Some((found.range(), self.texts[found.pattern().as_usize()].1));
+        }
+        let found = self.texts.iter().filter_map(|(path, file)| {
+            let at = from + text[from..].find(&**path)?;
+            Some((at..at + path.len(), *file))
+        });
+        found.min_by_key(|(range, _)| (range.start, Reverse(range.end)))
+    }
+
+    /// A text as paths and what is between them. Texts come before, between and after paths, and may be empty.
+    pub fn split<'t>(&self, text: &'t str) -> Vec<Part<'t>> {
+        let mut parts = Vec::new();
+        let mut rest = 0;
+        while let Some((range, file)) = self.next(text, rest) {
+            parts.push(Part::Text(&text[rest..range.start]));
+            rest = range.end;
+            parts.push(Part::File(file, &text[range]));
+        }
+        parts.push(Part::Text(&text[rest..]));
+        parts
+    }
+
+    /// A text with the names of files in the place of their paths on this machine.
+    pub fn of_here(&self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        for part in self.split(text) {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::File(at, _) => {
+                    let name = self.files[at].0.file_name().unwrap_or_default();
+                    out.push_str(&name.to_string_lossy());
+                }
+            }
+        }
+        out
     }
 
     /// A text as a JSON string; or, when paths stand in it, as a list of texts and `{"file": content}`. The extension stays, since
     /// programs go by it.
     fn write(&self, text: &str, out: &mut Vec<u8>) {
         out.clear();
-        let mut rest = text;
-        let mut parts = 0;
-        while let Some((at, found)) = self.next(rest) {
-            let (path, file, hash) = found;
-            out.push(if parts == 0 { b'[' } else { b',' });
-            parts += 1;
-            canonical::string(&rest[..at], out);
-            let extension = file.extension().unwrap_or_default().to_string_lossy();
-            out.extend_from_slice(b",{\"file\":");
-            canonical::string(&format!("{hash}.{}", extension.to_ascii_lowercase()), out);
-            out.push(b'}');
-            rest = &rest[at + path.len()..];
+        let parts = self.split(text);
+        if let [Part::Text(text)] = parts[..] {
+            return canonical::string(text, out);
         }
-        if parts == 0 {
-            canonical::string(text, out);
-        } else {
-            out.push(b',');
-            canonical::string(rest, out);
-            out.push(b']');
+        for (nth, part) in parts.into_iter().enumerate() {
+            out.push(if nth == 0 { b'[' } else { b',' });
+            match part {
+                Part::Text(text) => canonical::string(text, out),
+                Part::File(at, _) => {
+                    let (path, hash) = &self.files[at];
+                    let extension = path.extension().unwrap_or_default().to_string_lossy();
+                    out.extend_from_slice(b"{\"file\":");
+                    canonical::string(&format!("{hash}.{}", extension.to_ascii_lowercase()), out);
+                    out.push(b'}');
+                }
+            }
         }
-    }
-
-    /// The first path in a text; of those that begin at the same place, the longest.
-    fn next(&self, text: &str) -> Option<(usize, &(String, &'a Path, ContentHash))> {
-        self.0
-            .iter()
-            .filter_map(|known| Some((text.find(&known.0)?, known)))
-            .min_by_key(|(at, known)| (*at, std::cmp::Reverse(known.0.len())))
+        out.push(b']');
     }
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{Manifest, Tag};
 use super::stale::StaleReason;
-use crate::plan::ServerKind;
+use crate::base::NodeId;
+use crate::plan::{ServerKind, Upload};
 use crate::workflow::Graph;
 
 /// What made a result. Results of one realm never stand for those of another.
@@ -67,6 +68,42 @@ pub struct ServerFacts {
     pub packs: BTreeMap<String, String>,
     /// Its model files by the name that inputs take, with `/` between folders. An input that holds such a name uses that model.
     pub models: BTreeMap<String, Vec<ModelFact>>,
+    /// Files of its own that a graph has it load, by the value that names them: the hash of the content, or of one that is too large to
+    /// be read, what the server calls this version of it.
+    pub files: BTreeMap<String, String>,
+}
+
+/// Inputs that name a picture, a sound, … on the server itself: an upload, or a result.
+pub const LOADERS: &[(&str, &str)] = &[
+    ("LoadImage", "image"),
+    ("LoadImageMask", "image"),
+    ("LoadAudio", "audio"),
+    ("LoadVideo", "file"),
+    ("LoadLatent", "latent"),
+];
+
+/// The values by which a graph names files that nobody sends: the server has them already. Sorted, each once.
+pub fn server_files<'a>(graph: &'a Graph, uploads: &[Upload]) -> Vec<&'a str> {
+    let is_sent = |id: &NodeId, input: &str| {
+        let mut sent = uploads.iter();
+        sent.any(|upload| upload.node == *id && upload.input == input)
+    };
+    let mut found: Vec<&str> = Vec::new();
+    for (id, node) in &graph.nodes {
+        let of_class = LOADERS
+            .iter()
+            .filter(|(class, _)| *class == node.class_type);
+        for (_, input) in of_class {
+            if let Some(serde_json::Value::String(name)) = node.inputs.get(*input)
+                && !is_sent(id, input)
+            {
+                found.push(name);
+            }
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 impl ServerFacts {
@@ -77,6 +114,7 @@ impl ServerFacts {
             version: None,
             packs: BTreeMap::new(),
             models: BTreeMap::new(),
+            files: BTreeMap::new(),
         }
     }
 
@@ -91,6 +129,9 @@ impl ServerFacts {
                 (Tag::Server, _) => facts.version = Some(value.clone()),
                 (Tag::Pack, [name]) => {
                     facts.packs.insert(name.clone(), value.clone());
+                }
+                (Tag::ServerFile, [name]) => {
+                    facts.files.insert(name.clone(), value.clone());
                 }
                 (Tag::Model | Tag::Modified, [folder, name]) => {
                     let model = models

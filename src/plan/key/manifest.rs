@@ -51,6 +51,8 @@ pub enum Tag {
     Pack = 14,
     /// Folder and name of a model file → when it was changed.
     Modified = 15,
+    /// A file of the server's own, as an input names it → its content.
+    ServerFile = 16,
 }
 
 /// Marks a node's digest in the key's encoding.

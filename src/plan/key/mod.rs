@@ -5,8 +5,8 @@
 //! the key and not in the explanation, or the other way round.
 //!
 //! In the key: the format's version, the realm (a rehearsal never satisfies a real run), the graph (classes and inputs; the order of
-//! nodes and keys never matters, nor does `_meta`), files by content, which output nodes run, and the size of each model file where the
-//! server tells it. For a command: the program, its arguments, environment and stdin with files by content, and what it collects.
+//! nodes and keys never matters, nor does `_meta`), files by content, those of the server's own that its loaders name too, which output
+//! nodes run, and the size of each model file where the server tells it. For a command: the program, its arguments, environment and stdin with files by content, and what it collects.
 //! `cache: strict` adds the server's version, its packs and the age of its models. Never in the key: names of steps, tasks, runs and
 //! servers, `save_as`, times, and where files lie. Secrets are there as placeholders only: a new value alone is no new key.
 //!
@@ -29,8 +29,8 @@ mod tests;
 mod tests_command;
 
 pub use assume::settle;
-pub use command::{CommandInputs, Program, command_manifest, of_command, of_here};
-pub use facts::{ModelFact, Realm, Recorded, ServerFacts};
+pub use command::{CommandInputs, Part, Paths, Program, command_manifest, of_command};
+pub use facts::{LOADERS, ModelFact, Realm, Recorded, ServerFacts, server_files};
 pub use manifest::{Entry, FORMAT, Manifest, Tag};
 pub use stale::{StaleReason, explain};
 pub use workflow::{Memo, of_workflow, workflow_manifest};

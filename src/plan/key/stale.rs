@@ -412,6 +412,7 @@ impl Comparison<'_> {
             Tag::Pack,
             Tag::Model,
             Tag::Modified,
+            Tag::ServerFile,
         ] {
             for (path, old, new) in self.changed(tag) {
                 out.push(self.other(tag, &path, old, new));
@@ -441,6 +442,9 @@ impl Comparison<'_> {
             Tag::Server => server("version".to_owned(), &str::to_owned),
             Tag::Pack => server(format!("pack {name}"), &str::to_owned),
             Tag::Model => server(format!("size of model {name}"), &show::bytes),
+            Tag::ServerFile => server(format!("file {name}"), &|content| {
+                show::hash(content).to_owned()
+            }),
             Tag::Modified => server(format!("date of model {name}"), &|ms| {
                 ms.parse().map_or_else(|_| ms.to_owned(), show::time)
             }),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 
-use super::command::{self, CommandInputs, Program, of_command};
+use super::command::{self, CommandInputs, Part, Paths, Program, of_command};
 use super::manifest::Tag;
 use super::stale::explain;
 use super::tests::texts;
@@ -146,9 +146,47 @@ fn files_of_a_command_count_by_content_wherever_they_lie() {
         "{argument:?}"
     );
     assert_eq!(
-        command::of_here("-i=/out/run-1/a.png.txt", &longer.files),
+        Paths::of(&longer.files).of_here("-i=/out/run-1/a.png.txt"),
         "-i=a.png.txt"
     );
+}
+
+#[test]
+fn paths_are_found_in_the_same_way_among_few_files_and_among_thousands() {
+    let hash = ContentHash::of(b"x");
+    let few = ["/o/a.png", "/o/a.png.txt", "/o/é.png", ""];
+    let few: Vec<_> = few.map(|path| (PathBuf::from(path), hash)).to_vec();
+    let more = (0..5000).map(|n| (PathBuf::from(format!("/more/{n}.png")), hash));
+    let many: Vec<_> = few.iter().cloned().chain(more).collect();
+    let (few, many) = (Paths::of(&few), Paths::of(&many));
+    for (text, parts) in [
+        ("", vec![Part::Text("")]),
+        ("plain", vec![Part::Text("plain")]),
+        (
+            "/o/a.png.txt,/o/é.png",
+            vec![
+                Part::Text(""),
+                Part::File(1, "/o/a.png.txt"),
+                Part::Text(","),
+                Part::File(2, "/o/é.png"),
+                Part::Text(""),
+            ],
+        ),
+        (
+            "ü/o/a.png/o/a.pngx",
+            vec![
+                Part::Text("ü"),
+                Part::File(0, "/o/a.png"),
+                Part::Text(""),
+                Part::File(0, "/o/a.png"),
+                Part::Text("x"),
+            ],
+        ),
+    ] {
+        assert_eq!(few.split(text), parts, "{text}");
+        assert_eq!(many.split(text), parts, "{text}");
+    }
+    assert_eq!(many.of_here("-i /more/4999.png"), "-i 4999.png");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 
 use super::canonical;
-use super::facts::ServerFacts;
+use super::facts::{ServerFacts, server_files};
 use super::manifest::{HashSink, KeepSink, Manifest, Sink, Tag, digest_of};
 use crate::artifact::Datum;
 use crate::base::{ContentHash, NodeId};
@@ -143,7 +143,7 @@ fn write(sink: &mut impl Sink, inputs: &Inputs<'_>, mode: CacheMode, facts: &Ser
     for target in targets {
         sink.entry(Tag::Target, &[target], b"");
     }
-    write_facts(sink, inputs.graph, mode, facts);
+    write_facts(sink, inputs, mode, facts);
 }
 
 fn write_node(
@@ -196,9 +196,16 @@ fn content(file: &Uploadable) -> (ContentHash, String) {
     }
 }
 
-fn write_facts(sink: &mut impl Sink, graph: &Graph, mode: CacheMode, facts: &ServerFacts) {
+fn write_facts(sink: &mut impl Sink, inputs: &Inputs<'_>, mode: CacheMode, facts: &ServerFacts) {
     let strict = mode == CacheMode::Strict;
-    for (name, model) in facts.models_of(graph) {
+    if !facts.files.is_empty() {
+        for name in server_files(inputs.graph, inputs.uploads) {
+            if let Some(content) = facts.files.get(name) {
+                sink.entry(Tag::ServerFile, &[name], content.as_bytes());
+            }
+        }
+    }
+    for (name, model) in facts.models_of(inputs.graph) {
         let path = [model.folder.as_str(), name];
         if let Some(size) = model.size {
             sink.entry(Tag::Model, &path, size.to_string().as_bytes());

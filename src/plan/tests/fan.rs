@@ -216,3 +216,45 @@ fn ten_thousand_tasks_of_a_step_are_planned() {
     let plan = project.plan(&drawing("matrix: { i: \"{{ range(params.n) }}\" }"));
     assert_eq!(plan.good().tasks.len(), 10_000);
 }
+
+#[test]
+fn every_step_draws_for_itself_whatever_it_draws_for() {
+    let steps: String = ["a", "b", "c", "d", "e", "f", "g", "h"]
+        .map(|id| {
+            format!("  {id}:\n    command: [echo]\n    for_each: \"[random()]\"\n    matrix: {{ r: [\"{{{{ random() }}}}\"], include: [{{ r: \"{{{{ random() }}}}\" }}] }}\n    when: random() < 2147483648\n")
+        })
+        .concat();
+    let plan = Project::new().plan(&format!("steps:\n{steps}")).good();
+    let drawn: std::collections::BTreeSet<String> = plan
+        .tasks
+        .iter()
+        .flat_map(|task| {
+            let item = match &task.item {
+                Some(Item::Value(value)) => value.to_json().to_string(),
+                other => panic!("{other:?}"),
+            };
+            [item, task.matrix["r"].to_json().to_string()]
+        })
+        .collect();
+    // Each of the eight steps has one item and two values of its matrix.
+    assert_eq!(drawn.len(), 8 * 3, "{drawn:?}");
+
+    let runs: String = (0..24)
+        .map(|at| format!("  s{at}: {{ command: [echo], when: random() < 2147483648 }}\n"))
+        .collect();
+    let plan = Project::new().plan(&format!("steps:\n{runs}")).good();
+    let skipped = plan.tasks.iter().filter(|task| task.skip).count();
+    assert!((1..24).contains(&skipped), "{skipped} of 24 are skipped");
+}
+
+#[test]
+fn values_of_a_matrix_are_the_same_when_they_are_equal_however_they_are_written() {
+    let plan = planned(
+        "matrix:\n  m: [{ a: 1, b: [x] }, { a: 1, b: [y] }]\n  n: [1, \"1\", 1.5]\n  exclude: [{ m: { b: [x], a: 1 } }, { n: 1, m: { a: 1, b: [y] } }, { n: \"1.5\" }]",
+    );
+    assert_eq!(
+        names(&plan.tasks),
+        ["draw[m=0,n=1]", "draw[m=0,n=1.5]"],
+        "the text 1 is not the number"
+    );
+}

@@ -1,6 +1,7 @@
 //! A step that is a program on this machine: rendered, looked up, run in a fresh folder, its files collected.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::base::{AtomicFile, ContentHash, NodeId, WriteError, programs};
 use crate::diagnostic::{Diagnostic, codes, did_you_mean};
 use crate::event::RunEvent;
 use crate::machine::{Fact, FailureClass, Outcome};
-use crate::plan::key::{CommandInputs, Manifest, Program as KeyProgram, Recorded};
+use crate::plan::key::{CommandInputs, Manifest, Part, Paths, Program as KeyProgram, Recorded};
 use crate::plan::key::{command_manifest, of_command};
 use crate::plan::{self, CommandStep, HERE, RenderedCommand};
 use crate::run::attempt::{Ending, Try};
@@ -130,17 +131,21 @@ impl Try {
     /// Files that someone has changed since are put aside as they were, and the command is given those.
     async fn restore_inputs(&self, command: &mut RenderedCommand) -> Result<Vec<Original>, Ending> {
         let mut originals = Vec::new();
-        for (path, hash) in command.files.clone() {
-            let source = Source::new(path.clone(), hash);
+        let mut moved = HashMap::new();
+        for (path, hash) in &command.files {
+            let source = Source::new(path.clone(), *hash);
             let original = source.original(&self.shared.store).await;
             let original = original.map_err(|error| {
                 let built = self.about().complain(error.diagnostic());
                 Failure::one(FailureClass::Transfer, built)
             })?;
             if original.path() != path {
-                replace(command, &path, original.path());
+                moved.insert(path.clone(), original.path().to_path_buf());
                 originals.push(original);
             }
+        }
+        if !moved.is_empty() {
+            replace(command, &moved);
         }
         Ok(originals)
     }
@@ -345,21 +350,27 @@ fn inputs<'a>(rendered: &'a RenderedCommand, work: &'a CommandStep) -> CommandIn
     }
 }
 
-/// Puts another path in the place of one, wherever the command was given it.
-fn replace(command: &mut RenderedCommand, old: &Path, new: &Path) {
-    let (Some(old_text), Some(new_text)) = (old.to_str(), new.to_str()) else {
-        return;
-    };
+/// Puts other paths in the place of some, wherever the command was given them.
+fn replace(command: &mut RenderedCommand, moved: &HashMap<PathBuf, PathBuf>) {
+    let known = Paths::of(&command.files);
     let swap = |text: &mut String| {
-        if text.contains(old_text) {
-            *text = text.replace(old_text, new_text);
+        let mut out = String::with_capacity(text.len());
+        for part in known.split(text) {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::File(at, text) => match moved.get(&command.files[at].0) {
+                    Some(new) => out.push_str(&new.to_string_lossy()),
+                    None => out.push_str(text),
+                },
+            }
         }
+        *text = out;
     };
     command.args.iter_mut().for_each(swap);
     command.env.values_mut().for_each(swap);
     command.stdin.iter_mut().for_each(swap);
-    if command.program == old {
-        command.program = new.to_path_buf();
+    if let Some(new) = moved.get(&command.program) {
+        command.program.clone_from(new);
     }
 }
 
@@ -441,21 +452,25 @@ fn of_gathering(error: &GatherError) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     #[test]
     fn a_changed_input_is_given_to_the_command_as_it_was() {
         let mut command = RenderedCommand {
             program: PathBuf::from("/p/tool"),
-            args: vec!["-i".to_owned(), "in=/p/a.png,x".to_owned()],
+            args: ["-i", "in=/p/a.png,x", "/p/a.png.txt"]
+                .map(str::to_owned)
+                .to_vec(),
             env: IndexMap::from([("A".to_owned(), "/p/a.png".to_owned())]),
             stdin: Some("/p/a.png\n".to_owned()),
-            files: Vec::new(),
+            files: ["/p/a.png", "/p/a.png.txt"]
+                .map(|path| (PathBuf::from(path), ContentHash::of(b"x")))
+                .to_vec(),
         };
-        replace(&mut command, Path::new("/p/a.png"), Path::new("/t/a.png"));
+        let moved = HashMap::from([(PathBuf::from("/p/a.png"), PathBuf::from("/t/a.png"))]);
+        replace(&mut command, &moved);
         assert_eq!(command.args[1], "in=/t/a.png,x");
+        assert_eq!(command.args[2], "/p/a.png.txt", "that is another file");
         assert_eq!(command.env["A"], "/t/a.png");
         assert_eq!(command.stdin.as_deref(), Some("/t/a.png\n"));
     }

@@ -87,11 +87,7 @@ impl Try {
         work: &WorkflowStep,
     ) -> Result<Prepared, Ending> {
         let (mut rendered, catalog) = self.render(server, work).await?;
-        let facts = self
-            .shared
-            .facts
-            .of(server, &catalog, &rendered.graph)
-            .await;
+        let facts = self.shared.facts.of(server, &catalog, &rendered).await;
         let mode = self.step().cache;
         let manifest = workflow_manifest(&self.shared.plan, &rendered, mode, &facts);
         let key = manifest.key;

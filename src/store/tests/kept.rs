@@ -88,6 +88,25 @@ async fn a_record_is_there_as_soon_as_a_later_fact_is_durable() {
 }
 
 #[test]
+fn a_record_is_found_from_the_moment_it_is_handed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let key = ContentHash::of(b"key");
+    for bytes in [b"x", b"y"] {
+        let record = record(&key, artifact(Path::new("/p/a.png"), bytes));
+        store.keep(record.clone());
+        assert_eq!(store.cached(&key).unwrap(), Some(record));
+    }
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while store.pending.len() > 0 && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(store.pending.len(), 0, "the database has them by now");
+    let last = store.reader().cached(&key).unwrap().unwrap();
+    assert_eq!(last.artifacts[0].hash, ContentHash::of(b"y"));
+}
+
+#[test]
 fn what_nobody_waits_for_is_written_soon() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();

@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use super::{Server, blurred};
-use crate::support::Project;
 use crate::support::proxy::{Fate, Proxy};
+use crate::support::{Project, Server, blurred, finish, pictures};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
@@ -35,9 +34,9 @@ fn fate(answer: Answer, job: Job) -> Option<Fate> {
 
 fn case(fate: Fate, job: Job, restarted: bool) {
     let what = format!("{fate:?}, {job:?}, restarted: {restarted}");
-    let server = Server::start(1);
+    let server = Server::start(&[]);
     if job == Job::Queued {
-        server.occupy();
+        server.queue(&blurred(7, 1200, 4));
     }
     let (seen, posted) = mpsc::channel();
     let first = Arc::new(AtomicBool::new(true));
@@ -59,18 +58,18 @@ fn case(fate: Fate, job: Job, restarted: bool) {
     project.file("one.json", graph.to_string());
     project.file("p.yaml", "steps:\n  one: { workflow: one.json }\n");
     let mut command = project.command(&["run", "p.yaml", "--server", &proxy.url]);
-    let run = std::thread::spawn(move || crate::support::finish(&mut command));
+    let run = std::thread::spawn(move || finish(&mut command));
     posted.recv_timeout(Duration::from_secs(30)).expect(&what);
     let new = restarted.then(|| {
         std::thread::sleep(Duration::from_millis(120));
-        let new = Server::start(1);
+        let new = Server::start(&[]);
         proxy.turn_to(&new.url);
         new
     });
     let done = run.join().unwrap();
     assert_eq!(done.code, 0, "{what}: {}", done.stderr);
     let made = project.path().join("outputs/p/latest/one");
-    super::assert_colour(&super::pictures(&made)[0], [0x10, 0x20, 0x30]);
+    super::assert_colour(&pictures(&made)[0], [0x10, 0x20, 0x30]);
     let (before, after) = (
         server.carried_out("ours"),
         new.as_ref().map_or(0, |new| new.carried_out("ours")),

@@ -1,12 +1,12 @@
 //! The program is killed with SIGKILL at many points of its journal and resumed: no file is lost, no job done twice.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Dice, Server, assert_right, long, two_by};
+use super::{Dice, assert_right, long, two_by};
+use crate::support::{Server, quiet};
 
 const COUNT: u64 = 6;
 
@@ -23,13 +23,9 @@ fn facts(database: &Path) -> u64 {
 
 /// Runs the pipeline, kills it once its journal has `point` rows, resumes, and looks at what came out. Gives whether it was killed.
 fn kill_at(point: u64, jitter: Duration) -> bool {
-    let server = Server::start(2);
+    let server = Server::start(&["--jobs", "2"]);
     let project = two_by(COUNT, 160);
-    let mut child = project
-        .command(&["run", "p.yaml", "--server", &server.url])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .stdin(Stdio::null())
+    let mut child = quiet(&mut project.command(&["run", "p.yaml", "--server", &server.url]))
         .spawn()
         .unwrap();
     let database = project.path().join(".kiln/kiln.db");
@@ -76,7 +72,7 @@ fn killed_at_any_point_of_the_journal_a_run_resumes_without_doing_a_job_twice() 
 
 #[test]
 fn a_run_that_is_killed_again_and_again_still_ends() {
-    let server = Server::start(1);
+    let server = Server::start(&[]);
     let project = two_by(COUNT, 160);
     let database = project.path().join(".kiln/kiln.db");
     let mut dice = Dice(5);
@@ -87,13 +83,7 @@ fn a_run_that_is_killed_again_and_again_still_ends() {
         } else {
             &["run", "p.yaml", "--server", &server.url]
         };
-        let mut child = project
-            .command(args)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = quiet(&mut project.command(args)).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(60 + dice.roll(120)));
         let ended = child.try_wait().unwrap();
         let _ = child.kill();

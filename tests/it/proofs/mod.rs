@@ -6,14 +6,11 @@ mod ambiguity;
 mod killed;
 mod soak;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{Project, kiln};
+use crate::support::{Project, blurred, pictures};
 
 /// Whether the whole proof is wanted, and not a sample of it.
 fn long() -> bool {
@@ -34,96 +31,8 @@ impl Dice {
     }
 }
 
-/// A `kiln serve` in a process of its own.
-struct Server {
-    child: Child,
-    url: String,
-    _dir: tempfile::TempDir,
-}
-
-impl Server {
-    fn start(jobs: u32) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut child = kiln()
-            .args(["serve", "--port", "0", "--jobs", &jobs.to_string(), "--dir"])
-            .arg(dir.path())
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut reader = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        std::thread::spawn(move || reader.read_to_end(&mut Vec::new()));
-        let start = line.find("http://").unwrap();
-        let url = line[start..].split([';', ' ', '\n']).next().unwrap();
-        Self {
-            child,
-            url: url.to_owned(),
-            _dir: dir,
-        }
-    }
-
-    fn request(&self, method: &str, path: &str, body: &str) -> Value {
-        let host = self.url.trim_start_matches("http://");
-        let mut stream = TcpStream::connect(host).unwrap();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        serde_json::from_str(body).unwrap_or(Value::Null)
-    }
-
-    /// Queues somebody else's job that takes a while.
-    fn occupy(&self) {
-        let graph = blurred(7, 1200, 4);
-        let body = json!({"prompt": graph, "client_id": "somebody"}).to_string();
-        let answer = self.request("POST", "/prompt", &body);
-        assert!(answer["prompt_id"].is_string(), "{answer}");
-    }
-
-    /// The jobs that it carried out and whose pictures carry `prefix`.
-    fn carried_out(&self, prefix: &str) -> usize {
-        let history = self.request("GET", "/history", "");
-        history
-            .as_object()
-            .unwrap()
-            .values()
-            .filter(|entry| entry["outputs"].to_string().contains(prefix))
-            .count()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A picture of one colour that takes a while.
-fn blurred(colour: u64, size: u64, nodes: usize) -> Value {
-    let mut graph = json!({
-        "1": {"class_type": "EmptyImage", "inputs": {"width": size, "height": size, "batch_size": 1, "color": colour}},
-        "99": {"class_type": "SaveImage", "inputs": {"images": [nodes.to_string(), 0], "filename_prefix": "blurred"}}
-    });
-    for node in 2..=nodes {
-        graph[node.to_string()] = json!({
-            "class_type": "ImageBlur",
-            "inputs": {"image": [(node - 1).to_string(), 0], "blur_radius": 15, "sigma": 6.0}
-        });
-    }
-    graph
-}
-
 /// A pipeline that draws `count` pictures and inverts each as soon as it is there.
-fn two_by(count: u64, size: u64) -> Project {
+fn two_by(count: u64, size: u32) -> Project {
     let project = Project::new();
     let mut draw = blurred(0, size, 3);
     draw["99"]["inputs"]["filename_prefix"] = json!("draw");
@@ -185,12 +94,4 @@ fn assert_colour(path: &Path, colour: [u8; 3]) {
             assert!(is.abs_diff(should) <= 1, "{}: {pixel:?}", path.display());
         }
     }
-}
-
-fn pictures(folder: &Path) -> Vec<PathBuf> {
-    std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|e| e == "png"))
-        .collect()
 }

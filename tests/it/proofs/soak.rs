@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{Dice, Server, assert_right, long, two_by};
+use super::{Dice, assert_right, long, two_by};
+use crate::support::Server;
 use crate::support::proxy::{Fate, Proxy};
 
 /// What a bad network does to one request in about sixty.
@@ -32,7 +33,7 @@ fn bad_network(seed: u64) -> impl FnMut(&str) -> Fate + Send {
 #[test]
 fn many_jobs_over_four_failing_servers_end_with_every_file_right() {
     let count = if long() { 2000 } else { 60 };
-    let mut servers: Vec<Server> = (0..4).map(|_| Server::start(2)).collect();
+    let mut servers: Vec<Server> = (0..4).map(|_| Server::start(&["--jobs", "2"])).collect();
     let proxies: Vec<Proxy> = servers
         .iter()
         .zip(0..)
@@ -66,7 +67,7 @@ fn many_jobs_over_four_failing_servers_end_with_every_file_right() {
         let at = dice.roll(4) as usize;
         if dice.roll(3) == 0 {
             // It dies with everything that it knew, and a new one takes its place.
-            let new = Server::start(2);
+            let new = Server::start(&["--jobs", "2"]);
             servers[at] = new;
             std::thread::sleep(Duration::from_millis(dice.roll(1500)));
             proxies[at].turn_to(&servers[at].url);

@@ -1,0 +1,55 @@
+//! A scratch project and the program run in it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::program::{Done, finish, kiln};
+
+/// A scratch folder with files.
+#[derive(Debug)]
+pub(crate) struct Project {
+    dir: tempfile::TempDir,
+}
+
+impl Project {
+    pub(crate) fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// With these files: each its name and its text.
+    pub(crate) fn of(files: &[(&str, &str)]) -> Self {
+        let project = Self::new();
+        for (name, text) in files {
+            project.file(name, text);
+        }
+        project
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = kiln();
+        command.args(args).current_dir(self.path());
+        command
+    }
+
+    pub(crate) fn kiln(&self, args: &[&str]) -> Done {
+        finish(&mut self.command(args))
+    }
+    /// A text that the latest run of `p.yaml` left.
+    pub(crate) fn result(&self, path: &str) -> String {
+        let path = self.path().join("outputs/p/latest").join(path);
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    }
+}
