@@ -10,8 +10,6 @@ use super::eval::{complaint, parse_at};
 use super::scope::{self, Results, StepOutcome, TaskOutcome};
 use super::sealed::{Grow, Item, Plan, TaskPlan, TemplateText};
 use super::world::PlanWorld;
-use indexmap::IndexMap;
-
 use crate::artifact::Datum;
 use crate::base::{Inputs, StepId};
 use crate::diagnostic::{Diagnostic, Origin};
@@ -35,7 +33,7 @@ const REMEMBERED: usize = 4096;
 const STEPS: usize = 8;
 
 /// What makes an engine what it is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 struct Ground {
     folder: PathBuf,
     project: PathBuf,
@@ -67,16 +65,22 @@ thread_local! {
 
 /// An engine whose relative paths start from `folder`.
 fn engine_at(plan: &Plan, folder: &Path) -> Rc<Engine> {
-    let ground = Ground {
-        folder: folder.to_path_buf(),
-        project: plan.project_dir.clone(),
-        seed: plan.seed,
-        started_at: plan.started_at.clone(),
+    let same = |known: &Ground| {
+        known.folder.as_os_str() == folder.as_os_str()
+            && known.project.as_os_str() == plan.project_dir.as_os_str()
+            && known.seed == plan.seed
+            && known.started_at == plan.started_at
     };
     KEPT.with_borrow_mut(|kept| {
-        if let Some((_, engine)) = kept.engines.iter().find(|(known, _)| *known == ground) {
+        if let Some((_, engine)) = kept.engines.iter().find(|(known, _)| same(known)) {
             return Rc::clone(engine);
         }
+        let ground = Ground {
+            folder: folder.to_path_buf(),
+            project: plan.project_dir.clone(),
+            seed: plan.seed,
+            started_at: plan.started_at.clone(),
+        };
         let inputs = Arc::new(Inputs::default());
         let world = PlanWorld::new(inputs, folder, plan.seed, plan.started_at.clone())
             .in_project(&plan.project_dir)
@@ -259,7 +263,7 @@ impl<'a> Evaluation<'a> {
                 scope = scope.with("task", scope::about_task(plan.seed, task, attempt));
             }
             if !task.matrix.is_empty() && wanted("matrix") {
-                scope = scope.with("matrix", Datum::Map(IndexMap::clone(&task.matrix)));
+                scope = scope.with_map("matrix", Arc::clone(&task.matrix));
             }
             if wanted("item") {
                 scope = self.with_item(scope, task);

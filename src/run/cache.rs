@@ -19,7 +19,7 @@ use crate::artifact::Artifact;
 use crate::base::{AtomicFile, ContentHash, RunId, TaskName};
 use crate::plan::key::{Manifest, Recorded, StaleReason, explain};
 use crate::plan::{CacheMode, StepPlan, Work};
-use crate::store::{BlobError, Blobs, CacheRecord, Held, Place, Reader, Store, StoreError};
+use crate::store::{BlobError, Blobs, CacheRecord, Held, Place, Reader, Store, StoreError, Unread};
 
 /// What is remembered beside a result: who made it, and what its server was then. The `facts` of a [`CacheRecord`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -132,13 +132,16 @@ pub fn find(store: &Store, key: &ContentHash) -> Result<Result<Found, Miss>, Sto
 ///
 /// # Errors
 /// When one is not.
-pub fn glance(record: CacheRecord, place: &Place) -> Result<Found, Miss> {
+pub fn glance(unread: &Unread, place: &Place) -> Result<Found, Miss> {
+    let Some((record, made)) = unread.read_apart::<Made>() else {
+        return Err(Miss::Unknown);
+    };
     let mut files = record.artifacts.iter().filter(|a| a.text.is_none());
     if let Some(gone) = files.find(|a| !place.holds(&a.hash, a.size)) {
         let file = gone.name.clone();
         return Err(Miss::Damaged { file, error: None });
     }
-    understood(record)
+    made.map(|made| Found { record, made }).ok_or(Miss::Unknown)
 }
 
 fn understood(mut record: CacheRecord) -> Result<Found, Miss> {

@@ -24,7 +24,7 @@ use crate::plan::{
     StepPlan, TaskIx, TaskOutcome, TaskPlan, Work,
 };
 use crate::run::{self, Found, Lying, Miss, Noted, Resting};
-use crate::store::{self, CacheRecord, Place, Reader, Unread};
+use crate::store::{self, Place, Reader, Unread};
 
 /// What the servers of a plan told of themselves.
 pub(super) type Told = HashMap<ServerName, ServerFacts>;
@@ -373,10 +373,7 @@ impl<'a> Foresight<'a> {
         let both: Vec<_> = seen.into_iter().zip(records).collect();
         parallel(both, |((ix, seen), record)| match seen {
             Seen::Judged(judged) => judged,
-            Seen::Made(made) => {
-                let record = record.and_then(|record| record.read());
-                self.judge(look, self.at(ix), *made, record)
-            }
+            Seen::Made(made) => self.judge(look, self.at(ix), *made, record.as_ref()),
         })
     }
 
@@ -463,7 +460,7 @@ impl<'a> Foresight<'a> {
         look: Look<'_>,
         task: &TaskPlan,
         mut made: Made,
-        record: Option<CacheRecord>,
+        record: Option<&Unread>,
     ) -> Judged {
         let Some((reader, place)) = self.memory else {
             unreachable!("without a memory no task gets as far as this");
@@ -477,7 +474,8 @@ impl<'a> Foresight<'a> {
         let told = self.told.is_some();
         if let Some(key) = made.work.assume(look.step, earlier.as_ref(), told) {
             made.key = Some(key);
-            if let Ok(Some(record)) = reader.cached(&key) {
+            let kept = reader.cached_many(&[key]).unwrap_or_default();
+            if let [Some(record)] = kept.as_slice() {
                 found = run::glance(record, place);
             }
         }

@@ -146,7 +146,10 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
             Outlook::Work => {}
             Outlook::DoneUnless => start.ask_models = true,
             Outlook::Done(resting) => {
-                return Ok(told.nothing_to_do(&start.plan, &report, &resting));
+                let code = told.nothing_to_do(&start.plan, &report, &resting);
+                // The process ends: to give the memory of very many tasks back piece by piece would only take time.
+                std::mem::forget((start, resting));
+                return Ok(code);
             }
         }
     }

@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::cache::CacheRecord;
 use super::database;
 use super::error::{Holder, StoreError};
 use super::lock;
 use super::place::Place;
+use crate::artifact::Artifact;
 use crate::base::{ContentHash, RunId, StepId, TaskName};
 use crate::event::{Counts, RunStatus};
 use crate::machine::Fact;
@@ -62,10 +66,37 @@ pub struct KeptManifest {
 #[derive(Clone, Debug)]
 pub struct Unread(String);
 
+/// A record whose facts are not read yet.
+#[derive(Deserialize)]
+struct Halfway<'a> {
+    key: ContentHash,
+    artifacts: Vec<Arc<Artifact>>,
+    #[serde(borrow)]
+    facts: &'a RawValue,
+    run: RunId,
+    task: TaskName,
+    made_at: u64,
+}
+
 impl Unread {
     /// The record; one that cannot be understood is none: the task runs again.
     pub fn read(&self) -> Option<CacheRecord> {
         serde_json::from_str(&self.0).ok()
+    }
+
+    /// The record without its facts, and those as what they are, if they are that.
+    pub fn read_apart<T: DeserializeOwned>(&self) -> Option<(CacheRecord, Option<T>)> {
+        let read: Halfway<'_> = serde_json::from_str(&self.0).ok()?;
+        let facts = serde_json::from_str(read.facts.get()).ok();
+        let record = CacheRecord {
+            key: read.key,
+            artifacts: read.artifacts,
+            facts: Value::Null,
+            run: read.run,
+            task: read.task,
+            made_at: read.made_at,
+        };
+        Some((record, facts))
     }
 }
 
@@ -289,11 +320,7 @@ impl Reader {
         })
     }
 
-    fn understand<T: serde::de::DeserializeOwned>(
-        &self,
-        run: &RunId,
-        text: &str,
-    ) -> Result<T, StoreError> {
+    fn understand<T: DeserializeOwned>(&self, run: &RunId, text: &str) -> Result<T, StoreError> {
         serde_json::from_str(text).map_err(|error| StoreError::Damaged {
             path: self.path.clone(),
             cause: format!("the journal of run {run} cannot be understood: {error}"),

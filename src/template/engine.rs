@@ -16,7 +16,7 @@ use super::results::{ResultsObject, StepsObject};
 use super::scope::Scope;
 use super::secrets;
 use super::text::marked_text;
-use super::value::{Files, from_datum, undefined};
+use super::value::{Files, from_datum, from_map, undefined};
 use super::world::World;
 use crate::artifact::Datum;
 
@@ -184,7 +184,7 @@ impl Engine {
     /// Evaluates a template once more that was evaluated well before, as it is or with other values: what it was compiled to is kept, and
     /// `scope` need hold only the names that it uses. `None` when it fails: [`Engine::eval`] with all names says why.
     pub fn eval_again(&self, template: &Template, scope: &Scope) -> Option<Datum> {
-        let context = self.context(scope, template);
+        let context = self.small_context(scope, template);
         let env = self.environment(template);
         let compiled = env.get_template(&template.kept).ok()?;
         match &template.body {
@@ -214,33 +214,47 @@ impl Engine {
         errors
     }
 
-    fn context(&self, scope: &Scope, template: &Template) -> Value {
-        let values = scope
-            .values
-            .iter()
-            .map(|(name, datum)| (name.as_str(), from_datum(datum)));
-        let steps = scope.steps.as_ref().map(|steps| {
-            let object = StepsObject {
-                steps: steps.clone(),
-                world: Arc::clone(&self.world),
-            };
-            ("steps", Value::from_object(object))
-        });
-        let tasks = scope.tasks.iter().map(|(name, task)| {
+    /// What a template can see that is known to be sound, without what it does not use.
+    fn small_context(&self, scope: &Scope, template: &Template) -> Value {
+        let uses = |name: &str| template.uses().names.contains(name);
+        let steps = self.steps(scope).filter(|_| uses("steps"));
+        let salt = uses("random").then(|| (SALT, salt(scope, template)));
+        let paths = scope.paths.then(|| (PATHS, Value::from(true)));
+        let more = self.tasks(scope).chain(steps).chain(salt).chain(paths);
+        Value::from_pairs(
+            values(scope)
+                .chain(more)
+                .map(|(name, value)| (Value::from(name), value)),
+        )
+    }
+
+    fn steps(&self, scope: &Scope) -> Option<(&'static str, Value)> {
+        let steps = scope.steps.as_ref()?;
+        let object = StepsObject {
+            steps: steps.clone(),
+            world: Arc::clone(&self.world),
+        };
+        Some(("steps", Value::from_object(object)))
+    }
+
+    fn tasks<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = (&'a str, Value)> {
+        scope.tasks.iter().map(|(name, task)| {
             let label = (*name).to_owned();
             let object = ResultsObject::of_task(label, Arc::clone(task), &[], &self.world);
             (*name, Value::from_object(object))
-        });
-        let salt = if scope.salt.is_empty() {
-            template.text.clone()
-        } else {
-            format!("{}\n{}", scope.salt, template.text)
-        };
+        })
+    }
+
+    fn context(&self, scope: &Scope, template: &Template) -> Value {
+        let fixed = [
+            (SALT, salt(scope, template)),
+            (PATHS, Value::from(scope.paths)),
+        ];
         Value::from_pairs(
-            values
-                .chain(steps)
-                .chain(tasks)
-                .chain([(SALT, Value::from(salt)), (PATHS, Value::from(scope.paths))])
+            values(scope)
+                .chain(self.steps(scope))
+                .chain(self.tasks(scope))
+                .chain(fixed)
                 .map(|(name, value)| (Value::from(name), value)),
         )
     }
@@ -264,6 +278,22 @@ impl Engine {
         } else {
             &self.without_comments
         }
+    }
+}
+
+fn values(scope: &Scope) -> impl Iterator<Item = (&str, Value)> {
+    let maps = scope.maps.iter();
+    let values = scope.values.iter();
+    values
+        .map(|(name, datum)| (name.as_str(), from_datum(datum)))
+        .chain(maps.map(|(name, map)| (*name, from_map(map))))
+}
+
+fn salt(scope: &Scope, template: &Template) -> Value {
+    if scope.salt.is_empty() {
+        Value::from(template.text.as_str())
+    } else {
+        Value::from(format!("{}\n{}", scope.salt, template.text))
     }
 }
 
