@@ -44,6 +44,27 @@ impl Artifact {
     /// The node under which a command's stdout is told.
     pub const STDOUT: &str = "stdout";
 
+    /// A text of nothing that a node of a task made, for what is known to be put over it.
+    pub fn blank(step: StepId, task: TaskName, node: NodeId) -> Self {
+        Self {
+            kind: Kind::Text,
+            name: String::new(),
+            path: None,
+            text: None,
+            hash: ContentHash::of(b""),
+            size: 0,
+            node,
+            key: String::new(),
+            output: None,
+            index: 0,
+            temp: false,
+            step,
+            task,
+            remote: None,
+            meta: serde_json::Map::new(),
+        }
+    }
+
     /// Whether it is what a command printed.
     pub fn is_stdout(&self) -> bool {
         self.node.as_str() == Self::STDOUT && self.text.is_some() && self.output.is_none()

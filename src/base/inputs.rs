@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,8 @@ pub struct Inputs {
     seen: Mutex<BTreeMap<String, Input>>,
     /// What a `.env` file says; the real environment wins.
     dotenv: OnceLock<IndexMap<String, String>>,
+    /// Secrets that are no variables, by the names that stand for them.
+    kept: Mutex<BTreeMap<String, String>>,
 }
 
 impl Inputs {
@@ -213,6 +215,11 @@ impl Inputs {
 
     /// The value of a secret: an environment variable of which nothing but its presence is recorded. An empty one counts as unset.
     pub fn secret(&self, name: &str) -> Option<String> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = kept.get(name) {
+            return Some(value.clone());
+        }
+        drop(kept);
         let value = self.variable(name).filter(|value| !value.is_empty());
         self.insert(
             format!("secret:{name}"),
@@ -222,6 +229,12 @@ impl Inputs {
             },
         );
         value
+    }
+
+    /// Makes a value that a file says a secret: [`Inputs::secret`] knows it by this name from then on. Nothing of it is recorded.
+    pub fn keep_secret(&self, name: &str, value: &str) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(name.to_owned(), value.to_owned());
     }
 
     /// What the `.env` file says.

@@ -17,6 +17,8 @@ const CLOSE: char = '\u{f8f2}';
 const BYTE: u32 = 0xf700;
 /// How many bytes of a hash the checksum has.
 const SUM: usize = 4;
+/// What the name of a secret begins with that is no variable.
+const WRITTEN: &str = "kiln.yaml:";
 /// What a masked value becomes.
 const MASK: &str = "***";
 /// Shorter values are not masked: they would blot out half of every text.
@@ -30,6 +32,9 @@ pub enum MissingSecret {
     /// The secret has no value.
     #[error("the environment variable `{0}` is not set, and `secret('{0}')` needs it")]
     Unset(String),
+    /// `kiln.yaml` said it when the plan was made.
+    #[error("`{0}` was in kiln.yaml when the run began, and is not any more")]
+    NotWritten(String),
     /// Something cut, changed or spliced the placeholder.
     #[error("a secret was changed on its way: it can be joined to other text, and nothing else")]
     Corrupt,
@@ -89,11 +94,23 @@ pub fn reveal(text: &str, value: &dyn Fn(&str) -> Option<String>) -> Result<Stri
             Piece::Text(text) if is_in(text) => return Err(MissingSecret::Corrupt),
             Piece::Text(text) => out.push_str(text),
             Piece::Secret(name) => {
-                out.push_str(&value(name).ok_or_else(|| MissingSecret::Unset(name.to_owned()))?);
+                out.push_str(&value(name).ok_or_else(|| missing(name))?);
             }
         }
     }
     Ok(out)
+}
+
+fn missing(name: &str) -> MissingSecret {
+    match name.strip_prefix(WRITTEN) {
+        Some(place) => MissingSecret::NotWritten(place.to_owned()),
+        None => MissingSecret::Unset(name.to_owned()),
+    }
+}
+
+/// The name of a secret that `kiln.yaml` says itself, by its place there. No variable is called so.
+pub fn written(place: &str) -> String {
+    format!("{WRITTEN}{place}")
 }
 
 enum Piece<'a> {

@@ -51,7 +51,21 @@ pub fn plan(
         report.extend(found);
     }
     say_once(&mut report);
+    if plan.steps.values().any(|step| is_paid(step, catalog_of)) {
+        report.extend(plan.no_partner_key.clone());
+    }
     report
+}
+
+/// Whether a step has partner nodes, which want a key.
+fn is_paid(step: &StepPlan, catalog_of: &dyn Fn(&ServerName) -> Option<Arc<Catalog>>) -> bool {
+    let Work::Workflow(work) = &step.work else {
+        return false;
+    };
+    catalog_of(&step.server).is_some_and(|catalog| {
+        let mut nodes = work.graph.nodes.values();
+        nodes.any(|node| catalog.node(&node.class_type).is_some_and(|n| n.api_node))
+    })
 }
 
 /// Whether a server of a plan is kiln's own.

@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use clap::Args;
 
 use super::args::TextOrJson;
-use super::exit::{Exit, complain};
-use super::runs::{PlaceFlags, conclude, json};
+use super::exit::{Exit, runtime};
+use super::runs::{HistoryFlags, conclude, json};
 use crate::base::RunId;
 use crate::diagnostic::Diagnostic;
 use crate::report::plural;
@@ -20,33 +20,23 @@ pub(crate) struct CancelArgs {
     run: String,
 
     #[command(flatten)]
-    place: PlaceFlags,
-
-    /// Format of stdout
-    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
-    output: TextOrJson,
+    history: HistoryFlags,
 }
 
 pub(super) fn cancel_run(args: &CancelArgs) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("could not start: {error}"));
-            return Exit::Internal;
-        }
+        Err(exit) => return exit,
     };
     conclude(runtime.block_on(stop(args)))
 }
 
 async fn stop(args: &CancelArgs) -> Result<(), Box<Diagnostic>> {
-    let history = args.place.open()?;
+    let history = args.history.open()?;
     let run = history.find(&args.run)?;
     let cancelled = cancel(&history, &run).await?;
     let mut out = io::stdout().lock();
-    let _ = match args.output {
+    let _ = match args.history.output {
         TextOrJson::Text => write!(out, "{}", to_text(&run.run, &cancelled)),
         TextOrJson::Json => writeln!(out, "{}", json(&cancelled)),
     };

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::args::TextOrJson;
 use super::exit::Exit;
-use super::runs::{PlaceFlags, conclude, json};
+use super::runs::{HistoryFlags, conclude, json};
 use super::table::{Table, plain, short};
 use crate::diagnostic::Diagnostic;
 use crate::session::history::{Difference, compare};
@@ -22,11 +22,7 @@ pub(crate) struct DiffArgs {
     new: String,
 
     #[command(flatten)]
-    place: PlaceFlags,
-
-    /// Format of stdout
-    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
-    output: TextOrJson,
+    history: HistoryFlags,
 }
 
 pub(super) fn diff(args: &DiffArgs) -> Exit {
@@ -34,13 +30,13 @@ pub(super) fn diff(args: &DiffArgs) -> Exit {
 }
 
 fn show(args: &DiffArgs) -> Result<(), Box<Diagnostic>> {
-    let history = args.place.open()?;
+    let history = args.history.open()?;
     let old = history.find(&args.old)?.run;
     let new = history.find(&args.new)?.run;
     let found = compare(&history, &old, &new)?;
     let mut out = io::stdout().lock();
     // A broken pipe is success: the reader has seen enough.
-    let _ = match args.output {
+    let _ = match args.history.output {
         TextOrJson::Text if found.is_empty() => {
             writeln!(out, "nothing differs between run {old} and run {new}")
         }

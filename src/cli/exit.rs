@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::diagnostic::{Report, SourceMap};
 use crate::report::{exit_code, write_report};
@@ -51,6 +52,15 @@ impl From<Exit> for ExitCode {
             Exit::Report(code) => code,
         })
     }
+}
+
+/// What asynchronous work needs; where the system refuses it, that is told.
+pub(super) fn runtime() -> Result<Runtime, Exit> {
+    let built = Builder::new_multi_thread().enable_all().build();
+    built.map_err(|error| {
+        complain(&format!("could not start: {error}"));
+        Exit::Internal
+    })
 }
 
 /// Prints diagnostics for people on stderr.

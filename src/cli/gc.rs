@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::args::TextOrJson;
 use super::exit::Exit;
-use super::runs::{PlaceFlags, conclude, from_here, json};
+use super::runs::{HistoryFlags, conclude, from_here, json};
 use super::table::{Table, bytes};
 use crate::diagnostic::Diagnostic;
 use crate::report::plural;
@@ -27,11 +27,7 @@ pub(crate) struct GcArgs {
     dry_run: bool,
 
     #[command(flatten)]
-    place: PlaceFlags,
-
-    /// Format of stdout
-    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
-    output: TextOrJson,
+    history: HistoryFlags,
 }
 
 /// Milliseconds.
@@ -60,7 +56,7 @@ pub(super) fn gc(args: &GcArgs) -> Exit {
 }
 
 fn clean(args: &GcArgs) -> Result<(), Box<Diagnostic>> {
-    let history = args.place.open()?;
+    let history = args.history.open()?;
     let wanted = Cleaning {
         keep: args.keep,
         older_than: args.older_than,
@@ -68,7 +64,7 @@ fn clean(args: &GcArgs) -> Result<(), Box<Diagnostic>> {
     };
     let swept = sweep(&history, &wanted)?;
     let mut out = io::stdout().lock();
-    let _ = match args.output {
+    let _ = match args.history.output {
         TextOrJson::Text => to_text(&mut out, &swept),
         TextOrJson::Json => writeln!(out, "{}", json(&swept)),
     };

@@ -23,22 +23,22 @@ pub(crate) struct RunsArgs {
     limit: Option<usize>,
 
     #[command(flatten)]
-    place: PlaceFlags,
-
-    /// Format of stdout
-    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
-    output: TextOrJson,
+    history: HistoryFlags,
 }
 
-/// Whose runs.
+/// Whose runs, and how to tell of them.
 #[derive(Debug, Args)]
-pub(crate) struct PlaceFlags {
+pub(crate) struct HistoryFlags {
     /// The project's folder, instead of the one around the current folder
     #[arg(long, value_name = "DIR", env = "KILN_PROJECT")]
     project: Option<PathBuf>,
+
+    /// Format of stdout
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub(super) output: TextOrJson,
 }
 
-impl PlaceFlags {
+impl HistoryFlags {
     pub(super) fn open(&self) -> Result<History, Box<Diagnostic>> {
         let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         let folder = match &self.project {
@@ -68,7 +68,7 @@ pub(super) fn runs(args: &RunsArgs) -> Exit {
 }
 
 fn list(args: &RunsArgs) -> Result<(), Box<Diagnostic>> {
-    let history = args.place.open()?;
+    let history = args.history.open()?;
     let mut rows = history.rows()?;
     if let Some(pipeline) = &args.pipeline {
         rows.retain(|row| row.pipeline == *pipeline);
@@ -76,7 +76,7 @@ fn list(args: &RunsArgs) -> Result<(), Box<Diagnostic>> {
     rows.truncate(args.limit.unwrap_or(usize::MAX));
     let mut out = io::stdout().lock();
     // A broken pipe is success: the reader has seen enough.
-    let _ = match args.output {
+    let _ = match args.history.output {
         TextOrJson::Text => write!(out, "{}", to_text(&rows)),
         TextOrJson::Json => rows
             .iter()

@@ -4,21 +4,15 @@ use std::io::Write;
 use std::sync::Arc;
 
 use super::args::ServeArgs;
-use super::exit::{Exit, complain, tell};
+use super::exit::{Exit, complain, runtime, tell};
 use crate::diagnostic::{Report, SourceMap};
 use crate::embedded;
 use crate::session;
 
 pub(super) fn serve(args: &ServeArgs) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("could not start: {error}"));
-            return Exit::Internal;
-        }
+        Err(exit) => return exit,
     };
     let simulate = match simulation(args) {
         Ok(simulate) => simulate,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::args::TextOrJson;
 use super::exit::Exit;
-use super::runs::{PlaceFlags, conclude, from_here, json as line};
+use super::runs::{HistoryFlags, conclude, from_here, json as line};
 use super::table::{Table, plain, short, time, took};
 use crate::artifact::Artifact;
 use crate::base::RunId;
@@ -42,11 +42,7 @@ pub(crate) struct ShowArgs {
     follow: bool,
 
     #[command(flatten)]
-    place: PlaceFlags,
-
-    /// Format of stdout
-    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
-    output: TextOrJson,
+    history: HistoryFlags,
 }
 
 pub(super) fn show(args: &ShowArgs) -> Exit {
@@ -54,7 +50,7 @@ pub(super) fn show(args: &ShowArgs) -> Exit {
 }
 
 fn tell(args: &ShowArgs) -> Result<(), Box<Diagnostic>> {
-    let history = args.place.open()?;
+    let history = args.history.open()?;
     let run = history.find(&args.run)?;
     // A broken pipe is success: the reader has seen enough.
     let mut out = io::stdout();
@@ -69,7 +65,7 @@ fn tell(args: &ShowArgs) -> Result<(), Box<Diagnostic>> {
                 plan: &plan,
                 standing: &standing,
             };
-            let _ = match args.output {
+            let _ = match args.history.output {
                 TextOrJson::Text => shown.to_text(&mut out),
                 TextOrJson::Json => writeln!(out, "{}", line(&shown.to_json())),
             };
@@ -126,16 +122,9 @@ impl Shown<'_> {
             .map(|step| (step.as_str(), Counts::default()))
             .collect();
         for task in &self.standing.tasks {
-            let Some(counts) = steps.get_mut(task.step.as_str()) else {
-                continue;
-            };
-            match task.status {
-                State::Done => counts.done += 1,
-                State::Cached => counts.cached += 1,
-                State::Failed => counts.failed += 1,
-                State::Skipped => counts.skipped += 1,
-                State::Cancelled => counts.cancelled += 1,
-                _ => {}
+            let counts = steps.get_mut(task.step.as_str());
+            if let Some((counts, status)) = counts.zip(task.status.end()) {
+                counts.add(status);
             }
         }
         steps
@@ -320,7 +309,7 @@ fn show_task(
         .manifest_of(&run.run, &task.task)
         .map_err(|error| Box::new(error.diagnostic()))?;
     let mut out = io::stdout().lock();
-    let _ = match args.output {
+    let _ = match args.history.output {
         TextOrJson::Json => {
             let mut value = serde_json::to_value(task).unwrap_or_default();
             value["run"] = json!(run.run);
@@ -432,7 +421,7 @@ fn follow(
         let facts = history.reader().facts(run, standing.facts).map_err(state)?;
         for (at, fact) in &facts {
             standing.apply(*at, fact);
-            let told = match args.output {
+            let told = match args.history.output {
                 TextOrJson::Text => match news(&standing, fact) {
                     Some(news) => writeln!(out, "{}  {}", time(*at), plain(&news)),
                     None => Ok(()),
@@ -450,7 +439,7 @@ fn follow(
             ended => {
                 let word = ended.map_or("removed", Alive::word);
                 let counts = sum(standing.tasks.len(), standing.counts());
-                if matches!(args.output, TextOrJson::Text) {
+                if matches!(args.history.output, TextOrJson::Text) {
                     let _ = writeln!(out, "run {run}: {word}, {counts}");
                 }
                 return Ok(());

@@ -16,4 +16,4 @@ pub use diagnostics::{Diagnostic, Label, Report, Severity};
 pub use human::{render_human, render_styled};
 pub use json::{JsonDiagnostic, to_json};
 pub use source::{FileId, LineColumn, Origin, SourceFile, SourceMap, Span};
-pub use suggest::{did_you_mean, list_of};
+pub use suggest::{did_you_mean, list_of, thousands};

@@ -110,6 +110,23 @@ impl SourceMap {
         id(self.files.len() - 1)
     }
 
+    /// Puts stars in place of a value that nobody may see: where it stands, and wherever else the file says it. Nothing moves.
+    pub fn hide(&mut self, span: Span, value: &str) {
+        /// What is shorter is part of half of all words.
+        const SHORTEST: usize = 4;
+        let Some(file) = self.files.get_mut(span.file.0 as usize) else {
+            return;
+        };
+        let mut text = file.text.to_string();
+        if text.get(span.start..span.end).is_some() {
+            text.replace_range(span.start..span.end, &"*".repeat(span.end - span.start));
+        }
+        if value.len() >= SHORTEST {
+            text = text.replace(value, &"*".repeat(value.len()));
+        }
+        file.text = text.into();
+    }
+
     /// The file of an id.
     ///
     /// # Panics

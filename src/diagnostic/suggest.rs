@@ -1,4 +1,6 @@
-//! Did you mean …?
+//! Did you mean …? And names and numbers for sentences.
+
+use std::fmt::Display;
 
 /// The candidate nearest to `wrong`, when it is near enough to be a slip: a different case, `-` for `_`, a few wrong letters, or
 /// the only candidate that starts with what was written.
@@ -41,6 +43,19 @@ fn fold(text: &str) -> String {
         .filter(|c| !matches!(c, '-' | '_' | ' '))
         .flat_map(char::to_lowercase)
         .collect()
+}
+
+/// A number as people read it: `100,000`.
+pub fn thousands(number: impl Display + Copy) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 /// Names for a sentence: `` `a`, `b` and 3 more ``.

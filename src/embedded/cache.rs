@@ -24,6 +24,14 @@ pub(super) struct Made {
 }
 
 impl Made {
+    /// These outputs, and nothing to show.
+    pub(super) fn of<const N: usize>(outputs: [Value; N]) -> Self {
+        Self {
+            outputs: outputs.into(),
+            ui: None,
+        }
+    }
+
     fn weight(&self) -> usize {
         // Even a result without pixels takes some room.
         1024 + self.outputs.iter().map(Value::bytes).sum::<usize>()

@@ -17,13 +17,17 @@ impl RunEvent {
                 output_dir,
             } => {
                 visit(pipeline);
-                tasks.iter_mut().for_each(|task| of_task(task, visit));
+                for task in tasks {
+                    of_task(task, visit);
+                }
                 of_path(output_dir, visit);
             }
             Self::RunWaiting { holder } => visit(holder),
             Self::TasksAdded { step, tasks } => {
                 visit(&mut step.0);
-                tasks.iter_mut().for_each(|task| of_task(task, visit));
+                for task in tasks {
+                    of_task(task, visit);
+                }
             }
             Self::ServerReady {
                 server,
@@ -40,6 +44,40 @@ impl RunEvent {
                 visit(reason);
             }
             Self::ServerBack { server } => visit(&mut server.0),
+            Self::TaskStarted { .. }
+            | Self::TaskUploaded { .. }
+            | Self::TaskQueued { .. }
+            | Self::TaskExecuting { .. }
+            | Self::TaskProgress { .. }
+            | Self::TaskRetried { .. }
+            | Self::TaskOutput { .. }
+            | Self::TaskWarning { .. }
+            | Self::TaskFinished { .. } => self.each_text_of_task(visit),
+            Self::RunStopping {
+                reason: _,
+                at_once: _,
+            } => {}
+            Self::RunFinished {
+                status: _,
+                exit_code: _,
+                counts: _,
+                cause,
+                latest,
+                up_to_date: _,
+                resume,
+                seconds: _,
+            } => {
+                let cause = cause.as_mut().map(|cause| &mut cause.0);
+                cause.into_iter().chain(resume).for_each(&mut *visit);
+                if let Some(latest) = latest {
+                    of_path(latest, visit);
+                }
+            }
+        }
+    }
+
+    fn each_text_of_task(&mut self, visit: &mut dyn FnMut(&mut String)) {
+        match self {
             Self::TaskStarted {
                 task,
                 server,
@@ -95,31 +133,15 @@ impl RunEvent {
                 diagnostic,
             } => {
                 visit(&mut task.0);
-                outputs
-                    .iter_mut()
-                    .for_each(|output| of_output(output, visit));
+                for output in outputs {
+                    of_output(output, visit);
+                }
                 if let Some(diagnostic) = diagnostic {
                     of_diagnostic(diagnostic, visit);
                 }
             }
-            Self::RunStopping {
-                reason: _,
-                at_once: _,
-            } => {}
-            Self::RunFinished {
-                status: _,
-                exit_code: _,
-                counts: _,
-                cause,
-                latest,
-                up_to_date: _,
-                resume,
-                seconds: _,
-            } => {
-                let cause = cause.as_mut().map(|cause| &mut cause.0);
-                cause.into_iter().chain(resume).for_each(&mut *visit);
-                latest.iter_mut().for_each(|path| of_path(path, visit));
-            }
+            // Of the others, [`RunEvent::each_text`] tells.
+            _ => {}
         }
     }
 }
@@ -135,8 +157,9 @@ fn of_task(told: &mut TaskInfo, visit: &mut dyn FnMut(&mut String)) {
     visit(&mut task.0);
     visit(&mut step.0);
     visit(&mut server.0);
-    let needs = Arc::make_mut(needs);
-    needs.iter_mut().for_each(|need| visit(&mut need.0));
+    for need in Arc::make_mut(needs) {
+        visit(&mut need.0);
+    }
 }
 
 fn of_output(told: &mut Output, visit: &mut dyn FnMut(&mut String)) {
@@ -149,7 +172,9 @@ fn of_output(told: &mut Output, visit: &mut dyn FnMut(&mut String)) {
         size: _,
         hash: _,
     } = told;
-    path.iter_mut().for_each(|path| of_path(path, visit));
+    if let Some(path) = path {
+        of_path(path, visit);
+    }
     text.iter_mut().chain(output).for_each(&mut *visit);
     visit(&mut node.0);
 }

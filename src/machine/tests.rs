@@ -63,18 +63,22 @@ pub(super) fn step(needs: &[u32], server: u32) -> StepShape {
     }
 }
 
+fn task(step: u32, order: Vec<u32>) -> TaskShape {
+    TaskShape {
+        step: StepIx(step),
+        order,
+        needs: Vec::new(),
+        skip: false,
+    }
+}
+
 /// Steps with one task each, except for those that grow; servers with one endpoint each.
 pub(super) fn shape(steps: Vec<StepShape>, max_jobs: &[u32]) -> Shape {
     let tasks = steps
         .iter()
         .zip(0..)
         .filter(|(s, _)| s.grow == Grows::Known);
-    let tasks = tasks.map(|(_, at)| TaskShape {
-        step: StepIx(at),
-        order: Vec::new(),
-        needs: Vec::new(),
-        skip: false,
-    });
+    let tasks = tasks.map(|(_, at)| task(at, Vec::new()));
     let endpoints = max_jobs.iter().zip(0..);
     Shape {
         tasks: tasks.collect(),
@@ -99,14 +103,7 @@ pub(super) fn chained(needs: &[&[u32]], servers: &[u32], max_jobs: &[u32]) -> Sh
 /// One step with this many tasks on one server.
 pub(super) fn fan(tasks: u32, max_jobs: u32) -> Shape {
     Shape {
-        tasks: (0..tasks)
-            .map(|at| TaskShape {
-                step: StepIx(0),
-                order: vec![at],
-                needs: Vec::new(),
-                skip: false,
-            })
-            .collect(),
+        tasks: (0..tasks).map(|at| task(0, vec![at])).collect(),
         ..shape(vec![step(&[], 0)], &[max_jobs])
     }
 }
@@ -278,16 +275,7 @@ fn a_big_claim_is_not_starved_by_small_ones() {
     steps[1].expected_ms = 3000;
     let mut shape = shape(steps, &[1, 2]);
     shape.limits = vec![2];
-    for at in 0..100 {
-        let needs = Vec::new();
-        let (step, order) = (StepIx(2), vec![at]);
-        shape.tasks.push(TaskShape {
-            step,
-            order,
-            needs,
-            skip: false,
-        });
-    }
+    shape.tasks.extend((0..100).map(|at| task(2, vec![at])));
     let mut machine = Machine::new(shape);
     let mut running: std::collections::VecDeque<_> = tries(&mut machine, 0).into();
     assert_eq!(
@@ -317,15 +305,7 @@ fn a_big_claim_that_comes_late_is_prepared_beside_small_ones() {
     steps[2].claims = vec![(LimitIx(0), 1)];
     let mut shape = shape(steps, &[1, 2]);
     shape.limits = vec![2];
-    for at in 0..100 {
-        let (step, order, needs) = (StepIx(2), vec![at], Vec::new());
-        shape.tasks.push(TaskShape {
-            step,
-            order,
-            needs,
-            skip: false,
-        });
-    }
+    shape.tasks.extend((0..100).map(|at| task(2, vec![at])));
     let mut machine = Machine::new(shape);
     let mut running: std::collections::VecDeque<_> = tries(&mut machine, 0).into();
     let mut before = 0;

@@ -7,7 +7,7 @@ use super::tests::{
 use super::*;
 use crate::base::{ContentHash, RunId};
 use crate::event::{RunStatus, TaskStatus};
-use crate::plan::{RetryClass, TaskIx};
+use crate::plan::{RetryClass, TaskIx, TaskPlan};
 
 #[test]
 fn a_task_that_is_only_prepared_is_skipped_when_another_one_fails() {
@@ -193,6 +193,18 @@ fn a_job_lost_too_often_halts_the_run_before_another_one_is_retried() {
     assert_eq!(machine.finished(), Some(RunStatus::Failed));
 }
 
+/// These are the tasks of step 1, or those that come of `source`.
+fn grow(machine: &mut Machine, source: Option<TaskIx>, tasks: Vec<TaskPlan>) {
+    let step = StepIx(1);
+    assert_eq!(machine.actions(), [Action::Expand { step, source }]);
+    let expanded = Fact::Expanded {
+        step,
+        source,
+        tasks,
+    };
+    machine.apply(&expanded).unwrap();
+}
+
 #[test]
 fn a_stream_starts_as_its_sources_end_and_in_their_order() {
     let mut steps = vec![step(&[], 0), step(&[0], 0), step(&[1], 0)];
@@ -208,22 +220,14 @@ fn a_stream_starts_as_its_sources_end_and_in_their_order() {
     );
     let mut machine = Machine::new(shape);
     assert_eq!(started(&mut machine), [0, 1]);
-    let mut grow = |source: u32| {
+    let mut end_of = |source: u32| {
         end(&mut machine, ticket(source, 1, 1), done());
-        let (step, source) = (StepIx(1), Some(TaskIx(source)));
-        assert_eq!(machine.actions(), [Action::Expand { step, source }]);
-        let tasks = vec![planned(source.unwrap().0, &[source.unwrap().0])];
-        machine
-            .apply(&Fact::Expanded {
-                step,
-                source,
-                tasks,
-            })
-            .unwrap();
+        let tasks = vec![planned(source, &[source])];
+        grow(&mut machine, Some(TaskIx(source)), tasks);
         started(&mut machine)
     };
-    assert_eq!(grow(1), [3]);
-    assert_eq!(grow(0), [4]);
+    assert_eq!(end_of(1), [3]);
+    assert_eq!(end_of(0), [4]);
     for task in [3, 4] {
         end(&mut machine, ticket(task, 1, 1), done());
     }
@@ -251,19 +255,8 @@ fn a_list_that_waits_for_results_is_expanded_once_and_an_empty_one_skips_the_ste
     let (step, source) = (StepIx(1), None);
     assert_eq!(machine.actions(), [Action::Expand { step, source }]);
     assert!(machine.owed().is_empty());
-    assert_eq!(
-        machine.actions(),
-        [Action::Expand { step, source }],
-        "owed after a crash"
-    );
-    let tasks = Vec::new();
-    machine
-        .apply(&Fact::Expanded {
-            step,
-            source,
-            tasks,
-        })
-        .unwrap();
+    // It is owed after a crash, too.
+    grow(&mut machine, source, Vec::new());
     assert_eq!(machine.step_status(step), Some(StepStatus::Skipped));
     assert_eq!(
         started(&mut machine),
@@ -283,16 +276,8 @@ fn a_failed_source_taints_a_stream_and_only_what_depends_on_it_is_skipped() {
     assert_eq!(started(&mut machine), [0, 2]);
     end(&mut machine, ticket(0, 1, 1), failed(FailureClass::Node));
     end(&mut machine, ticket(2, 1, 1), done());
-    let (step, source) = (StepIx(1), Some(TaskIx(0)));
-    assert_eq!(machine.actions(), [Action::Expand { step, source }]);
     let tasks = vec![planned(0, &[0])];
-    machine
-        .apply(&Fact::Expanded {
-            step,
-            source,
-            tasks,
-        })
-        .unwrap();
+    grow(&mut machine, Some(TaskIx(0)), tasks);
     decided(&mut machine, 0);
     let cause = Some(Cause::Task(TaskIx(0)));
     assert_eq!(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::eval::{Evaluator, Here, Names, Typed};
+use super::hidden::hidden;
 use super::params::{self, Context, Params};
 use super::sealed::{PIPELINE_FORMAT, Plan, ServerPlan};
 use super::select::{Earlier, select};
@@ -17,7 +18,7 @@ use super::world::PlanWorld;
 use super::{order, scope, tasks};
 use crate::base::{Inputs, Secrets, ServerName, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes, list_of};
-use crate::spec::{Pipeline, Project, StepWork};
+use crate::spec::{self, Pipeline, Project, StepWork};
 use crate::template::{Engine, Scope};
 
 /// What a plan is made from.
@@ -94,7 +95,7 @@ pub fn build(
         here: Here::default(),
     };
     let output_dir = output_dir(materials, &mut evaluator, sources);
-    let partner_key = partner_key(materials, &mut evaluator, sources);
+    let (partner_key, no_partner_key) = partner_key(materials, &mut evaluator, sources);
     let (mut steps, chosen) = plan_steps(materials, &mut evaluator, sources);
     let report = evaluator.report;
     let cycles = order::cycles(&steps);
@@ -106,6 +107,7 @@ pub fn build(
         output_dir: output_dir?,
         params: params.values.clone(),
         partner_key,
+        no_partner_key,
         servers: used_servers(chosen, &steps),
         sources: sources.clone(),
         steps: steps
@@ -147,6 +149,7 @@ fn empty(materials: &Materials<'_>, seed: u64, started_at: jiff::Zoned) -> Plan 
         max_parallel: max_parallel(materials),
         limits: limits.map(|(name, n)| (name.clone(), n.value)).collect(),
         partner_key: None,
+        no_partner_key: Vec::new(),
         servers: IndexMap::new(),
         sources: SourceMap::default(),
         inputs: Vec::new(),
@@ -175,19 +178,23 @@ fn max_parallel(materials: &Materials<'_>) -> Option<u32> {
     materials.settings.max_parallel.or(written.map(|m| m.value))
 }
 
-/// The key for partner nodes. An unset variable harms nothing while no workflow needs it, so it is looked at only when some step
-/// uses a server at all.
+/// The key for partner nodes, or what is wrong with it: an unset variable harms nothing while no workflow needs it.
 fn partner_key(
     materials: &Materials<'_>,
     evaluator: &mut Evaluator<'_>,
     sources: &SourceMap,
-) -> Option<String> {
-    let node = materials.project?.partner_api_key.as_ref()?;
+) -> (Option<String>, Vec<Diagnostic>) {
+    let project = materials.project;
+    let Some(node) = project.and_then(|project| project.partner_api_key.as_ref()) else {
+        return (None, Vec::new());
+    };
     let before = evaluator.report.items.len();
     let key = evaluator.text_now(node, "`partner_api_key`", sources);
     // Values are evaluated when first needed, and nothing here needs it yet.
-    evaluator.report.items.truncate(before);
-    key.filter(|key| !key.is_empty())
+    let wrong = evaluator.report.items.split_off(before);
+    let key = key.filter(|key| !key.is_empty());
+    let key = key.map(|key| hidden(&spec::partner_key(), key, materials.inputs));
+    (key, wrong)
 }
 
 /// All declared steps, and the names that usable ones give to their outputs.

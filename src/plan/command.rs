@@ -40,15 +40,9 @@ pub fn render_command(
     attempt: u32,
 ) -> Result<RenderedCommand, Report> {
     let step = &plan.steps[&task.step];
-    let mut names = Evaluation::of_task(plan, task, results, attempt);
-    names.print_paths();
-    let mut rendering = Rendering {
-        plan,
-        names,
-        report: Report::default(),
-        used: BTreeMap::new(),
-        places: &|| known_files(plan, task, results),
-    };
+    let places = || known_files(plan, task, results);
+    let names = Evaluation::of_task(plan, task, results, attempt);
+    let mut rendering = Rendering::new(plan, names, &places);
     let Work::Command(command) = &step.work else {
         let message = format!("the step `{}` runs no command", step.id);
         rendering
@@ -65,15 +59,8 @@ pub fn render_command(
 
 /// What can be said against a task's command before anything ran.
 pub fn preview_command(plan: &Plan, task: &TaskPlan, command: &CommandStep) -> Report {
-    let mut names = Evaluation::before(plan, task);
-    names.print_paths();
-    let mut rendering = Rendering {
-        plan,
-        names,
-        report: Report::default(),
-        used: BTreeMap::new(),
-        places: &BTreeMap::new,
-    };
+    let names = Evaluation::before(plan, task);
+    let mut rendering = Rendering::new(plan, names, &BTreeMap::new);
     let _ = rendering.command(command);
     rendering.report.extend(not_in_path(command));
     rendering.report
@@ -154,16 +141,29 @@ fn note_files(value: &Datum, places: &mut BTreeMap<PathBuf, ContentHash>) {
     }
 }
 
+type KnownFiles<'a> = dyn Fn() -> BTreeMap<PathBuf, ContentHash> + 'a;
+
 struct Rendering<'a> {
     plan: &'a Plan,
     names: Evaluation<'a>,
     report: Report,
     used: BTreeMap<PathBuf, ContentHash>,
     /// What [`known_files`] tells, for commands that need it: a run's files are as many as its tasks.
-    places: &'a dyn Fn() -> BTreeMap<PathBuf, ContentHash>,
+    places: &'a KnownFiles<'a>,
 }
 
-impl Rendering<'_> {
+impl<'a> Rendering<'a> {
+    fn new(plan: &'a Plan, mut names: Evaluation<'a>, places: &'a KnownFiles<'a>) -> Self {
+        names.print_paths();
+        Self {
+            plan,
+            names,
+            report: Report::default(),
+            used: BTreeMap::new(),
+            places,
+        }
+    }
+
     /// `None` when an error was reported, or a value cannot be known yet.
     fn command(&mut self, command: &CommandStep) -> Option<RenderedCommand> {
         let mut args = Vec::new();

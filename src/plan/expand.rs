@@ -14,7 +14,7 @@ use super::scope::{Results, StepOutcome, TaskOutcome};
 use super::sealed::{Grow, Item, MAX_TASKS, Plan, StepPlan, TaskIx, TaskPlan, TemplateText};
 use crate::artifact::Datum;
 use crate::base::StepId;
-use crate::diagnostic::{Diagnostic, Report, Span, codes};
+use crate::diagnostic::{Diagnostic, Report, Span, codes, thousands};
 use crate::template::Template;
 use crate::workflow;
 
@@ -365,19 +365,6 @@ fn list_span(plan: &Plan, step: &StepPlan) -> Option<Span> {
 
 pub(super) fn count(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
-}
-
-/// A number as people read it: `100,000`.
-pub(super) fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 /// An expression without the `{{ }}` that it may wear.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::eval::{Each, Evaluator, Extra, Here};
-use super::expand::{no_list, thousands, too_many, whole_step};
+use super::expand::{no_list, too_many, whole_step};
 use super::sealed::{EditValue, Grow, MAX_TASKS, TemplateText};
 use crate::artifact::Datum;
 use crate::base::StepId;
-use crate::diagnostic::{Diagnostic, SourceMap, Span, codes};
+use crate::diagnostic::{Diagnostic, SourceMap, Span, codes, thousands};
 use crate::spec::{Matrix, Node, NodeKind, Step};
 use crate::template::Template;
 

@@ -55,6 +55,9 @@ pub struct TaskOutcome {
     /// What it was for, when that is a plain value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<Datum>,
+    /// The task that it was for, in a step that goes through another one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Arc<TaskOutcome>>,
     /// `done` or `cached`.
     pub status: String,
     /// Its artifacts: by node id, then in the server's order.
@@ -73,8 +76,21 @@ impl TaskOutcome {
                 Some(Item::Value(value)) => Some(value.clone()),
                 _ => None,
             },
+            source: match &task.item {
+                Some(Item::Given(outcome)) => Some(Arc::clone(outcome)),
+                _ => None,
+            },
             status: status.to_owned(),
             artifacts,
+        }
+    }
+
+    /// The same, where it was for a task of the same run.
+    #[must_use]
+    pub fn following(self, source: Option<&Arc<TaskOutcome>>) -> Self {
+        Self {
+            source: self.source.or_else(|| source.cloned()),
+            ..self
         }
     }
 }
@@ -165,6 +181,7 @@ pub(super) fn task_result(task: &TaskOutcome) -> TaskResult {
         index: task.index,
         matrix: Arc::clone(&task.matrix),
         item: task.item.clone(),
+        source: task.source.as_deref().map(|s| Arc::new(task_result(s))),
         status: task.status.clone(),
         artifacts: task.artifacts.clone(),
     }

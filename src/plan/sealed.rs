@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::scope::{StepOutcome, TaskOutcome};
 use crate::artifact::Datum;
 use crate::base::{Input, NodeId, ServerName, StepId, TaskName};
-use crate::diagnostic::{FileId, Origin, SourceMap, Span};
+use crate::diagnostic::{Diagnostic, FileId, Origin, SourceMap, Span};
 use crate::workflow::Graph;
 
 pub use crate::spec::{CacheMode, RetryClass};
@@ -54,6 +54,9 @@ pub struct Plan {
     /// The key for partner nodes, with placeholders for secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partner_key: Option<String>,
+    /// Why there is no such key, although `kiln.yaml` says one: of interest where a workflow needs it.
+    #[serde(skip)]
+    pub no_partner_key: Vec<Diagnostic>,
     /// The servers that tasks of this plan use.
     pub servers: IndexMap<ServerName, ServerPlan>,
     /// Every text that a diagnostic may point into.
@@ -70,6 +73,35 @@ pub struct Plan {
     /// Results of steps that this plan does not run, from earlier runs.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub given: IndexMap<StepId, Arc<StepOutcome>>,
+}
+
+#[cfg(test)]
+impl Plan {
+    /// A plan of nothing, for tests to put over it what they need.
+    pub(crate) fn blank() -> Self {
+        Self {
+            format: PIPELINE_FORMAT,
+            pipeline: "shots".to_owned(),
+            description: None,
+            pipeline_dir: PathBuf::from("/p"),
+            project_dir: PathBuf::from("/p"),
+            output_dir: PathBuf::from("/p/outputs"),
+            seed: 7,
+            started_at: "2026-11-22T14:15:30[UTC]".parse().unwrap(),
+            params: IndexMap::new(),
+            max_parallel: None,
+            limits: IndexMap::new(),
+            partner_key: None,
+            no_partner_key: Vec::new(),
+            servers: IndexMap::new(),
+            sources: SourceMap::default(),
+            inputs: Vec::new(),
+            dotenv: false,
+            steps: IndexMap::new(),
+            tasks: Vec::new(),
+            given: IndexMap::new(),
+        }
+    }
 }
 
 /// A param's value and where it came from.

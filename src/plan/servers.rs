@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 
 use super::Materials;
 use super::eval::{Evaluator, Extra};
+use super::hidden::hidden;
 use super::sealed::{EditValue, HERE, ServerKind, ServerPlan};
 use crate::artifact::Datum;
 use crate::base::ServerName;
@@ -100,7 +101,7 @@ impl Chosen {
         let plan = match project.and_then(|p| p.servers.get(name)) {
             Some(_) if self.broken.contains(name) => return None,
             Some(declared) => {
-                let plan = from_spec(declared, materials, evaluator, sources);
+                let plan = from_spec((name, declared), materials, evaluator, sources);
                 if plan.is_none() {
                     self.broken.insert(name.to_owned());
                 }
@@ -170,7 +171,7 @@ fn is_address(text: &str) -> bool {
 }
 
 fn from_spec(
-    declared: &Spanned<spec::ServerSpec>,
+    (called, declared): (&str, &Spanned<spec::ServerSpec>),
     materials: &Materials<'_>,
     evaluator: &mut Evaluator<'_>,
     sources: &SourceMap,
@@ -192,7 +193,9 @@ fn from_spec(
     let before = evaluator.report.items.len();
     let max_jobs = max_jobs(server, evaluator, sources);
     let mut text = |node: &Node, what: &str| evaluator.text_now(node, what, sources);
+    let inputs = materials.inputs;
     let token = server.token.as_ref().and_then(|node| text(node, "`token`"));
+    let token = token.map(|value| hidden(&spec::token_of(called), value, inputs));
     let ca_cert = server
         .ca_cert
         .as_ref()
@@ -202,7 +205,8 @@ fn from_spec(
         .iter()
         .filter_map(|(name, node)| {
             let value = text(node, &format!("the header `{}`", name.value))?;
-            Some((name.value.clone(), value))
+            let own = spec::header_of(called, &name.value);
+            Some((name.value.clone(), hidden(&own, value, inputs)))
         })
         .collect();
     if evaluator.report.items.len() > before {

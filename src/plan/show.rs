@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::expand::thousands;
 use super::sealed::{
     CacheMode, Edit, EditValue, Grow, Item, Plan, RetryClass, ServerKind, StepPlan, TaskPlan, Work,
 };
 use crate::artifact::Datum;
 use crate::base::display_path;
+use crate::diagnostic::thousands;
 use crate::workflow::Graph;
 
 /// How many names of tasks are shown.

@@ -221,6 +221,9 @@ impl Try {
             };
             let since = *away.get_or_insert_with(Instant::now);
             faults += u32::from(error.is_fault());
+            if error.is_connection() {
+                self.shared.missed(self.at, &error.to_string());
+            }
             let again = error.is_connection() || (error.is_fault() && faults < FAULTS);
             if !again || since.elapsed() >= server.lost_after {
                 if error.is_connection() && self.owed.is_some() {
@@ -228,14 +231,10 @@ impl Try {
                     let id = prompt_id(&self.shared.run, self.name(), self.ticket);
                     self.shared.leave_stray(self.at, &id.to_string());
                 }
-                if error.is_connection() && self.shared.is_pool(self.at) {
-                    // Another endpoint does it.
+                if error.is_connection() && self.shared.others_answer(self.at) {
                     return Err(Ending::Lost);
                 }
                 return Err(self.about().server(&server.name, &error).into());
-            }
-            if error.is_connection() {
-                self.shared.missed(self.at, &error.to_string());
             }
             self.pause(AWAY_PAUSE).await?;
         }
@@ -256,6 +255,7 @@ impl Try {
         }
         let result = TaskOutcome::of(&self.task, "done", artifacts.to_vec());
         self.off_thread(move |plan, task, results, attempt| {
+            let result = result.following(results.item.as_ref());
             plan::until(plan, task, results, &result, attempt)
         })
         .await

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use indexmap::IndexMap;
-use serde_json::Map;
 
 use super::failure::{About, Failure};
 use super::folder::Place;
@@ -96,21 +95,10 @@ impl Collector<'_> {
             .find(|(_, node)| **node == result.node)
             .map(|(name, _)| name.clone());
         let blank = Artifact {
-            kind: Kind::Text,
-            name: String::new(),
-            path: None,
-            text: None,
-            hash: ContentHash::of(b""),
-            size: 0,
-            node: result.node,
             key: result.key,
             output,
             index,
-            temp: false,
-            step: step.id.clone(),
-            task: task.clone(),
-            remote: None,
-            meta: Map::new(),
+            ..Artifact::blank(step.id.clone(), task.clone(), result.node)
         };
         let file = match result.value {
             ResultValue::Text(text) => {
@@ -244,7 +232,7 @@ mod tests {
                 subfolder: String::new(),
                 folder: folder.to_owned(),
             }),
-            meta: Map::new(),
+            meta: serde_json::Map::new(),
         }
     }
 

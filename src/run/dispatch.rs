@@ -71,8 +71,6 @@ pub(super) struct Dispatcher {
     notes: mpsc::UnboundedReceiver<Fact>,
     stop: watch::Receiver<Stop>,
     stop_seen: Stop,
-    /// Becomes true when another process asks for the run to stop.
-    asked: watch::Receiver<bool>,
 }
 
 impl Dispatcher {
@@ -81,7 +79,6 @@ impl Dispatcher {
         (machine, roster, log): (Machine, Roster, Log),
         notes: mpsc::UnboundedReceiver<Fact>,
         stop: watch::Receiver<Stop>,
-        asked: watch::Receiver<bool>,
     ) -> Self {
         Self {
             machine,
@@ -103,7 +100,6 @@ impl Dispatcher {
             notes,
             stop,
             stop_seen: Stop::None,
-            asked,
         }
     }
 
@@ -256,11 +252,6 @@ impl Dispatcher {
                     }
                     return Ok(());
                 }
-                Ok(()) = self.asked.changed() => {
-                    self.tell_stopping(StopReason::Requested);
-                    let reason = CancelReason::Requested;
-                    return self.take(Fact::Stop { reason });
-                }
                 written = self.log.next_durable(), if self.log.is_behind() => {
                     written?;
                     self.perform_durable();
@@ -289,7 +280,9 @@ impl Dispatcher {
             Fact::Ended { ticket, outcome } => self.absorb_end(*ticket, outcome),
             Fact::Cancelling { task, .. } => drop(self.was_stopping.insert(*task)),
             Fact::Resumed { again } => {
-                again.iter().for_each(|task| self.roster.unmake(*task));
+                for task in again {
+                    self.roster.unmake(*task);
+                }
                 self.roster.reopen();
             }
             _ => {}

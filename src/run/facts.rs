@@ -35,6 +35,9 @@ const MODELS: &[&str] = &[
     "engine",
 ];
 
+/// What is in a file of a server's own, once it was asked for.
+type Content = Arc<OnceCell<Option<String>>>;
+
 pub(super) type Models = BTreeMap<String, Vec<ModelFact>>;
 
 /// What the servers of a run told of themselves; each is asked for its models once, and only when a graph uses one.
@@ -42,7 +45,7 @@ pub(super) type Models = BTreeMap<String, Vec<ModelFact>>;
 pub(super) struct Facts {
     models: Mutex<HashMap<String, Arc<OnceCell<Arc<Models>>>>>,
     /// What is in files of the servers' own, by address and name.
-    files: Mutex<HashMap<(String, String), Arc<OnceCell<Option<String>>>>>,
+    files: Mutex<HashMap<(String, String), Content>>,
 }
 
 impl Facts {

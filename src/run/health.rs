@@ -89,6 +89,12 @@ impl Shared {
         self.pool(at).len() > 1
     }
 
+    /// Whether another endpoint of the same server can do the work of this one.
+    pub(super) fn others_answer(&self, at: EndpointIx) -> bool {
+        let mut pool = self.pool(at).into_iter();
+        pool.any(|other| other != at && !self.health.is_down(other))
+    }
+
     /// An endpoint answered.
     pub(super) fn answered(&self, at: EndpointIx) {
         if let Some(mut state) = self.health.state(at) {

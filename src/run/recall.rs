@@ -47,9 +47,8 @@ impl Try {
             // A database that cannot be read will be complained about by whoever writes to it.
             Err(_) => return Ok(Err(None)),
         };
-        let restored = match self.restore(&found).await? {
-            Some(restored) => restored,
-            None => return Ok(Err(None)),
+        let Some(restored) = self.restore(&found).await? else {
+            return Ok(Err(None));
         };
         // It is judged as it is now in its place: where it lay before, anything may be by now.
         if !self.fulfils_or_goes(&restored.artifacts).await? {

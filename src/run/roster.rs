@@ -50,6 +50,7 @@ impl Roster {
     /// A task ended well.
     pub(super) fn made(&mut self, task: TaskIx, status: &str, artifacts: Vec<Arc<Artifact>>) {
         let outcome = TaskOutcome::of(self.task(task), status, artifacts);
+        let outcome = outcome.following(self.source(task));
         self.made[task.0 as usize] = Some(Arc::new(outcome));
     }
 
@@ -93,12 +94,16 @@ impl Roster {
                 }
             }
         }
-        let source = task.and_then(|task| match self.task(task).item {
-            Some(Item::Task(source)) => Some(source),
-            _ => None,
-        });
-        results.item = source.and_then(|source| self.outcome(source).cloned());
+        results.item = task.and_then(|task| self.source(task)).cloned();
         results
+    }
+
+    /// What the task made that a task follows.
+    fn source(&self, task: TaskIx) -> Option<&Arc<TaskOutcome>> {
+        match self.task(task).item {
+            Some(Item::Task(source)) => self.outcome(source),
+            _ => None,
+        }
     }
 
     fn step(&mut self, machine: &Machine, step: StepIx) -> Option<Arc<StepOutcome>> {

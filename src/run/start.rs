@@ -1,9 +1,9 @@
 //! The beginning of a run, or of another session of one.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::context::{RunContext, RunError, RunOptions, RunOutcome};
 use super::dispatch::Dispatcher;
@@ -18,15 +18,12 @@ use super::shared::{Given, Shared};
 use super::tell::Teller;
 use super::telling::infos;
 use crate::artifact::Artifact;
-use crate::base::{AtomicFile, RunId};
+use crate::base::AtomicFile;
 use crate::event::RunEvent;
 use crate::machine::{EndpointIx, Fact, Machine, Policy, Shape};
 use crate::plan::{Plan, TaskIx};
 use crate::servers::Servers;
-use crate::store::{Blobs, Ensured, Store};
-
-/// How often is looked whether another process asks for the run to stop.
-const ASKED: Duration = Duration::from_millis(250);
+use crate::store::{Blobs, Ensured};
 
 /// Carries out a plan: from its first fact to `latest`. A run that was begun in an earlier session is gone on with.
 ///
@@ -55,7 +52,6 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
     let expected = store.durations(&plan.pipeline).unwrap_or_default();
     let machine = Machine::new(Shape::of(&plan, policy(options), &expected));
     let roster = Roster::new(&plan);
-    let asked = watch_for_requests(&store, &run);
     let given = Given {
         plan,
         run,
@@ -64,7 +60,7 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
     };
     let shared = Arc::new(Shared::new(given, teller, hush, folder, noting));
     let parts = (machine, roster, Log::new(journal));
-    let mut dispatcher = Dispatcher::new(Arc::clone(&shared), parts, notes, stop, asked);
+    let mut dispatcher = Dispatcher::new(Arc::clone(&shared), parts, notes, stop);
     if !facts.is_empty() {
         dispatcher.take_up(facts).await?;
     }
@@ -99,27 +95,6 @@ fn tell_start(teller: &Teller, plan: &Plan, folder: &Folder, servers: &Servers) 
             embedded: server.is_embedded(),
         });
     }
-}
-
-/// Looks now and then whether another process asks for the run to stop; ends when nobody listens any more.
-fn watch_for_requests(store: &Store, run: &RunId) -> watch::Receiver<bool> {
-    let (tell, asked) = watch::channel(false);
-    let (store, run) = (store.clone(), run.clone());
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(ASKED) => {}
-                () = tell.closed() => return,
-            }
-            let (store, run) = (store.clone(), run.clone());
-            if blocking(move || store.cancel_requested(&run).unwrap_or(false)).await {
-                let _ = tell.send(true);
-                // The sender stays: a closed channel is no request.
-                return tell.closed().await;
-            }
-        }
-    });
-    asked
 }
 
 impl Dispatcher {

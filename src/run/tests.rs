@@ -11,8 +11,7 @@ use crate::base::{ServerName, StepId};
 use crate::client::{ClientError, DownloadError};
 use crate::diagnostic::{Diagnostic, Report, SourceMap, Span, render_human};
 use crate::plan::{
-    self, PIPELINE_FORMAT, Plan, Rendered, ServerKind, ServerPlan, StepPlan, TaskPlan, Work,
-    WorkflowStep,
+    self, Plan, Rendered, ServerKind, ServerPlan, StepPlan, TaskPlan, Work, WorkflowStep,
 };
 use crate::protocol::{NodeFailure, PromptAnswer};
 
@@ -48,25 +47,11 @@ pub(super) fn plan() -> Plan {
         urls: vec!["http://127.0.0.1:8188".to_owned()],
     };
     Plan {
-        format: PIPELINE_FORMAT,
-        pipeline: "shots".to_owned(),
-        description: None,
-        pipeline_dir: PathBuf::from("/p"),
-        project_dir: PathBuf::from("/p"),
-        output_dir: PathBuf::from("/p/outputs"),
-        seed: 7,
-        started_at: "2026-11-22T14:15:30[UTC]".parse().unwrap(),
-        params: IndexMap::new(),
-        max_parallel: None,
-        limits: IndexMap::new(),
-        partner_key: None,
         servers: IndexMap::from([(server, ServerPlan::new(kind, 2, None))]),
         sources,
-        inputs: Vec::new(),
-        dotenv: false,
         steps: IndexMap::from([(step.id.clone(), step)]),
         tasks: vec![TaskPlan::only(&StepId::from("draw"))],
-        given: IndexMap::new(),
+        ..Plan::blank()
     }
 }
 

@@ -3,12 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::history::{Standing, State};
-use crate::artifact::Artifact;
+use super::history::{Standing, State, TaskStanding};
 use crate::base::StepId;
 use crate::event::RunStatus;
 use crate::machine::Fact;
-use crate::plan::{Grow, Plan, StepOutcome, TaskOutcome, TaskPlan};
+use crate::plan::{Grow, Item, Plan, StepOutcome, TaskOutcome, TaskPlan};
 use crate::store::{self, Reader, StoredRun};
 
 /// How many runs are looked through.
@@ -67,8 +66,7 @@ fn outcome(
             State::Skipped if plan.steps[step].when.is_some() || task.skip => continue,
             _ => return None,
         };
-        let outputs: Vec<Arc<Artifact>> = stands.outputs.clone();
-        made.push(Arc::new(TaskOutcome::of(task, status, outputs)));
+        made.push(Arc::new(told(task, status, stands, tasks, standing)));
     }
     made.sort_by(|a, b| a.order.cmp(&b.order));
     let status = "done".to_owned();
@@ -76,6 +74,24 @@ fn outcome(
         status,
         tasks: made,
     })
+}
+
+/// What a task made, with what the task made that it followed.
+fn told(
+    task: &TaskPlan,
+    status: &str,
+    stands: &TaskStanding,
+    tasks: &[TaskPlan],
+    standing: &Standing,
+) -> TaskOutcome {
+    let outcome = TaskOutcome::of(task, status, stands.outputs.clone());
+    let Some(Item::Task(source)) = task.item else {
+        return outcome;
+    };
+    let at = source.0 as usize;
+    let source = tasks.get(at).zip(standing.tasks.get(at));
+    let source = source.map(|(task, stands)| Arc::new(told(task, "done", stands, tasks, standing)));
+    outcome.following(source.as_ref())
 }
 
 /// Whether every file of it is where it was.

@@ -504,8 +504,9 @@ impl<'a> Foresight<'a> {
         let needed = self.needed.contains(&step.id);
         if needed || step.retry.until.is_some() {
             let artifacts = found.artifacts_of(step, &task.name);
-            let outcome = TaskOutcome::of(task, "cached", artifacts);
             let results = self.results_for(look, task);
+            let outcome = TaskOutcome::of(task, "cached", artifacts);
+            let outcome = outcome.following(results.item.as_ref());
             let fits = plan::until(self.plan, task, &results, &outcome, 1);
             if !matches!(fits, Ok(true)) {
                 return Judged::new(Would::Run, vec![StaleReason::Unfit]);

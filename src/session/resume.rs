@@ -203,7 +203,7 @@ pub(super) fn secrets(plan: &Plan) -> Result<Secrets, Box<Diagnostic>> {
     if path.is_file() {
         let (mut sources, mut report) = (SourceMap::default(), Report::default());
         let project = crate::spec::load_project(&path, &inputs, &mut sources, &mut report);
-        if project.is_some_and(|project| project.dotenv) {
+        if project.as_ref().is_some_and(|project| project.dotenv) {
             let read = inputs.read_dotenv(&plan.project_dir.join(".env"));
             read.map_err(|error| {
                 Box::new(Diagnostic::error(
@@ -211,6 +211,9 @@ pub(super) fn secrets(plan: &Plan) -> Result<Secrets, Box<Diagnostic>> {
                     error.to_string(),
                 ))
             })?;
+        }
+        if let Some(project) = &project {
+            crate::plan::recall_secrets(project, &plan.project_dir, &inputs);
         }
     }
     Ok(Secrets::of(inputs))

@@ -24,7 +24,7 @@ use crate::servers::{Servers, StartFailure};
 use crate::store::{Holder, Journal, Lock, Store, StoreError};
 
 /// How often another kiln's wish to stop this run is looked for.
-const LISTEN: Duration = Duration::from_millis(500);
+const LISTEN: Duration = Duration::from_millis(250);
 /// How often a reporter may redraw.
 const TICK: Duration = Duration::from_millis(100);
 

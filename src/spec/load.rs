@@ -28,7 +28,19 @@ pub fn load_project(
     let reader = report.items.len();
     let project = project::read(file, &root, &mut Reading { sources, report });
     settle(report, found, reader);
+    for (_, node) in project.iter().flat_map(Project::secrets) {
+        if let Some(value) = node.as_str().filter(|text| says_itself(text)) {
+            sources.hide(node.span, value);
+        }
+    }
     project
+}
+
+/// Whether a value that is a secret stands in the file itself, or a part of it.
+fn says_itself(text: &str) -> bool {
+    let text = text.trim();
+    let expression = text.starts_with("{{") && text.ends_with("}}");
+    !expression && !text.contains("secret(")
 }
 
 /// Reads a pipeline from the text of `file`; `path` says what it is called. Everything wrong with it goes to `report`; a pipeline is

@@ -79,44 +79,29 @@ pub(super) fn needs_schema() -> Value {
     })
 }
 
+/// What `outputs:` gives names to.
+type Outputs = IndexMap<String, (Span, Spanned<String>)>;
+
 /// Reads `outputs:`: names for nodes.
-pub(super) fn read_outputs(
-    node: &Node,
-    reading: &mut Reading<'_>,
-) -> IndexMap<String, (Span, Spanned<String>)> {
-    let mut outputs = IndexMap::new();
-    for (name, value) in reading.map(node, "`outputs`").unwrap_or_default() {
-        reading.id(name, "the name of an output");
+pub(super) fn read_outputs(node: &Node, reading: &mut Reading<'_>) -> Outputs {
+    named(node, reading, |value, what, reading| {
         let target = match &value.kind {
             // A node's id is often a number.
             NodeKind::Number(number) if !number.is_f64() => {
-                Some(Spanned::new(number.to_string(), value.span))
+                Spanned::new(number.to_string(), value.span)
             }
-            _ => reading.string(value, &format!("the output `{}`", name.value)),
+            _ => reading.string(value, what)?,
         };
-        if let Some(target) = target
-            && !templated(&target, "`outputs`", reading)
-        {
-            outputs.insert(name.value.clone(), (name.span, target));
-        }
-    }
-    outputs
+        (!templated(&target, "`outputs`", reading)).then_some(target)
+    })
 }
 
 /// Reads `outputs:` of a command: names for patterns of files.
-pub(super) fn read_patterns(
-    node: &Node,
-    reading: &mut Reading<'_>,
-) -> IndexMap<String, (Span, Spanned<String>)> {
-    let mut outputs = IndexMap::new();
-    for (name, value) in reading.map(node, "`outputs`").unwrap_or_default() {
-        reading.id(name, "the name of an output");
-        let what = format!("the output `{}`", name.value);
-        let Some(pattern) = reading.string(value, &what) else {
-            continue;
-        };
+pub(super) fn read_patterns(node: &Node, reading: &mut Reading<'_>) -> Outputs {
+    named(node, reading, |value, what, reading| {
+        let pattern = reading.string(value, what)?;
         if templated(&pattern, "a pattern in `outputs`", reading) {
-            continue;
+            return None;
         }
         if let Err(error) = safe_join(Path::new(""), &pattern.value) {
             reading.push(
@@ -137,7 +122,24 @@ pub(super) fn read_patterns(
                 .help("`*` stands for anything in a name, `**` for folders, `?` for one character, `[ab]` for one of some"),
             );
         } else {
-            outputs.insert(name.value.clone(), (name.span, pattern));
+            return Some(pattern);
+        }
+        None
+    })
+}
+
+/// Reads a map of names, each value as `read` does it, which is told what to call it.
+fn named(
+    node: &Node,
+    reading: &mut Reading<'_>,
+    read: impl Fn(&Node, &str, &mut Reading<'_>) -> Option<Spanned<String>>,
+) -> Outputs {
+    let mut outputs = IndexMap::new();
+    for (name, value) in reading.map(node, "`outputs`").unwrap_or_default() {
+        reading.id(name, "the name of an output");
+        let what = format!("the output `{}`", name.value);
+        if let Some(value) = read(value, &what, reading) {
+            outputs.insert(name.value.clone(), (name.span, value));
         }
     }
     outputs

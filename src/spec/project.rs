@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::reading::{Key, Reading};
 use super::{Node, Profile, ServerSpec, Spanned, profile, schema, server};
+use crate::base::secret;
 use crate::diagnostic::FileId;
 
 /// A project as written.
@@ -60,6 +61,37 @@ const KEYS: &[Key] = &[
         schema::text,
     ),
 ];
+
+impl Project {
+    /// The values that are secrets however they are written, each with the name that stands for it where it must not stand itself.
+    pub fn secrets(&self) -> Vec<(String, &Node)> {
+        let mut found = Vec::new();
+        for (name, server) in &self.servers {
+            let token = server.value.token.iter();
+            found.extend(token.map(|node| (token_of(name), node)));
+            let headers = server.value.headers.iter();
+            found.extend(headers.map(|(header, node)| (header_of(name, &header.value), node)));
+        }
+        let key = self.partner_api_key.iter();
+        found.extend(key.map(|node| (partner_key(), node)));
+        found
+    }
+}
+
+/// What a server's token is called.
+pub fn token_of(server: &str) -> String {
+    secret::written(&format!("servers.{server}.token"))
+}
+
+/// What a header's value is called.
+pub fn header_of(server: &str, header: &str) -> String {
+    secret::written(&format!("servers.{server}.headers.{header}"))
+}
+
+/// What the key for partner nodes is called.
+pub fn partner_key() -> String {
+    secret::written("partner_api_key")
+}
 
 /// Reads a project from its file's tree. An empty file is a project with nothing in it.
 pub(super) fn read(file: FileId, root: &Node, reading: &mut Reading<'_>) -> Option<Project> {

@@ -6,31 +6,7 @@ use crate::event::{Counts, RunStatus};
 use crate::machine::Fact;
 use crate::machine::{CancelReason, EndpointIx, Ticket};
 use crate::plan::Plan;
-use crate::plan::{PIPELINE_FORMAT, TaskIx};
-
-fn plan() -> Plan {
-    Plan {
-        format: PIPELINE_FORMAT,
-        pipeline: "shots".to_owned(),
-        description: None,
-        pipeline_dir: PathBuf::from("/p"),
-        project_dir: PathBuf::from("/p"),
-        output_dir: PathBuf::from("/p/outputs"),
-        seed: 7,
-        started_at: "2026-11-22T14:15:30[UTC]".parse().unwrap(),
-        params: indexmap::IndexMap::new(),
-        max_parallel: None,
-        limits: indexmap::IndexMap::new(),
-        partner_key: None,
-        servers: indexmap::IndexMap::new(),
-        sources: crate::diagnostic::SourceMap::default(),
-        inputs: Vec::new(),
-        dotenv: false,
-        steps: indexmap::IndexMap::new(),
-        tasks: Vec::new(),
-        given: indexmap::IndexMap::new(),
-    }
-}
+use crate::plan::TaskIx;
 
 mod kept;
 mod power;
@@ -44,7 +20,7 @@ fn here(project: &std::path::Path) -> Place {
 }
 
 async fn begin_run(store: &Store, run: &str) -> Journal {
-    let journal = store.begin(&RunId::from(run), &plan(), 1).unwrap();
+    let journal = store.begin(&RunId::from(run), &Plan::blank(), 1).unwrap();
     journal
         .append(1, vec![assigned(0)])
         .durable()
@@ -70,7 +46,7 @@ async fn what_was_acknowledged_is_there_for_another_process() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let run = RunId::from("20261122-141530-k3f9");
-    let journal = store.begin(&run, &plan(), 5).unwrap();
+    let journal = store.begin(&run, &Plan::blank(), 5).unwrap();
     let first = journal.append(6, vec![assigned(0), assigned(1)]);
     let second = journal.append(
         7,
@@ -84,7 +60,7 @@ async fn what_was_acknowledged_is_there_for_another_process() {
     // The writer is still open: this reads as a second process would.
     let other = Store::open(dir.path()).unwrap();
     let replay = other.replay(&run).unwrap().unwrap();
-    assert_eq!(replay.plan, plan());
+    assert_eq!(replay.plan, Plan::blank());
     assert_eq!(
         replay.facts,
         [
@@ -231,7 +207,7 @@ async fn two_kilns_may_write_to_one_project() {
     let mut acks = Vec::new();
     for (n, store) in stores.iter().enumerate() {
         let run = RunId(format!("run-{n}"));
-        let journal = store.begin(&run, &plan(), 1).unwrap();
+        let journal = store.begin(&run, &Plan::blank(), 1).unwrap();
         for task in 0..20 {
             acks.push(journal.append(2, vec![assigned(task)]));
         }
@@ -373,7 +349,7 @@ async fn a_database_of_an_early_kiln_is_read_and_goes_on() {
     std::fs::create_dir(dir.path().join(".kiln")).unwrap();
     let path = dir.path().join(".kiln/kiln.db");
     let old = schema::make_old(&path, 1);
-    let plan_text = serde_json::to_string(&plan()).unwrap();
+    let plan_text = serde_json::to_string(&Plan::blank()).unwrap();
     old.execute(
         "INSERT INTO runs (run, pipeline, plan, started, status) VALUES ('old', 'shots', ?1, 5, 'done')",
         [&plan_text],

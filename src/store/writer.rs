@@ -189,7 +189,9 @@ fn write_all(opened: Opened, path: &Path, receiver: &Receiver<Work>) {
         for ack in acks {
             let _ = ack.send(answer.clone());
         }
-        thens.into_iter().for_each(|then| then());
+        for then in thens {
+            then();
+        }
     }
 }
 

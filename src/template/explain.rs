@@ -13,7 +13,7 @@ use super::names::Mention;
 use super::objects::{ARTIFACT_ATTRIBUTES, ArtifactObject, FILE_ATTRIBUTES, FileObject};
 use super::parse::Template;
 use super::results::{ACCESSORS, OutputsObject, ResultsObject, STEP_ACCESSORS, StepsObject};
-use crate::diagnostic::{did_you_mean, list_of};
+use crate::diagnostic::{did_you_mean, list_of, thousands};
 
 /// Names whose members are all known, whenever they have members at all.
 const CLOSED: &[&str] = &["pipeline", "task", "run", "file", "matrix", "item"];
@@ -330,16 +330,4 @@ fn undefined_path(message: &str) -> Option<String> {
     let (before, _) = message.split_once("` is undefined")?;
     let path = before.rsplit('`').next()?;
     (!path.is_empty()).then(|| path.to_owned())
-}
-
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }

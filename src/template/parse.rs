@@ -5,7 +5,7 @@ use super::error::{TemplateError, TemplateErrorKind, from_syntax};
 use super::filters::RESULT;
 use super::guard::{Guarded, guard};
 use super::names::{Mentions, mentions};
-use super::scan;
+use super::scan::{self, Placed, Token};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -80,8 +80,11 @@ impl Template {
         let parsed = env
             .template_from_str(text)
             .map_err(|error| from_syntax(text, &error))?;
-        let undeclared = parsed.undeclared_variables(false).into_iter().collect();
         let blocks = scan::blocks(text, comments);
+        let flat = unsliced(text, &blocks.concat());
+        let seen = env.template_from_str(&flat);
+        let seen = seen.as_ref().unwrap_or(&parsed);
+        let undeclared = seen.undeclared_variables(false).into_iter().collect();
         let guarded = guard(text, blocks.iter().map(Vec::as_slice));
         let guarded = match env.template_from_str(&guarded.code) {
             Ok(_) => guarded,
@@ -128,12 +131,15 @@ impl Template {
 
     fn expression(text: &str, inside: Range<usize>) -> Self {
         let mentions = mentions(&scan::bare(text, inside.clone()));
-        let undeclared = WITH_COMMENTS
-            .compile_expression(&text[inside.clone()])
+        let code = &text[inside.clone()];
+        let tokens = scan::bare(code, 0..code.len());
+        let flat = unsliced(code, &tokens);
+        let seen = WITH_COMMENTS.compile_expression(&flat);
+        let undeclared = seen
+            .or_else(|_| WITH_COMMENTS.compile_expression(code))
             .map(|e| e.undeclared_variables(false).into_iter().collect())
             .unwrap_or_default();
-        let code = &text[inside.clone()];
-        let guarded = guard(code, [scan::bare(code, 0..code.len()).as_slice()]);
+        let guarded = guard(code, [tokens.as_slice()]);
         let guarded = match WITH_COMMENTS.compile_expression(&guarded.code) {
             Ok(_) => guarded,
             Err(_) => Guarded::plain(code),
@@ -181,6 +187,44 @@ impl Template {
         (first.range.start == inside.start && closed && !chain.called)
             .then(|| chain.parts.iter().map(|p| p.name.clone()).collect())
     }
+}
+
+/// The text with every slice `a[b:c]` as an index, for minijinja does not tell which names a slice uses. It is looked at and never
+/// evaluated.
+fn unsliced(text: &str, tokens: &[Placed]) -> String {
+    let mut open: Vec<(char, usize, Vec<usize>)> = Vec::new();
+    let mut changes: Vec<(usize, &str)> = Vec::new();
+    for placed in tokens {
+        let at = placed.range.start;
+        match placed.token {
+            Token::Sign(sign @ ('[' | '(' | '{')) => open.push((sign, at, Vec::new())),
+            Token::Sign(':') => {
+                if let Some((_, _, colons)) = open.last_mut() {
+                    colons.push(at);
+                }
+            }
+            Token::Sign(']' | ')' | '}') => {
+                if let Some(('[', start, colons)) = open.pop()
+                    && !colons.is_empty()
+                {
+                    changes.push((start, "[("));
+                    changes.extend(colons.into_iter().map(|colon| (colon, ")~(")));
+                    changes.push((at, ")]"));
+                }
+            }
+            _ => {}
+        }
+    }
+    changes.sort_unstable();
+    let mut out = String::with_capacity(text.len() + 2 * changes.len());
+    let mut done = 0;
+    for (at, new) in changes {
+        out.push_str(&text[done..at]);
+        out.push_str(new);
+        done = at + 1;
+    }
+    out.push_str(&text[done..]);
+    out
 }
 
 fn trimmed(text: &str, range: Range<usize>) -> Range<usize> {
@@ -281,6 +325,24 @@ mod tests {
             .unwrap()
             .unwrap();
         assert!(!local.needs_results());
+    }
+
+    #[test]
+    fn names_inside_slices_are_used_like_all_others() {
+        for text in [
+            "{{ steps.a.images[1:] }}",
+            "{{ steps.a.images[:2] }}",
+            "{{ (steps.a.images | reverse)[:] }}",
+            "{{ params.p[::steps.a.data] }} and text",
+            "{{ [{'k': 1}, steps.a.images[0:1][0]] }}",
+            "{% for x in steps.a.images[1:] %}{{ x }}{% endfor %}",
+        ] {
+            let template = Template::parse(text).unwrap().unwrap();
+            assert!(template.needs_results(), "{text}");
+            assert!(template.uses().steps.contains("a"), "{text}");
+        }
+        let local = Template::parse("{% set steps = [1, 2] %}{{ steps[1:] }}");
+        assert!(!local.unwrap().unwrap().needs_results());
     }
 
     #[test]

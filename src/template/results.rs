@@ -136,7 +136,10 @@ impl Object for ResultsObject {
             (Of::Step(step), "tasks") => Some(self.tasks(step)),
             (Of::Step(step), "outputs") => Some(self.outputs(step.outputs.clone())),
             (Of::Task(_, outputs), "outputs") => Some(self.outputs(outputs.clone())),
-            (Of::Task(task, _), _) => of_task(task, key),
+            (Of::Task(task, _), _) => match (&task.source, key) {
+                (Some(source), "item") => Some(self.source(source)),
+                _ => of_task(task, key),
+            },
             _ => None,
         }
     }
@@ -215,6 +218,13 @@ impl ResultsObject {
             of: Of::Task(task, outputs),
             world: Arc::clone(world),
         }
+    }
+
+    /// The task that a task was for.
+    fn source(&self, source: &Arc<TaskResult>) -> Value {
+        let label = format!("{}.item", self.label);
+        let source = Arc::clone(source);
+        Value::from_object(Self::of_task(label, source, &[], &self.world))
     }
 
     fn outputs(&self, names: Vec<String>) -> Value {

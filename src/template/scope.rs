@@ -41,6 +41,8 @@ pub struct TaskResult {
     pub matrix: Arc<IndexMap<String, Datum>>,
     /// The item of its `for_each`, where that is a plain value.
     pub item: Option<Datum>,
+    /// The task that its `for_each` gave it, instead.
+    pub source: Option<Arc<TaskResult>>,
     /// `done`, `cached`, …
     pub status: String,
     /// What it made: by node id, then the server's order.

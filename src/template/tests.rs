@@ -88,15 +88,9 @@ fn artifact(name: &str, text: Option<&str>) -> Arc<Artifact> {
         text: text.map(str::to_owned),
         hash: ContentHash::of(name.as_bytes()),
         size: 3,
-        node: "9".into(),
         key: "images".to_owned(),
-        output: None,
-        index: 0,
-        temp: false,
-        step: "base".into(),
-        task: "base".into(),
-        remote: None,
         meta: json!({"frame_rate": 8}).as_object().unwrap().clone(),
+        ..Artifact::blank("base".into(), "base".into(), "9".into())
     })
 }
 

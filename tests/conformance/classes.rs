@@ -17,17 +17,17 @@ const WORDS: [&str; 4] = [
 ];
 
 pub(crate) fn trials(fixtures: Option<&Path>) -> Vec<Trial> {
-    let file = fixtures.map(|folder| folder.join("object_info.json"));
-    let absent = file.is_none();
-    let trial = Trial::test("classes::declared_as_in_comfyui", move || match &file {
-        Some(file) => compare(file),
-        None => Ok(()),
-    });
-    vec![trial.with_ignored_flag(absent)]
+    vec![crate::trial(
+        fixtures,
+        "classes::declared_as_in_comfyui",
+        compare,
+    )]
 }
 
-fn compare(file: &Path) -> Result<(), Failed> {
-    let expected: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+fn compare(folder: &Path) -> Result<(), Failed> {
+    let expected: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("object_info.json")).unwrap())
+            .unwrap();
     let made = Running::with(async |server| server.get("/object_info").await.body);
     let mut wrong = Vec::new();
     for (class, made) in made.as_object().unwrap() {

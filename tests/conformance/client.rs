@@ -21,15 +21,13 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 pub(crate) fn trials(fixtures: Option<&Path>) -> Vec<Trial> {
-    let trial = |name: &str, run: fn(&Path) -> Result<(), Failed>| {
-        let folder = fixtures.map(Path::to_path_buf);
-        let absent = folder.is_none();
-        let run = move || folder.as_deref().map_or(Ok(()), run);
-        Trial::test(name, run).with_ignored_flag(absent)
-    };
     vec![
-        trial("frames_are_read_whole", frames),
-        trial("conversations_end_as_the_server_says", conversations),
+        crate::trial(fixtures, "frames_are_read_whole", frames),
+        crate::trial(
+            fixtures,
+            "conversations_end_as_the_server_says",
+            conversations,
+        ),
     ]
 }
 

@@ -18,7 +18,7 @@ mod verdicts;
 
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -42,4 +42,12 @@ fn main() {
     .flatten()
     .collect();
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A trial that is ignored where there are no recordings.
+fn trial(fixtures: Option<&Path>, name: &str, run: fn(&Path) -> Result<(), Failed>) -> Trial {
+    let folder = fixtures.map(Path::to_path_buf);
+    let absent = folder.is_none();
+    let run = move || folder.as_deref().map_or(Ok(()), run);
+    Trial::test(name, run).with_ignored_flag(absent)
 }

@@ -22,15 +22,13 @@ const BY_NODE: [&str; 3] = [
 ];
 
 pub(crate) fn trials(fixtures: Option<&Path>) -> Vec<Trial> {
-    let trial = |name: &str, run: fn(&Path) -> Result<(), Failed>| {
-        let folder = fixtures.map(Path::to_path_buf);
-        let absent = folder.is_none();
-        let run = move || folder.as_deref().map_or(Ok(()), run);
-        Trial::test(name, run).with_ignored_flag(absent)
-    };
     vec![
-        trial("verdicts_are_the_servers_own", compare),
-        trial("answers_are_in_the_servers_own_words", compare_words),
+        crate::trial(fixtures, "verdicts_are_the_servers_own", compare),
+        crate::trial(
+            fixtures,
+            "answers_are_in_the_servers_own_words",
+            compare_words,
+        ),
     ]
 }
 

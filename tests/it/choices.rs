@@ -61,16 +61,8 @@ fn a_profile_that_is_not_declared_is_a_mistake_on_the_command_line() {
     let done = project
         .kiln(&["run", "p.yaml", "--profile", "drift"])
         .code(2);
-    assert!(
-        done.stderr.contains("there is no profile `drift`"),
-        "{}",
-        done.stderr
-    );
-    assert!(
-        done.stderr.contains("did you mean `draft`?"),
-        "{}",
-        done.stderr
-    );
+    done.says("there is no profile `drift`");
+    done.says("did you mean `draft`?");
 }
 
 #[test]
@@ -80,12 +72,8 @@ fn a_run_of_very_many_tasks_is_not_started_unasked() {
         "steps:\n  card:\n    workflow: card.json\n    matrix: { i: \"{{ range(1001) }}\" }\n",
     );
     let done = project.kiln(&["run", "p.yaml"]).code(2);
-    assert!(
-        done.stderr.contains("this run has 1001 tasks"),
-        "{}",
-        done.stderr
-    );
-    assert!(done.stderr.contains("--yes"), "{}", done.stderr);
+    done.says("this run has 1001 tasks");
+    done.says("--yes");
     assert!(
         !project.path().join("outputs").exists(),
         "nothing was begun"
@@ -99,42 +87,22 @@ fn resuming_what_is_done_or_unknown_says_so() {
         "params:\n  size: { type: integer, default: 16 }\nsteps:\n  card:\n    workflow: card.json\n    set: { EmptyImage: { width: \"{{ params.size }}\" } }\n",
     );
     let none = project.kiln(&["run", "--resume", "last"]).code(2);
-    assert!(
-        none.stderr.contains("there is no run to resume"),
-        "{}",
-        none.stderr
-    );
+    none.says("there is no run to resume");
     project.kiln(&["run", "p.yaml", "-p", "size=24"]).ok();
     let done = project.kiln(&["run", "--resume", "last"]).ok();
-    assert!(
-        done.stderr.contains("nothing to do: run "),
-        "{}",
-        done.stderr
-    );
+    done.says("nothing to do: run ");
     let unknown = project
         .kiln(&["run", "--resume", "20200101-000000-abcd"])
         .code(2);
-    assert!(
-        unknown.stderr.contains("there is no run"),
-        "{}",
-        unknown.stderr
-    );
+    unknown.says("there is no run");
     let fixed = project
         .kiln(&["run", "--resume", "last", "--server", "local"])
         .code(2);
-    assert!(
-        fixed.stderr.contains("`--server` would change it"),
-        "{}",
-        fixed.stderr
-    );
+    fixed.says("`--server` would change it");
     let wrong = project
         .kiln(&["run", "--resume", "last", "-p", "sice=3"])
         .code(2);
-    assert!(
-        wrong.stderr.contains("did you mean `size`?"),
-        "{}",
-        wrong.stderr
-    );
+    wrong.says("did you mean `size`?");
 }
 
 #[test]

@@ -48,7 +48,9 @@ fn every_example_is_run_by_a_test_here() {
     assert_eq!(
         found,
         [
+            "framed.yaml",
             "mistake.yaml",
+            "pick.yaml",
             "prints.yaml",
             "product-shots.yaml",
             "quickstart.yaml",
@@ -100,7 +102,7 @@ fn prints_fans_out_streams_and_lists_what_it_made() {
     let quiet = ["run", "pipelines/prints.yaml", "-p", "inventory=false"];
     project.kiln(&quiet).ok();
     let again = project.kiln(&quiet).ok();
-    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+    again.says("nothing to do");
     let more = project
         .kiln(&[
             "run",
@@ -111,7 +113,7 @@ fn prints_fans_out_streams_and_lists_what_it_made() {
             "inventory=false",
         ])
         .ok();
-    assert!(more.stderr.contains("12 cached"), "{}", more.stderr);
+    more.says("12 cached");
     assert_eq!(names(&latest.join("mount")).len(), 10);
     assert!(!latest.join("list").exists(), "`when` was false");
 }
@@ -180,4 +182,135 @@ fn product_shots_is_rehearsed_with_a_profile() {
         "embedded",
     ]);
     assert!(!plan.stdout.contains("cached"), "{}", plan.stdout);
+}
+
+#[test]
+fn framed_has_a_node_for_every_frame_and_titles_that_are_drawn() {
+    let project = examples();
+    project
+        .kiln(&["check", "pipelines/framed.yaml", "--deny", "warnings"])
+        .ok();
+    project.kiln(&["run", "pipelines/framed.yaml"]).ok();
+    let latest = project.path().join("outputs/framed/latest");
+    let open = |name: &str| {
+        let path = latest.join("frame").join(name);
+        image::open(&path)
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+            .to_rgb8()
+    };
+    let framed = open("coffee-3-frames.png");
+    let all = 2 * (4 + 24 + 8);
+    assert_eq!(framed.dimensions(), (320 + all, 240 + all));
+    let (dark, light) = ([0x1c; 3], [0xf4, 0xef, 0xe6]);
+    // From the outside in: 8 dark, 24 light, 4 dark, the photograph.
+    let along = |x: u32| framed.get_pixel(x, 150).0;
+    assert_eq!((along(0), along(7)), (dark, dark));
+    assert_eq!((along(8), along(31)), (light, light));
+    assert_eq!((along(32), along(35)), (dark, dark));
+    let photo: std::collections::BTreeSet<[u8; 3]> = (36..356).map(along).collect();
+    assert!(photo.len() > 50, "a photograph has many colours");
+
+    let page = std::fs::read_to_string(latest.join("gallery/gallery.md")).unwrap();
+    let title = std::fs::read_to_string(latest.join("title/1.txt")).unwrap();
+    assert_eq!(
+        page,
+        format!("# {title}\n\n![](../frame/coffee-3-frames.png)\n")
+    );
+    for n in 1..=3 {
+        let title = std::fs::read_to_string(latest.join(format!("title/{n}.txt"))).unwrap();
+        let (what, with) = title.split_once(" with ").unwrap();
+        let whats = ["A quiet morning", "A lazy morning", "An afternoon"];
+        assert!(whats.contains(&what), "{title}");
+        assert!(
+            ["ink, coffee", "pencil, coffee", "tea"].contains(&with),
+            "{title}"
+        );
+    }
+
+    let two = [
+        "-p",
+        "frames=10",
+        "-p",
+        "frames=5",
+        "-p",
+        "colours=[0xff0000]",
+    ];
+    project
+        .kiln(&[&["run", "pipelines/framed.yaml"][..], &two].concat())
+        .ok();
+    let framed = open("coffee-2-frames.png");
+    assert_eq!(framed.dimensions(), (350, 270));
+    assert_eq!(framed.get_pixel(14, 14).0, [255, 0, 0]);
+}
+
+#[test]
+fn pick_weighs_every_mood_and_enlarges_the_best() {
+    let project = examples();
+    project
+        .kiln(&["check", "pipelines/pick.yaml", "--deny", "warnings"])
+        .ok();
+    project.kiln(&["run", "pipelines/pick.yaml"]).ok();
+    let latest = project.path().join("outputs/pick/latest");
+    let moods = names(&latest.join("mood"));
+    assert_eq!(
+        moods,
+        [
+            "multiply-0.2.png",
+            "multiply-0.6.png",
+            "screen-0.2.png",
+            "soft_light-1.0.png"
+        ]
+    );
+    // What the report says is what lies there.
+    let mut weights: Vec<(u64, &str)> = moods
+        .iter()
+        .map(|name| {
+            let size = std::fs::metadata(latest.join("mood").join(name))
+                .unwrap()
+                .len();
+            (size, name.split('-').next().unwrap())
+        })
+        .collect();
+    weights.sort_unstable();
+    weights.reverse();
+    let report = std::fs::read_to_string(latest.join("report/report.txt")).unwrap();
+    let told: Vec<String> = weights
+        .iter()
+        .map(|(size, mode)| format!("{size} {mode}"))
+        .collect();
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    let lines: Vec<&str> = report.lines().collect();
+    assert_eq!(lines[..4], told);
+    assert_eq!(lines[5], "faded: skipped");
+    let mut proofs: Vec<String> = weights
+        .iter()
+        .filter(|(size, _)| *size >= 220_000)
+        .map(|(size, mode)| format!("{mode}-{size}.png"))
+        .collect();
+    proofs.sort();
+    assert!(
+        (1..4).contains(&proofs.len()),
+        "the limit tells them apart: {proofs:?}"
+    );
+    assert_eq!(names(&latest.join("proof")), proofs);
+    let best = names(&latest.join("best"));
+    assert_eq!(best, [format!("best-{}.png", weights[0].1)]);
+    let (width, height) = size(&repository().join("pipelines/inputs/chelsea.png"));
+    assert_eq!(
+        size(&latest.join("best").join(&best[0])),
+        (2 * width, 2 * height)
+    );
+    assert!(!latest.join("faded").exists(), "`when` was false");
+
+    let all = ["-p", "least=0", "-p", "fading=true"];
+    let done = project
+        .kiln(&[&["run", "pipelines/pick.yaml"][..], &all].concat())
+        .ok();
+    assert_eq!(names(&latest.join("proof")).len(), 4);
+    let report = std::fs::read_to_string(latest.join("report/report.txt")).unwrap();
+    assert!(
+        report.ends_with("faded: done\n"),
+        "{report}\n{}",
+        done.stderr
+    );
 }

@@ -26,6 +26,7 @@ mod promises;
 mod proofs;
 mod quickstart;
 mod readme;
+mod rules;
 mod schemas;
 mod selection;
 mod sessions;

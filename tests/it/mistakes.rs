@@ -44,6 +44,13 @@ fn project() -> Project {
     project
 }
 
+/// The same project with another file.
+fn with(name: &str, text: impl AsRef<[u8]>) -> Project {
+    let project = project();
+    project.file(name, text);
+    project
+}
+
 /// What a run of the changed pipeline says.
 fn says(project: &Project, from: &str, to: &str, code: i32) -> String {
     assert!(PIPELINE.contains(from), "{from}");
@@ -124,8 +131,7 @@ fn no_server_is_running() {
 
 #[test]
 fn a_workflow_in_the_editors_format() {
-    let project = project();
-    project.file(
+    let project = with(
         "soft.json",
         r#"{"id": "x", "revision": 0, "last_node_id": 1, "last_link_id": 0, "nodes": [{"id": 1, "type": "LoadImage"}], "links": [], "version": 0.4}"#,
     );
@@ -134,8 +140,7 @@ fn a_workflow_in_the_editors_format() {
 
 #[test]
 fn values_of_the_wrong_type() {
-    let project = project();
-    project.file(
+    let project = with(
         "pipeline.yaml",
         "max_parallel: many\nparams:\n  width: { type: integer, default: wide }\n  size: { type: int }\nsteps:\n  soft:\n    workflow: soft.json\n    needs: soft\n    set:\n      Soft Focus: { blur_radius: big, sigma: true }\n",
     );
@@ -174,8 +179,7 @@ fn an_unquoted_template() {
 
 #[test]
 fn invalid_json() {
-    let project = project();
-    project.file(
+    let project = with(
         "soft.json",
         WORKFLOW.replace("\"sigma\": 2.0 }", "\"sigma\": 2.0, }"),
     );
@@ -221,8 +225,7 @@ fn an_output_path_outside_the_folder() {
 
 #[test]
 fn an_output_path_that_a_param_leads_outside() {
-    let project = project();
-    project.file(
+    let project = with(
         "pipeline.yaml",
         PIPELINE
             .replace("params:", "params:\n  where: { type: string, default: x }")
@@ -241,8 +244,7 @@ fn an_output_path_that_a_param_leads_outside() {
 
 #[test]
 fn a_folder_that_cannot_be_written() {
-    let project = project();
-    project.file("taken", "a file, not a folder");
+    let project = with("taken", "a file, not a folder");
     insta::assert_snapshot!(said(
         &project,
         &["run", "pipeline.yaml", "--output-dir", "taken/here"],
@@ -288,8 +290,7 @@ fn a_full_disk() {
 
 #[test]
 fn a_param_that_does_not_exist_and_one_out_of_bounds() {
-    let project = project();
-    project.file(
+    let project = with(
         "pipeline.yaml",
         PIPELINE.replace(
             "params:",
@@ -331,8 +332,7 @@ fn a_server_that_is_not_declared() {
 
 #[test]
 fn steps_that_wait_for_each_other() {
-    let project = project();
-    project.file(
+    let project = with(
         "pipeline.yaml",
         "steps:\n  a:\n    workflow: soft.json\n    needs: [c]\n  b:\n    workflow: soft.json\n    set: { Photo: { image: \"{{ steps.a.image }}\" } }\n  c:\n    workflow: soft.json\n    needs: [b]\n",
     );
@@ -341,8 +341,7 @@ fn steps_that_wait_for_each_other() {
 
 #[test]
 fn a_list_that_is_empty() {
-    let project = project();
-    project.file(
+    let project = with(
         "pipeline.yaml",
         "steps:\n  a:\n    workflow: soft.json\n    for_each: glob('photoz/*.png')\n    set: { Photo: { image: \"{{ item }}\" } }\n",
     );
@@ -361,8 +360,7 @@ fn keys_of_plugins_are_unknown() {
 
 #[test]
 fn mistakes_of_all_kinds_are_told_at_once() {
-    let project = project();
-    project.file(
+    let project = with(
         "pipeline.yaml",
         "steps:\n  a:\n    workflow: soft.json\n    set: { Foto: { image: x.png } }\n  b:\n    workflow: soft.json\n    set: { Soft Focus: { sigma: 999 }, Photo: { image: \"{{ steps.c.image }}\" } }\n  c:\n    workflow: soft.json\n    nedes: [a]\n",
     );

@@ -143,7 +143,7 @@ fn a_port_that_is_taken() {
     let project = Project::new();
     let done = project.kiln(&["serve", "--port", &port]).code(5);
     let told = format!("port {port} is in use; choose another with `--port`");
-    assert!(done.stderr.contains(&told), "{}", done.stderr);
+    done.says(&told);
 }
 
 #[test]

@@ -38,11 +38,7 @@ fn check(rest: &str) -> Done {
 fn says(done: &Done, code: i32, texts: &[&str]) {
     assert_eq!(done.code, code, "{}", done.stderr);
     for text in texts {
-        assert!(
-            done.stderr.contains(text),
-            "no {text:?} in\n{}",
-            done.stderr
-        );
+        done.says(text);
     }
 }
 

@@ -102,11 +102,7 @@ fn files_that_the_papers_link_to_exist() {
 fn init_makes_a_project_that_runs() {
     let project = crate::support::Project::new();
     let made = project.kiln(&["init", "mine"]).ok();
-    assert!(
-        made.stderr.contains("kiln run mine/pipeline.yaml"),
-        "{}",
-        made.stderr
-    );
+    made.says("kiln run mine/pipeline.yaml");
     project
         .kiln(&["check", "mine/pipeline.yaml", "--deny", "warnings"])
         .ok();
@@ -120,11 +116,7 @@ fn init_makes_a_project_that_runs() {
     // A second init changes nothing.
     project.file("mine/pipeline.yaml", "mine now");
     let again = project.kiln(&["init", "mine"]).ok();
-    assert!(
-        again.stderr.contains("left  mine/pipeline.yaml"),
-        "{}",
-        again.stderr
-    );
+    again.says("left  mine/pipeline.yaml");
     assert_eq!(
         std::fs::read_to_string(project.path().join("mine/pipeline.yaml")).unwrap(),
         "mine now"

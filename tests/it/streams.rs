@@ -120,7 +120,7 @@ fn help_without_a_place_has_no_empty_gutter() {
     let project = Project::new();
     project.file("pipeline.yaml", "");
     let done = project.kiln(&["run", "pipelin.yaml"]);
-    assert!(done.stderr.contains("\n  = help: "), "{}", done.stderr);
+    done.says("\n  = help: ");
     assert!(
         done.stderr.lines().all(|l| l.trim() != "|"),
         "{}",

@@ -70,15 +70,9 @@ fn artifact(task: &str, name: &str, text: Option<&str>, output: &Value) -> Arc<A
         text: text.map(str::to_owned),
         hash: ContentHash::of(name.as_bytes()),
         size: 7,
-        node: "9".into(),
         key: "images".to_owned(),
         output: output.as_str().map(str::to_owned),
-        index: 0,
-        temp: false,
-        step: "step".into(),
-        task: task.into(),
-        remote: None,
-        meta: serde_json::Map::new(),
+        ..Artifact::blank("step".into(), task.into(), "9".into())
     })
 }
 

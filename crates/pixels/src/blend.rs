@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use crate::cast::weight;
+use crate::choice::choose;
 use crate::image::check_size;
 use crate::scale::{Crop, Method, resize};
 use crate::{Error, Image};
@@ -28,19 +29,18 @@ impl FromStr for BlendMode {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        match name {
-            "normal" => Ok(Self::Normal),
-            "multiply" => Ok(Self::Multiply),
-            "screen" => Ok(Self::Screen),
-            "overlay" => Ok(Self::Overlay),
-            "soft_light" => Ok(Self::SoftLight),
-            "difference" => Ok(Self::Difference),
-            _ => Err(Error::UnknownOption {
-                what: "blend mode",
-                value: name.into(),
-                expected: "normal, multiply, screen, overlay, soft_light, difference",
-            }),
-        }
+        choose(
+            "blend mode",
+            name,
+            &[
+                ("normal", Self::Normal),
+                ("multiply", Self::Multiply),
+                ("screen", Self::Screen),
+                ("overlay", Self::Overlay),
+                ("soft_light", Self::SoftLight),
+                ("difference", Self::Difference),
+            ],
+        )
     }
 }
 
@@ -135,6 +135,7 @@ fn soft_light(a: f32, b: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::close::close;
 
     fn line(values: &[f32]) -> Image {
         Image::new(1, 1, values.len(), 1, values.to_vec()).unwrap()
@@ -143,13 +144,6 @@ mod tests {
     fn blended(mode: BlendMode, factor: f64) -> Vec<f32> {
         let (first, second) = (line(&[0.2, 0.8, 0.4]), line(&[0.9, 0.3, 0.5]));
         blend(&first, &second, factor, mode).unwrap().into_data()
-    }
-
-    fn close(left: &[f32], right: &[f32]) {
-        assert_eq!(left.len(), right.len());
-        for (left, right) in left.iter().zip(right) {
-            assert!((left - right).abs() < 1e-6, "{left} is not {right}");
-        }
     }
 
     #[test]
@@ -184,12 +178,7 @@ mod tests {
             (result.height(), result.width(), result.channels()),
             (4, 6, 3)
         );
-        assert!(
-            result
-                .data()
-                .iter()
-                .all(|value| (value - 0.25).abs() < 1e-6)
-        );
+        close(result.data(), &[0.25; 4 * 6 * 3]);
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub enum Error {
         /// The value that was given.
         value: String,
         /// The choices, separated by commas.
-        expected: &'static str,
+        expected: String,
     },
     /// The bytes are no PNG, JPEG or WebP file that can be read.
     #[error("the picture cannot be decoded: {0}")]
@@ -128,7 +128,7 @@ mod tests {
         let option = Error::UnknownOption {
             what: "blend mode",
             value: "burn".into(),
-            expected: "normal, multiply",
+            expected: "normal, multiply".into(),
         };
         assert_eq!(
             option.to_string(),

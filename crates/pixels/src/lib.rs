@@ -26,6 +26,9 @@
 mod axis;
 mod blend;
 mod cast;
+mod choice;
+#[cfg(test)]
+mod close;
 mod composite;
 mod create;
 mod decode;

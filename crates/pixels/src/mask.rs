@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use crate::choice::choose;
 use crate::{Error, Image, Mask};
 
 /// A channel of a picture, in storage order.
@@ -33,17 +34,16 @@ impl FromStr for Channel {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        match name {
-            "red" => Ok(Self::Red),
-            "green" => Ok(Self::Green),
-            "blue" => Ok(Self::Blue),
-            "alpha" => Ok(Self::Alpha),
-            _ => Err(Error::UnknownOption {
-                what: "channel",
-                value: name.into(),
-                expected: "red, green, blue, alpha",
-            }),
-        }
+        choose(
+            "channel",
+            name,
+            &[
+                ("red", Self::Red),
+                ("green", Self::Green),
+                ("blue", Self::Blue),
+                ("alpha", Self::Alpha),
+            ],
+        )
     }
 }
 

@@ -96,6 +96,7 @@ fn push_pixels<const C: usize>(row: &[f32], columns: &Axis, out: &mut Vec<f32>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::close::close;
 
     fn line(kernel: Kernel, values: &[f32], to: usize) -> Vec<f32> {
         let mut out = Vec::new();
@@ -108,13 +109,6 @@ mod tests {
             &mut out,
         );
         out
-    }
-
-    fn close(left: &[f32], right: &[f32]) {
-        assert_eq!(left.len(), right.len());
-        for (left, right) in left.iter().zip(right) {
-            assert!((left - right).abs() < 1e-6, "{left} is not {right}");
-        }
     }
 
     const VALUES: [f32; 5] = [0.1, 0.9, 0.3, 0.7, 0.2];

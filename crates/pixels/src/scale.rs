@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use crate::axis::Kernel;
 use crate::cast::{index, size};
+use crate::choice::choose;
 use crate::image::check_size;
 use crate::resample::{Region, resample};
 use crate::{Error, Image, Mask, lanczos};
@@ -27,18 +28,17 @@ impl FromStr for Method {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        match name {
-            "nearest-exact" => Ok(Self::NearestExact),
-            "bilinear" => Ok(Self::Bilinear),
-            "area" => Ok(Self::Area),
-            "bicubic" => Ok(Self::Bicubic),
-            "lanczos" => Ok(Self::Lanczos),
-            _ => Err(Error::UnknownOption {
-                what: "scaling method",
-                value: name.into(),
-                expected: "nearest-exact, bilinear, area, bicubic, lanczos",
-            }),
-        }
+        choose(
+            "scaling method",
+            name,
+            &[
+                ("nearest-exact", Self::NearestExact),
+                ("bilinear", Self::Bilinear),
+                ("area", Self::Area),
+                ("bicubic", Self::Bicubic),
+                ("lanczos", Self::Lanczos),
+            ],
+        )
     }
 }
 
@@ -55,15 +55,11 @@ impl FromStr for Crop {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        match name {
-            "disabled" => Ok(Self::Disabled),
-            "center" => Ok(Self::Center),
-            _ => Err(Error::UnknownOption {
-                what: "crop",
-                value: name.into(),
-                expected: "disabled, center",
-            }),
-        }
+        choose(
+            "crop",
+            name,
+            &[("disabled", Self::Disabled), ("center", Self::Center)],
+        )
     }
 }
 

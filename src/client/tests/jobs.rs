@@ -31,6 +31,13 @@ async fn submit(connection: &Connection) -> Result<Uuid, SubmitError> {
     })
 }
 
+/// A job of ours at a server.
+async fn queued(fake: Arc<Fake>) -> (Arc<Fake>, Arc<Connection>, Uuid) {
+    let connection = connect(&fake).await;
+    let id = submit(&connection).await.unwrap();
+    (fake, connection, id)
+}
+
 /// Follows in the background; gives the outcome and all that was told.
 fn follow(
     connection: &Arc<Connection>,
@@ -62,9 +69,7 @@ fn made_a_picture(outcome: &Outcome) {
 
 #[tokio::test]
 async fn a_job_is_followed_from_start_to_record() {
-    let fake = Fake::new();
-    let connection = connect(&fake).await;
-    let id = submit(&connection).await.unwrap();
+    let (fake, connection, id) = queued(Fake::new()).await;
     let body = &fake.posted("/api/prompt")[0];
     assert_eq!(body["client_id"], fake.sockets.lock().unwrap()[0].as_str());
     assert_eq!(body["prompt"]["1"]["inputs"], json!({}));
@@ -96,9 +101,7 @@ async fn a_job_is_followed_from_start_to_record() {
 
 #[tokio::test]
 async fn a_record_that_comes_after_its_message_is_waited_for() {
-    let fake = Fake::new();
-    let connection = connect(&fake).await;
-    let id = submit(&connection).await.unwrap();
+    let (fake, connection, id) = queued(Fake::new()).await;
     let following = follow(&connection, id);
     fake.say(
         "executing",
@@ -111,9 +114,7 @@ async fn a_record_that_comes_after_its_message_is_waited_for() {
 
 #[tokio::test]
 async fn a_dropped_socket_does_not_lose_the_job() {
-    let fake = Fake::new();
-    let connection = connect(&fake).await;
-    let id = submit(&connection).await.unwrap();
+    let (fake, connection, id) = queued(Fake::new()).await;
     let following = follow(&connection, id);
     fake.start(&id.to_string());
     fake.out.send(Out::Close).ok().unwrap();
@@ -129,9 +130,7 @@ async fn a_dropped_socket_does_not_lose_the_job() {
 #[tokio::test]
 async fn a_deaf_socket_does_not_lose_the_job() {
     for jobs_api in [true, false] {
-        let fake = Fake::with(jobs_api);
-        let connection = connect(&fake).await;
-        let id = submit(&connection).await.unwrap();
+        let (fake, connection, id) = queued(Fake::with(jobs_api)).await;
         let following = follow(&connection, id);
         pause(50).await;
         fake.record(&id.to_string(), &success());
@@ -141,9 +140,7 @@ async fn a_deaf_socket_does_not_lose_the_job() {
 
 #[tokio::test]
 async fn a_follower_whose_messages_go_to_another_one_still_ends() {
-    let fake = Fake::new();
-    let connection = connect(&fake).await;
-    let id = submit(&connection).await.unwrap();
+    let (fake, connection, id) = queued(Fake::new()).await;
     let first = follow(&connection, id);
     pause(30).await;
     let second = follow(&connection, id);
@@ -160,9 +157,7 @@ async fn a_follower_whose_messages_go_to_another_one_still_ends() {
 
 #[tokio::test]
 async fn a_flood_of_messages_does_not_pile_up_and_does_not_hide_the_end() {
-    let fake = Fake::new();
-    let connection = connect(&fake).await;
-    let id = submit(&connection).await.unwrap();
+    let (fake, connection, id) = queued(Fake::new()).await;
     let text = id.to_string();
     fake.start(&text);
     for value in 0..20_000 {
@@ -189,9 +184,7 @@ async fn a_flood_of_messages_does_not_pile_up_and_does_not_hide_the_end() {
 
 #[tokio::test]
 async fn a_success_whose_record_holds_an_error_is_a_failure() {
-    let fake = Fake::new();
-    let connection = connect(&fake).await;
-    let id = submit(&connection).await.unwrap();
+    let (fake, connection, id) = queued(Fake::new()).await;
     let text = format!(
         r#"{{"{id}":{{"outputs":{{"1":{{"x":[NaN]}}}},"status":{{"status_str":"success","messages":[["execution_error",{{"node_id":"3","node_type":"X","exception_message":"cycle\n"}}]]}}}}}}"#
     );
@@ -202,9 +195,7 @@ async fn a_success_whose_record_holds_an_error_is_a_failure() {
 
 #[tokio::test]
 async fn a_blocked_node_is_told_and_does_not_end_the_job() {
-    let fake = Fake::new();
-    let connection = connect(&fake).await;
-    let id = submit(&connection).await.unwrap();
+    let (fake, connection, id) = queued(Fake::new()).await;
     let following = follow(&connection, id);
     fake.start(&id.to_string());
     fake.say(
@@ -221,9 +212,7 @@ async fn a_blocked_node_is_told_and_does_not_end_the_job() {
 
 #[tokio::test]
 async fn a_job_that_the_server_forgot_is_lost_and_not_before_a_second_look() {
-    let fake = Fake::new();
-    let connection = connect(&fake).await;
-    let id = submit(&connection).await.unwrap();
+    let (fake, connection, id) = queued(Fake::new()).await;
     fake.pending.lock().unwrap().clear();
     let began = Instant::now();
     let (outcome, _) = follow(&connection, id).await.unwrap();
@@ -234,9 +223,7 @@ async fn a_job_that_the_server_forgot_is_lost_and_not_before_a_second_look() {
 #[tokio::test]
 async fn a_waiting_job_that_is_cancelled_ends_as_cancelled() {
     for jobs_api in [true, false] {
-        let fake = Fake::with(jobs_api);
-        let connection = connect(&fake).await;
-        let id = submit(&connection).await.unwrap();
+        let (fake, connection, id) = queued(Fake::with(jobs_api)).await;
         let following = follow(&connection, id);
         assert!(connection.cancel(id).await.unwrap());
         assert_eq!(following.await.unwrap().0, Outcome::Cancelled);
@@ -246,9 +233,7 @@ async fn a_waiting_job_that_is_cancelled_ends_as_cancelled() {
 
 #[tokio::test]
 async fn an_old_server_is_interrupted_only_while_our_job_runs() {
-    let fake = Fake::with(false);
-    let connection = connect(&fake).await;
-    let id = submit(&connection).await.unwrap();
+    let (fake, connection, id) = queued(Fake::with(false)).await;
     fake.start("of-somebody-else");
     connection.cancel(Uuid::new_v4()).await.unwrap();
     assert_eq!(fake.posted("/api/interrupt").len(), 0);
@@ -268,9 +253,7 @@ async fn an_old_server_is_interrupted_only_while_our_job_runs() {
 
 #[tokio::test]
 async fn a_cancelled_job_whose_record_says_success_is_kept() {
-    let fake = Fake::new();
-    let connection = connect(&fake).await;
-    let id = submit(&connection).await.unwrap();
+    let (fake, connection, id) = queued(Fake::new()).await;
     fake.start(&id.to_string());
     let following = follow(&connection, id);
     connection.cancel(id).await.unwrap();
@@ -280,9 +263,7 @@ async fn a_cancelled_job_whose_record_says_success_is_kept() {
 
 #[tokio::test]
 async fn a_job_stopped_by_somebody_else_is_interrupted() {
-    let fake = Fake::new();
-    let connection = connect(&fake).await;
-    let id = submit(&connection).await.unwrap();
+    let (fake, connection, id) = queued(Fake::new()).await;
     fake.record(
         &id.to_string(),
         &json!({"status": {"status_str": "error", "messages": [["execution_interrupted", {}]]}}),
@@ -293,9 +274,7 @@ async fn a_job_stopped_by_somebody_else_is_interrupted() {
 
 #[tokio::test]
 async fn a_dead_worker_is_told_as_a_stall_and_after_a_cancel_as_stuck() {
-    let fake = Fake::new();
-    let connection = connect(&fake).await;
-    let id = submit(&connection).await.unwrap();
+    let (fake, connection, id) = queued(Fake::new()).await;
     fake.start(&id.to_string());
     let following = follow(&connection, id);
     pause(300).await;

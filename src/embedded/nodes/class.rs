@@ -225,6 +225,20 @@ pub(crate) struct Class {
     pub(crate) run: fn(&Call<'_>) -> Result<Made, NodeError>,
 }
 
+/// What most classes share, for the others to differ from: a core node that makes one picture.
+pub(super) const CORE: Class = Class {
+    name: "",
+    display_name: "",
+    category: "",
+    module: "nodes",
+    style: Style::First,
+    output_node: false,
+    inputs: || json!({}),
+    outputs: &[("IMAGE", "IMAGE")],
+    reads: None,
+    run: |_| Ok(Made::of([])),
+};
+
 impl Class {
     /// Its entry in `/object_info`; `pictures` are the names that a `reads` input offers.
     pub(crate) fn info(&self, pictures: &[String]) -> Json {
@@ -275,15 +289,10 @@ impl Class {
 #[cfg(test)]
 static PANICS: Class = Class {
     name: "Panics",
-    display_name: "Panics",
-    category: "test",
-    module: "test",
-    style: Style::First,
     output_node: true,
-    inputs: || json!({}),
     outputs: &[],
-    reads: None,
     run: |_| panic!("on purpose"),
+    ..CORE
 };
 
 /// All classes.

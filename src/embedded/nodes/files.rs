@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kiln_pixels as pixels;
 use serde_json::json;
 
-use super::class::{Call, Class, NodeError, Style, Value};
+use super::class::{CORE, Call, Class, NodeError, Value};
 use crate::embedded::cache::Made;
 use crate::embedded::files::Folder;
 use crate::embedded::naming::{self, NamingError, Picture, Place};
@@ -16,20 +16,16 @@ pub(super) const CLASSES: &[Class] = &[
         name: "LoadImage",
         display_name: "Load Image",
         category: "image",
-        module: "nodes",
-        style: Style::First,
-        output_node: false,
         inputs: || json!({"required": {"image": [[], {"image_upload": true}]}}),
         outputs: &[("IMAGE", "IMAGE"), ("MASK", "MASK")],
         reads: Some("image"),
         run: load,
+        ..CORE
     },
     Class {
         name: "SaveImage",
         display_name: "Save Image",
         category: "image",
-        module: "nodes",
-        style: Style::First,
         output_node: true,
         inputs: || {
             json!({
@@ -41,15 +37,13 @@ pub(super) const CLASSES: &[Class] = &[
             })
         },
         outputs: &[("IMAGE", "images")],
-        reads: None,
         run: |call| save(call, Folder::Output, call.text("filename_prefix")?),
+        ..CORE
     },
     Class {
         name: "PreviewImage",
         display_name: "Preview Image",
         category: "image",
-        module: "nodes",
-        style: Style::First,
         output_node: true,
         inputs: || {
             json!({
@@ -58,11 +52,11 @@ pub(super) const CLASSES: &[Class] = &[
             })
         },
         outputs: &[("IMAGE", "images")],
-        reads: None,
         run: |call| {
             let prefix = format!("ComfyUI_temp_{}", call.context.preview_tag);
             save(call, Folder::Temp, &prefix)
         },
+        ..CORE
     },
 ];
 
@@ -86,10 +80,7 @@ fn load(call: &Call<'_>) -> Result<Made, NodeError> {
             format!("cannot identify image file `{name}`: {}", kind.message),
         )
     })?;
-    Ok(Made {
-        outputs: [loaded.image.into(), loaded.mask.into()].into(),
-        ui: None,
-    })
+    Ok(Made::of([loaded.image.into(), loaded.mask.into()]))
 }
 
 fn save(call: &Call<'_>, folder: Folder, prefix: &str) -> Result<Made, NodeError> {

@@ -5,12 +5,18 @@ use std::sync::Arc;
 use kiln_pixels as pixels;
 use serde_json::json;
 
-use super::class::{Class, NodeError, Style, Value};
+use super::class::{CORE, Class, NodeError, Style, Value};
 use crate::embedded::cache::Made;
 
-const CORE: &str = "nodes";
-const FILTERS: &str = "comfy_extras.nodes_post_processing";
-const MASKS: &str = "comfy_extras.nodes_mask";
+const FILTERS: Class = Class {
+    module: "comfy_extras.nodes_post_processing",
+    style: Style::Third,
+    ..CORE
+};
+const MASKS: Class = Class {
+    module: "comfy_extras.nodes_mask",
+    ..FILTERS
+};
 
 /// `[type, {default, min, max, step}]`.
 macro_rules! number {
@@ -33,9 +39,6 @@ pub(super) const CLASSES: &[Class] = &[
         name: "EmptyImage",
         display_name: "Empty Image",
         category: "image",
-        module: CORE,
-        style: Style::First,
-        output_node: false,
         inputs: || {
             json!({"required": {
                 "width": number!("INT", 512, 1, 16384, 1),
@@ -44,25 +47,21 @@ pub(super) const CLASSES: &[Class] = &[
                 "color": number!("INT", 0, 0, 0x00ff_ffff, 1, "display": "color"),
             }})
         },
-        outputs: &[("IMAGE", "IMAGE")],
-        reads: None,
         run: |call| {
             let color = u32::try_from(call.size("color")?).unwrap_or_default();
-            image(pixels::empty_image(
+            made(pixels::empty_image(
                 call.size("width")?,
                 call.size("height")?,
                 call.size("batch_size")?,
                 color,
             )?)
         },
+        ..CORE
     },
     Class {
         name: "ImageScale",
         display_name: "Upscale Image",
         category: "image/upscaling",
-        module: CORE,
-        style: Style::First,
-        output_node: false,
         inputs: || {
             json!({"required": {
                 "image": ["IMAGE"],
@@ -72,15 +71,13 @@ pub(super) const CLASSES: &[Class] = &[
                 "crop": [["disabled", "center"]],
             }})
         },
-        outputs: &[("IMAGE", "IMAGE")],
-        reads: None,
         run: |call| {
             let (width, height) = (call.size("width")?, call.size("height")?);
             let source = call.image("image")?;
             if (width, height) == (0, 0) {
-                return same(source);
+                return made(Value::Image(Arc::clone(source)));
             }
-            image(pixels::scale(
+            made(pixels::scale(
                 source,
                 call.text("upscale_method")?.parse()?,
                 width,
@@ -88,14 +85,12 @@ pub(super) const CLASSES: &[Class] = &[
                 call.text("crop")?.parse()?,
             )?)
         },
+        ..CORE
     },
     Class {
         name: "ImageScaleBy",
         display_name: "Upscale Image By",
         category: "image/upscaling",
-        module: CORE,
-        style: Style::First,
-        output_node: false,
         inputs: || {
             json!({"required": {
                 "image": ["IMAGE"],
@@ -103,35 +98,27 @@ pub(super) const CLASSES: &[Class] = &[
                 "scale_by": number!("FLOAT", 1.0, 0.01, 8.0, 0.01),
             }})
         },
-        outputs: &[("IMAGE", "IMAGE")],
-        reads: None,
         run: |call| {
-            image(pixels::scale_by(
+            made(pixels::scale_by(
                 call.image("image")?,
                 call.text("upscale_method")?.parse()?,
                 call.float("scale_by")?,
             )?)
         },
+        ..CORE
     },
     Class {
         name: "ImageInvert",
         display_name: "Invert Image Colors",
         category: "image/color",
-        module: CORE,
-        style: Style::First,
-        output_node: false,
         inputs: || json!({"required": {"image": ["IMAGE"]}}),
-        outputs: &[("IMAGE", "IMAGE")],
-        reads: None,
-        run: |call| image(pixels::invert((**call.image("image")?).clone())),
+        run: |call| made(pixels::invert((**call.image("image")?).clone())),
+        ..CORE
     },
     Class {
         name: "ImagePadForOutpaint",
         display_name: "Pad Image for Outpainting",
         category: "image/transform",
-        module: CORE,
-        style: Style::First,
-        output_node: false,
         inputs: || {
             json!({"required": {
                 "image": ["IMAGE"],
@@ -143,7 +130,6 @@ pub(super) const CLASSES: &[Class] = &[
             }})
         },
         outputs: &[("IMAGE", "IMAGE"), ("MASK", "MASK")],
-        reads: None,
         run: |call| {
             let margins = pixels::Margins {
                 left: call.size("left")?,
@@ -153,19 +139,14 @@ pub(super) const CLASSES: &[Class] = &[
             };
             let (padded, mask) =
                 pixels::pad_for_outpaint(call.image("image")?, margins, call.size("feathering")?)?;
-            Ok(Made {
-                outputs: [padded.into(), mask.into()].into(),
-                ui: None,
-            })
+            Ok(Made::of([padded.into(), mask.into()]))
         },
+        ..CORE
     },
     Class {
         name: "ImageBlur",
         display_name: "Blur Image",
         category: "image/filters",
-        module: FILTERS,
-        style: Style::Third,
-        output_node: false,
         inputs: || {
             json!({"required": {
                 "image": ["IMAGE", {}],
@@ -173,23 +154,19 @@ pub(super) const CLASSES: &[Class] = &[
                 "sigma": number!("FLOAT", 1.0, 0.1, 10.0, 0.1),
             }})
         },
-        outputs: &[("IMAGE", "IMAGE")],
-        reads: None,
         run: |call| {
-            image(pixels::blur(
+            made(pixels::blur(
                 call.image("image")?,
                 call.size("blur_radius")?,
                 call.float("sigma")?,
             )?)
         },
+        ..FILTERS
     },
     Class {
         name: "ImageSharpen",
         display_name: "Sharpen Image",
         category: "image/filters",
-        module: FILTERS,
-        style: Style::Third,
-        output_node: false,
         inputs: || {
             json!({"required": {
                 "image": ["IMAGE", {}],
@@ -198,24 +175,20 @@ pub(super) const CLASSES: &[Class] = &[
                 "alpha": ["FLOAT", {"advanced": true, "default": 1.0, "min": 0.0, "max": 5.0, "step": 0.01}],
             }})
         },
-        outputs: &[("IMAGE", "IMAGE")],
-        reads: None,
         run: |call| {
-            image(pixels::sharpen(
+            made(pixels::sharpen(
                 call.image("image")?,
                 call.size("sharpen_radius")?,
                 call.float("sigma")?,
                 call.float("alpha")?,
             )?)
         },
+        ..FILTERS
     },
     Class {
         name: "ImageBlend",
         display_name: "Blend Images",
         category: "image/filters",
-        module: FILTERS,
-        style: Style::Third,
-        output_node: false,
         inputs: || {
             json!({"required": {
                 "image1": ["IMAGE", {}],
@@ -224,24 +197,20 @@ pub(super) const CLASSES: &[Class] = &[
                 "blend_mode": combo!("normal", "multiply", "screen", "overlay", "soft_light", "difference"),
             }})
         },
-        outputs: &[("IMAGE", "IMAGE")],
-        reads: None,
         run: |call| {
-            image(pixels::blend(
+            made(pixels::blend(
                 call.image("image1")?,
                 call.image("image2")?,
                 call.float("blend_factor")?,
                 call.text("blend_mode")?.parse()?,
             )?)
         },
+        ..FILTERS
     },
     Class {
         name: "ImageCompositeMasked",
         display_name: "Image Composite Masked",
         category: "image/compositing",
-        module: MASKS,
-        style: Style::Third,
-        output_node: false,
         inputs: || {
             json!({
                 "required": {
@@ -254,14 +223,12 @@ pub(super) const CLASSES: &[Class] = &[
                 "optional": {"mask": ["MASK", {}]},
             })
         },
-        outputs: &[("IMAGE", "IMAGE")],
-        reads: None,
         run: |call| {
             let mask = match call.optional("mask") {
                 Some(_) => Some(&**call.mask("mask")?),
                 None => None,
             };
-            image(pixels::composite_masked(
+            made(pixels::composite_masked(
                 call.image("destination")?,
                 call.image("source")?,
                 call.size("x")?,
@@ -270,14 +237,12 @@ pub(super) const CLASSES: &[Class] = &[
                 mask,
             )?)
         },
+        ..MASKS
     },
     Class {
         name: "ImageToMask",
         display_name: "Convert Image to Mask",
         category: "image/mask",
-        module: MASKS,
-        style: Style::Third,
-        output_node: false,
         inputs: || {
             json!({"required": {
                 "image": ["IMAGE", {}],
@@ -285,33 +250,26 @@ pub(super) const CLASSES: &[Class] = &[
             }})
         },
         outputs: &[("MASK", "MASK")],
-        reads: None,
         run: |call| {
-            mask(pixels::image_to_mask(
+            made(pixels::image_to_mask(
                 call.image("image")?,
                 call.text("channel")?.parse()?,
             )?)
         },
+        ..MASKS
     },
     Class {
         name: "MaskToImage",
         display_name: "Convert Mask to Image",
         category: "image/mask",
-        module: MASKS,
-        style: Style::Third,
-        output_node: false,
         inputs: || json!({"required": {"mask": ["MASK", {}]}}),
-        outputs: &[("IMAGE", "IMAGE")],
-        reads: None,
-        run: |call| image(pixels::mask_to_image(call.mask("mask")?)?),
+        run: |call| made(pixels::mask_to_image(call.mask("mask")?)?),
+        ..MASKS
     },
     Class {
         name: "SolidMask",
         display_name: "Create Solid Mask",
         category: "image/mask",
-        module: MASKS,
-        style: Style::Third,
-        output_node: false,
         inputs: || {
             json!({"required": {
                 "value": number!("FLOAT", 1.0, 0.0, 1.0, 0.01),
@@ -320,26 +278,23 @@ pub(super) const CLASSES: &[Class] = &[
             }})
         },
         outputs: &[("MASK", "MASK")],
-        reads: None,
         run: |call| {
-            mask(pixels::solid_mask(
+            made(pixels::solid_mask(
                 call.float("value")?,
                 call.size("width")?,
                 call.size("height")?,
             )?)
         },
+        ..MASKS
     },
     Class {
         name: "InvertMask",
         display_name: "Invert Mask",
         category: "image/mask",
-        module: MASKS,
-        style: Style::Third,
-        output_node: false,
         inputs: || json!({"required": {"mask": ["MASK", {}]}}),
         outputs: &[("MASK", "MASK")],
-        reads: None,
-        run: |call| mask(pixels::invert_mask((**call.mask("mask")?).clone())),
+        run: |call| made(pixels::invert_mask((**call.mask("mask")?).clone())),
+        ..MASKS
     },
 ];
 
@@ -347,29 +302,6 @@ pub(super) const CLASSES: &[Class] = &[
     clippy::unnecessary_wraps,
     reason = "the last expression of nearly every node"
 )]
-fn image(image: pixels::Image) -> Result<Made, NodeError> {
-    Ok(one(image.into()))
-}
-
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the last expression of nearly every node"
-)]
-fn mask(mask: pixels::Mask) -> Result<Made, NodeError> {
-    Ok(one(mask.into()))
-}
-
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the last expression of nearly every node"
-)]
-fn same(image: &Arc<pixels::Image>) -> Result<Made, NodeError> {
-    Ok(one(Value::Image(Arc::clone(image))))
-}
-
-fn one(value: Value) -> Made {
-    Made {
-        outputs: [value].into(),
-        ui: None,
-    }
+fn made(value: impl Into<Value>) -> Result<Made, NodeError> {
+    Ok(Made::of([value.into()]))
 }

@@ -29,10 +29,7 @@ pub(super) const CLASSES: &[Class] = &[
                 call.text("string_b")?,
             ]
             .concat();
-            Ok(Made {
-                outputs: [Value::Plain(Json::String(joined))].into(),
-                ui: None,
-            })
+            Ok(Made::of([Value::Plain(Json::String(joined))]))
         },
     },
     Class {

@@ -1,5 +1,7 @@
 //! Values in the words of a reason: short, and where they differ.
 
+use crate::diagnostic::thousands;
+
 /// Texts up to this many characters are shown whole.
 const SHORT: usize = 48;
 /// How much is shown before the place where two long texts begin to differ.
@@ -50,14 +52,7 @@ pub(super) fn hash(hex: &str) -> &str {
 
 /// A number of bytes with a space between thousands.
 pub(super) fn bytes(size: &str) -> String {
-    let mut out = String::new();
-    for (at, digit) in size.chars().enumerate() {
-        if at > 0 && (size.len() - at).is_multiple_of(3) {
-            out.push(' ');
-        }
-        out.push(digit);
-    }
-    out + " bytes"
+    thousands(size).replace(',', " ") + " bytes"
 }
 
 /// A time in milliseconds since 1970, to the second.

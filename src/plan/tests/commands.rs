@@ -14,6 +14,7 @@ fn with_picture() -> Results {
         order: Vec::new(),
         matrix: std::sync::Arc::default(),
         item: None,
+        source: None,
         status: "done".to_owned(),
         artifacts: vec![
             picture("draw", "draw", "a.png"),

@@ -125,6 +125,7 @@ fn base(i: u32) -> TaskOutcome {
         order: vec![i],
         matrix: Arc::new([("i".to_owned(), Datum::Number(i.into()))].into()),
         item: None,
+        source: None,
         status: "done".to_owned(),
         artifacts: vec![picture(0), picture(1)],
     }

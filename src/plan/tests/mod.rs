@@ -152,18 +152,10 @@ pub(super) fn picture(step: &str, task: &str, name: &str) -> Arc<Artifact> {
         kind: Kind::Image,
         name: name.to_owned(),
         path: Some(Path::new("/out").join(name)),
-        text: None,
         hash: ContentHash::of(name.as_bytes()),
         size: 3,
-        node: NodeId::from("3"),
         key: "images".to_owned(),
-        output: None,
-        index: 0,
-        temp: false,
-        step: StepId::from(step),
-        task: TaskName::from(task),
-        remote: None,
-        meta: serde_json::Map::new(),
+        ..Artifact::blank(StepId::from(step), TaskName::from(task), NodeId::from("3"))
     })
 }
 

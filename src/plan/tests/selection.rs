@@ -71,6 +71,7 @@ fn only_runs_exactly_a_step_on_results_of_earlier_runs() {
             order: Vec::new(),
             matrix: std::sync::Arc::default(),
             item: None,
+            source: None,
             status: "cached".to_owned(),
             artifacts: vec![picture("b", "b", "old.png")],
         };

@@ -3,7 +3,6 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 
 use indexmap::IndexMap;
-use serde_json::Map;
 
 use crate::artifact::Kind;
 use crate::base::{NodeId, ServerName, StepId};
@@ -71,18 +70,15 @@ fn file(folder: &Path, index: usize, content: &str) -> Arc<Artifact> {
         kind: Kind::Image,
         name,
         path: Some(path),
-        text: None,
         hash: ContentHash::of(content.as_bytes()),
         size: content.len() as u64,
-        node: NodeId::from("9"),
         key: "images".to_owned(),
-        output: None,
         index,
-        temp: false,
-        step: StepId::from("draw"),
-        task: TaskName::from("draw"),
-        remote: None,
-        meta: Map::new(),
+        ..Artifact::blank(
+            StepId::from("draw"),
+            TaskName::from("draw"),
+            NodeId::from("9"),
+        )
     })
 }
 

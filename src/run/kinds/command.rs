@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use serde_json::Map;
 
 use super::gather::{Found, GatherError, gather};
 use super::program::{self, End, Program, Ran, STDOUT_LIMIT};
@@ -387,21 +386,9 @@ fn one_newline_less(text: &str) -> &str {
 
 fn blank(task: &plan::TaskPlan, node: &str, index: usize) -> Artifact {
     Artifact {
-        kind: Kind::Text,
-        name: String::new(),
-        path: None,
-        text: None,
-        hash: ContentHash::of(b""),
-        size: 0,
-        node: NodeId::from(node),
         key: if node == STDOUT { "text" } else { "files" }.to_owned(),
-        output: None,
         index,
-        temp: false,
-        step: task.step.clone(),
-        task: task.name.clone(),
-        remote: None,
-        meta: Map::new(),
+        ..Artifact::blank(task.step.clone(), task.name.clone(), NodeId::from(node))
     }
 }
 

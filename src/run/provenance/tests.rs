@@ -1,8 +1,7 @@
 use super::*;
-use serde_json::Map;
 
 use crate::artifact::FileValue;
-use crate::plan::{PIPELINE_FORMAT, ParamValue, Upload, Work, WorkflowStep};
+use crate::plan::{ParamValue, Upload, Work, WorkflowStep};
 
 fn plan(graph: &Value) -> Plan {
     let mut sources = crate::diagnostic::SourceMap::default();
@@ -22,14 +21,9 @@ fn plan(graph: &Value) -> Plan {
         drawn: false,
     };
     Plan {
-        format: PIPELINE_FORMAT,
-        pipeline: "shots".to_owned(),
-        description: None,
         pipeline_dir: PathBuf::from("/home/me"),
         project_dir: PathBuf::from("/home/me"),
         output_dir: PathBuf::from("/home/me/outputs"),
-        seed: 7,
-        started_at: "2026-11-22T14:15:30[UTC]".parse().unwrap(),
         params: IndexMap::from([
             ("photo".to_owned(), param(photo)),
             (
@@ -37,16 +31,10 @@ fn plan(graph: &Value) -> Plan {
                 param(Datum::String("a teapot".to_owned())),
             ),
         ]),
-        max_parallel: None,
-        limits: IndexMap::new(),
-        partner_key: None,
-        servers: IndexMap::new(),
         sources,
-        inputs: Vec::new(),
-        dotenv: false,
         steps: IndexMap::from([(step.id.clone(), step)]),
         tasks: vec![crate::plan::TaskPlan::only(&StepId::from("draw"))],
-        given: IndexMap::new(),
+        ..Plan::blank()
     }
 }
 
@@ -65,18 +53,15 @@ fn artifact(path: &Path) -> Arc<Artifact> {
         kind: Kind::Image,
         name: "out_00001_.png".to_owned(),
         path: Some(path.to_path_buf()),
-        text: None,
         hash: ContentHash::of(b"pixels"),
         size: 6,
-        node: NodeId::from("9"),
         key: "images".to_owned(),
         output: Some("final".to_owned()),
-        index: 0,
-        temp: false,
-        step: StepId::from("draw"),
-        task: TaskName::from("draw"),
-        remote: None,
-        meta: Map::new(),
+        ..Artifact::blank(
+            StepId::from("draw"),
+            TaskName::from("draw"),
+            NodeId::from("9"),
+        )
     })
 }
 

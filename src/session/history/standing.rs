@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::artifact::Artifact;
 use crate::base::{RunId, StepId, TaskName};
 use crate::diagnostic::JsonDiagnostic;
-use crate::event::{Counts, RunStatus};
+use crate::event::{Counts, RunStatus, TaskStatus};
 use crate::machine::{CancelReason, Cause, EndpointIx, Fact, Outcome, Settlement, Ticket};
 use crate::plan::{Plan, ServerKind, TaskIx, TaskPlan};
 
@@ -53,7 +53,19 @@ impl State {
 
     /// Whether nothing more happens to it unless the run is gone on with.
     pub fn has_ended(self) -> bool {
-        self >= Self::Done
+        self.end().is_some()
+    }
+
+    /// How it ended, if it did.
+    pub fn end(self) -> Option<TaskStatus> {
+        match self {
+            Self::Waiting | Self::Preparing | Self::Running | Self::Fetching => None,
+            Self::Done => Some(TaskStatus::Done),
+            Self::Cached => Some(TaskStatus::Cached),
+            Self::Failed => Some(TaskStatus::Failed),
+            Self::Skipped => Some(TaskStatus::Skipped),
+            Self::Cancelled => Some(TaskStatus::Cancelled),
+        }
     }
 }
 
@@ -217,15 +229,8 @@ impl Standing {
     /// Tasks by status.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
-        for task in &self.tasks {
-            match task.status {
-                State::Done => counts.done += 1,
-                State::Cached => counts.cached += 1,
-                State::Failed => counts.failed += 1,
-                State::Skipped => counts.skipped += 1,
-                State::Cancelled => counts.cancelled += 1,
-                State::Waiting | State::Preparing | State::Running | State::Fetching => {}
-            }
+        for status in self.tasks.iter().filter_map(|task| task.status.end()) {
+            counts.add(status);
         }
         counts
     }

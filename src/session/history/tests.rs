@@ -137,18 +137,14 @@ fn artifact(path: &Path) -> Arc<Artifact> {
         kind: Kind::Image,
         name: "a.png".to_owned(),
         path: Some(path.to_path_buf()),
-        text: None,
         hash,
         size,
-        node: NodeId::from("2"),
         key: "images".to_owned(),
-        output: None,
-        index: 0,
-        temp: false,
-        step: StepId::from("draw"),
-        task: TaskName::from("draw"),
-        remote: None,
-        meta: serde_json::Map::new(),
+        ..Artifact::blank(
+            StepId::from("draw"),
+            TaskName::from("draw"),
+            NodeId::from("2"),
+        )
     })
 }
 

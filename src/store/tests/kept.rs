@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 
-use super::{RunId, begin_run, here, plan};
+use super::{Plan, RunId, begin_run, here};
 use crate::artifact::{Artifact, Kind};
 use crate::base::power::{Content, spoil};
 use crate::base::{ContentHash, DiskStep, DiskWatcher, NodeId, StepId, TaskName, watch_disk};
@@ -18,18 +18,14 @@ pub(super) fn artifact(path: &Path, bytes: &[u8]) -> Arc<Artifact> {
         kind: Kind::Image,
         name: "a.png".to_owned(),
         path: Some(path.to_path_buf()),
-        text: None,
         hash: ContentHash::of(bytes),
         size: bytes.len() as u64,
-        node: NodeId::from("9"),
         key: "images".to_owned(),
-        output: None,
-        index: 0,
-        temp: false,
-        step: StepId::from("draw"),
-        task: TaskName::from("draw"),
-        remote: None,
-        meta: serde_json::Map::new(),
+        ..Artifact::blank(
+            StepId::from("draw"),
+            TaskName::from("draw"),
+            NodeId::from("9"),
+        )
     })
 }
 
@@ -274,7 +270,10 @@ async fn the_last_manifest_of_a_task_is_found_over_all_runs() {
         store.note_manifest(&RunId::from(run), &task, json!({ "of": run }));
         journal.append(2, vec![]).durable().await.unwrap();
     }
-    let found = store.manifest(&plan().pipeline, &task).unwrap().unwrap();
+    let found = store
+        .manifest(&Plan::blank().pipeline, &task)
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (found.run.as_str(), found.manifest),
         ("two", json!({ "of": "two" }))

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::kept::{artifact, record};
-use super::{RunId, assigned, here, plan};
+use super::{Plan, RunId, assigned, here};
 use crate::base::power::{AFTERMATHS, Content, Names, PowerCut};
 use crate::base::{AtomicFile, ContentHash};
 use crate::machine::{Fact, Outcome, Ticket};
@@ -123,7 +123,7 @@ async fn play(
     let dir = temporary.path();
     let run = RunId::from("one");
     let store = open(dir, "before");
-    let journal = store.begin(&run, &plan(), 1).unwrap();
+    let journal = store.begin(&run, &Plan::blank(), 1).unwrap();
     let first = journal.append(2, vec![assigned(0)]);
     first.durable().await.unwrap();
     let durable = database(dir)[1].1.len();

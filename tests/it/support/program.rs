@@ -50,6 +50,22 @@ impl Done {
         self.code(0)
     }
 
+    /// Fails the test unless stderr holds this text.
+    #[track_caller]
+    pub(crate) fn says(&self, text: &str) {
+        assert!(
+            self.stderr.contains(text),
+            "no {text:?} in\n{}",
+            self.stderr
+        );
+    }
+
+    /// Fails the test if stderr holds this text.
+    #[track_caller]
+    pub(crate) fn says_not(&self, text: &str) {
+        assert!(!self.stderr.contains(text), "{text:?} in\n{}", self.stderr);
+    }
+
     /// The lines of stdout, each a JSON value: events, for a run.
     pub(crate) fn json_lines(&self) -> Vec<Value> {
         let lines = self.stdout.lines();
