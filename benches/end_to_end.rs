@@ -301,22 +301,13 @@ fn overhead() {
         let dir = &dirs[round];
         let by_hand = raw_loop(&server, JOBS, 2 * round + 1, dir.path());
         tiny_pipeline(dir.path(), JOBS, 2 * round + 2);
-        let start = Instant::now();
-        let done = quiet(
-            kiln()
-                .args(["run", "pipeline.yaml", "--server", url])
-                .current_dir(dir.path()),
-        )
-        .status()
-        .unwrap();
-        let ours = start.elapsed();
-        assert!(done.success());
+        let ours = timed(dir.path(), &["run", "pipeline.yaml", "--server", url]);
         if round == 0 {
             continue; // warms both up
         }
         raw.push(ms(by_hand));
-        whole.push(ms(ours));
-        each.push((ms(ours) - ms(by_hand)) / JOBS as f64);
+        whole.push(ours);
+        each.push((ours - ms(by_hand)) / JOBS as f64);
     }
     tell("1,000 tiny jobs by raw requests", "ms", raw);
     tell("1,000 tiny jobs by kiln run", "ms", whole);
@@ -351,21 +342,24 @@ fn download_alone(job: &str) {
     println!("{}", kilobytes / 1e3);
 }
 
-fn download() {
-    const SIZE: u64 = 1 << 30;
-    let server = Server::start(&[]);
-    let output = server.dir().join("output");
-    std::fs::create_dir_all(&output).unwrap();
-    let mut file = std::fs::File::create(output.join("big.bin")).unwrap();
+fn fill(path: &Path, size: u64) {
+    let mut file = std::fs::File::create(path).unwrap();
     let mut block = vec![0_u8; 1 << 20];
-    for at in 0..(SIZE >> 20) {
+    for at in 0..(size >> 20) {
         block
             .iter_mut()
             .enumerate()
             .for_each(|(i, b)| *b = (i as u64).wrapping_mul(31).wrapping_add(at) as u8);
         file.write_all(&block).unwrap();
     }
-    drop(file);
+}
+
+fn download() {
+    const SIZE: u64 = 1 << 30;
+    let server = Server::start(&[]);
+    let output = server.dir().join("output");
+    std::fs::create_dir_all(&output).unwrap();
+    fill(&output.join("big.bin"), SIZE);
     let url = &server.url;
     let (mut ours, mut theirs, mut ratio, mut memory) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());

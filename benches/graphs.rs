@@ -295,7 +295,11 @@ mod engine {
                     break;
                 };
                 let prompt_id = format!("040c47ea-fb8c-589d-8abb-{:012x}", ticket.task.0);
-                self.take(Fact::Accepted { ticket, prompt_id });
+                self.take(Fact::Accepted {
+                    ticket,
+                    prompt_id,
+                    theirs: false,
+                });
                 self.take(Fact::Released { ticket });
                 let artifact = Arc::new(self.artifact(ticket.task));
                 let output = output(&artifact);

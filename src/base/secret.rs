@@ -70,6 +70,14 @@ pub fn without(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// A text for people and programs: with `***` where a secret goes.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    if !is_in(text) {
+        return Cow::Borrowed(text);
+    }
+    reveal(text, &|_| Some(MASK.to_owned())).map_or_else(|_| without(text), Cow::Owned)
+}
+
 /// The secrets whose whole placeholders stand in a text, in order, each once.
 pub fn names_in(text: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use super::args::{PlanArgs, PlanFlags, PlanFormat, ValueFlags};
 use super::exit::{Exit, tell};
+use crate::base::secret;
 use crate::plan;
 use crate::session::{self, Loaded, Request};
 
@@ -51,20 +52,21 @@ pub(super) fn plan(args: &PlanArgs) -> Exit {
     };
     let fates = session::fates(&plan);
     let mut out = std::io::stdout().lock();
-    // A broken pipe is success: the reader has seen enough.
-    let _ = match args.output {
+    let told = match args.output {
         PlanFormat::Text => {
             let (plan, fates) = (plan::to_text(&plan), session::fates_text(&fates));
-            write!(out, "{plan}{fates}")
+            plan + &fates
         }
         PlanFormat::Json => {
             let mut json = plan::to_json(&plan);
             json["would"] = session::fates_json(&fates);
-            writeln!(out, "{json}")
+            format!("{json}\n")
         }
-        PlanFormat::Dot => write!(out, "{}", plan::to_dot(&plan)),
-        PlanFormat::Mermaid => write!(out, "{}", plan::to_mermaid(&plan)),
-        PlanFormat::Svg => write!(out, "{}", plan::to_svg(&plan)),
+        PlanFormat::Dot => plan::to_dot(&plan),
+        PlanFormat::Mermaid => plan::to_mermaid(&plan),
+        PlanFormat::Svg => plan::to_svg(&plan),
     };
+    // A broken pipe is success: the reader has seen enough.
+    let _ = out.write_all(secret::shown(&told).as_bytes());
     Exit::Done
 }

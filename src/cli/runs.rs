@@ -8,7 +8,8 @@ use clap::Args;
 
 use super::args::TextOrJson;
 use super::exit::{Exit, tell};
-use super::table::{Table, masked, time, took};
+use super::table::{Table, time, took};
+use crate::base::secret;
 use crate::diagnostic::{Diagnostic, Report, SourceMap};
 use crate::session::history::{Alive, History, RunRow};
 
@@ -97,7 +98,7 @@ fn without_placeholders(value: &mut serde_json::Value) {
     use serde_json::Value;
     match value {
         Value::String(text) => {
-            if let std::borrow::Cow::Owned(masked) = masked(text) {
+            if let std::borrow::Cow::Owned(masked) = secret::shown(text) {
                 *text = masked;
             }
         }

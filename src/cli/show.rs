@@ -361,6 +361,19 @@ fn task_to_text(
             plain(&failure.message)
         )?;
     }
+    outputs_to_text(out, task)?;
+    if !events.is_empty() {
+        writeln!(out, "\nwhat happened")?;
+        let mut table = Table::default();
+        for event in events {
+            table.row([time(event.at), plain(&event.what)]);
+        }
+        table.write(out, 2)?;
+    }
+    key_to_text(out, manifest)
+}
+
+fn outputs_to_text(out: &mut dyn Write, task: &TaskStanding) -> io::Result<()> {
     if !task.outputs.is_empty() {
         writeln!(out, "\nresults")?;
         let mut table = Table::default();
@@ -373,15 +386,7 @@ fn task_to_text(
         }
         table.write(out, 2)?;
     }
-    if !events.is_empty() {
-        writeln!(out, "\nwhat happened")?;
-        let mut table = Table::default();
-        for event in events {
-            table.row([time(event.at), plain(&event.what)]);
-        }
-        table.write(out, 2)?;
-    }
-    key_to_text(out, manifest)
+    Ok(())
 }
 
 /// What the task's key was made of.

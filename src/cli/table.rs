@@ -1,6 +1,5 @@
 //! Columns of text.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
@@ -40,18 +39,9 @@ impl Table {
     }
 }
 
-/// A text with `***` where a secret goes.
-pub(super) fn masked(text: &str) -> Cow<'_, str> {
-    if !secret::is_in(text) {
-        return Cow::Borrowed(text);
-    }
-    secret::reveal(text, &|_| Some("***".to_owned()))
-        .map_or_else(|_| secret::without(text), Cow::Owned)
-}
-
 /// A text from the journal: one line, without secrets, and nothing that commands a terminal.
 pub(super) fn plain(text: &str) -> String {
-    masked(text)
+    secret::shown(text)
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()

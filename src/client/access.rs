@@ -13,10 +13,18 @@ use rustls::pki_types::pem::PemObject;
 
 use super::error::ClientError;
 use crate::base::Secrets;
+use crate::protocol::Flavour;
+
+/// How Comfy Cloud is shown a key.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// How to get into a server.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
+    /// Whose server it is.
+    pub flavour: Flavour,
+    /// Comfy Cloud's key, maybe with placeholders.
+    pub api_key: Option<String>,
     /// A bearer token, maybe with placeholders.
     pub token: Option<String>,
     /// Headers of every request, maybe with placeholders.
@@ -31,6 +39,7 @@ pub struct Access {
 #[derive(Clone, Default)]
 pub(super) struct Credentials {
     headers: Vec<(HeaderName, String, String)>,
+    key: Option<String>,
     secrets: Secrets,
     pub(super) roots: Arc<[CertificateDer<'static>]>,
 }
@@ -51,12 +60,17 @@ impl Credentials {
             headers.retain(|(name, ..)| name != AUTHORIZATION);
             headers.push((AUTHORIZATION, "`token`".to_owned(), bearer));
         }
+        if let Some(key) = &access.api_key {
+            headers.retain(|(name, ..)| *name != API_KEY);
+            headers.push((API_KEY, "`api_key`".to_owned(), key.clone()));
+        }
         let roots = match access.ca_cert {
             Some(path) => certificates(&path, url)?,
             None => Vec::new(),
         };
         Ok(Self {
             headers,
+            key: access.api_key,
             secrets: access.secrets,
             roots: roots.into(),
         })
@@ -81,6 +95,19 @@ impl Credentials {
             map.append(name, value);
         }
         Ok(map)
+    }
+
+    /// The key, with the values of secrets in it.
+    pub(super) fn key(&self, url: &str) -> Result<Option<String>, ClientError> {
+        let Some(key) = &self.key else {
+            return Ok(None);
+        };
+        let revealed = self.secrets.reveal(key);
+        let revealed = revealed.map_err(|error| ClientError::Credentials {
+            url: url.to_owned(),
+            reason: format!("`api_key`: {error}"),
+        })?;
+        Ok(Some(revealed.trim().to_owned()))
     }
 
     /// Whether anything is shown to the server at all.

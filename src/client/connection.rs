@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use indexmap::IndexMap;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -14,16 +14,11 @@ use super::error::ClientError;
 use super::follow::{Follower, JobUpdate, Outcome, Timing};
 use super::http::{Call, Client, JSON_LIMIT, Payload, Text, read_text};
 use super::progress::Progress;
+use super::records::{LOOKUP, Lookup};
 use super::socket::{Hub, keep_open};
 use crate::base::NodeId;
-use crate::protocol::{
-    Cancel, HistoryEntry, Job, JobStatus, PromptAnswer, PromptNode, PromptRequest, Records,
-    history_entry, tolerant_json,
-};
+use crate::protocol::{Ids, PromptAnswer, PromptNode, PromptRequest, tolerant_json};
 use crate::workflow::Graph;
-
-/// How long a question about a job may take before it counts as unanswered.
-const LOOKUP: Duration = Duration::from_secs(20);
 
 /// A server's socket and the jobs that were announced to it. Made once per server and run, before the first submission.
 #[derive(Debug)]
@@ -38,7 +33,7 @@ pub struct Connection {
 /// A job to submit.
 #[derive(Clone, Debug)]
 pub struct JobRequest<'a> {
-    /// Our id for it.
+    /// Our id for it. A server that names jobs itself does not hear of it.
     pub prompt_id: Uuid,
     /// The graph, complete.
     pub graph: &'a Graph,
@@ -51,7 +46,7 @@ pub struct JobRequest<'a> {
 /// The server took a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Accepted {
-    /// The id under which the server knows it: ours.
+    /// The id under which the server knows it: ours, unless it names jobs itself.
     pub prompt_id: String,
     /// Its place in the queue.
     pub number: Option<f64>,
@@ -72,27 +67,6 @@ pub enum SubmitError {
     /// The server said no for another reason than the graph: the job does not run.
     #[error(transparent)]
     Refused(ClientError),
-}
-
-/// What a server knows of a job.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Lookup {
-    /// Nothing.
-    Absent,
-    /// It waits.
-    Pending,
-    /// It runs.
-    Running,
-    /// It has ended.
-    Ended(Outcome),
-}
-
-/// What a server's records hold, before it is judged.
-pub(super) enum Record {
-    Absent,
-    Pending,
-    Running,
-    Ended(Box<HistoryEntry>),
 }
 
 impl Connection {
@@ -166,7 +140,8 @@ impl Connection {
         let client_id = self
             .hub
             .announce(&id, Progress::of(request.graph, request.targets));
-        let submitted = match body(request, &id, client_id) {
+        let ours = self.client.dialect().ids == Ids::Ours;
+        let submitted = match body(request, ours.then_some(&*id), client_id) {
             Ok(body) => self.post_prompt(body, &id).await,
             Err(error) => Err(SubmitError::Refused(ClientError::BadAnswer {
                 url: self.client.url(),
@@ -233,6 +208,13 @@ impl Connection {
 
     async fn accepted(&self, answer: PromptAnswer, id: &str) -> Result<Accepted, SubmitError> {
         match answer.prompt_id {
+            Some(theirs) if self.client.dialect().ids == Ids::Theirs => {
+                self.hub.rename(id, &theirs);
+                Ok(Accepted {
+                    prompt_id: theirs,
+                    number: answer.number,
+                })
+            }
             Some(other) if other != id => {
                 let _ = self.client.cancel(&other).await;
                 self.client.forget_cancelled(&other);
@@ -251,18 +233,13 @@ impl Connection {
     /// Follows a job to its end. Never gives up on a server that answers; one that does not is given `lost_after` (2 minutes).
     ///
     /// Ending the wait early (dropping the future) does not touch the job.
-    pub async fn follow(
-        &self,
-        prompt_id: Uuid,
-        updates: mpsc::UnboundedSender<JobUpdate>,
-    ) -> Outcome {
-        let id = prompt_id.to_string();
-        let registered = self.hub.claim(&id);
+    pub async fn follow(&self, id: &str, updates: mpsc::UnboundedSender<JobUpdate>) -> Outcome {
+        let registered = self.hub.claim(id);
         let _forget = Forget {
             connection: self,
-            id: &id,
+            id,
         };
-        Follower::new(self, &id, registered, updates, self.timing)
+        Follower::new(self, id, registered, updates, self.timing)
             .run()
             .await
     }
@@ -273,36 +250,20 @@ impl Connection {
         self.hub.session()
     }
 
-    /// What the server knows of a job right now.
-    ///
-    /// # Errors
-    /// When the server cannot be asked.
-    pub async fn lookup(&self, prompt_id: Uuid) -> Result<Lookup, ClientError> {
-        let id = prompt_id.to_string();
-        Ok(match self.record(&id).await? {
-            Record::Absent => Lookup::Absent,
-            Record::Pending => Lookup::Pending,
-            Record::Running => Lookup::Running,
-            Record::Ended(entry) => {
-                Lookup::Ended(Outcome::of(&entry, self.client.is_cancelled(&id)))
-            }
-        })
-    }
-
     /// After [`SubmitError::Ambiguous`]: whether the server has the job. Absent means absent twice, a second apart, so that a request
     /// still on its way has arrived.
     ///
     /// # Errors
     /// When the server cannot be asked; ask again later.
-    pub async fn resolve_ambiguous(&self, prompt_id: Uuid) -> Result<Lookup, ClientError> {
-        let first = self.lookup(prompt_id).await?;
+    pub async fn resolve_ambiguous(&self, id: &str) -> Result<Lookup, ClientError> {
+        let first = self.lookup(id).await?;
         if first != Lookup::Absent {
             return Ok(first);
         }
         tokio::time::sleep(self.timing.absent).await;
-        let second = self.lookup(prompt_id).await?;
+        let second = self.lookup(id).await?;
         if second == Lookup::Absent {
-            self.hub.forget(&prompt_id.to_string());
+            self.hub.forget(id);
         }
         Ok(second)
     }
@@ -311,8 +272,8 @@ impl Connection {
     ///
     /// # Errors
     /// When the server cannot be asked.
-    pub async fn cancel(&self, prompt_id: Uuid) -> Result<bool, ClientError> {
-        self.client.cancel(&prompt_id.to_string()).await
+    pub async fn cancel(&self, id: &str) -> Result<bool, ClientError> {
+        self.client.cancel(id).await
     }
 
     /// How many messages wait for the follower of an announced job.
@@ -320,53 +281,11 @@ impl Connection {
     pub(super) fn waiting(&self, prompt_id: Uuid) -> usize {
         self.hub.queued(&prompt_id.to_string())
     }
-
-    /// The record of an ended job, if it is written.
-    pub(super) async fn history(&self, id: &str) -> Result<Option<HistoryEntry>, ClientError> {
-        let call = Call::get(self.client.at(&["history", id])).within(LOOKUP);
-        let text = self.client.text(call, JSON_LIMIT).await?;
-        history_entry(&text.body, id).map_err(|error| text.unreadable(&error))
-    }
-
-    /// Everything the server's records say of a job. A job may move from waiting to running to ended between two questions, so absence
-    /// is only believed when it is seen again later.
-    pub(super) async fn record(&self, id: &str) -> Result<Record, ClientError> {
-        if let Some(entry) = self.history(id).await? {
-            return Ok(Record::Ended(Box::new(entry)));
-        }
-        if self.client.dialect().records == Records::HistoryAndJobs {
-            let call = Call::get(self.client.at(&["jobs", id])).within(LOOKUP);
-            return match self.client.json(call, JSON_LIMIT).await {
-                Ok(value) => Ok(match serde_json::from_value::<Job>(value) {
-                    Ok(job) if job.status == JobStatus::Pending => Record::Pending,
-                    Ok(job) if job.status == JobStatus::Running => Record::Running,
-                    _ => match self.history(id).await? {
-                        Some(entry) => Record::Ended(Box::new(entry)),
-                        None => Record::Running,
-                    },
-                }),
-                Err(ClientError::Refused { status: 404, .. }) => Ok(Record::Absent),
-                Err(error) => Err(error),
-            };
-        }
-        let queue = self.client.queue().await?;
-        let has = |ids: &[String]| ids.iter().any(|other| other == id);
-        if has(&queue.running) {
-            return Ok(Record::Running);
-        }
-        if has(&queue.pending) {
-            return Ok(Record::Pending);
-        }
-        Ok(match self.history(id).await? {
-            Some(entry) => Record::Ended(Box::new(entry)),
-            None => Record::Absent,
-        })
-    }
 }
 
 fn body(
     request: &JobRequest<'_>,
-    id: &str,
+    id: Option<&str>,
     client_id: Option<String>,
 ) -> Result<Bytes, serde_json::Error> {
     let targets: Vec<&str> = request.targets.iter().map(NodeId::as_str).collect();
@@ -383,7 +302,7 @@ fn body(
         .collect();
     let body = PromptRequest {
         prompt,
-        prompt_id: id.to_owned(),
+        prompt_id: id.map(str::to_owned),
         client_id,
         partial_execution_targets: (!targets.is_empty()).then_some(targets),
         extra_data: request.extra_data.clone(),
@@ -405,59 +324,9 @@ impl Drop for Forget<'_> {
 }
 
 impl Client {
-    /// Asks the server to stop one job, waiting or running, and touches no other. Whether there was something to stop; how the job ended
-    /// is for its record to say.
-    ///
-    /// # Errors
-    /// When the server cannot be asked.
-    pub async fn cancel(&self, prompt_id: &str) -> Result<bool, ClientError> {
-        let answer = self.ask_to_stop(prompt_id).await;
-        self.mark_cancelled(prompt_id);
-        answer
-    }
-
-    /// Asks the server to forget the models and results that it holds in memory. It does so after the job that runs.
-    ///
-    /// # Errors
-    /// When the server cannot be asked.
-    pub async fn free(&self) -> Result<(), ClientError> {
-        let all = json!({"unload_models": true, "free_memory": true});
-        self.order(&["free"], &all).await
-    }
-
     /// Whether the server answers the cheapest of questions.
     async fn answers(&self) -> bool {
         let call = Call::get(self.at(&["prompt"])).within(LOOKUP);
         self.text(call, JSON_LIMIT).await.is_ok()
-    }
-
-    async fn ask_to_stop(&self, id: &str) -> Result<bool, ClientError> {
-        if self.dialect().cancel == Cancel::Job {
-            let url = self.at(&["jobs", id, "cancel"]);
-            let call = Call::post(url, Payload::Json(Bytes::from_static(b"{}"))).within(LOOKUP);
-            match self.json(call, JSON_LIMIT).await {
-                Ok(answer) => {
-                    return Ok(answer.get("cancelled").and_then(Value::as_bool) == Some(true));
-                }
-                Err(error) if error.is_connection() => return Err(error),
-                // The route is missing: an older server.
-                Err(_) => {}
-            }
-        }
-        let was_pending = self.queue().await?.pending.iter().any(|other| other == id);
-        self.order(&["queue"], &json!({"delete": [id]})).await?;
-        // It may have started in between; older servers stop whatever runs, so ours must be seen running.
-        let runs = self.queue().await?.running.iter().any(|other| other == id);
-        if runs {
-            self.order(&["interrupt"], &json!({"prompt_id": id}))
-                .await?;
-        }
-        Ok(runs || was_pending)
-    }
-
-    async fn order(&self, path: &[&str], body: &Value) -> Result<(), ClientError> {
-        let body = Payload::Json(Bytes::from(body.to_string()));
-        let call = Call::post(self.at(path), body).within(LOOKUP);
-        self.text(call, JSON_LIMIT).await.map(drop)
     }
 }

@@ -1,6 +1,6 @@
 //! Errors of this room for people: codes and advice.
 
-use super::{ClientError, DownloadError};
+use super::{ClientError, DownloadError, Refusal, RefusalKind};
 use crate::base::ServerName;
 use crate::diagnostic::{Code, Diagnostic, Span, codes};
 
@@ -9,10 +9,7 @@ pub fn diagnostic(server: &ServerName, error: &ClientError, span: Option<Span>) 
     let message = format!("server `{server}`: {error}");
     let built = advise(Diagnostic::error(code(error), message), error);
     let built = match error {
-        ClientError::Refused {
-            status: 401 | 403 | 407,
-            ..
-        } => built.help(format!(
+        ClientError::Refused(no) if no.kind.is_about_access() => built.help(format!(
             "set `token:` or `headers:` of the server `{server}` in kiln.yaml, e.g. token: \"{{{{ secret('NAME') }}}}\"; if they are set, they are not the right ones"
         )),
         _ => built,
@@ -53,12 +50,10 @@ fn code(error: &ClientError) -> &'static Code {
         | ClientError::Broken { .. }
         | ClientError::Timeout { .. } => &codes::SERVER_UNREACHABLE,
         ClientError::NotComfyUi { .. } => &codes::NOT_COMFYUI,
-        ClientError::Credentials { .. }
-        | ClientError::Refused {
-            status: 401 | 403 | 407,
-            ..
-        } => &codes::NOT_AUTHORIZED,
-        ClientError::Refused { .. }
+        ClientError::Credentials { .. } => &codes::NOT_AUTHORIZED,
+        ClientError::Refused(no) if no.kind.is_about_access() => &codes::NOT_AUTHORIZED,
+        ClientError::Refused(no) if no.kind.is_about_credit() => &codes::NO_CREDIT,
+        ClientError::Refused(_)
         | ClientError::BadAnswer { .. }
         | ClientError::TooLarge { .. }
         | ClientError::Redirect { .. } => &codes::SERVER_REFUSED,
@@ -87,7 +82,7 @@ fn advise(diagnostic: Diagnostic, error: &ClientError) -> Diagnostic {
         ClientError::Credentials { reason, .. } if reason.contains("secret(") => {
             diagnostic.help("set the variable, or put it into a `.env` beside kiln.yaml with `dotenv: true`")
         }
-        ClientError::Refused { status, .. } => match refusal(*status) {
+        ClientError::Refused(no) => match refusal(no) {
             Some(help) => diagnostic.help(help),
             None => diagnostic,
         },
@@ -101,18 +96,33 @@ fn advise(diagnostic: Diagnostic, error: &ClientError) -> Diagnostic {
     }
 }
 
-fn refusal(status: u16) -> Option<&'static str> {
-    Some(match status {
-        401 | 407 => "the server, or a proxy in front of it, wants a login",
-        403 => "the server, or a proxy in front of it, does not let this machine in",
-        404 => "is the path of the server's `url` right? kiln asks for addresses below `/api/`",
-        413 => {
+fn refusal(refusal: &Refusal) -> Option<&'static str> {
+    Some(match refusal.kind {
+        RefusalKind::Unauthorized => "the server, or a proxy in front of it, wants a login",
+        RefusalKind::Forbidden => {
+            "the server, or a proxy in front of it, does not let this machine in"
+        }
+        RefusalKind::Credits => {
+            "add credits to the account that the key belongs to; what is done already is kept, and `--resume last` goes on"
+        }
+        RefusalKind::Plan => {
+            "the account's plan does not include this: look at the subscription of the account that the key belongs to"
+        }
+        RefusalKind::PartnerDisabled => {
+            "the workflow uses a partner's nodes, and they are turned off for this account"
+        }
+        RefusalKind::NotFound => {
+            "is the path of the server's `url` right? kiln asks for addresses below `/api/`"
+        }
+        RefusalKind::TooLarge => {
             "the request is larger than the server takes (100 MiB by default): start ComfyUI with a larger `--max-upload-size`, or raise the limit of the proxy in front of it"
         }
-        429 => "the server asks to slow down: lower `max_jobs`",
-        502..=504 => "a proxy answers, but ComfyUI behind it does not: is it running?",
-        500.. => "the server failed; its own log tells why",
-        _ => return None,
+        RefusalKind::Busy => "the server asks to slow down: lower `max_jobs`",
+        RefusalKind::Unavailable => {
+            "a proxy answers, but ComfyUI behind it does not: is it running?"
+        }
+        RefusalKind::Fault => "the server failed; its own log tells why",
+        RefusalKind::Other => return None,
     })
 }
 
@@ -143,11 +153,11 @@ mod tests {
 
     #[test]
     fn too_large_a_request_names_the_option_to_raise() {
-        let error = ClientError::Refused {
-            url: "http://x".to_owned(),
-            status: 413,
-            body: "Maximum request body size 104857600 exceeded.".to_owned(),
-        };
+        let error = ClientError::Refused(Refusal::new(
+            "http://x".to_owned(),
+            413,
+            "Maximum request body size 104857600 exceeded.",
+        ));
         assert!(help(&error).contains("--max-upload-size"));
         assert!(error.to_string().ends_with("104857600 exceeded."));
     }

@@ -17,6 +17,7 @@ use url::Url;
 
 use super::error::ClientError;
 use super::http::{Call, Client, SILENCE, next_piece, show};
+use super::refusal::Refusal;
 use crate::base::{AtomicFile, Finished, Hasher, WriteError};
 use crate::protocol::FileRef;
 
@@ -288,11 +289,15 @@ async fn refusal(response: &mut Response, url: &Url) -> ClientError {
             _ => break,
         }
     }
-    ClientError::Refused {
-        url: show(url),
+    let text = String::from_utf8_lossy(&body);
+    let kind = super::http::media_type(response.headers());
+    ClientError::Refused(Refusal::read(
+        show(url),
         status,
-        body: super::error::first_line(&String::from_utf8_lossy(&body)).into_owned(),
-    }
+        response.headers(),
+        &kind,
+        &text,
+    ))
 }
 
 /// The first byte of `Content-Range: bytes 5-9/10`.

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::refusal::{Refusal, RefusalKind};
+
 /// A request did not get the answer it asked for. Addresses are shown without user names, passwords or queries.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -56,15 +58,8 @@ pub enum ClientError {
         got: String,
     },
     /// The server answered with a status that means no.
-    #[error("{url} answered {status}{}", said(body))]
-    Refused {
-        /// The address.
-        url: String,
-        /// The HTTP status.
-        status: u16,
-        /// The beginning of what it said; may be empty.
-        body: String,
-    },
+    #[error("{} answered {}{}", .0.url, .0.status, said(&.0.said))]
+    Refused(Refusal),
     /// The answer is not what the protocol promises.
     #[error("{url} gave an answer that kiln cannot read: {reason}")]
     BadAnswer {
@@ -106,21 +101,35 @@ impl ClientError {
     pub fn is_connection(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Broken { .. } | Self::Timeout { .. } => true,
-            Self::Refused { status, .. } => matches!(status, 502..=504),
+            Self::Refused(refusal) => refusal.kind == RefusalKind::Unavailable,
             _ => false,
         }
     }
 
+    /// The refusal, when it is one.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// Whether the server has too much to do, and did nothing: later it will take the same request.
+    pub fn is_busy(&self) -> bool {
+        self.refusal()
+            .is_some_and(|no| no.kind == RefusalKind::Busy)
+    }
+
     /// Whether the server failed at answering, which may be over in a moment.
     pub fn is_fault(&self) -> bool {
-        matches!(self, Self::Refused { status, .. } if *status >= 500)
+        matches!(self, Self::Refused(refusal) if refusal.status >= 500)
     }
 
     /// Whether the server may have acted on the request although no good answer came.
     pub fn may_have_acted(&self) -> bool {
         match self {
             Self::Broken { .. } | Self::Timeout { .. } => true,
-            Self::Refused { status, .. } => *status >= 500,
+            Self::Refused(refusal) => refusal.status >= 500,
             _ => false,
         }
     }

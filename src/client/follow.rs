@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::connection::{Connection, Record};
+use super::connection::Connection;
 use super::error::ClientError;
 use super::progress::Progress;
+use super::records::Record;
 use super::socket::{Registered, Signal};
 use crate::base::NodeId;
 use crate::protocol::{Event, HistoryEntry, NodeFailure, NodeResult, Verdict};
@@ -186,7 +187,7 @@ impl<'a> Follower<'a> {
             executing: false,
             pause: timing.poll.0,
             // A job that was not submitted through this socket may have ended long ago.
-            next_check: if registered.deaf {
+            next_check: if registered.deaf || registered.late {
                 now
             } else {
                 now + timing.poll.0
@@ -295,7 +296,7 @@ impl<'a> Follower<'a> {
             if pause > 0 {
                 tokio::time::sleep(Duration::from_millis(pause)).await;
             }
-            match self.connection.history(self.id).await {
+            match self.connection.client().ended(self.id).await {
                 Ok(Some(entry)) => return Some(self.judge(&entry)),
                 Ok(None) => {}
                 Err(error) => return self.away(&error),
@@ -317,7 +318,7 @@ impl<'a> Follower<'a> {
             self.timing.poll.1
         };
         self.pause = (self.pause * 2).min(longest);
-        let record = self.connection.record(self.id).await;
+        let record = self.connection.client().record(self.id).await;
         self.next_check = Instant::now() + self.pause;
         let record = match record {
             Ok(record) => record,

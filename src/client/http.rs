@@ -17,8 +17,9 @@ use url::{Host, Url};
 
 use super::access::{Access, Credentials, tls};
 use super::error::{ClientError, first_line};
+use super::refusal::Refusal;
 use crate::base::ServerName;
-use crate::protocol::{Dialect, tolerant_json};
+use crate::protocol::{Dialect, Flavour, tolerant_json};
 
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -115,6 +116,10 @@ impl Client {
     /// value is an error of the requests.
     pub fn with_access(name: ServerName, url: &str, access: Access) -> Result<Self, ClientError> {
         let base = base_url(url)?;
+        let presumed = match access.flavour {
+            Flavour::Comfy => Dialect::comfy(None).with_jobs(false),
+            Flavour::Cloud => Dialect::cloud(),
+        };
         let credentials = Credentials::read(access, &show(&base))?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -124,7 +129,7 @@ impl Client {
                 pools: Default::default(),
                 tls: OnceLock::new(),
                 dialect: OnceLock::new(),
-                presumed: Dialect::comfy(None).with_jobs(false),
+                presumed,
                 cancelled: Mutex::default(),
                 cancels: watch::Sender::new(()),
             }),
@@ -163,7 +168,7 @@ impl Client {
     }
 
     /// How the server speaks, as it was probed; before that, what every one understands.
-    pub(super) fn dialect(&self) -> &Dialect {
+    pub fn dialect(&self) -> &Dialect {
         self.inner.dialect.get().unwrap_or(&self.inner.presumed)
     }
 
@@ -199,11 +204,25 @@ impl Client {
 
     /// The address of `/api/<segments>`, each segment percent-encoded.
     pub(super) fn at(&self, segments: &[&str]) -> Url {
-        let mut url = self.inner.base.clone();
+        let mut url = self.below(&["api"]);
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().push("api").extend(segments);
+            path.extend(segments);
         }
         url
+    }
+
+    /// The address of `/<segments>`, each segment percent-encoded.
+    pub(super) fn below(&self, segments: &[&str]) -> Url {
+        let mut url = self.inner.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    /// The key that the server knows us by, where it wants one.
+    pub(super) fn key(&self) -> Result<Option<String>, ClientError> {
+        self.inner.credentials.key(&self.url())
     }
 
     /// Asks for JSON and bounds it.
@@ -347,20 +366,20 @@ pub(super) struct Text {
     pub(super) status: StatusCode,
     pub(super) media_type: String,
     pub(super) body: String,
+    pub(super) headers: HeaderMap,
 }
 
 impl Text {
     /// The error for a status that means no.
     pub(super) fn refused(self) -> ClientError {
-        ClientError::Refused {
-            url: self.url,
-            status: self.status.as_u16(),
-            body: if self.media_type == "text/html" {
-                String::new()
-            } else {
-                first_line(&self.body).into_owned()
-            },
-        }
+        let status = self.status.as_u16();
+        ClientError::Refused(Refusal::read(
+            self.url,
+            status,
+            &self.headers,
+            &self.media_type,
+            &self.body,
+        ))
     }
 
     /// The error for a body that is no JSON.
@@ -417,6 +436,7 @@ pub(super) async fn read_text(
     Ok(Text {
         status: response.status(),
         media_type: media_type(response.headers()),
+        headers: std::mem::take(response.headers_mut()),
         url: show(&url),
         body: String::from_utf8(body)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
@@ -438,7 +458,7 @@ pub(super) async fn next_piece(
     }
 }
 
-fn media_type(headers: &HeaderMap) -> String {
+pub(super) fn media_type(headers: &HeaderMap) -> String {
     headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

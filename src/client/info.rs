@@ -5,7 +5,10 @@ use serde_json::Value;
 
 use super::error::ClientError;
 use super::http::{Call, Client, JSON_LIMIT, read_text};
-use crate::protocol::{Cancel, Dialect, Queue, UploadRules, Version, tolerant_json};
+use super::refusal::RefusalKind;
+use crate::protocol::{
+    Cancel, Dialect, Flavour, ModelLists, Queue, StandIn, UploadRules, Version, tolerant_json,
+};
 
 /// The largest `object_info`; installations with hundreds of packs reach tens of megabytes.
 const OBJECT_INFO_LIMIT: usize = 256 << 20;
@@ -23,6 +26,9 @@ pub struct ServerInfo {
     pub cancel_api: bool,
     /// The largest request it takes, bytes, where it tells.
     pub max_upload_size: Option<u64>,
+    /// Whether it is kiln's own, and no `ComfyUI`.
+    #[serde(default)]
+    pub stand_in: Option<StandIn>,
     /// Its feature flags.
     pub features: Value,
 }
@@ -80,7 +86,8 @@ impl Client {
             read_text(response, JSON_LIMIT, silence).await
         };
         let features = self.json(Call::get(self.at(&["features"])), JSON_LIMIT);
-        let (stats, features, jobs) = tokio::join!(stats, features, self.has_jobs());
+        let (stats, features, jobs, known) =
+            tokio::join!(stats, features, self.has_jobs(), self.knows_us());
         let stats = stats?;
         let parsed = tolerant_json(&stats.body).ok();
         let Some(system) = parsed.as_ref().and_then(|v| v.get("system")) else {
@@ -90,6 +97,7 @@ impl Client {
                 _ => stats.foreign(),
             });
         };
+        known?;
         let features = features.unwrap_or_default();
         let version = system
             .get("comfyui_version")
@@ -97,10 +105,17 @@ impl Client {
             .unwrap_or("unknown")
             .to_owned();
         let max_bytes = features.get("max_upload_size").and_then(bytes);
-        let known = Dialect::comfy(Version::parse(&version)).with_jobs(jobs?);
+        let told = Version::parse(&version);
+        let known = match self.dialect().flavour {
+            Flavour::Comfy => Dialect::comfy(told).with_jobs(jobs?),
+            Flavour::Cloud => Dialect {
+                version: told,
+                ..Dialect::cloud()
+            },
+        };
         let dialect = Dialect {
             uploads: UploadRules {
-                max_bytes,
+                max_bytes: max_bytes.or(known.uploads.max_bytes),
                 ..known.uploads
             },
             ..known
@@ -117,6 +132,10 @@ impl Client {
                 .filter_map(|device| Device::deserialize(device).ok())
                 .collect(),
             max_upload_size: max_bytes,
+            stand_in: system
+                .get("deploy_environment")
+                .and_then(Value::as_str)
+                .and_then(StandIn::of_environment),
             features,
             version,
         };
@@ -124,7 +143,21 @@ impl Client {
         Ok(info)
     }
 
+    /// Comfy Cloud tells anybody what it is; whether it knows our key, only whose key it is tells.
+    async fn knows_us(&self) -> Result<(), ClientError> {
+        match self.dialect().flavour {
+            Flavour::Comfy => Ok(()),
+            Flavour::Cloud => {
+                let call = Call::get(self.at(&["user"]));
+                self.text(call, JSON_LIMIT).await.map(drop)
+            }
+        }
+    }
+
     async fn has_jobs(&self) -> Result<bool, ClientError> {
+        if self.dialect().flavour == Flavour::Cloud {
+            return Ok(true);
+        }
         let mut url = self.at(&["jobs"]);
         url.set_query(Some("limit=1"));
         match self.json(Call::get(url), JSON_LIMIT).await {
@@ -157,7 +190,7 @@ impl Client {
     /// # Errors
     /// When the server does not answer with a list.
     pub async fn models(&self) -> Result<Vec<String>, ClientError> {
-        self.names(&["models"]).await
+        self.names(&[]).await
     }
 
     /// The model files of a folder, with `/` between their own folders; none for an unknown folder.
@@ -165,8 +198,8 @@ impl Client {
     /// # Errors
     /// When the server does not answer with a list.
     pub async fn models_in(&self, folder: &str) -> Result<Vec<String>, ClientError> {
-        match self.names(&["models", folder]).await {
-            Err(ClientError::Refused { status: 404, .. }) => Ok(Vec::new()),
+        match self.names(&[folder]).await {
+            Err(ClientError::Refused(no)) if no.kind == RefusalKind::NotFound => Ok(Vec::new()),
             other => other,
         }
     }
@@ -185,13 +218,23 @@ impl Client {
         }
     }
 
-    async fn names(&self, path: &[&str]) -> Result<Vec<String>, ClientError> {
-        let url = self.at(path);
+    /// Names below the list of models, which are texts or objects that have one.
+    async fn names(&self, below: &[&str]) -> Result<Vec<String>, ClientError> {
+        let root: &[&str] = match self.dialect().models {
+            ModelLists::Names => &["models"],
+            ModelLists::Experiment => &["experiment", "models"],
+        };
+        let url = self.at(&[root, below].concat());
         let value = self.json(Call::get(url.clone()), JSON_LIMIT).await?;
-        Vec::deserialize(&value).map_err(|error| ClientError::BadAnswer {
-            url: super::http::show(&url),
-            reason: error.to_string(),
-        })
+        let name = |item: &Value| {
+            let name = item.as_str().or_else(|| item.get("name")?.as_str())?;
+            Some(name.to_owned())
+        };
+        let list = value.as_array().map(|list| list.iter().filter_map(name));
+        let Some(names) = list else {
+            return Err(self.odd(&url, "it holds no list"));
+        };
+        Ok(names.collect())
     }
 
     /// The jobs that run and wait.

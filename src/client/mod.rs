@@ -14,17 +14,21 @@ mod follow;
 mod http;
 mod info;
 mod progress;
+mod records;
+mod refusal;
 mod socket;
 mod upload;
 
 pub use access::Access;
-pub use connection::{Accepted, Connection, JobRequest, Lookup, SubmitError};
+pub use connection::{Accepted, Connection, JobRequest, SubmitError};
 pub use diagnostic::{diagnostic, download_diagnostic};
 pub use download::{DownloadError, Downloaded};
 pub use error::ClientError;
 pub use follow::{JobUpdate, Outcome};
 pub use http::Client;
 pub use info::{Device, ModelFile, ServerInfo};
+pub use records::Lookup;
+pub use refusal::{Refusal, RefusalKind};
 pub use upload::Uploaded;
 
 #[cfg(test)]

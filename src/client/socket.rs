@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::error::ClientError;
 use super::http::{Client, causes, install_tls, show};
 use super::progress::Progress;
+use super::refusal::Refusal;
 use crate::protocol::{Event, Frame};
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -58,8 +59,10 @@ pub(super) enum Signal {
 pub(super) struct Registered {
     pub(super) signals: mpsc::Receiver<Signal>,
     pub(super) progress: Progress,
-    /// Whether the socket was open when the job was announced.
+    /// Whether no socket was open when the job was announced.
     pub(super) deaf: bool,
+    /// Whether messages may have been missed although one was.
+    pub(super) late: bool,
 }
 
 /// Who is to hear of what.
@@ -95,6 +98,7 @@ impl Hub {
                 signals,
                 progress,
                 deaf,
+                late: false,
             },
         );
         client_id
@@ -111,6 +115,19 @@ impl Hub {
             registered.deaf = true;
         }
         registered.unwrap_or_else(|| unreachable!("the job was announced two lines above"))
+    }
+
+    /// The server calls an announced job by another name.
+    pub(super) fn rename(&self, ours: &str, theirs: &str) {
+        let mut state = self.lock();
+        if let Some(listener) = state.listeners.remove(ours) {
+            state.listeners.insert(theirs.to_owned(), listener);
+        }
+        if let Some(mut registered) = state.waiting.remove(ours) {
+            // What was said before its name was known went by unheard.
+            registered.late = true;
+            state.waiting.insert(theirs.to_owned(), registered);
+        }
     }
 
     pub(super) fn forget(&self, prompt_id: &str) {
@@ -239,10 +256,14 @@ pub(super) async fn keep_open(
 /// Connects, introduces itself and waits for the greeting, which the server sends once it knows the socket.
 async fn open(client: &Client, client_id: &str) -> Result<Socket, ClientError> {
     install_tls();
-    let mut url = client.at(&["ws"]);
+    let rules = client.dialect().socket;
+    let mut url = client.below(rules.path);
     let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
     let _ = url.set_scheme(scheme);
     url.query_pairs_mut().append_pair("clientId", client_id);
+    if let Some(key) = client.key()?.filter(|_| rules.key_in_query) {
+        url.query_pairs_mut().append_pair("token", &key);
+    }
     let bad = |error: &Error| refused(client, error);
     let mut request = url
         .as_str()
@@ -285,11 +306,11 @@ async fn open(client: &Client, client_id: &str) -> Result<Socket, ClientError> {
 fn refused(client: &Client, error: &Error) -> ClientError {
     let url = show(client.base());
     match error {
-        Error::Http(response) => ClientError::Refused {
+        Error::Http(response) => ClientError::Refused(Refusal::new(
             url,
-            status: response.status().as_u16(),
-            body: "the WebSocket was not accepted".to_owned(),
-        },
+            response.status().as_u16(),
+            "the WebSocket was not accepted",
+        )),
         Error::Io(io) => ClientError::Unreachable {
             url,
             cause: causes(io),

@@ -13,6 +13,7 @@ use tokio_util::io::ReaderStream;
 
 use super::error::ClientError;
 use super::http::{Call, Client, JSON_LIMIT, Payload, Unreadable, show};
+use super::refusal::Refusal;
 use crate::protocol::FileRef;
 
 /// Bytes read from disk at a time.
@@ -151,13 +152,11 @@ impl Client {
         if length + ENVELOPE <= limit {
             return Ok(());
         }
-        Err(ClientError::Refused {
-            url: show(self.base()),
-            status: 413,
-            body: format!(
-                "`{}` has {length} bytes, and the server takes requests of at most {limit} bytes",
-                path.display()
-            ),
-        })
+        let said = format!(
+            "`{}` has {length} bytes, and the server takes requests of at most {limit} bytes",
+            path.display()
+        );
+        let refusal = Refusal::new(show(self.base()), 413, &said);
+        Err(ClientError::Refused(refusal))
     }
 }

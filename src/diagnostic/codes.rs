@@ -66,7 +66,6 @@ codes! {
     BAD_EXPRESSION = "K0126" "bad_expression";
     WRONG_STEP_KIND = "K0127" "wrong_step_kind";
     BAD_CLAIM = "K0128" "bad_claim";
-    NOT_IN_THIS_VERSION = "K0129" "not_in_this_version";
     BAD_COMMAND = "K0130" "bad_command";
     BAD_MATRIX = "K0131" "bad_matrix";
     TOO_MANY_TASKS = "K0132" "too_many_tasks";
@@ -98,6 +97,7 @@ codes! {
     NOT_COMFYUI = "K0402" "not_comfyui";
     SERVER_REFUSED = "K0403" "server_refused";
     NOT_AUTHORIZED = "K0404" "not_authorized";
+    NO_CREDIT = "K0405" "no_credit";
     // K05xx: failures while running
     NODE_FAILED = "K0501" "node_failed";
     JOB_REJECTED = "K0502" "job_rejected";
@@ -113,6 +113,7 @@ codes! {
     TIMED_OUT = "K0512" "timed_out";
     RESULT_REJECTED = "K0513" "result_rejected";
     SERVER_DIFFERS = "K0514" "server_differs";
+    JOB_AMBIGUOUS = "K0515" "job_ambiguous";
     // K07xx: state
     STATE_UNUSABLE = "K0701" "state_unusable";
     STATE_LOCKED = "K0702" "state_locked";

@@ -19,6 +19,7 @@ use super::queue::Job;
 use super::sockets::{self, INBOUND_LIMIT};
 use super::state::Server;
 use super::{prompt, upload, view};
+use crate::protocol::StandIn;
 
 type Shared = State<Arc<Server>>;
 
@@ -295,8 +296,12 @@ async fn features() -> Response {
     answers::json(&sockets::features())
 }
 
-async fn system_stats() -> Response {
+async fn system_stats(State(server): Shared) -> Response {
     let (total, free) = memory();
+    let stand_in = match server.simulation {
+        None => StandIn::Embedded,
+        Some(_) => StandIn::Simulated,
+    };
     answers::json(&json!({
         "system": {
             "os": std::env::consts::OS,
@@ -310,7 +315,7 @@ async fn system_stats() -> Response {
             "python_version": "none",
             "pytorch_version": "none",
             "embedded_python": false,
-            "deploy_environment": concat!("kiln-embedded-", env!("CARGO_PKG_VERSION")),
+            "deploy_environment": format!("{}{}", stand_in.mark(), env!("CARGO_PKG_VERSION")),
             "argv": [],
         },
         "devices": [{

@@ -90,10 +90,6 @@ async fn file(path: &Path, headers: &HeaderMap) -> std::io::Result<Response> {
         size,
         file_number(&about),
     );
-    let name = path
-        .file_name()
-        .and_then(|n| n.to_str())
-        .unwrap_or_default();
     let (status, start, length) = if validators.unchanged(headers) {
         (StatusCode::NOT_MODIFIED, 0, 0)
     } else {
@@ -114,40 +110,44 @@ async fn file(path: &Path, headers: &HeaderMap) -> std::io::Result<Response> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let out = response.headers_mut();
-    let mut set = |name: HeaderName, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            out.insert(name, value);
-        }
-    };
-    set(header::ETAG, &validators.etag);
-    set(header::LAST_MODIFIED, &validators.modified);
-    set(header::ACCEPT_RANGES, "bytes");
+    validators.tell(out);
     match status {
         StatusCode::NOT_MODIFIED => return Ok(response),
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            set(header::CONTENT_RANGE, &format!("bytes */{size}"));
+            set(out, header::CONTENT_RANGE, &format!("bytes */{size}"));
             return Ok(response);
         }
         StatusCode::PARTIAL_CONTENT => set(
+            out,
             header::CONTENT_RANGE,
             &format!("bytes {start}-{}/{size}", start + length - 1),
         ),
         _ => {}
     }
-    set(header::CONTENT_LENGTH, &length.to_string());
-    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    let kind = content_type(name);
-    if ACTIVE.contains(&kind) {
-        set(header::CONTENT_TYPE, "application/octet-stream");
-        set(
-            header::CONTENT_DISPOSITION,
-            &disposition("attachment; ", name),
-        );
-    } else {
-        set(header::CONTENT_TYPE, kind);
-        set(header::CONTENT_DISPOSITION, &disposition("", name));
-    }
+    set(out, header::CONTENT_LENGTH, &length.to_string());
+    tell_kind(path, out);
     Ok(response)
+}
+
+fn set(out: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        out.insert(name, value);
+    }
+}
+
+/// What the file is: browsers are not to run what could be a script.
+fn tell_kind(path: &Path, out: &mut HeaderMap) {
+    let name = path.file_name().and_then(|n| n.to_str());
+    let name = name.unwrap_or_default();
+    let kind = content_type(name);
+    let (kind, prefix) = if ACTIVE.contains(&kind) {
+        ("application/octet-stream", "attachment; ")
+    } else {
+        (kind, "")
+    };
+    set(out, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(out, header::CONTENT_TYPE, kind);
+    set(out, header::CONTENT_DISPOSITION, &disposition(prefix, name));
 }
 
 fn disposition(kind: &str, name: &str) -> String {
@@ -198,6 +198,12 @@ impl Validators {
             modified: httpdate::fmt_http_date(modified),
             time: UNIX_EPOCH + Duration::from_secs(since.as_secs()),
         }
+    }
+
+    fn tell(&self, out: &mut HeaderMap) {
+        set(out, header::ETAG, &self.etag);
+        set(out, header::LAST_MODIFIED, &self.modified);
+        set(out, header::ACCEPT_RANGES, "bytes");
     }
 
     /// Whether the client has this state already.

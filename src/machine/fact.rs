@@ -87,6 +87,9 @@ pub enum Fact {
         ticket: Ticket,
         /// The job's id on the server.
         prompt_id: String,
+        /// The server named the job: nothing else tells its id.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        theirs: bool,
     },
     /// Observation: the server is done with the job; its results are still to be fetched.
     Released {
@@ -172,7 +175,7 @@ impl Fact {
             self,
             Self::Prepared { .. }
                 | Self::Started { .. }
-                | Self::Accepted { .. }
+                | Self::Accepted { theirs: false, .. }
                 | Self::Released { .. }
                 | Self::ServerDown { .. }
                 | Self::ServerUp { .. }
@@ -253,6 +256,10 @@ pub enum FailureClass {
     Connection,
     /// The server wants credentials that it did not get.
     Auth,
+    /// The server wants an account that has paid for it.
+    Credit,
+    /// The server's queue is full.
+    Busy,
     /// A file could not be sent or fetched although the server answers.
     Transfer,
     /// A result could not be written on this machine.
@@ -272,15 +279,18 @@ pub enum FailureClass {
 impl FailureClass {
     /// Whether the failure says nothing about the pipeline, only about the way to the server.
     pub fn is_connection(self) -> bool {
-        matches!(self, Self::Connection | Self::Auth)
+        matches!(
+            self,
+            Self::Connection | Self::Auth | Self::Credit | Self::Busy
+        )
     }
 
     /// What `retry.for` calls it; `None` when another attempt could only go wrong in the same way or do harm. Failures that no written
     /// class but `any` covers are [`RetryClass::Any`].
     pub fn retry_class(self) -> Option<RetryClass> {
         match self {
-            Self::Invalid | Self::Ambiguous => None,
-            Self::Connection | Self::Transfer | Self::Stuck | Self::Lost => {
+            Self::Invalid | Self::Ambiguous | Self::Credit => None,
+            Self::Connection | Self::Busy | Self::Transfer | Self::Stuck | Self::Lost => {
                 Some(RetryClass::Transient)
             }
             Self::Node | Self::Command | Self::NoOutput => Some(RetryClass::NodeError),

@@ -229,15 +229,7 @@ impl Ledger {
                 self.retried(*task, *attempt, *because)?;
             }
             Fact::Stop { reason } => self.stopped = self.stopped.max(Some(*reason)),
-            Fact::Cancelling { task, reason } => {
-                check(self.stopped >= Some(*reason), || {
-                    format!("nobody wants {fact:?}")
-                })?;
-                match &mut self.entry(*task)?.live {
-                    Some(live) if live.phase >= Phase::Started => live.told = Some(*reason),
-                    _ => return Err(format!("nothing to cancel: {fact:?}")),
-                }
-            }
+            Fact::Cancelling { task, reason } => self.cancelling(*task, *reason)?,
             Fact::Settled { task, settlement } => self.settled(*task, *settlement)?,
             Fact::StepSkipped { step, .. } => {
                 check(self.closed.insert(*step), || format!("twice: {fact:?}"))?;
@@ -248,6 +240,17 @@ impl Ledger {
             | Fact::Accepted { .. }
             | Fact::ServerDown { .. }
             | Fact::ServerUp { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn cancelling(&mut self, task: TaskIx, reason: CancelReason) -> Verdict {
+        check(self.stopped >= Some(reason), || {
+            format!("nobody wants {task:?} cancelled: {reason:?}")
+        })?;
+        match &mut self.entry(task)?.live {
+            Some(live) if live.phase >= Phase::Started => live.told = Some(reason),
+            _ => return Err(format!("nothing to cancel: {task:?}")),
         }
         Ok(())
     }

@@ -224,7 +224,7 @@ fn endpoints(plan: &Plan) -> Vec<EndpointShape> {
     for (at, server) in plan.servers.values().enumerate() {
         let count = match &server.kind {
             ServerKind::Comfy { urls } => urls.len(),
-            ServerKind::Embedded { .. } | ServerKind::Here => 1,
+            ServerKind::Cloud { .. } | ServerKind::Embedded { .. } | ServerKind::Here => 1,
         };
         endpoints.extend((0..count).map(|nth| EndpointShape {
             server: ServerIx(dense(at)),

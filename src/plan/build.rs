@@ -51,28 +51,22 @@ pub fn build(
     report: &mut Report,
 ) -> Option<Plan> {
     let started_at = jiff::Zoned::now();
-    let seed = materials
-        .settings
-        .seed
-        .unwrap_or_else(|| u64::from(fastrand::u32(..)));
+    let typed_seed = materials.settings.seed;
+    let seed = typed_seed.unwrap_or_else(|| u64::from(fastrand::u32(..)));
     let engine_at = |folder: &Path| engine(materials, folder, seed, &started_at);
     let of_pipeline = engine_at(materials.pipeline_dir);
     let typed = engine_at(&materials.settings.current_dir);
-    let of_project = engine_at(materials.project_dir);
-    let params = params::resolve(
-        materials.pipeline,
-        &Context {
-            settings: materials.settings,
-            engine: &of_pipeline,
-            of_project: &of_project,
-            inputs: materials.inputs,
-            folder: materials.pipeline_dir,
-            project_dir: materials.project_dir,
-            run_seed: seed,
-            sources,
-        },
-        report,
-    );
+    let context = Context {
+        settings: materials.settings,
+        engine: &of_pipeline,
+        of_project: &engine_at(materials.project_dir),
+        inputs: materials.inputs,
+        folder: materials.pipeline_dir,
+        project_dir: materials.project_dir,
+        run_seed: seed,
+        sources,
+    };
+    let params = params::resolve(materials.pipeline, &context, report);
     let (step_names, outputs) = names(materials.pipeline);
     let ids = materials.pipeline.steps.keys();
     let declared: Vec<String> = ids.map(|id| id.0.clone()).collect();
@@ -96,27 +90,41 @@ pub fn build(
     };
     let output_dir = output_dir(materials, &mut evaluator, sources);
     let (partner_key, no_partner_key) = partner_key(materials, &mut evaluator, sources);
-    let (mut steps, chosen) = plan_steps(materials, &mut evaluator, sources);
+    let (steps, chosen) = plan_steps(materials, &mut evaluator, sources);
     let report = evaluator.report;
+    let plan = Plan {
+        params: params.values.clone(),
+        partner_key,
+        no_partner_key,
+        sources: sources.clone(),
+        ..empty(materials, seed, started_at.clone())
+    };
+    fill(
+        plan, steps, chosen, output_dir, materials, &declared, report,
+    )
+}
+
+/// Puts the steps that are run, their servers and their tasks into the plan.
+fn fill(
+    mut plan: Plan,
+    mut steps: IndexMap<StepId, Built>,
+    chosen: Chosen,
+    output_dir: Option<PathBuf>,
+    materials: &Materials<'_>,
+    declared: &[String],
+    report: &mut Report,
+) -> Option<Plan> {
     let cycles = order::cycles(&steps);
     let tangled = !cycles.is_empty();
     report.extend(cycles);
     let settings = materials.settings;
-    let given = select(&mut steps, &declared, settings, materials.earlier, report);
-    let mut plan = Plan {
-        output_dir: output_dir?,
-        params: params.values.clone(),
-        partner_key,
-        no_partner_key,
-        servers: used_servers(chosen, &steps),
-        sources: sources.clone(),
-        steps: steps
-            .iter()
-            .map(|(id, built)| (id.clone(), built.step.clone()))
-            .collect(),
-        given,
-        ..empty(materials, seed, started_at.clone())
-    };
+    plan.given = select(&mut steps, declared, settings, materials.earlier, report);
+    plan.output_dir = output_dir?;
+    plan.servers = used_servers(chosen, &steps);
+    let each = steps.iter();
+    plan.steps = each
+        .map(|(id, built)| (id.clone(), built.step.clone()))
+        .collect();
     if !tangled {
         tasks::fill(&mut plan, &steps, report);
     }

@@ -160,7 +160,7 @@ fn edit_value(
     evaluator.value(node, extra, sources)
 }
 
-/// `--set Node.input=value`: the longest node name wins.
+/// `--set Node.input=value`.
 fn flag_edit(
     step: &str,
     flag: &SetFlag,
@@ -168,48 +168,7 @@ fn flag_edit(
     evaluator: &mut Evaluator<'_>,
     sources: &SourceMap,
 ) -> Option<Edit> {
-    let mut best: Option<(NodeId, &str)> = None;
-    let mut ambiguous = None;
-    for (at, _) in flag
-        .target
-        .match_indices('.')
-        .collect::<Vec<_>>()
-        .into_iter()
-        .rev()
-    {
-        let (key, input) = (&flag.target[..at], &flag.target[at + 1..]);
-        match workflow::address(graph, key) {
-            Ok(id) if !input.is_empty() => {
-                best = Some((id, input));
-                break;
-            }
-            Err(AddressError::Ambiguous { .. }) if ambiguous.is_none() => ambiguous = Some(key),
-            _ => {}
-        }
-    }
-    let Some((id, input)) = best else {
-        let key = ambiguous
-            .or_else(|| flag.target.rsplit_once('.').map(|(key, _)| key))
-            .unwrap_or(&flag.target);
-        let span = Span::new(
-            flag.target_span.file,
-            flag.target_span.start,
-            flag.target_span.start + key.len(),
-        );
-        if find(graph, key, span, evaluator).is_some() {
-            evaluator.report.push(
-                Diagnostic::error(
-                    &codes::BAD_ARGUMENT,
-                    format!("which input of `{key}` to set is not said"),
-                )
-                .at(flag.target_span)
-                .help(format!(
-                    "write the input's name after a dot: `{key}.INPUT=VALUE`"
-                )),
-            );
-        }
-        return None;
-    };
+    let (id, input) = flag_target(flag, graph, evaluator)?;
     let extra = Extra {
         typed: true,
         ..value_scope(step, graph, &id, input)
@@ -230,6 +189,37 @@ fn flag_edit(
         origin: Origin::Written(flag.value_span),
         key: Some(flag.target_span),
     })
+}
+
+/// The node and the input that a `--set` names: the longest node name wins.
+fn flag_target<'a>(
+    flag: &'a SetFlag,
+    graph: &Graph,
+    evaluator: &mut Evaluator<'_>,
+) -> Option<(NodeId, &'a str)> {
+    let mut ambiguous = None;
+    for (at, _) in flag.target.rmatch_indices('.') {
+        let (key, input) = (&flag.target[..at], &flag.target[at + 1..]);
+        match workflow::address(graph, key) {
+            Ok(id) if !input.is_empty() => return Some((id, input)),
+            Err(AddressError::Ambiguous { .. }) if ambiguous.is_none() => ambiguous = Some(key),
+            _ => {}
+        }
+    }
+    let key = ambiguous
+        .or_else(|| flag.target.rsplit_once('.').map(|(key, _)| key))
+        .unwrap_or(&flag.target);
+    let start = flag.target_span.start;
+    let span = Span::new(flag.target_span.file, start, start + key.len());
+    if find(graph, key, span, evaluator).is_some() {
+        let message = format!("which input of `{key}` to set is not said");
+        let help = format!("write the input's name after a dot: `{key}.INPUT=VALUE`");
+        let diagnostic = Diagnostic::error(&codes::BAD_ARGUMENT, message);
+        evaluator
+            .report
+            .push(diagnostic.at(flag.target_span).help(help));
+    }
+    None
 }
 
 /// Takes nodes out, and the links that led to them: each is an edit of its own, so that a complaint about the input it leaves empty

@@ -12,10 +12,12 @@ use super::scope;
 use super::sealed::{EditValue, ParamValue, TemplateText};
 use crate::artifact::Datum;
 use crate::base::StepId;
-use crate::diagnostic::{Diagnostic, FileId, Origin, Report, SourceMap, Span, codes};
+use crate::diagnostic::{
+    Diagnostic, FileId, Origin, Report, SourceMap, Span, codes, did_you_mean, list_of,
+};
 use crate::spec::{self, Node, NodeKind};
 use crate::template::{
-    Engine, FILE_MEMBERS, Scope, StepResult, TaskResult, Template, TemplateError,
+    Engine, FILE_MEMBERS, Scope, StepResult, TaskResult, Template, TemplateError, Uses,
 };
 use crate::workflow;
 
@@ -320,7 +322,7 @@ impl Evaluator<'_> {
         if errors.is_empty() {
             let early = |name: &&String| LATER_NAMES.contains(&name.as_str());
             if let Some(name) = uses.names.iter().find(early) {
-                let from = text.find(name.as_str()).unwrap_or_default();
+                let from = self.first_use(&template, name);
                 let message = format!(
                     "this file is rendered before anything runs, when `{name}` has no value yet"
                 );
@@ -346,6 +348,21 @@ impl Evaluator<'_> {
             self.report.push(spec::template_diagnostic_at(&error, span));
         }
         None
+    }
+
+    /// Where a template first uses a name that has no value when the plan is made.
+    fn first_use(&self, template: &Template, name: &str) -> usize {
+        let uses = template.uses();
+        let text = template.text();
+        let steps = uses.step_ranges.values().chain(&uses.bare_steps);
+        let steps = steps.filter(|_| name == "steps").map(|range| {
+            let until = range.end.min(range.start + name.len());
+            text[..until].rfind(name).unwrap_or(range.start)
+        });
+        let unknown = self.engine.check(template, &self.scope);
+        let others = unknown.iter().map(|error| error.range.start);
+        let others = others.filter(|at| text[*at..].starts_with(name));
+        steps.chain(others).min().unwrap_or_default()
     }
 
     /// A string that must be known before the run (`workflow`, `server`).
@@ -425,24 +442,22 @@ impl Evaluator<'_> {
         if wrong {
             return Timing::Never;
         }
-        if uses
-            .params
-            .iter()
-            .any(|param| self.names.undecided.contains(param))
+        if self.waits(uses, extra) {
+            let steps = uses.steps.iter().map(|s| StepId::from(s.as_str()));
+            return Timing::Later(steps.collect());
+        }
+        Timing::Now
+    }
+
+    /// Whether it uses what is known only later.
+    fn waits(&self, uses: &Uses, extra: &Extra) -> bool {
+        let undecided = |param: &String| self.names.undecided.contains(param);
+        uses.params.iter().any(undecided)
             || uses.names.iter().any(|name| {
                 LATER_NAMES.contains(&name.as_str())
                     || extra.file && name == "file"
                     || self.here.fans_out && name == "random"
             })
-        {
-            return Timing::Later(
-                uses.steps
-                    .iter()
-                    .map(|s| StepId::from(s.as_str()))
-                    .collect(),
-            );
-        }
-        Timing::Now
     }
 
     /// Why a name that exists elsewhere does not exist here.
@@ -579,7 +594,11 @@ pub(super) fn parse_at(origin: &Origin, text: &str) -> Result<Option<Template>, 
 
 /// A complaint about a step that does not exist.
 pub(super) fn unknown_step(step: &str, span: Span, steps: &BTreeSet<String>) -> Diagnostic {
-    Diagnostic::error(&codes::UNKNOWN_STEP, format!("there is no step `{step}`"))
-        .at(span)
-        .suggest(step, steps.iter().map(String::as_str))
+    let known = || steps.iter().map(String::as_str);
+    let message = format!("there is no step `{step}`");
+    let complaint = Diagnostic::error(&codes::UNKNOWN_STEP, message).at(span);
+    complaint.help(match did_you_mean(step, known()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("its steps are {}", list_of(known(), 12)),
+    })
 }

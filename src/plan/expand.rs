@@ -50,7 +50,7 @@ pub fn expand(
         (Grow::Stream { from, list }, Some((ix, outcome))) => {
             streamed(plan, from, list.as_ref(), (ix, outcome), results).map(|items| {
                 let first = match list {
-                    None => outcome.index.saturating_mul(count(step.matrix.len())),
+                    None => first_of(step, outcome),
                     Some(_) => 0,
                 };
                 (first, items)
@@ -71,6 +71,11 @@ pub fn expand(
         .map_err(|diagnostic| Report {
             items: vec![*diagnostic],
         })
+}
+
+/// The index of the first task that follows a task of another step, where each task of that step is followed by as many.
+pub(super) fn first_of(step: &StepPlan, source: &TaskOutcome) -> u32 {
+    source.index.saturating_mul(count(step.matrix.len()))
 }
 
 /// Whether a run that has `known` tasks may get `more` for a step.

@@ -10,7 +10,7 @@ use super::expand::{no_list, too_many, whole_step};
 use super::sealed::{EditValue, Grow, MAX_TASKS, TemplateText};
 use crate::artifact::Datum;
 use crate::base::StepId;
-use crate::diagnostic::{Diagnostic, SourceMap, Span, codes, thousands};
+use crate::diagnostic::{Diagnostic, Report, SourceMap, Span, codes, thousands};
 use crate::spec::{Matrix, Node, NodeKind, Step};
 use crate::template::Template;
 
@@ -80,6 +80,11 @@ pub(super) fn fan(step: &Step, evaluator: &mut Evaluator<'_>, sources: &SourceMa
         Some(node) => for_each(&step.id.value, node, evaluator, sources),
     };
     evaluator.here = outer;
+    if let (Some(matrix), Some([])) = (&step.matrix, combinations.as_deref()) {
+        let message = "`matrix` has no combinations, so the step is skipped";
+        let warning = Diagnostic::warning(&codes::EMPTY_LIST, message).at(matrix.span);
+        evaluator.report.push(warning);
+    }
     let (grow, items) = grown?;
     Some(Fan {
         matrix: combinations?,
@@ -232,14 +237,25 @@ fn combinations(
         evaluator.report.push(diagnostic);
         return None;
     }
+    let include: Vec<Combination> = include.into_iter().flatten().collect();
+    add(&mut all, matrix, &include, evaluator.report).then_some(all)
+}
+
+/// Adds what `include` says, each combination in the order of the matrix's own keys, however it is written; false when one is there already.
+fn add(
+    all: &mut Vec<Combination>,
+    matrix: &Matrix,
+    include: &[Combination],
+    report: &mut Report,
+) -> bool {
+    let mut sound = true;
     let keys = keys(matrix);
     let mut known: HashSet<String> = if include.is_empty() {
         HashSet::new()
     } else {
         all.iter().filter_map(|c| identity(c, &keys)).collect()
     };
-    for (node, combination) in matrix.include.iter().zip(include.into_iter().flatten()) {
-        // In the order of the matrix's own keys, however it is written.
+    for (node, combination) in matrix.include.iter().zip(include) {
         let ordered: Combination = keys
             .iter()
             .filter_map(|key| Some((key.clone(), combination.get(key)?.clone())))
@@ -247,14 +263,12 @@ fn combinations(
         if identity(&ordered, &keys).is_some_and(|it| !known.insert(it)) {
             let message = "this combination is in the matrix already";
             let diagnostic = Diagnostic::error(&codes::BAD_MATRIX, message).at(node.span);
-            evaluator
-                .report
-                .push(diagnostic.help("each combination is one task: leave it out of `include`"));
+            report.push(diagnostic.help("each combination is one task: leave it out of `include`"));
             sound = false;
         }
         all.push(ordered);
     }
-    sound.then_some(all)
+    sound
 }
 
 /// Takes out every combination that has all values of one of `exclude`. Those that name the same keys are looked up together: a matrix
@@ -354,7 +368,10 @@ fn values(
     let mut seen = HashSet::with_capacity(values.len());
     for (at, value) in values.iter().enumerate() {
         if !seen.insert(value.identity()) {
-            let shown = super::naming::part(value, at);
+            let shown = match value {
+                Datum::String(text) => text.clone(),
+                other => other.to_json().to_string(),
+            };
             let message = format!("the matrix key `{key}` has the value `{shown}` twice");
             let place = match &node.kind {
                 NodeKind::List(items) => items.get(at).map_or(node.span, |item| item.span),

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use indexmap::IndexMap;
 
 use crate::artifact::Datum;
-use crate::base::{StepId, TaskName};
+use crate::base::{StepId, TaskName, secret};
 
 /// Longer values are told by their place instead.
 const LONGEST: usize = 40;
@@ -23,6 +23,7 @@ pub(super) fn part(value: &Datum, at: usize) -> String {
         && text.chars().count() <= LONGEST
         && text.trim() == text
         && !text.chars().any(char::is_control)
+        && !secret::is_in(&text)
         && balanced(&text);
     if plain { text } else { at.to_string() }
 }
@@ -98,6 +99,7 @@ mod tests {
             json!(" x"),
             json!("a]"),
             json!("[a"),
+            json!(format!("x{}", secret::placeholder("TOKEN"))),
             json!([1]),
             json!({"a": 1}),
         ] {

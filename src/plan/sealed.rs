@@ -120,6 +120,9 @@ pub struct ServerPlan {
     pub kind: ServerKind,
     /// The most jobs of ours that each of its endpoints holds at a time, queued or running.
     pub max_jobs: u32,
+    /// Comfy Cloud's key, with placeholders for secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<String>,
     /// A bearer token, with placeholders for secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
@@ -141,6 +144,7 @@ impl ServerPlan {
         Self {
             kind,
             max_jobs,
+            api_key: None,
             token: None,
             headers: IndexMap::new(),
             ca_cert: None,
@@ -153,6 +157,9 @@ impl ServerPlan {
 /// How long an endpoint that does not answer keeps its jobs unless `lost_after` says otherwise, milliseconds.
 pub const LOST_AFTER_MS: u64 = 120_000;
 
+/// How long Comfy Cloud keeps its jobs when it does not answer: they are paid for, so they are waited for as long as anybody will.
+pub(super) const CLOUD_LOST_AFTER_MS: u64 = 10 * 365 * 24 * 3_600_000;
+
 /// The name of the pseudo server on which commands run.
 pub const HERE: &str = "this machine";
 
@@ -164,6 +171,11 @@ pub enum ServerKind {
     Comfy {
         /// Base URLs without a trailing slash, at least one.
         urls: Vec<String>,
+    },
+    /// Comfy Cloud.
+    Cloud {
+        /// Its base URL without a trailing slash.
+        url: String,
     },
     /// kiln's own server, inside this process.
     Embedded {

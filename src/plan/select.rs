@@ -39,22 +39,9 @@ pub(super) fn select(
             built.step.force = true;
         }
     }
-    let mut known = |flags: &[StepFlag]| -> BTreeSet<StepId> {
-        let mut found = BTreeSet::new();
-        for flag in flags {
-            if declared.contains(&flag.step) {
-                found.insert(StepId::from(flag.step.as_str()));
-            } else {
-                report.push(unknown(flag, declared));
-            }
-        }
-        found
-    };
-    let (to, from, only) = (
-        known(&settings.to),
-        known(&settings.from),
-        known(&settings.only),
-    );
+    let to = known(&settings.to, declared, report);
+    let from = known(&settings.from, declared, report);
+    let only = known(&settings.only, declared, report);
     if !settings.only.is_empty() {
         if let Some(flag) = settings.to.first().or(settings.from.first()) {
             let message = "`--only` names exactly the steps that are run, and goes with neither `--to` nor `--from`";
@@ -86,6 +73,19 @@ pub(super) fn select(
     let wanted = needed(steps, wanted);
     steps.retain(|id, _| wanted.contains(id));
     given
+}
+
+/// The steps that flags name; others are complained about.
+fn known(flags: &[StepFlag], declared: &[String], report: &mut Report) -> BTreeSet<StepId> {
+    let mut found = BTreeSet::new();
+    for flag in flags {
+        if declared.contains(&flag.step) {
+            found.insert(StepId::from(flag.step.as_str()));
+        } else {
+            report.push(unknown(flag, declared));
+        }
+    }
+    found
 }
 
 fn unknown(flag: &StepFlag, declared: &[String]) -> Diagnostic {

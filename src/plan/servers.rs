@@ -7,14 +7,21 @@ use indexmap::IndexMap;
 use super::Materials;
 use super::eval::{Evaluator, Extra};
 use super::hidden::hidden;
-use super::sealed::{EditValue, HERE, ServerKind, ServerPlan};
+use super::sealed::{CLOUD_LOST_AFTER_MS, EditValue, HERE, ServerKind, ServerPlan};
 use crate::artifact::Datum;
 use crate::base::ServerName;
+use crate::base::secret::placeholder;
 use crate::diagnostic::{Diagnostic, SourceMap, Span, codes, list_of};
 use crate::spec::{self, Node, Project, Spanned};
 
 /// Where a `ComfyUI` listens unless told otherwise.
 const LOCAL_URL: &str = "http://127.0.0.1:8188";
+/// Where Comfy Cloud is.
+const CLOUD_URL: &str = "https://cloud.comfy.org";
+/// The variable with the key for Comfy Cloud, unless `api_key` says otherwise.
+const CLOUD_KEY: &str = "COMFY_CLOUD_API_KEY";
+/// Jobs that an account may run on Comfy Cloud at a time; the least of the plans that have access.
+const CLOUD_JOBS: u32 = 3;
 /// Jobs kept on a `ComfyUI` at a time, so that its GPU never waits.
 const COMFY_JOBS: u32 = 2;
 
@@ -112,6 +119,7 @@ impl Chosen {
                     ServerPlan::new(ServerKind::Embedded { simulate: false }, cpus(), None)
                 }
                 "local" => comfy(vec![LOCAL_URL.to_owned()], None),
+                "cloud" => cloud(None, None, CLOUD_JOBS, None),
                 // Its own error is reported where it is declared.
                 _ if project.is_some_and(|p| p.broken_servers.iter().any(|b| b == name)) => {
                     return None;
@@ -128,23 +136,12 @@ impl Chosen {
 }
 
 fn unknown(name: &str, span: Option<Span>, project: Option<&Project>) -> Diagnostic {
-    if name == "cloud" {
-        let diagnostic = Diagnostic::error(
-            &codes::NOT_IN_THIS_VERSION,
-            "Comfy Cloud (the server `cloud`) is not in this version of kiln",
-        )
-        .help("use a ComfyUI server of your own, by its address or a name in kiln.yaml, or `embedded`");
-        return match span {
-            Some(span) => diagnostic.at(span),
-            None => diagnostic,
-        };
-    }
     let declared = || {
         project
             .into_iter()
             .flat_map(|p| p.servers.keys().map(String::as_str))
     };
-    let known = || declared().chain(["local", "embedded"]);
+    let known = || declared().chain(["local", "cloud", "embedded"]);
     let mut diagnostic = Diagnostic::error(
         &codes::UNKNOWN_SERVER,
         format!("there is no server `{name}`"),
@@ -189,11 +186,25 @@ fn from_spec(
             let urls: Option<Vec<String>> = urls.into_iter().collect();
             urls.map(|urls| ServerKind::Comfy { urls })
         }
+        spec::ServerKind::Cloud { url, .. } => match url {
+            Some(node) => address(node, evaluator, sources).map(|url| ServerKind::Cloud { url }),
+            None => Some(ServerKind::Cloud {
+                url: CLOUD_URL.to_owned(),
+            }),
+        },
     };
     let before = evaluator.report.items.len();
     let max_jobs = max_jobs(server, evaluator, sources);
     let mut text = |node: &Node, what: &str| evaluator.text_now(node, what, sources);
     let inputs = materials.inputs;
+    let api_key = match &server.kind {
+        spec::ServerKind::Cloud {
+            api_key: Some(node),
+            ..
+        } => text(node, "`api_key`"),
+        _ => None,
+    };
+    let api_key = api_key.map(|value| hidden(&spec::api_key_of(called), value, inputs));
     let token = server.token.as_ref().and_then(|node| text(node, "`token`"));
     let token = token.map(|value| hidden(&spec::token_of(called), value, inputs));
     let ca_cert = server
@@ -212,12 +223,16 @@ fn from_spec(
     if evaluator.report.items.len() > before {
         return None;
     }
-    let kind = kind?;
-    let usual = match kind {
-        ServerKind::Embedded { .. } => cpus(),
-        _ => COMFY_JOBS,
+    let span = Some(declared.span);
+    let mut plan = match kind? {
+        ServerKind::Cloud { url } => {
+            cloud(Some(url), api_key, max_jobs.unwrap_or(CLOUD_JOBS), span)
+        }
+        kind @ ServerKind::Embedded { .. } => {
+            ServerPlan::new(kind, max_jobs.unwrap_or_else(cpus), span)
+        }
+        kind => ServerPlan::new(kind, max_jobs.unwrap_or(COMFY_JOBS), span),
     };
-    let mut plan = ServerPlan::new(kind, max_jobs.unwrap_or(usual), Some(declared.span));
     plan.token = token;
     plan.headers = headers;
     plan.ca_cert = ca_cert.map(|path| materials.project_dir.join(path));
@@ -262,6 +277,21 @@ fn max_jobs(
             );
             None
         }
+    }
+}
+
+/// Comfy Cloud, with its usual address and key unless others are given.
+fn cloud(
+    url: Option<String>,
+    api_key: Option<String>,
+    max_jobs: u32,
+    span: Option<Span>,
+) -> ServerPlan {
+    let url = url.unwrap_or_else(|| CLOUD_URL.to_owned());
+    ServerPlan {
+        api_key: Some(api_key.unwrap_or_else(|| placeholder(CLOUD_KEY))),
+        lost_after_ms: CLOUD_LOST_AFTER_MS,
+        ..ServerPlan::new(ServerKind::Cloud { url }, max_jobs, span)
     }
 }
 

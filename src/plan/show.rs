@@ -8,7 +8,7 @@ use super::sealed::{
     CacheMode, Edit, EditValue, Grow, Item, Plan, RetryClass, ServerKind, StepPlan, TaskPlan, Work,
 };
 use crate::artifact::Datum;
-use crate::base::display_path;
+use crate::base::{display_path, secret};
 use crate::diagnostic::thousands;
 use crate::workflow::Graph;
 
@@ -289,6 +289,9 @@ pub fn to_json(plan: &Plan) -> Value {
                 ServerKind::Comfy { urls } => {
                     json!({ "kind": "comfy", "urls": urls, "max_jobs": server.max_jobs })
                 }
+                ServerKind::Cloud { url } => {
+                    json!({ "kind": "cloud", "url": url, "max_jobs": server.max_jobs })
+                }
                 ServerKind::Embedded { .. } => {
                     json!({ "kind": "embedded", "max_jobs": server.max_jobs })
                 }
@@ -392,6 +395,7 @@ fn server_text(name: &str, kind: &ServerKind) -> String {
         ServerKind::Here => name.to_owned(),
         ServerKind::Embedded { .. } if name == "embedded" => name.to_owned(),
         ServerKind::Embedded { .. } => format!("{name} (embedded)"),
+        ServerKind::Cloud { url } => format!("{name} ({url})"),
         ServerKind::Comfy { urls } => match urls.as_slice() {
             [url] if url.ends_with(name) => url.clone(),
             [url] => format!("{name} ({url})"),
@@ -436,7 +440,7 @@ fn datum_text(datum: &Datum) -> String {
     const LONG: usize = 80;
     let text = match datum {
         Datum::File(file) => display_path(&file.path),
-        Datum::String(text) => format!("{text:?}"),
+        Datum::String(text) => format!("{:?}", secret::shown(text)),
         other => other.to_json().to_string(),
     };
     shortened(&text, LONG)

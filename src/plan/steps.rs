@@ -61,15 +61,10 @@ pub(super) fn build(
         .save_as
         .as_ref()
         .and_then(|node| save_as(node, evaluator, sources));
-    let mut when = None;
-    let mut runs = None;
-    if let Some(node) = &step.when {
-        match decided(&step.id.value, node, evaluator, sources) {
-            Some(EditValue::Ready(Datum::Bool(met))) => runs = Some(met),
-            Some(EditValue::Later(template)) => when = Some(template),
-            _ => {}
-        }
-    }
+    let (runs, when) = match &step.when {
+        Some(node) => met(&step.id.value, node, evaluator, sources),
+        None => (None, None),
+    };
     let id = StepId::from(step.id.value.as_str());
     let placeholder = Work::Command(CommandStep::default());
     let (work, outputs, output_spans) = work.unwrap_or((placeholder, IndexMap::new(), Vec::new()));
@@ -100,6 +95,20 @@ pub(super) fn build(
         items,
         runs,
     })
+}
+
+/// What a `when` is, when that is known, or else what decides it for each task.
+fn met(
+    step: &str,
+    node: &Node,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> (Option<bool>, Option<TemplateText>) {
+    match decided(step, node, evaluator, sources) {
+        Some(EditValue::Ready(Datum::Bool(met))) => (Some(met), None),
+        Some(EditValue::Later(template)) => (None, Some(template)),
+        _ => (None, None),
+    }
 }
 
 /// What a step does, the nodes or files that its outputs are, and where those are named.

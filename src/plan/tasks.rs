@@ -17,53 +17,64 @@ use crate::workflow;
 /// Fills in the plan's tasks; its steps are those of `built`.
 pub(super) fn fill(plan: &mut Plan, built: &IndexMap<StepId, Built>, report: &mut Report) {
     for (id, built) in built {
-        let Some(branches) = branches(plan, id, built, report) else {
+        let Some(groups) = branches(plan, id, built, report) else {
             continue;
         };
         let step = &plan.steps[id];
-        if let Err(diagnostic) =
-            expand::within_cap(step, branches.len(), plan.tasks.len(), step.span)
-        {
+        let items = groups.iter().map(|(_, branches)| branches.len()).sum();
+        if let Err(diagnostic) = expand::within_cap(step, items, plan.tasks.len(), step.span) {
             report.push(*diagnostic);
             continue;
         }
-        let mut tasks = expand::tasks(step, branches, 0);
+        let tasks = groups
+            .into_iter()
+            .flat_map(|(first, branches)| expand::tasks(step, branches, first));
+        let mut tasks: Vec<TaskPlan> = tasks.collect();
         decide_all(plan, id, built, &mut tasks, report);
         same_paths(plan, id, &tasks, report);
         plan.tasks.extend(tasks);
     }
 }
 
-/// What the step's tasks are for; `None` while that is not known. A list that only needs given results is known.
+/// What the step's tasks are for, with the index of the first of each group; `None` while that is not known. A list that only needs
+/// given results is known; its tasks are numbered as if they had followed each of those as it ended.
 fn branches(
     plan: &mut Plan,
     id: &StepId,
     built: &Built,
     report: &mut Report,
-) -> Option<Vec<Branch>> {
+) -> Option<Vec<(u32, Vec<Branch>)>> {
     let step = &plan.steps[id];
     let given = |id: &StepId| plan.given.get(id);
     let mut complain = |diagnostic: Box<Diagnostic>| report.push(*diagnostic);
-    let branches = match &step.grow {
-        Grow::Known => match &built.items {
+    let one = |branches| vec![(0, branches)];
+    let groups = match &step.grow {
+        Grow::Known => one(match &built.items {
             Some(items) => expand::values(items),
             None => vec![Branch::default()],
-        },
+        }),
         Grow::Later { list } if list.steps.iter().all(|step| given(step).is_some()) => {
             if let Some(outcome) = expand::whole_step(list).and_then(|from| given(&from)) {
-                expand::of_outcomes(&outcome.tasks)
+                one(expand::of_outcomes(&outcome.tasks))
             } else {
                 let nobody = TaskPlan::only(id);
                 let names = Evaluation::before(plan, &nobody);
                 let items = expand::items(plan, &names, list);
                 let items = items.map_err(&mut complain).ok()??;
-                expand::values(&items)
+                one(expand::values(&items))
             }
         }
         Grow::Stream { from, list } if given(from).is_some() => {
             let outcome = given(from)?;
             match list {
-                None => expand::of_outcomes(&outcome.tasks),
+                None => {
+                    let each = outcome
+                        .tasks
+                        .iter()
+                        .zip(expand::of_outcomes(&outcome.tasks));
+                    each.map(|(task, branch)| (expand::first_of(step, task), vec![branch]))
+                        .collect()
+                }
                 Some(list) => {
                     let mut all = Vec::new();
                     for task in &outcome.tasks {
@@ -72,7 +83,7 @@ fn branches(
                         names.put_step(from, &expand::alone(task));
                         let items = expand::items(plan, &names, list);
                         let items = items.map_err(&mut complain).ok()??;
-                        all.extend(expand::of_parts(task, expand::values(&items)));
+                        all.push((0, expand::of_parts(task, expand::values(&items))));
                     }
                     all
                 }
@@ -83,7 +94,7 @@ fn branches(
     if let Some(step) = plan.steps.get_mut(id) {
         step.grow = Grow::Known;
     }
-    Some(branches)
+    Some(groups)
 }
 
 /// `when`, for every task for which it can be known.

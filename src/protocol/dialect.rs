@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A version of `ComfyUI`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32, pub u32);
@@ -54,6 +56,33 @@ pub enum Flavour {
     Cloud,
 }
 
+/// A server that is kiln's own, and no `ComfyUI`: it says so in its `deploy_environment`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StandIn {
+    /// It computes what its nodes say.
+    Embedded,
+    /// It paints marked stand-ins for what it cannot compute.
+    Simulated,
+}
+
+impl StandIn {
+    /// What its `deploy_environment` begins with.
+    pub fn mark(self) -> &'static str {
+        match self {
+            Self::Embedded => "kiln-embedded-",
+            Self::Simulated => "kiln-simulated-",
+        }
+    }
+
+    /// Which one says so of itself.
+    pub fn of_environment(text: &str) -> Option<Self> {
+        [Self::Embedded, Self::Simulated]
+            .into_iter()
+            .find(|own| text.starts_with(own.mark()))
+    }
+}
+
 /// How sure kiln is of what it knows about a server's version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {
@@ -83,8 +112,8 @@ pub enum Records {
     HistoryAndJobs,
     /// `/history/{id}` for ended jobs, `/queue` for others.
     HistoryAndQueue,
-    /// `/api/job/{id}/status` while it goes on, `/api/jobs/{id}` for what came of it.
-    JobStatus,
+    /// `/api/jobs/{id}` alone.
+    Jobs,
 }
 
 /// How one job is stopped and no other.
@@ -189,6 +218,8 @@ pub struct Dialect {
     pub dynamic_refused: bool,
     /// Whether file objects carry asset ids.
     pub assets: bool,
+    /// Whether `/free` empties the memory that our jobs use.
+    pub free: bool,
 }
 
 impl Dialect {
@@ -239,6 +270,7 @@ impl Dialect {
             cycles_refused: since(0, 24, 0),
             dynamic_refused: since(0, 38, 0),
             assets: since(0, 38, 0),
+            free: true,
         }
     }
 
@@ -247,9 +279,10 @@ impl Dialect {
         Self {
             flavour: Flavour::Cloud,
             ids: Ids::Theirs,
-            records: Records::JobStatus,
+            records: Records::Jobs,
             cancel: Cancel::Job,
             history: HistoryList::V2,
+            free: false,
             queue: QueueTuple::OutputsFourth,
             models: ModelLists::Experiment,
             uploads: UploadRules {

@@ -14,7 +14,7 @@ mod results;
 
 pub use dialect::{
     Cancel, Dialect, Flavour, HistoryList, Ids, ModelLists, QueueTuple, Records, SocketRules,
-    Support, UploadRules, Version,
+    StandIn, Support, UploadRules, Version,
 };
 pub use event::{Event, NodeProgress, NodeState};
 pub use frame::{Frame, FrameError};

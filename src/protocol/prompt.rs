@@ -11,8 +11,9 @@ use serde_json::{Map, Value};
 pub struct PromptRequest<'a> {
     /// The graph. `inputs` and `_meta` are always written: servers stumble over nodes without them.
     pub prompt: IndexMap<&'a str, PromptNode<'a>>,
-    /// Our id for the job, a lower-case UUID with hyphens.
-    pub prompt_id: String,
+    /// Our id for the job, a lower-case UUID with hyphens; absent where the server names jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_id: Option<String>,
     /// The socket that shall hear of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,

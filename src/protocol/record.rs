@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::results::{NodeResult, node_order, results};
 use crate::base::NodeId;
@@ -124,6 +124,34 @@ impl HistoryEntry {
         found
     }
 
+    /// The entry of an ended job that only `/api/jobs/{id}` tells of: its results, and its error in place of messages.
+    pub fn of_job(job: &Value) -> Self {
+        let outputs = job.get("outputs").cloned().unwrap_or_default();
+        let meta = job.pointer("/execution_meta").cloned().unwrap_or_default();
+        if let Some(status) = job.get("execution_status").filter(|s| s.is_object()) {
+            let status = status.clone();
+            return Self {
+                outputs,
+                status,
+                meta,
+            };
+        }
+        let error = job.get("execution_error").filter(|e| e.is_object());
+        let (word, messages) = match Job::from_value(job).status {
+            JobStatus::Cancelled => ("error", json!([["execution_interrupted", {}]])),
+            JobStatus::Failed => {
+                let said = error.map(|error| json!(["execution_error", error]));
+                ("error", Value::from_iter(said))
+            }
+            _ => ("success", json!([])),
+        };
+        Self {
+            outputs,
+            status: json!({"status_str": word, "messages": messages}),
+            meta,
+        }
+    }
+
     fn message(&self, kind: &str) -> Option<&Value> {
         self.status
             .get("messages")?
@@ -147,16 +175,24 @@ pub fn history_entry(
 }
 
 /// A job in `/api/jobs/{id}`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// Where it stands.
-    #[serde(default)]
     pub status: JobStatus,
 }
 
+impl Job {
+    /// Reads the answer of `/api/jobs/{id}`.
+    pub fn from_value(value: &Value) -> Self {
+        let word = value.get("status").and_then(Value::as_str);
+        Self {
+            status: word.map_or(JobStatus::Running, JobStatus::of_word),
+        }
+    }
+}
+
 /// Where a job stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobStatus {
     /// Waits in the queue.
     Pending,
@@ -166,10 +202,24 @@ pub enum JobStatus {
     Failed,
     /// Stopped from outside.
     Cancelled,
+    /// The machine that ran it is gone.
+    Lost,
     /// Runs, or a word that this code does not know.
-    #[default]
-    #[serde(other)]
     Running,
+}
+
+impl JobStatus {
+    /// What a server's word means. Its own and Comfy Cloud's two sets of words are read alike.
+    pub fn of_word(word: &str) -> Self {
+        match word {
+            "pending" | "waiting_to_dispatch" => Self::Pending,
+            "completed" | "success" => Self::Completed,
+            "failed" | "error" | "non_retryable_error" => Self::Failed,
+            "cancelled" | "canceled" => Self::Cancelled,
+            "lost" => Self::Lost,
+            _ => Self::Running,
+        }
+    }
 }
 
 /// The ids in `/queue`.
@@ -277,8 +327,58 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_status_means_running() {
-        let job: Job = serde_json::from_value(json!({"status": "dispatching", "id": "x"})).unwrap();
-        assert_eq!(job.status, JobStatus::Running);
+    fn both_sets_of_words_for_a_status_are_read_and_an_unknown_one_means_running() {
+        for (word, means) in [
+            ("pending", JobStatus::Pending),
+            ("waiting_to_dispatch", JobStatus::Pending),
+            ("in_progress", JobStatus::Running),
+            ("dispatching", JobStatus::Running),
+            ("completed", JobStatus::Completed),
+            ("success", JobStatus::Completed),
+            ("failed", JobStatus::Failed),
+            ("error", JobStatus::Failed),
+            ("non_retryable_error", JobStatus::Failed),
+            ("cancelled", JobStatus::Cancelled),
+            ("lost", JobStatus::Lost),
+        ] {
+            let job = Job::from_value(&json!({"status": word, "id": "x"}));
+            assert_eq!(job.status, means, "{word}");
+        }
+        assert_eq!(Job::from_value(&json!({})).status, JobStatus::Running);
+    }
+
+    #[test]
+    fn a_job_without_history_tells_its_own_end() {
+        let failed = HistoryEntry::of_job(
+            &json!({"id": "j", "status": "failed", "execution_error": {
+            "node_id": "4", "node_type": "CheckpointLoaderSimple", "exception_type": "ModelDownloadError", "exception_message": "no such model\n",
+            "current_inputs": {}, "current_outputs": {}}}),
+        );
+        let Verdict::Failed(failure) = failed.verdict() else {
+            panic!("not a failure");
+        };
+        assert_eq!(
+            (&*failure.node_id, &*failure.message),
+            ("4", "no such model")
+        );
+        let without = HistoryEntry::of_job(&json!({"status": "non_retryable_error"}));
+        assert!(matches!(without.verdict(), Verdict::Failed(_)));
+        let stopped = HistoryEntry::of_job(&json!({"status": "cancelled"}));
+        assert_eq!(stopped.verdict(), Verdict::Interrupted);
+        let done = HistoryEntry::of_job(
+            &json!({"status": "success", "outputs": {"9": {"images": [{"filename": "a.png", "type": "output"}]}}}),
+        );
+        assert_eq!(
+            (done.verdict(), done.results().len()),
+            (Verdict::Succeeded, 1)
+        );
+        let blocked = HistoryEntry::of_job(
+            &json!({"status": "completed", "execution_status": {"status_str": "success",
+            "messages": [["execution_error", {"node_id": "3", "exception_message": "cycle"}]]}}),
+        );
+        assert!(
+            matches!(blocked.verdict(), Verdict::Failed(_)),
+            "the messages count"
+        );
     }
 }

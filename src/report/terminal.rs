@@ -15,7 +15,7 @@ use super::sink::Sink;
 use super::text::{cut, duration, plural, tame};
 use super::view::View;
 use super::{ReportResult, Reporter};
-use crate::base::{StepId, TaskName, display_path, display_path_from};
+use crate::base::{ServerName, StepId, TaskName, display_path, display_path_from};
 use crate::diagnostic::{JsonDiagnostic, Report, SourceMap};
 use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskInfo, TaskStatus};
 
@@ -406,6 +406,94 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         let room = width.saturating_sub(1);
         lines.iter().map(|line| cut(line, room)).collect()
     }
+
+    fn ended(&mut self, envelope: &Envelope) -> ReportResult {
+        let RunEvent::RunFinished {
+            status,
+            counts,
+            cause,
+            latest,
+            up_to_date,
+            seconds,
+            resume,
+            ..
+        } = &envelope.event
+        else {
+            return Ok(());
+        };
+        let latest = latest.as_deref();
+        if *up_to_date {
+            return self.nothing_to_do(envelope.run.as_str(), *counts, latest);
+        }
+        if self.view.tasks.is_empty() {
+            return Ok(());
+        }
+        self.large_steps()?;
+        self.summary(*status, *counts, cause.as_ref(), latest, *seconds)?;
+        match resume {
+            Some(resume) => writeln!(self.notes, "{DIM}to go on:{DIM:#} {resume}"),
+            None => Ok(()),
+        }
+    }
+
+    /// Without a version, it is kiln's own.
+    fn ready(&mut self, server: &ServerName, version: Option<&str>, url: &str) -> ReportResult {
+        let what = match version {
+            Some(version) => format!("ComfyUI {version}"),
+            None => "kiln's own server".to_owned(),
+        };
+        let name = if url.ends_with(server.as_str()) {
+            String::new()
+        } else {
+            format!("{server}: ")
+        };
+        writeln!(self.notes, "  {DIM}{name}{what} at {url}{DIM:#}")
+    }
+
+    /// What an event leaves on the screen for good.
+    fn note(&mut self, envelope: &Envelope) -> ReportResult {
+        match &envelope.event {
+            RunEvent::RunStarted {
+                pipeline, tasks, ..
+            } => self.header(tasks, envelope.run.as_str(), pipeline),
+            RunEvent::ServerReady {
+                server,
+                url,
+                version,
+                embedded,
+            } => {
+                let version = (!embedded).then_some(version.as_str());
+                self.ready(server, version, url)
+            }
+            RunEvent::ServerLost { server, reason } => writeln!(
+                self.notes,
+                "  {ODD}!{ODD:#} {server} does not answer ({reason}); waiting for it"
+            ),
+            RunEvent::ServerBack { server } => writeln!(self.notes, "  {server} answers again"),
+            RunEvent::TaskWarning { diagnostic, .. } => self.diagnostic(diagnostic),
+            RunEvent::RunStopping { at_once, .. } => self.stopping(*at_once),
+            RunEvent::TaskFinished {
+                task,
+                status,
+                outputs,
+                seconds,
+                diagnostic,
+            } => self.finished(task, *status, outputs, *seconds, diagnostic.as_ref()),
+            RunEvent::TaskRetried {
+                task,
+                attempt,
+                class,
+                reason,
+                delay_seconds,
+            } => self.retried(task, *attempt, class, (reason, *delay_seconds)),
+            RunEvent::TaskOutput { task, line } => self.said(task, line),
+            RunEvent::RunWaiting { holder } => {
+                writeln!(self.notes, "{ODD}waiting{ODD:#} for {holder}")
+            }
+            RunEvent::RunFinished { .. } => self.ended(envelope),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
@@ -433,83 +521,7 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
             _ => self.clear_live()?,
         }
         self.last_note = Instant::now();
-        match &envelope.event {
-            RunEvent::RunStarted {
-                pipeline, tasks, ..
-            } => {
-                self.header(tasks, envelope.run.as_str(), pipeline)?;
-            }
-            RunEvent::ServerReady {
-                server,
-                url,
-                version,
-                embedded,
-            } => {
-                let name = if url.ends_with(server.as_str()) {
-                    String::new()
-                } else {
-                    format!("{server}: ")
-                };
-                let what = if *embedded {
-                    "kiln's own server".to_owned()
-                } else {
-                    format!("ComfyUI {version}")
-                };
-                writeln!(self.notes, "  {DIM}{name}{what} at {url}{DIM:#}")?;
-            }
-            RunEvent::ServerLost { server, reason } => {
-                writeln!(
-                    self.notes,
-                    "  {ODD}!{ODD:#} {server} does not answer ({reason}); waiting for it"
-                )?;
-            }
-            RunEvent::ServerBack { server } => writeln!(self.notes, "  {server} answers again")?,
-            RunEvent::TaskWarning { diagnostic, .. } => self.diagnostic(diagnostic)?,
-            RunEvent::RunStopping { at_once, .. } => self.stopping(*at_once)?,
-            RunEvent::TaskFinished {
-                task,
-                status,
-                outputs,
-                seconds,
-                diagnostic,
-            } => {
-                self.finished(task, *status, outputs, *seconds, diagnostic.as_ref())?;
-            }
-            RunEvent::TaskRetried {
-                task,
-                attempt,
-                class,
-                reason,
-                delay_seconds,
-            } => self.retried(task, *attempt, class, (reason, *delay_seconds))?,
-            RunEvent::TaskOutput { task, line } => self.said(task, line)?,
-            RunEvent::RunWaiting { holder } => {
-                writeln!(self.notes, "{ODD}waiting{ODD:#} for {holder}")?;
-            }
-            RunEvent::RunFinished {
-                counts,
-                latest,
-                up_to_date: true,
-                ..
-            } => self.nothing_to_do(envelope.run.as_str(), *counts, latest.as_deref())?,
-            RunEvent::RunFinished {
-                status,
-                counts,
-                cause,
-                latest,
-                seconds,
-                resume,
-                ..
-            } if !self.view.tasks.is_empty() => {
-                let (cause, latest) = (cause.as_ref(), latest.as_deref());
-                self.large_steps()?;
-                self.summary(*status, *counts, cause, latest, *seconds)?;
-                if let Some(resume) = resume {
-                    writeln!(self.notes, "{DIM}to go on:{DIM:#} {resume}")?;
-                }
-            }
-            _ => {}
-        }
+        self.note(envelope)?;
         self.notes.flush()
     }
 

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use crate::artifact::Kind;
 use crate::base::{ServerName, StepId, TaskName};
-use crate::event::{Counts, Envelope, RunEvent, RunStatus, TaskInfo, TaskStatus};
+use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskInfo, TaskStatus};
 
 /// Where a task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,18 +143,7 @@ impl View {
                 outputs,
                 seconds,
                 ..
-            } => {
-                self.change(task, |t| {
-                    t.state = TaskState::Ended(*status);
-                    t.seconds = *seconds;
-                });
-                if let Some(step) = self.step_of(task) {
-                    step.ended.add(*status);
-                    for output in outputs {
-                        *step.made.entry(output.kind).or_default() += 1;
-                    }
-                }
-            }
+            } => self.finished(task, *status, outputs, *seconds),
             RunEvent::RunFinished { status, counts, .. } => self.ended = Some((*status, *counts)),
             RunEvent::Diagnostic { .. }
             | RunEvent::RunWaiting { .. }
@@ -165,6 +154,19 @@ impl View {
             | RunEvent::TaskUploaded { .. }
             | RunEvent::TaskOutput { .. }
             | RunEvent::TaskWarning { .. } => {}
+        }
+    }
+
+    fn finished(&mut self, task: &TaskName, status: TaskStatus, outputs: &[Output], seconds: f64) {
+        self.change(task, |t| {
+            t.state = TaskState::Ended(status);
+            t.seconds = seconds;
+        });
+        if let Some(step) = self.step_of(task) {
+            step.ended.add(status);
+            for output in outputs {
+                *step.made.entry(output.kind).or_default() += 1;
+            }
         }
     }
 

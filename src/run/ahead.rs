@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::facts::{file_of, models_of};
+use super::facts::{file_of, models_of, realm_of};
 use super::folder::{output_set, run_folder};
 use super::tell::output;
 use super::telling::{info, infos};
@@ -89,7 +89,10 @@ pub async fn told_of_models(
         let Some(endpoint) = servers.find(name) else {
             continue;
         };
-        let realm = Realm::of(&server.kind);
+        let realm = match Realm::of(&server.kind) {
+            Realm::Comfy => realm_of(endpoint),
+            own => own,
+        };
         let mut facts = ServerFacts::new(realm);
         if realm == Realm::Comfy {
             let Some(models) = models_of(endpoint.client()).await else {

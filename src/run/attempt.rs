@@ -13,7 +13,7 @@ use super::recall::Recalled;
 use super::shared::Shared;
 use crate::artifact::Artifact;
 use crate::base::{ContentHash, TaskName};
-use crate::client::ClientError;
+use crate::client::{ClientError, RefusalKind};
 use crate::diagnostic::{Report, to_json};
 use crate::machine::{CancelReason, EndpointIx, Fact, Outcome, Phase, Ticket};
 use crate::plan::{self, Plan, Results, StepPlan, TaskOutcome, TaskPlan, Work};
@@ -23,6 +23,10 @@ use crate::servers::Endpoint;
 const FAULTS: u32 = 5;
 /// The pause between two attempts to reach a server that is away.
 const AWAY_PAUSE: Duration = Duration::from_secs(1);
+/// How long a server whose queue is full is asked again.
+const BUSY: Duration = Duration::from_mins(15);
+/// The longest pause between two attempts to get into a full queue, unless the server wants a longer one.
+const BUSY_PAUSE: Duration = Duration::from_secs(30);
 
 /// One try.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub(super) struct Try {
     pub(super) fresh: bool,
     /// It was under way when an earlier session ended, so far: its job may be on the server, or done.
     pub(super) owed: Option<Phase>,
+    /// What the server calls its job, where servers name jobs.
+    pub(super) named: Option<String>,
     /// It was being stopped when that session ended.
     pub(super) was_stopping: bool,
     /// The attempt before this one ran out of memory.
@@ -126,8 +132,16 @@ impl Try {
     }
 
     /// Whether an earlier session had already given it its slot.
-    fn is_under_way(&self) -> bool {
+    pub(super) fn is_under_way(&self) -> bool {
         self.owed.is_some_and(has_slot)
+    }
+
+    /// What its job is called on the server: as we named it, unless the server names jobs.
+    pub(super) fn job(&self) -> String {
+        match &self.named {
+            Some(named) => named.clone(),
+            None => prompt_id(&self.shared.run, self.name(), self.ticket).to_string(),
+        }
     }
 
     pub(super) fn cancelling(&self) -> bool {
@@ -196,8 +210,8 @@ impl Try {
         gives_up: CancelReason,
         mut ask: impl FnMut() -> BoxFuture<'a, Result<T, ClientError>> + Send,
     ) -> Result<T, Ending> {
-        let mut away: Option<Instant> = None;
-        let mut faults = 0;
+        let (mut away, mut full): (Option<Instant>, Option<Instant>) = (None, None);
+        let (mut faults, mut busy) = (0, 0);
         loop {
             if self.cancelling() {
                 return Err(Ending::Cancelled);
@@ -219,6 +233,15 @@ impl Try {
                 }
                 Err(error) => error,
             };
+            if error.is_busy() {
+                away = None;
+                let since = *full.get_or_insert_with(Instant::now);
+                if let Some(pause) = busy_pause(&error, busy, since.elapsed()) {
+                    busy += 1;
+                    self.pause(pause).await?;
+                    continue;
+                }
+            }
             let since = *away.get_or_insert_with(Instant::now);
             faults += u32::from(error.is_fault());
             if error.is_connection() {
@@ -228,8 +251,7 @@ impl Try {
             if !again || since.elapsed() >= server.lost_after {
                 if error.is_connection() && self.owed.is_some() {
                     // What an earlier session may have left here is cancelled when this one returns.
-                    let id = prompt_id(&self.shared.run, self.name(), self.ticket);
-                    self.shared.leave_stray(self.at, &id.to_string());
+                    self.shared.leave_stray(self.at, &self.job());
                 }
                 if error.is_connection() && self.shared.others_answer(self.at) {
                     return Err(Ending::Lost);
@@ -285,6 +307,21 @@ impl Try {
         self.remember(&artifacts, recalled).await;
         Ok(Outcome::Done { artifacts })
     }
+}
+
+/// How long to wait before a server whose queue is full is asked again: as long as it says, else longer each time, with full jitter, so
+/// that many tasks do not come back together. `None` when it is not that, or has been so for too long.
+fn busy_pause(error: &ClientError, times: u32, since: Duration) -> Option<Duration> {
+    let refusal = error.refusal()?;
+    if refusal.kind != RefusalKind::Busy || since >= BUSY {
+        return None;
+    }
+    let longest = Duration::from_secs(1 << times.min(5)).min(BUSY_PAUSE);
+    let jitter = longest.mul_f64(fastrand::f64());
+    Some(match refusal.retry_after {
+        Some(wanted) => wanted + jitter.min(Duration::from_secs(1)),
+        None => jitter.max(Duration::from_millis(100)),
+    })
 }
 
 /// Whether a task that was so far has its slot.

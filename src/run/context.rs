@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -68,6 +69,8 @@ pub struct RunContext {
     pub events: mpsc::UnboundedSender<RunEvent>,
     /// Rises when someone wants the run to stop.
     pub stop: watch::Receiver<Stop>,
+    /// The exit code of a run that is stopped: it depends on who wants it.
+    pub stop_code: Arc<AtomicU8>,
     /// What the user wants of it.
     pub options: RunOptions,
     /// Where the values of secrets are.
@@ -79,7 +82,7 @@ pub struct RunContext {
 pub struct RunOutcome {
     /// How.
     pub status: RunStatus,
-    /// The process's exit code: 0 done, 4 a step failed on its own account, 5 only connections failed, 130 stopped.
+    /// The process's exit code: 0 done, 4 a step failed on its own account, 5 only connections failed, 130 or 143 stopped.
     pub exit_code: u8,
     /// Tasks by status.
     pub counts: Counts,

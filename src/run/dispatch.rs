@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -51,8 +52,12 @@ pub(super) struct Dispatcher {
     pub(super) took: HashMap<StepId, (u64, u64)>,
     /// How attempts failed.
     pub(super) failures: HashMap<TaskIx, Failed>,
+    /// Tasks whose last attempt ran out of memory, in this session or an earlier one.
+    out_of_memory: HashSet<TaskIx>,
     /// Tasks that were being stopped when an earlier session ended.
     pub(super) was_stopping: HashSet<TaskIx>,
+    /// What servers call the jobs that they named themselves.
+    named: HashMap<Ticket, String>,
     /// Why tasks failed, for the exit code.
     pub(super) classes: Vec<FailureClass>,
     pub(super) tries: JoinSet<(Ticket, Outcome)>,
@@ -70,6 +75,8 @@ pub(super) struct Dispatcher {
     pub(super) shared: Arc<Shared>,
     notes: mpsc::UnboundedReceiver<Fact>,
     stop: watch::Receiver<Stop>,
+    /// The exit code of a run that is stopped.
+    pub(super) stop_code: Arc<AtomicU8>,
     stop_seen: Stop,
 }
 
@@ -78,7 +85,7 @@ impl Dispatcher {
         shared: Arc<Shared>,
         (machine, roster, log): (Machine, Roster, Log),
         notes: mpsc::UnboundedReceiver<Fact>,
-        stop: watch::Receiver<Stop>,
+        (stop, stop_code): (watch::Receiver<Stop>, Arc<AtomicU8>),
     ) -> Self {
         Self {
             machine,
@@ -86,7 +93,9 @@ impl Dispatcher {
             started: HashMap::new(),
             took: HashMap::new(),
             failures: HashMap::new(),
+            out_of_memory: HashSet::new(),
             was_stopping: HashSet::new(),
+            named: HashMap::new(),
             classes: Vec::new(),
             tries: JoinSet::new(),
             handles: HashMap::new(),
@@ -99,6 +108,7 @@ impl Dispatcher {
             shared,
             notes,
             stop,
+            stop_code,
             stop_seen: Stop::None,
         }
     }
@@ -230,7 +240,7 @@ impl Dispatcher {
                 biased;
                 Some(note) = self.notes.recv() => {
                     // That a server took a job is worth remembering, but nothing to decide about.
-                    let decides = !matches!(note, Fact::Accepted { .. });
+                    let decides = !matches!(note, Fact::Accepted { theirs: false, .. });
                     self.take(note)?;
                     if decides {
                         return Ok(());
@@ -278,6 +288,11 @@ impl Dispatcher {
                 self.roster.extend(&tasks[..new.min(tasks.len())]);
             }
             Fact::Ended { ticket, outcome } => self.absorb_end(*ticket, outcome),
+            Fact::Accepted {
+                ticket,
+                prompt_id,
+                theirs: true,
+            } => drop(self.named.insert(*ticket, prompt_id.clone())),
             Fact::Cancelling { task, .. } => drop(self.was_stopping.insert(*task)),
             Fact::Resumed { again } => {
                 for task in again {
@@ -293,12 +308,18 @@ impl Dispatcher {
     fn absorb_end(&mut self, ticket: Ticket, outcome: &Outcome) {
         let task = ticket.task;
         self.was_stopping.remove(&task);
+        self.named.remove(&ticket);
         match outcome {
             Outcome::Done { artifacts } => self.roster.made(task, "done", artifacts.clone()),
             Outcome::Cached { artifacts, .. } => {
                 self.roster.made(task, "cached", artifacts.clone());
             }
             Outcome::Failed { class, diagnostic } => {
+                if *class == FailureClass::Oom {
+                    self.out_of_memory.insert(task);
+                } else {
+                    self.out_of_memory.remove(&task);
+                }
                 let failed = Failed {
                     ticket,
                     class: *class,
@@ -342,7 +363,6 @@ impl Dispatcher {
         let step = &plan.steps[&self.roster.task(task).step];
         let about = (&*plan, &self.shared.run, &self.machine);
         let results = self.roster.results_for(about, step, Some(task));
-        let oom = |failed: &Failed| failed.class == FailureClass::Oom;
         let work = Try {
             shared: Arc::clone(&self.shared),
             ticket,
@@ -350,8 +370,9 @@ impl Dispatcher {
             at,
             fresh,
             owed,
+            named: self.named.get(&ticket).cloned(),
             was_stopping: owed.is_some() && self.was_stopping.contains(&task),
-            after_oom: ticket.attempt > 1 && self.failures.get(&task).is_some_and(oom),
+            after_oom: self.out_of_memory.contains(&task),
             go: waits.then_some(gone),
             cancel: cancelled,
             results: Arc::new(results),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::context::{RunError, RunOutcome};
@@ -21,9 +22,10 @@ impl Dispatcher {
         status: RunStatus,
         began: Instant,
     ) -> Result<RunOutcome, RunError> {
-        self.shared.health.end();
         // Tries that were only being prepared were told to leave.
         self.drain(LEAVE_DEADLINE).await;
+        let leaving = self.machine.stopping() == Some(CancelReason::Leave);
+        self.shared.health.end(leaving).await;
         let exit_code = self.exit_code(status);
         let folder = self.close_folder().await;
         let shared = Arc::clone(&self.shared);
@@ -52,7 +54,7 @@ impl Dispatcher {
 
     /// The run cannot go on, for instance since its journal cannot be written: what runs is ours to stop, what is done is kept.
     pub(super) async fn break_off(mut self, error: RunError) -> RunError {
-        self.shared.health.end();
+        self.shared.health.end(true).await;
         for (reason, patience) in [
             (CancelReason::Requested, BROKEN_DEADLINE),
             (CancelReason::Leave, LEAVE_DEADLINE),
@@ -107,7 +109,7 @@ impl Dispatcher {
             RunStatus::Done => 0,
             // Nobody interrupted it: it took too long by itself.
             RunStatus::Cancelled if self.machine.stopping() == Some(CancelReason::Deadline) => 4,
-            RunStatus::Cancelled => 130,
+            RunStatus::Cancelled => self.stop_code.load(Ordering::Relaxed),
             RunStatus::Failed
                 if !self.classes.is_empty()
                     && self.classes.iter().all(|class| class.is_connection()) =>

@@ -10,7 +10,7 @@ use crate::catalog::Catalog;
 use crate::client::{Client, ClientError};
 use crate::plan::Rendered;
 use crate::plan::key::{ModelFact, Realm, ServerFacts, server_files};
-use crate::protocol::FileRef;
+use crate::protocol::{FileRef, StandIn};
 use crate::servers::{Endpoint, EndpointKind};
 use crate::workflow::Graph;
 
@@ -40,6 +40,15 @@ type Content = Arc<OnceCell<Option<String>>>;
 
 pub(super) type Models = BTreeMap<String, Vec<ModelFact>>;
 
+/// What an address leads to: a rehearsal on one of kiln's own servers never satisfies a real run.
+pub(super) fn realm_of(endpoint: &Endpoint) -> Realm {
+    match endpoint.info().and_then(|info| info.stand_in) {
+        None => Realm::Comfy,
+        Some(StandIn::Embedded) => Realm::Embedded,
+        Some(StandIn::Simulated) => Realm::Simulated,
+    }
+}
+
 /// What the servers of a run told of themselves; each is asked for its models once, and only when a graph uses one.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -58,10 +67,10 @@ impl Facts {
     ) -> ServerFacts {
         let graph = &rendered.graph;
         let realm = match endpoint.kind {
-            EndpointKind::Comfy => Realm::Comfy,
+            EndpointKind::Here => Realm::Here,
             EndpointKind::Embedded { simulate: false } => Realm::Embedded,
             EndpointKind::Embedded { simulate: true } => Realm::Simulated,
-            EndpointKind::Here => Realm::Here,
+            EndpointKind::Comfy | EndpointKind::Cloud => realm_of(endpoint),
         };
         let mut facts = ServerFacts::new(realm);
         facts.version = endpoint.info().map(|info| info.version.clone());

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::base::{NodeId, ServerName, TaskName, WriteError};
-use crate::client::{self, ClientError, DownloadError};
+use crate::client::{self, ClientError, DownloadError, RefusalKind};
 use crate::diagnostic::{Diagnostic, Severity, Span, codes};
 use crate::machine::FailureClass;
 use crate::plan::{HERE, Plan, Rendered, StepPlan, TaskPlan};
@@ -83,25 +83,19 @@ impl<'a> About<'a> {
     }
 
     pub(super) fn node_failed(self, rendered: &Rendered, failure: &NodeFailure) -> Failure {
-        let oom = is_oom(failure);
-        let mut built = self.node_diagnostic(
-            Diagnostic::error(&codes::NODE_FAILED, node_message(rendered, failure)),
+        let class = class_of_node(failure);
+        let code = match class {
+            FailureClass::Credit => &codes::NO_CREDIT,
+            _ => &codes::NODE_FAILED,
+        };
+        let built = self.node_diagnostic(
+            Diagnostic::error(code, node_message(rendered, failure)),
             rendered,
             failure,
         );
-        if oom {
-            built = built
-                .help("the server ran out of memory: use a smaller size or batch, or let it hold fewer jobs with `max_jobs: 1`");
-        } else if failure.exception_type.ends_with("FileNotFoundError") {
-            built =
-                built.help("the server does not have that file; is it on the server's own disk?");
-        } else if !failure.traceback.is_empty() {
-            built = built.help("the server's own log holds the full traceback");
-        }
-        let class = if oom {
-            FailureClass::Oom
-        } else {
-            FailureClass::Node
+        let built = match node_help(class, failure) {
+            Some(help) => built.help(help),
+            None => built,
         };
         Failure::one(class, built)
     }
@@ -178,6 +172,16 @@ impl<'a> About<'a> {
     pub(super) fn server(self, server: &ServerName, error: &ClientError) -> Failure {
         let built = client::diagnostic(server, error, None);
         Failure::one(class_of(error), self.complain(built))
+    }
+
+    /// Nobody can tell whether the server took the job, and another one would cost money.
+    pub(super) fn ambiguous(self, server: &ServerName, cause: &str) -> Failure {
+        let message = format!("server `{server}` may or may not have taken the job: {cause}");
+        let built = self
+            .complain(Diagnostic::error(&codes::JOB_AMBIGUOUS, message))
+            .help("look at the account's jobs; kiln does not send it again by itself, since a second job would be paid for too")
+            .help("`kiln run --resume last` sends it again");
+        Failure::one(FailureClass::Ambiguous, built)
     }
 
     /// The server fell silent for good.
@@ -386,10 +390,9 @@ pub(super) fn spoken(time: Duration) -> String {
 /// What an error of talking to a server says about whose fault it is.
 fn class_of(error: &ClientError) -> FailureClass {
     match error {
-        ClientError::Refused {
-            status: 401 | 403 | 407,
-            ..
-        } => FailureClass::Auth,
+        ClientError::Refused(no) if no.kind.is_about_access() => FailureClass::Auth,
+        ClientError::Refused(no) if no.kind.is_about_credit() => FailureClass::Credit,
+        ClientError::Refused(no) if no.kind == RefusalKind::Busy => FailureClass::Busy,
         ClientError::Unreadable { .. } => FailureClass::Transfer,
         ClientError::BadUrl { .. }
         | ClientError::NotComfyUi { .. }
@@ -399,9 +402,49 @@ fn class_of(error: &ClientError) -> FailureClass {
     }
 }
 
+/// What the failure of a node says about whose fault it is. Comfy Cloud has exceptions of its own.
+fn class_of_node(failure: &NodeFailure) -> FailureClass {
+    match failure.exception_type.as_str() {
+        "InsufficientFundsError" | "InactiveSubscriptionError" => FailureClass::Credit,
+        "ModelDownloadError" | "ImageDownloadError" => FailureClass::Transfer,
+        _ if is_oom(failure) => FailureClass::Oom,
+        _ => FailureClass::Node,
+    }
+}
+
+fn node_help(class: FailureClass, failure: &NodeFailure) -> Option<&'static str> {
+    let kind = failure.exception_type.as_str();
+    Some(match (class, kind) {
+        (FailureClass::Oom, _) => {
+            "the server ran out of memory: use a smaller size or batch, or let it hold fewer jobs with `max_jobs: 1`"
+        }
+        (FailureClass::Credit, "InactiveSubscriptionError") => {
+            "the account's subscription is not active; renew it, then `kiln run --resume last`"
+        }
+        (FailureClass::Credit, _) => {
+            "the account has no credits left; add some, then `kiln run --resume last`"
+        }
+        (FailureClass::Transfer, "ModelDownloadError") => {
+            "the server could not fetch a model; `retry: { for: [transient] }` tries again, and a wrong model name never works"
+        }
+        (FailureClass::Transfer, _) => {
+            "the server could not fetch an input picture; `retry: { for: [transient] }` tries again"
+        }
+        (_, "ValidationError") => {
+            "the server found the workflow wrong only when it ran; `kiln check --server …` tells what it knows before"
+        }
+        (_, kind) if kind.ends_with("FileNotFoundError") => {
+            "the server does not have that file; is it on the server's own disk?"
+        }
+        _ if !failure.traceback.is_empty() => "the server's own log holds the full traceback",
+        _ => return None,
+    })
+}
+
 fn is_oom(failure: &NodeFailure) -> bool {
     let said = failure.message.to_lowercase();
     failure.exception_type.contains("OutOfMemory")
+        || failure.exception_type == "OOMError"
         || said.contains("out of memory")
         || said.contains("allocation on device")
 }
@@ -455,6 +498,8 @@ pub(super) fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Refusal;
+    use crate::plan::RetryClass;
 
     #[test]
     fn what_a_server_said_becomes_one_bounded_line() {
@@ -491,12 +536,27 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_login_is_no_fault_of_the_step() {
-        let refused = |status| ClientError::Refused {
-            url: String::new(),
-            status,
-            body: String::new(),
+    fn the_clouds_own_exceptions_tell_what_may_be_tried_again() {
+        let class = |kind: &str| {
+            class_of_node(&NodeFailure {
+                exception_type: kind.to_owned(),
+                ..NodeFailure::default()
+            })
         };
+        assert_eq!(class("OOMError"), FailureClass::Oom);
+        assert_eq!(class("torch.OutOfMemoryError"), FailureClass::Oom);
+        assert_eq!(class("ValidationError"), FailureClass::Node);
+        for kind in ["ModelDownloadError", "ImageDownloadError"] {
+            assert_eq!(class(kind).retry_class(), Some(RetryClass::Transient));
+        }
+        for kind in ["InsufficientFundsError", "InactiveSubscriptionError"] {
+            assert_eq!(class(kind).retry_class(), None, "it would only cost again");
+        }
+    }
+
+    #[test]
+    fn a_refused_login_is_no_fault_of_the_step() {
+        let refused = |status| ClientError::Refused(Refusal::new(String::new(), status, ""));
         assert_eq!(class_of(&refused(401)), FailureClass::Auth);
         assert_eq!(class_of(&refused(503)), FailureClass::Connection);
         assert_eq!(class_of(&refused(413)), FailureClass::Rejected);

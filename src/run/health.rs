@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::log::now;
 use super::shared::Shared;
+use crate::client::ClientError;
 use crate::machine::{EndpointIx, Fact};
 use crate::servers::{Endpoint, EndpointKind, Servers};
 
@@ -19,12 +22,17 @@ const STRIKES: u32 = 2;
 /// The first and the longest pause between two questions to an endpoint that is down.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
+/// How long the end of a run may wait for the last answers about jobs that were given up.
+const CLEARING: Duration = Duration::from_secs(3);
+
 /// The endpoints of a run, as far as they can be reached.
 #[derive(Debug)]
 pub(super) struct Health {
     states: Vec<Mutex<State>>,
     /// The run is over: nobody needs to be asked any more.
     over: CancellationToken,
+    /// What asks endpoints for jobs that were given up.
+    clearing: TaskTracker,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +47,7 @@ impl Health {
         Self {
             states: states.collect(),
             over: CancellationToken::new(),
+            clearing: TaskTracker::new(),
         }
     }
 
@@ -52,9 +61,14 @@ impl Health {
             .is_some_and(|state| state.down_since.is_some())
     }
 
-    /// Nobody is asked any more.
-    pub(super) fn end(&self) {
+    /// Nobody is asked any more, once the jobs that earlier runs gave up are dealt with, since a run may be over very soon; `at_once`: in
+    /// any case.
+    pub(super) async fn end(&self, at_once: bool) {
         self.over.cancel();
+        self.clearing.close();
+        if !at_once {
+            let _ = tokio::time::timeout(CLEARING, self.clearing.wait()).await;
+        }
     }
 }
 
@@ -168,13 +182,46 @@ impl Shared {
     /// Cancels the jobs that were given up while an endpoint was away, in this run or an earlier one.
     fn clear_strays(self: &Arc<Self>, at: EndpointIx) {
         let shared = Arc::clone(self);
-        tokio::spawn(async move {
+        self.health.clearing.spawn(async move {
             let endpoint = shared.endpoint(at);
             for id in shared.store.strays(&endpoint.url).unwrap_or_default() {
-                if endpoint.client().cancel(&id).await.is_err() {
+                if shared.clear_stray(endpoint, &id).await.is_err() {
                     return;
                 }
-                shared.store.remove_stray(&endpoint.url, &id);
+            }
+        });
+    }
+
+    /// Cancels a job that nobody wants any more. Whether it was there.
+    async fn clear_stray(&self, endpoint: &Endpoint, id: &str) -> Result<bool, ClientError> {
+        let was_there = endpoint.client().cancel(id).await?;
+        if was_there {
+            self.store.remove_stray(&endpoint.url, id);
+        } else {
+            self.store.miss_stray(&endpoint.url, id, now());
+        }
+        Ok(was_there)
+    }
+
+    /// A server does not know a job that may have been sent to it, so another one takes its place: should it show up after all, in this
+    /// run or before a later one, it is cancelled.
+    pub(super) fn expect_stray(self: &Arc<Self>, at: EndpointIx, id: String) {
+        let (shared, endpoint) = (Arc::clone(self), Arc::clone(self.endpoint(at)));
+        if endpoint.kind != EndpointKind::Comfy {
+            return;
+        }
+        self.store.expect_stray(&endpoint.url, &id, now());
+        self.health.clearing.spawn(async move {
+            let mut pause = PAUSE.0;
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = shared.health.over.cancelled() => return,
+                }
+                if matches!(shared.clear_stray(&endpoint, &id).await, Ok(true)) {
+                    return;
+                }
+                pause = (pause * 2).min(PAUSE.1);
             }
         });
     }
@@ -182,8 +229,14 @@ impl Shared {
     /// Asks an endpoint to stop a job; what cannot be asked now is asked when it returns.
     pub(super) async fn stop_job(&self, at: EndpointIx, id: &str) {
         let endpoint = self.endpoint(at);
-        if endpoint.client().cancel(id).await.is_err() && endpoint.kind == EndpointKind::Comfy {
-            self.store.add_stray(&endpoint.url, id);
+        if endpoint.kind != EndpointKind::Comfy {
+            let _ = endpoint.client().cancel(id).await;
+            return;
+        }
+        // First: whoever leaves at once does not wait for the answer.
+        self.store.add_stray(&endpoint.url, id);
+        if endpoint.client().cancel(id).await.is_ok() {
+            self.store.remove_stray(&endpoint.url, id);
         }
     }
 

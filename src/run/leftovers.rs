@@ -1,9 +1,11 @@
 //! Programs that outlived the kiln which started them: it was killed before it could end them. Before their run goes on they are ended,
 //! so that no two of them do the same work at a time.
 //!
-//! Each program under way has a marker beside its folder, named after its process id and the time at which that process began, for an id
-//! alone may be someone else's by then. Only Linux tells that time without ado; elsewhere there are no markers.
+//! A program under way works in a folder of its own, by which it is known; one that went elsewhere is known by its marker beside that folder,
+//! named after its process id and the time at which that process began, for an id alone may be someone else's by then. A kiln that is killed
+//! in the moment in which it starts a program leaves no marker. Only Linux tells these things without ado; elsewhere programs are not found.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,10 @@ use crate::base::RunId;
 use crate::store::Store;
 
 const PREFIX: &str = "program-";
+/// Where `/proc/<id>/stat` tells the process group, counted from what follows the name.
+const GROUP: usize = 2;
+/// Where it tells when the process began, in the kernel's own ticks.
+const BEGAN: usize = 19;
 
 /// Says that a program is under way, until it is dropped.
 #[derive(Debug)]
@@ -55,6 +61,30 @@ pub(super) fn end(work: &Path) {
         }
         let _ = fs::remove_file(entry.path());
     }
+    let Ok(work) = work.canonicalize() else {
+        return;
+    };
+    for group in groups_in(&work) {
+        kill(group);
+    }
+}
+
+/// The process groups that work in a folder, except our own.
+fn groups_in(work: &Path) -> HashSet<u32> {
+    let own = stat(std::process::id(), GROUP);
+    let mut groups = HashSet::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = process.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let there = fs::read_link(process.path().join("cwd"));
+        if there.is_ok_and(|folder| folder.starts_with(work)) {
+            let group = stat(id, GROUP).filter(|group| Some(*group) != own);
+            groups.extend(group.and_then(|group| u32::try_from(group).ok()));
+        }
+    }
+    groups
 }
 
 fn parse(name: &str) -> Option<(u32, u64)> {
@@ -64,10 +94,14 @@ fn parse(name: &str) -> Option<(u32, u64)> {
 
 /// When a process began, in the kernel's own ticks.
 fn began(id: u32) -> Option<u64> {
+    stat(id, BEGAN)
+}
+
+fn stat(id: u32, field: usize) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     // The name in the second field may hold anything, the last bracket closes it.
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(19)?.parse().ok()
+    fields.split_whitespace().nth(field)?.parse().ok()
 }
 
 /// Each program leads a process group of its own.
@@ -114,6 +148,22 @@ mod tests {
         assert!(!left.wait().unwrap().success());
         assert!(other.try_wait().unwrap().is_none());
         assert_eq!(fs::read_dir(work.path()).unwrap().count(), 0);
+        kill(other.id());
+        other.wait().unwrap();
+    }
+
+    #[test]
+    fn a_program_without_a_marker_is_known_by_its_folder() {
+        let work = tempfile::tempdir().unwrap();
+        let folder = work.path().join("task-1");
+        fs::create_dir(&folder).unwrap();
+        let mut command = Command::new("sleep");
+        let command = command.arg("100").process_group(0);
+        let mut left = command.current_dir(&folder).spawn().unwrap();
+        let mut other = command.current_dir("/").spawn().unwrap();
+        end(work.path());
+        assert!(!left.wait().unwrap().success());
+        assert!(other.try_wait().unwrap().is_none());
         kill(other.id());
         other.wait().unwrap();
     }

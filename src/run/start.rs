@@ -37,6 +37,7 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         store,
         events,
         stop,
+        stop_code,
         options,
         lock: _lock,
         journal,
@@ -60,6 +61,7 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
     };
     let shared = Arc::new(Shared::new(given, teller, hush, folder, noting));
     let parts = (machine, roster, Log::new(journal));
+    let stop = (stop, stop_code);
     let mut dispatcher = Dispatcher::new(Arc::clone(&shared), parts, notes, stop);
     if !facts.is_empty() {
         dispatcher.take_up(facts).await?;

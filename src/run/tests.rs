@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::failure::{About, Failure, Overdue};
 use super::transfer::LocalError;
 use crate::base::{ServerName, StepId};
-use crate::client::{ClientError, DownloadError};
+use crate::client::{ClientError, DownloadError, Refusal};
 use crate::diagnostic::{Diagnostic, Report, SourceMap, Span, render_human};
 use crate::plan::{
     self, Plan, Rendered, ServerKind, ServerPlan, StepPlan, TaskPlan, Work, WorkflowStep,
@@ -177,12 +177,26 @@ fn the_server_does_not_answer_any_more() {
 
 #[test]
 fn the_server_refused_a_request() {
-    let error = ClientError::Refused {
-        url: "http://127.0.0.1:8188/api/prompt".to_owned(),
-        status: 413,
-        body: "Maximum request body size 104857600 exceeded.".to_owned(),
-    };
+    let error = ClientError::Refused(Refusal::new(
+        "http://127.0.0.1:8188/api/prompt".to_owned(),
+        413,
+        "Maximum request body size 104857600 exceeded.",
+    ));
     insta::assert_snapshot!(failed(|about, _, server| about.server(server, &error)));
+}
+
+#[test]
+fn the_account_has_not_paid_for_it() {
+    let url = "https://cloud.comfy.org/api/prompt".to_owned();
+    let error = ClientError::Refused(Refusal::new(url, 402, "not enough credits"));
+    insta::assert_snapshot!(failed(|about, _, server| about.server(server, &error)));
+}
+
+#[test]
+fn nobody_can_tell_whether_the_job_exists() {
+    insta::assert_snapshot!(failed(
+        |about, _, server| about.ambiguous(server, "the connection broke")
+    ));
 }
 
 #[test]

@@ -19,6 +19,8 @@ const LOST_AFTER: Duration = Duration::from_mins(2);
 pub enum EndpointKind {
     /// A `ComfyUI` somewhere.
     Comfy,
+    /// Comfy Cloud.
+    Cloud,
     /// kiln's own server, in this process.
     Embedded {
         /// It paints stand-ins for what it cannot compute.

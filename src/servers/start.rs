@@ -16,6 +16,9 @@ use crate::embedded;
 /// Jobs kept on a `ComfyUI` at a time: one runs, one waits, so that its GPU never does.
 const COMFY_JOBS: usize = 2;
 
+/// Jobs kept on Comfy Cloud at a time.
+const CLOUD_JOBS: usize = 3;
+
 /// A server to use.
 #[derive(Clone, Debug)]
 pub struct ServerSpec {
@@ -31,6 +34,8 @@ pub struct ServerSpec {
     pub lost_after: Option<Duration>,
     /// Where it is written, for complaints.
     pub span: Option<Span>,
+    /// Nothing that is left to do needs it: it may be away.
+    pub spare: bool,
 }
 
 /// What a server is.
@@ -40,6 +45,11 @@ pub enum ServerKind {
     Comfy {
         /// The addresses, at least one.
         urls: Vec<String>,
+    },
+    /// Comfy Cloud.
+    Cloud {
+        /// Its address.
+        url: String,
     },
     /// kiln's own, in this process.
     Embedded {
@@ -60,6 +70,8 @@ pub struct StartFailure {
     pub span: Option<Span>,
     /// Why.
     pub cause: StartCause,
+    /// Nothing that is left to do needs it.
+    pub spare: bool,
 }
 
 /// Why a server cannot be used.
@@ -85,12 +97,16 @@ impl StartFailure {
         }
     }
 
-    /// What to tell the user when other endpoints of the same server do answer.
+    /// What to tell the user when other endpoints of the same server do answer, or nothing needs it.
     pub fn warning(&self) -> Diagnostic {
         let mut diagnostic = self.diagnostic();
         diagnostic.severity = Severity::Warning;
         diagnostic.help.clear();
-        diagnostic.help("the other addresses of this server do its work until it answers")
+        diagnostic.help(if self.spare {
+            "what ran on it is done and kept here; it is not needed any more"
+        } else {
+            "the other addresses of this server do its work until it answers"
+        })
     }
 }
 
@@ -104,7 +120,8 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts and probes all servers at once. A server with several endpoints starts when one of them answers. `embedded_dir` is where
+    /// Starts and probes all servers at once. A server with several endpoints starts when one of them answers, one that nothing needs in
+    /// any case. `embedded_dir` is where
     /// embedded ones keep their files; without one they use a temporary folder each.
     ///
     /// # Errors
@@ -122,6 +139,7 @@ impl Servers {
                 name: spec.name.clone(),
                 span: spec.span,
                 cause,
+                spare: false,
             };
             let mut away = Vec::new();
             let mut broken = false;
@@ -139,13 +157,15 @@ impl Servers {
                 }
             }
             let places = first..servers.endpoints.len();
-            if broken
-                || servers.endpoints[places.clone()]
-                    .iter()
-                    .all(|e| !e.answered())
-            {
+            let none_answers = servers.endpoints[places.clone()]
+                .iter()
+                .all(|e| !e.answered());
+            if broken || (none_answers && !spec.spare) {
                 failures.extend(away);
             } else {
+                for failure in &mut away {
+                    failure.spare = none_answers;
+                }
                 servers.away.extend(away);
             }
             servers.places.insert(spec.name.clone(), places);
@@ -207,15 +227,14 @@ async fn start(spec: &ServerSpec, embedded_dir: Option<&Path>) -> Vec<Started> {
     match &spec.kind {
         ServerKind::Comfy { urls } => {
             let jobs = spec.max_jobs.unwrap_or(COMFY_JOBS);
-            let opened = urls.iter().map(async |url| {
-                let access = spec.access.clone();
-                let client = Client::with_access(spec.name.clone(), url, access)?;
-                let endpoint = Endpoint::new(EndpointKind::Comfy, client, jobs, None);
-                let endpoint = endpoint.patient(spec.lost_after);
-                let failure = endpoint.probe().await.err();
-                Ok((endpoint, failure))
-            });
+            let opened = urls
+                .iter()
+                .map(|url| remote(spec, EndpointKind::Comfy, url, jobs));
             join_all(opened).await
+        }
+        ServerKind::Cloud { url } => {
+            let jobs = spec.max_jobs.unwrap_or(CLOUD_JOBS);
+            vec![remote(spec, EndpointKind::Cloud, url, jobs).await]
         }
         ServerKind::Embedded { simulate } => {
             let jobs = spec.max_jobs.unwrap_or_else(cores);
@@ -226,6 +245,14 @@ async fn start(spec: &ServerSpec, embedded_dir: Option<&Path>) -> Vec<Started> {
             vec![Ok((Endpoint::here(spec.name.clone(), jobs), None))]
         }
     }
+}
+
+/// An endpoint that somebody else runs.
+async fn remote(spec: &ServerSpec, kind: EndpointKind, url: &str, jobs: usize) -> Started {
+    let client = Client::with_access(spec.name.clone(), url, spec.access.clone())?;
+    let endpoint = Endpoint::new(kind, client, jobs, None).patient(spec.lost_after);
+    let failure = endpoint.probe().await.err();
+    Ok((endpoint, failure))
 }
 
 async fn start_embedded(
@@ -261,6 +288,7 @@ mod tests {
             access: Access::default(),
             lost_after: None,
             span: None,
+            spare: false,
         }
     }
 

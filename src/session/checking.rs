@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::load::{Loaded, Request, Target, load};
 use super::prepare;
-use crate::base::{Inputs, NodeId, ServerName};
+use crate::base::{Inputs, NodeId, Secrets, ServerName};
 use crate::catalog::Catalog;
 use crate::check::{self, Setting};
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes};
@@ -95,19 +95,14 @@ impl Checker {
             plan,
             sound,
             target,
-            mut sources,
+            sources,
             mut report,
             secrets,
         } = load(request);
         // What `--set` changes is no longer the file as it stands.
         let as_written = request.sets.is_empty();
         if let (Target::Workflow(file), Some(catalog), true) = (target, &self.offline, as_written) {
-            let setting = Setting {
-                bare: true,
-                folders: &std::env::current_dir().into_iter().collect::<Vec<_>>(),
-                ..Setting::default()
-            };
-            return check_workflow(file, catalog, sources, setting);
+            return check_workflow(file, catalog, sources, false);
         }
         let Some(plan) = plan else {
             if let Some(sound) = sound {
@@ -125,17 +120,8 @@ impl Checker {
                 sources,
             };
         };
-        sources = plan.sources.clone();
-        let catalogs: Box<dyn Catalogs> = if let Some(catalog) = &self.offline {
-            Box::new(Same(Arc::clone(catalog)))
-        } else {
-            let (catalogs, unreachable) = self.runtime.block_on(prepare::catalogs(&plan, &secrets));
-            report.extend(unreachable.into_iter().map(|mut d| {
-                d.severity = Severity::Warning;
-                d.help("checked without it: nodes, inputs and values are not verified")
-            }));
-            Box::new(catalogs)
-        };
+        let sources = plan.sources.clone();
+        let catalogs = self.catalogs(&plan, &secrets, &mut report);
         let known = plan
             .servers
             .keys()
@@ -144,12 +130,7 @@ impl Checker {
             && as_written
             && let Some(catalog) = catalogs.of(server)
         {
-            let setting = Setting {
-                embedded: is_embedded(&plan, server),
-                bare: true,
-                folders: &std::env::current_dir().into_iter().collect::<Vec<_>>(),
-            };
-            return check_workflow(file, &catalog, sources, setting);
+            return check_workflow(file, &catalog, sources, is_embedded(&plan, server));
         }
         report.extend(check_plan(&plan, target, &*catalogs).items);
         let accepted = if report.has_errors() {
@@ -163,6 +144,19 @@ impl Checker {
             report,
             sources,
         }
+    }
+
+    /// What the plan's servers declare; one that does not answer is warned of.
+    fn catalogs(&self, plan: &Plan, secrets: &Secrets, report: &mut Report) -> Box<dyn Catalogs> {
+        if let Some(catalog) = &self.offline {
+            return Box::new(Same(Arc::clone(catalog)));
+        }
+        let (catalogs, unreachable) = self.runtime.block_on(prepare::catalogs(plan, secrets));
+        report.extend(unreachable.into_iter().map(|mut d| {
+            d.severity = Severity::Warning;
+            d.help("checked without it: nodes, inputs and values are not verified")
+        }));
+        Box::new(catalogs)
     }
 }
 
@@ -180,7 +174,7 @@ fn check_workflow(
     file: FileId,
     catalog: &Catalog,
     sources: SourceMap,
-    setting: Setting<'_>,
+    embedded: bool,
 ) -> FileReport {
     let mut report = Report::default();
     let Some(graph) = read_as_server(file, &sources, &mut report) else {
@@ -198,6 +192,11 @@ fn check_workflow(
             None => workflow::pointer([node.as_str()]),
         };
         Some(Origin::Json { file, pointer })
+    };
+    let setting = Setting {
+        embedded,
+        bare: true,
+        folders: &std::env::current_dir().into_iter().collect::<Vec<_>>(),
     };
     report.extend(check::verdict_diagnostics(
         &verdict, &graph, catalog, &origin_of, &sources, setting,

@@ -11,19 +11,17 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::made_work::MadeWork;
 use super::why::{Fate, Would};
 use crate::artifact::Artifact;
 use crate::base::{ContentHash, RunId, ServerName, StepId, parallel};
 use crate::catalog::Catalog;
-use crate::plan::key::{
-    self, CommandInputs, Manifest, Memo, Realm, ServerFacts, StaleReason, command_manifest,
-    of_command, of_workflow, workflow_manifest,
-};
+use crate::plan::key::{Memo, Realm, ServerFacts, StaleReason};
 use crate::plan::{
-    self, CacheMode, Grow, Item, Plan, Rendered, RenderedCommand, Results, ServerKind, StepOutcome,
-    StepPlan, TaskIx, TaskOutcome, TaskPlan, Work,
+    self, Grow, Item, Plan, Results, ServerKind, StepOutcome, StepPlan, TaskIx, TaskOutcome,
+    TaskPlan, Work,
 };
-use crate::run::{self, Found, Lying, Miss, Noted, Resting};
+use crate::run::{self, Found, Lying, Miss, Resting};
 use crate::store::{self, Place, Reader, Unread};
 
 /// What the servers of a plan told of themselves.
@@ -51,7 +49,7 @@ pub(super) struct Foresight<'a> {
     told: Option<&'a Told>,
     /// The run behind `latest`, when it matters whether results lie there, and nothing but that does.
     newest: Option<RunId>,
-    /// What steps that would be cached made.
+    /// What steps made that would be cached, or skipped; as far as others wait for them.
     results: IndexMap<StepId, Arc<StepOutcome>>,
     /// Tasks that follow from cached results: their numbers come after those of the plan's tasks.
     grown: Vec<TaskPlan>,
@@ -63,6 +61,8 @@ pub(super) struct Foresight<'a> {
     /// What tasks that would be cached made.
     ended: HashMap<TaskIx, Arc<TaskOutcome>>,
     fates: HashMap<&'a StepId, Vec<Fate>>,
+    /// Steps of which only the run tells whether any task of theirs is run.
+    doubtful: HashSet<&'a StepId>,
     lying: HashMap<&'a StepId, Vec<Lying>>,
     /// Something was taken for granted.
     provided: bool,
@@ -91,11 +91,6 @@ enum Seen {
 struct Made {
     work: MadeWork,
     key: Option<ContentHash>,
-}
-
-enum MadeWork {
-    Graph(Rendered, ServerFacts),
-    Command(RenderedCommand, IndexMap<String, String>),
 }
 
 /// What was found of a task in the end.
@@ -147,6 +142,7 @@ impl<'a> Foresight<'a> {
             own: crate::embedded::catalog(),
             ended: HashMap::new(),
             fates: HashMap::new(),
+            doubtful: HashSet::new(),
             lying: HashMap::new(),
             provided: false,
             work: false,
@@ -202,6 +198,9 @@ impl<'a> Foresight<'a> {
             if self.work {
                 return;
             }
+            if self.is_doubtful(step, &fates) {
+                self.doubtful.insert(&step.id);
+            }
             self.fates.insert(&step.id, fates);
             for dependant in dependants.remove(&step.id).unwrap_or_default() {
                 if let Some(left) = waiting.get_mut(&dependant.id) {
@@ -215,6 +214,9 @@ impl<'a> Foresight<'a> {
     }
 
     fn step(&mut self, step: &'a StepPlan) -> Vec<Fate> {
+        if self.is_skipped(step) {
+            return self.skip(step);
+        }
         let needs = step.needs.iter().map(|need| &need.step);
         let waits: Vec<String> = needs
             .filter(|id| self.plan.steps.contains_key(*id) && !self.results.contains_key(*id))
@@ -295,15 +297,63 @@ impl<'a> Foresight<'a> {
 
     /// A step of which every task would be cached or skipped is taken for done.
     fn end(&mut self, step: &StepPlan, tasks: &[TaskIx]) {
-        if !self.needed.contains(&step.id) {
-            return;
+        if self.needed.contains(&step.id) {
+            let made = tasks.iter().filter_map(|ix| self.ended.get(ix).cloned());
+            let tasks: Vec<_> = made.collect();
+            let status = if tasks.is_empty() { "skipped" } else { "done" };
+            self.ended_as(step, status, tasks);
         }
-        let made = tasks.iter().filter_map(|ix| self.ended.get(ix).cloned());
-        let tasks: Vec<_> = made.collect();
-        let status = if tasks.is_empty() { "skipped" } else { "done" };
+    }
+
+    fn ended_as(&mut self, step: &StepPlan, status: &str, tasks: Vec<Arc<TaskOutcome>>) {
         let status = status.to_owned();
         let outcome = Arc::new(StepOutcome { status, tasks });
         self.results.insert(step.id.clone(), outcome);
+    }
+
+    /// Whether nothing of a step will be run, whatever becomes of the rest: it has no tasks, none of them is to run, or a step that it
+    /// needs is skipped.
+    fn is_skipped(&self, step: &StepPlan) -> bool {
+        let tasks = self.of_steps.get(&step.id).into_iter().flatten();
+        let mut own = tasks.map(|ix| self.at(*ix));
+        let none_of_its_own = step.grow == Grow::Known && own.all(|task| task.skip);
+        let skipped = |id: &StepId| {
+            let outcome = self.results.get(id);
+            outcome.is_some_and(|outcome| outcome.status == "skipped")
+        };
+        let mut needs = step.needs.iter();
+        none_of_its_own || needs.any(|need| !need.optional && skipped(&need.step))
+    }
+
+    fn skip(&mut self, step: &'a StepPlan) -> Vec<Fate> {
+        let known = self.of_steps.get(&step.id).cloned().unwrap_or_default();
+        let skipped = |ix| self.note(step, ix, Judged::new(Would::Skipped, Vec::new()));
+        let fates = known.into_iter().filter_map(skipped).collect();
+        self.ended_as(step, "skipped", Vec::new());
+        fates
+    }
+
+    /// Whether a step that was looked at may yet be skipped: by its own `when`, for an empty list, or with a step that it needs.
+    fn is_doubtful(&self, step: &StepPlan, fates: &[Fate]) -> bool {
+        if self.results.contains_key(&step.id) {
+            return false;
+        }
+        let unlisted = match &step.grow {
+            Grow::Known | Grow::Stream { list: None, .. } => false,
+            Grow::Later { .. } | Grow::Stream { list: Some(_), .. } => true,
+        };
+        let settled = |fate: &Fate| {
+            matches!(fate.would, Would::Run | Would::Cached) && !(unlisted && fate.task.is_none())
+        };
+        if fates.iter().any(settled) {
+            return false;
+        }
+        step.when.is_some() || unlisted || self.needs_doubtful(step)
+    }
+
+    fn needs_doubtful(&self, step: &StepPlan) -> bool {
+        let mut needs = step.needs.iter();
+        needs.any(|need| !need.optional && self.doubtful.contains(&need.step))
     }
 
     fn at(&self, ix: TaskIx) -> &TaskPlan {
@@ -316,7 +366,8 @@ impl<'a> Foresight<'a> {
 
     /// The fates of tasks that wait for steps which would run.
     fn open(&self, step: &StepPlan, waits: Vec<String>) -> Vec<Fate> {
-        let reason = run::always(step).filter(|_| step.when.is_none());
+        let surely = step.when.is_none() && !self.needs_doubtful(step);
+        let reason = run::always(step).filter(|_| surely);
         let would = if reason.is_some() {
             Would::Run
         } else {
@@ -539,60 +590,5 @@ impl<'a> Foresight<'a> {
                 .is_ok_and(|wanted| run::would_be(folder, &wanted, path))
         };
         artifacts.iter().all(named).then_some(artifacts)
-    }
-}
-
-impl MadeWork {
-    fn key(&self, step: &StepPlan, memo: Option<&Memo>) -> Option<ContentHash> {
-        match self {
-            Self::Graph(rendered, facts) => Some(of_workflow(rendered, step.cache, facts, memo)),
-            Self::Command(command, collect) => of_command(&CommandInputs::of(command, collect)),
-        }
-    }
-
-    /// Takes what is not known for what it was in an earlier task of the same name; the key by that.
-    fn assume(
-        &mut self,
-        step: &StepPlan,
-        earlier: Option<&Noted>,
-        told: bool,
-    ) -> Option<ContentHash> {
-        let earlier = &earlier?.manifest;
-        let Self::Graph(rendered, facts) = self else {
-            return None;
-        };
-        key::settle(&mut rendered.graph, earlier);
-        if !told {
-            *facts = ServerFacts::assumed(facts.realm, earlier);
-        }
-        self.key(step, None)
-    }
-
-    fn manifest(&self, plan: &Plan, step: &StepPlan) -> Manifest {
-        match self {
-            Self::Graph(rendered, facts) => workflow_manifest(plan, rendered, step.cache, facts),
-            Self::Command(command, collect) => {
-                command_manifest(plan, &CommandInputs::of(command, collect))
-            }
-        }
-    }
-
-    /// What was taken for granted.
-    fn provided(&self, step: &StepPlan, told: bool) -> Option<&'static str> {
-        match self {
-            // Packs are not asked for ahead of a run.
-            Self::Graph(_, facts)
-                if step.cache == CacheMode::Strict && facts.realm == Realm::Comfy =>
-            {
-                Some("the server is the same")
-            }
-            Self::Graph(_, facts) if !told && !facts.models.is_empty() => {
-                Some("the server's models are the same")
-            }
-            Self::Graph(_, facts) if !told && !facts.files.is_empty() => {
-                Some("the server's files are the same")
-            }
-            _ => None,
-        }
     }
 }

@@ -7,6 +7,7 @@ mod earlier;
 mod foresight;
 pub mod history;
 mod load;
+mod made_work;
 mod outlook;
 mod prepare;
 mod resume;

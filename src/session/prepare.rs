@@ -1,6 +1,6 @@
 //! A plan's servers made real, and their catalogs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::client::{self, Access};
 use crate::diagnostic::{Diagnostic, Span, codes, list_of};
 use crate::embedded;
 use crate::plan::{self, Plan};
+use crate::protocol::Flavour;
 use crate::servers::{ServerKind, ServerSpec, Servers, StartFailure};
 
 /// Catalogs that were fetched before a check.
@@ -30,6 +31,18 @@ impl Catalogs for Fetched {
 /// # Errors
 /// One diagnostic for each server that is not to be had.
 pub(super) async fn connect(plan: &Plan, secrets: &Secrets) -> Result<Servers, Vec<Diagnostic>> {
+    connect_but(plan, secrets, &HashSet::new()).await
+}
+
+/// As [`connect`], but those of `spare` may be away.
+///
+/// # Errors
+/// One diagnostic for each other server that is not to be had.
+pub(super) async fn connect_but(
+    plan: &Plan,
+    secrets: &Secrets,
+    spare: &HashSet<ServerName>,
+) -> Result<Servers, Vec<Diagnostic>> {
     let specs: Vec<ServerSpec> = plan
         .servers
         .iter()
@@ -37,6 +50,7 @@ pub(super) async fn connect(plan: &Plan, secrets: &Secrets) -> Result<Servers, V
             name: name.clone(),
             kind: match &server.kind {
                 plan::ServerKind::Comfy { urls } => ServerKind::Comfy { urls: urls.clone() },
+                plan::ServerKind::Cloud { url } => ServerKind::Cloud { url: url.clone() },
                 plan::ServerKind::Embedded { simulate } => ServerKind::Embedded {
                     simulate: *simulate,
                 },
@@ -44,6 +58,11 @@ pub(super) async fn connect(plan: &Plan, secrets: &Secrets) -> Result<Servers, V
             },
             max_jobs: usize::try_from(server.max_jobs).ok(),
             access: Access {
+                flavour: match &server.kind {
+                    plan::ServerKind::Cloud { .. } => Flavour::Cloud,
+                    _ => Flavour::Comfy,
+                },
+                api_key: server.api_key.clone(),
                 token: server.token.clone(),
                 headers: server.headers.clone(),
                 ca_cert: server.ca_cert.clone(),
@@ -51,6 +70,7 @@ pub(super) async fn connect(plan: &Plan, secrets: &Secrets) -> Result<Servers, V
             },
             lost_after: Some(Duration::from_millis(server.lost_after_ms)),
             span: server.span,
+            spare: spare.contains(name),
         })
         .collect();
     Servers::start(&specs, None)

@@ -4,16 +4,18 @@
 //! from the files as they are now; the stored params and drawn seeds stand in for what is not said, and what is done already comes from
 //! the cache.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::history;
+use super::history::{self, Standing, State, TaskStanding};
 use super::load::{PROJECT_FILE, Request, project_of};
 use super::wishes::Resume;
-use crate::base::{Inputs, RunId, Secrets};
+use crate::base::{Inputs, RunId, Secrets, ServerName};
 use crate::diagnostic::{Diagnostic, Report, SourceMap, codes};
 use crate::event::RunStatus;
-use crate::plan::Plan;
+use crate::machine::Fact;
+use crate::plan::{Plan, StepPlan};
 use crate::store::{self, Journal, Replay, Store, StoredRun};
 
 /// What `--resume` comes to.
@@ -86,6 +88,24 @@ pub(super) fn take_up(request: &Request, resume: &Resume) -> Result<Taken, Box<D
         run: stored.run,
         secrets,
     })))
+}
+
+/// The servers of a run that goes on which nothing needs any more: all that is known to run there has its results, and those are here.
+pub(super) fn spare(plan: &Plan, facts: &[(u64, Fact)]) -> HashSet<ServerName> {
+    let mut standing = Standing::new(plan);
+    for (at, fact) in facts {
+        standing.apply(*at, fact);
+    }
+    let is_done = |step: &StepPlan| {
+        let mut tasks = standing.tasks.iter().filter(|task| task.step == step.id);
+        let has_result = |task: &TaskStanding| matches!(task.status, State::Done | State::Cached);
+        tasks.clone().next().is_some() && tasks.all(has_result)
+    };
+    let is_spare = |name: &&ServerName| {
+        let mut steps = plan.steps.values();
+        steps.all(|step| step.server != **name || is_done(step))
+    };
+    plan.servers.keys().filter(is_spare).cloned().collect()
 }
 
 /// The project that the run belongs to: that of the pipeline, if one was typed, else that of the current folder.

@@ -19,7 +19,7 @@ use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::Fact;
 use crate::plan::Plan;
 use crate::report::Reporter;
-use crate::run::{Resting, RunContext, Stop, output_set, told_of_models};
+use crate::run::{Resting, RunContext, RunOutcome, Stop, output_set, told_of_models};
 use crate::servers::{Servers, StartFailure};
 use crate::store::{Holder, Journal, Lock, Store, StoreError};
 
@@ -173,24 +173,19 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
     };
     told.complain(&report, &sources);
     let (events, receiver) = mpsc::unbounded_channel();
-    let Ready {
-        servers,
-        store,
-        lock,
-        journal,
-        facts,
-    } = ready;
+    let (servers, store) = (ready.servers, ready.store);
     let listening = tokio::spawn(heed_requests(store.clone(), run.clone(), signals.clone()));
     let context = RunContext {
         plan: Arc::new(*plan),
         run,
         servers: Arc::clone(&servers),
         store,
-        lock,
-        journal,
-        facts,
+        lock: ready.lock,
+        journal: ready.journal,
+        facts: ready.facts,
         events,
         stop: signals.stop.clone(),
+        stop_code: Arc::clone(&signals.code),
         options: wishes.options,
         secrets,
     };
@@ -219,7 +214,11 @@ async fn get_ready(
         ask_models,
         ..
     } = start;
-    let servers = match prepare::connect(&plan, &secrets).await {
+    let facts = stored.as_ref().map(|(_, _, facts)| facts.as_slice());
+    let spare = facts
+        .map(|facts| resume::spare(&plan, facts))
+        .unwrap_or_default();
+    let servers = match prepare::connect_but(&plan, &secrets, &spare).await {
         Ok(servers) => Arc::new(servers),
         Err(errors) => {
             report.extend(errors);
@@ -360,44 +359,34 @@ async fn follow(
         Ok(outcome) => outcome,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
-    match outcome {
-        Ok(outcome) => {
-            // Warnings were told while it ran.
-            let mut report = outcome.report;
-            report.items.retain(|d| d.severity == Severity::Error);
-            told.show(&report, &plan.sources);
-            let code = if outcome.exit_code == 130 {
-                signals.exit_code()
-            } else {
-                outcome.exit_code
-            };
-            if let Some(RunEvent::RunFinished {
-                exit_code,
-                status,
-                resume,
-                ..
-            }) = &mut last
-            {
-                *exit_code = code;
-                *resume = (*status != RunStatus::Done).then(|| resume::command(&plan));
-            }
-            if let Some(last) = last {
-                told.tell(last);
-            }
-            Ok(code)
+    let error = match outcome {
+        Ok(outcome) => return Ok(conclude(outcome, last, &plan, told)),
+        Err(error) => error,
+    };
+    let Some(diagnostic) = error.diagnostic() else {
+        return Err(Broken(error.to_string()));
+    };
+    let report = Report {
+        items: vec![diagnostic],
+    };
+    told.complain(&report, &plan.sources);
+    let seconds = began.elapsed().as_secs_f64();
+    Ok(told.end(RunStatus::Failed, error.exit_code(), counts, seconds))
+}
+
+/// Tells what went wrong, and last of all that the run has ended.
+fn conclude(outcome: RunOutcome, last: Option<RunEvent>, plan: &Plan, told: &mut Told) -> u8 {
+    // Warnings were told while it ran.
+    let mut report = outcome.report;
+    report.items.retain(|d| d.severity == Severity::Error);
+    told.show(&report, &plan.sources);
+    if let Some(mut last) = last {
+        if let RunEvent::RunFinished { status, resume, .. } = &mut last {
+            *resume = (*status != RunStatus::Done).then(|| resume::command(plan));
         }
-        Err(error) => match error.diagnostic() {
-            Some(diagnostic) => {
-                let report = Report {
-                    items: vec![diagnostic],
-                };
-                told.complain(&report, &plan.sources);
-                let seconds = began.elapsed().as_secs_f64();
-                Ok(told.end(RunStatus::Failed, error.exit_code(), counts, seconds))
-            }
-            None => Err(Broken(error.to_string())),
-        },
+        told.tell(last);
     }
+    outcome.exit_code
 }
 
 /// Milliseconds since 1970.

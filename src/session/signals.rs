@@ -19,7 +19,12 @@ pub(super) struct Signals {
     pub(super) stop: watch::Receiver<Stop>,
     sender: Arc<watch::Sender<Stop>>,
     asker: Arc<AtomicU8>,
+    /// The exit code of a run that is stopped: 143 after SIGTERM or SIGHUP, else 130.
+    pub(super) code: Arc<AtomicU8>,
 }
+
+/// The exit codes that belong to [`BY`].
+const CODES: [u8; 4] = [130, 143, 143, 130];
 
 /// Who asked first; kept as a number so that it can be read and written at any time.
 const BY: [StopReason; 4] = [
@@ -35,14 +40,21 @@ impl Signals {
         let (sender, stop) = watch::channel(Stop::None);
         let sender = Arc::new(sender);
         let asker = Arc::new(AtomicU8::new(0));
+        let code = Arc::new(AtomicU8::new(CODES[0]));
         survive_file_limits();
         if let Ok(heard) = Heard::new() {
-            tokio::spawn(forward(heard, Arc::clone(&sender), Arc::clone(&asker)));
+            tokio::spawn(forward(
+                heard,
+                Arc::clone(&sender),
+                Arc::clone(&asker),
+                Arc::clone(&code),
+            ));
         }
         Self {
             stop,
             sender,
             asker,
+            code,
         }
     }
 
@@ -58,9 +70,9 @@ impl Signals {
         });
     }
 
-    /// The exit code of an interrupted run: 143 after SIGTERM or SIGHUP, else 130.
+    /// The exit code of an interrupted run.
     pub(super) fn exit_code(&self) -> u8 {
-        exit_code(&self.asker)
+        self.code.load(Ordering::Relaxed)
     }
 
     /// Who asked.
@@ -89,16 +101,16 @@ fn survive_file_limits() {
     }
 }
 
-fn exit_code(asker: &AtomicU8) -> u8 {
-    match asker.load(Ordering::Relaxed) {
-        1 | 2 => 143,
-        _ => 130,
-    }
-}
-
-async fn forward(mut heard: Heard, sender: Arc<watch::Sender<Stop>>, asker: Arc<AtomicU8>) {
+async fn forward(
+    mut heard: Heard,
+    sender: Arc<watch::Sender<Stop>>,
+    asker: Arc<AtomicU8>,
+    code: Arc<AtomicU8>,
+) {
     loop {
-        heard.next(&asker).await;
+        let by = heard.next().await;
+        asker.store(by, Ordering::Relaxed);
+        code.store(CODES[usize::from(by) % CODES.len()], Ordering::Relaxed);
         let before = *sender.borrow();
         let stop = match before {
             Stop::None => Stop::Cancel,
@@ -110,10 +122,10 @@ async fn forward(mut heard: Heard, sender: Arc<watch::Sender<Stop>>, asker: Arc<
         }
     }
     tokio::select! {
-        () = heard.next(&asker) => {}
+        _ = heard.next() => {}
         () = tokio::time::sleep(LEAVING) => {}
     }
-    std::process::exit(i32::from(exit_code(&asker)));
+    std::process::exit(i32::from(code.load(Ordering::Relaxed)));
 }
 
 /// Whether whoever started kiln wants it to outlive the terminal.
@@ -149,19 +161,19 @@ impl Heard {
         })
     }
 
-    async fn next(&mut self, asker: &AtomicU8) {
+    /// The number of the next.
+    async fn next(&mut self) -> u8 {
         let hangup = async {
             match &mut self.hangup {
                 Some(hangup) => hangup.recv().await,
                 None => std::future::pending().await,
             }
         };
-        let by = tokio::select! {
+        tokio::select! {
             _ = self.interrupt.recv() => 0,
             _ = self.terminate.recv() => 1,
             _ = hangup => 2,
-        };
-        asker.store(by, Ordering::Relaxed);
+        }
     }
 }
 
@@ -175,9 +187,11 @@ impl Heard {
         Ok(Self)
     }
 
-    async fn next(&mut self, _asker: &AtomicU8) {
+    /// The number of the next.
+    async fn next(&mut self) -> u8 {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+        0
     }
 }

@@ -35,11 +35,12 @@ pub(super) fn read(fields: &Fields<'_>, reading: &mut Reading<'_>) -> Option<Com
         }
         good
     });
+    let stdin = stdin.map(|node| as_written(node, reading));
     Some(Command {
         span: key.span,
         args: args?,
         env,
-        stdin: stdin.cloned(),
+        stdin,
     })
 }
 
@@ -91,7 +92,29 @@ fn args(node: &Node, reading: &mut Reading<'_>) -> Option<Vec<Node>> {
             complain(why, item.span, help, reading);
         }
     }
-    good.then(|| items.clone())
+    good.then(|| items.iter().map(|item| as_written(item, reading)).collect())
+}
+
+/// A program gets a number as it is written: `1.10` is a version, and `1e3` need not be `1000.0`.
+fn as_written(node: &Node, reading: &Reading<'_>) -> Node {
+    let kind = match &node.kind {
+        NodeKind::Number(_) => {
+            let written = reading.source(node.span).trim();
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '-');
+            if written.is_empty() || !written.chars().all(plain) {
+                return node.clone();
+            }
+            NodeKind::String(written.to_owned())
+        }
+        NodeKind::List(items) => {
+            NodeKind::List(items.iter().map(|item| as_written(item, reading)).collect())
+        }
+        _ => return node.clone(),
+    };
+    Node {
+        span: node.span,
+        kind,
+    }
 }
 
 /// Why an element cannot stand where it stands.
@@ -137,7 +160,7 @@ fn env(node: &Node, reading: &mut Reading<'_>) -> Vec<(Spanned<String>, Node)> {
                 .help("names of environment variables consist of letters, digits and `_`"),
             );
         } else if scalar(value) {
-            env.push((name.clone(), value.clone()));
+            env.push((name.clone(), as_written(value, reading)));
         } else {
             reading.wrong_type(value, &format!("`{}`", name.value), "a text or a template");
         }

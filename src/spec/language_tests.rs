@@ -18,10 +18,7 @@ fn json(node: &Node) -> serde_json::Value {
     node.to_datum().to_json()
 }
 
-#[test]
-fn every_key_of_a_workflow_step_is_read_as_written() {
-    let pipeline = good(
-        "limits: { upscaler: 2, disk: 5 }
+const EVERY_KEY: &str = "limits: { upscaler: 2, disk: 5 }
 retry: { attempts: 2 }
 timeout: 1h
 stall_timeout: \"{{ params.stall }}\"
@@ -47,8 +44,11 @@ steps:
     transfer: upload
   first: { workflow: w.json, when: false, for_each: steps.second.images, needs: { step: second } }
   second: { workflow: w.json, retry: { attempts: 2, until: true } }
-",
-    );
+";
+
+#[test]
+fn what_holds_for_all_steps_is_read_as_written() {
+    let pipeline = good(EVERY_KEY);
     assert_eq!(pipeline.limits["disk"].value, 5);
     let all = pipeline.retry.unwrap();
     assert_eq!(all.attempts.value, 2);
@@ -56,7 +56,11 @@ steps:
     assert_eq!(pipeline.timeout.unwrap().as_str(), Some("1h"));
     assert!(pipeline.stall_timeout.is_some());
     assert_eq!(pipeline.cache.unwrap().value, CacheMode::Off);
+}
 
+#[test]
+fn every_key_of_a_workflow_step_is_read_as_written() {
+    let pipeline = good(EVERY_KEY);
     let base = &pipeline.steps["base"];
     assert_eq!(
         base.when.as_ref().unwrap().as_str(),

@@ -25,14 +25,15 @@ pub fn load_project(
     };
     let file = sources.add_file(path, &text);
     let root = yaml::read(file, sources, report)?;
-    let reader = report.items.len();
-    let project = project::read(file, &root, &mut Reading { sources, report });
-    settle(report, found, reader);
-    for (_, node) in project.iter().flat_map(Project::secrets) {
+    // Before anything is said of the file, and however wrong the rest of it is.
+    for node in project::secrets_in(&root) {
         if let Some(value) = node.as_str().filter(|text| says_itself(text)) {
             sources.hide(node.span, value);
         }
     }
+    let reader = report.items.len();
+    let project = project::read(file, &root, &mut Reading { sources, report });
+    settle(report, found, reader);
     project
 }
 

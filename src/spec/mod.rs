@@ -41,7 +41,7 @@ pub use node::{Node, NodeKind, Spanned};
 pub use param::{Param, ParamKind, bad_param, missing_param};
 pub use pipeline::Pipeline;
 pub use profile::Profile;
-pub use project::{Project, header_of, partner_key, token_of};
+pub use project::{Project, api_key_of, header_of, partner_key, token_of};
 pub use retry::{Retry, RetryClass};
 pub use schema::{pipeline_schema, project_schema};
 pub use server::{ServerKind, ServerSpec};

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::reading::{Key, Reading};
-use super::{Node, Profile, ServerSpec, Spanned, profile, schema, server};
+use super::{Node, NodeKind, Profile, ServerKind, ServerSpec, Spanned, profile, schema, server};
 use crate::base::secret;
 use crate::diagnostic::FileId;
 
@@ -27,6 +27,27 @@ pub struct Project {
     pub dotenv: bool,
     /// Settings that `--profile` chooses.
     pub profiles: IndexMap<String, Profile>,
+}
+
+/// The values under keys that hold secrets, also of servers that cannot be used.
+pub(super) fn secrets_in(root: &Node) -> Vec<&Node> {
+    fn entries(node: &Node) -> &[(Spanned<String>, Node)] {
+        match &node.kind {
+            NodeKind::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+    fn of<'n>(node: &'n Node, key: &'static str) -> impl Iterator<Item = &'n Node> {
+        let found = entries(node).iter().filter(move |(k, _)| k.value == key);
+        found.map(|(_, value)| value)
+    }
+    let servers = of(root, "servers").flat_map(entries);
+    let of_servers = servers.flat_map(|(_, server)| {
+        let headers = of(server, "headers").flat_map(entries);
+        let shown = of(server, "token").chain(of(server, "api_key"));
+        shown.chain(headers.map(|(_, value)| value))
+    });
+    of_servers.chain(of(root, "partner_api_key")).collect()
 }
 
 const KEYS: &[Key] = &[
@@ -69,6 +90,9 @@ impl Project {
         for (name, server) in &self.servers {
             let token = server.value.token.iter();
             found.extend(token.map(|node| (token_of(name), node)));
+            if let ServerKind::Cloud { api_key, .. } = &server.value.kind {
+                found.extend(api_key.iter().map(|node| (api_key_of(name), node)));
+            }
             let headers = server.value.headers.iter();
             found.extend(headers.map(|(header, node)| (header_of(name, &header.value), node)));
         }
@@ -81,6 +105,11 @@ impl Project {
 /// What a server's token is called.
 pub fn token_of(server: &str) -> String {
     secret::written(&format!("servers.{server}.token"))
+}
+
+/// What a server's key is called.
+pub fn api_key_of(server: &str) -> String {
+    secret::written(&format!("servers.{server}.api_key"))
 }
 
 /// What a header's value is called.

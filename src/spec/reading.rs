@@ -268,12 +268,28 @@ impl Reading<'_> {
                     _ => None,
                 }
             }
-            (NodeKind::String(text), "an integer") if text.trim().parse::<i128>().is_ok() => {
-                Some(format!("leave the quotes out: `{}`", text.trim()))
+            (NodeKind::String(text), "an integer") => {
+                meant_integer(text.trim(), self.source(node.span))
             }
             _ => None,
         }
     }
+}
+
+/// An integer that YAML takes for text: in quotes, or written as other languages write it.
+fn meant_integer(text: &str, written: &str) -> Option<String> {
+    let number = text.replace('_', "").parse::<i128>().ok()?;
+    let plain = number.to_string();
+    if plain == text && written.starts_with(['"', '\'']) {
+        return Some(format!("leave the quotes out: `{plain}`"));
+    }
+    let octal = text
+        .strip_prefix('0')
+        .filter(|digits| !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(8)));
+    Some(match octal {
+        Some(digits) => format!("write `{plain}`, or `0o{digits}` if it is octal"),
+        None => format!("write `{plain}`"),
+    })
 }
 
 /// Where a map begins: a complaint about what it lacks must not show all of it.
@@ -303,4 +319,32 @@ fn better_id(name: &str) -> String {
         }
     }
     better.trim_end_matches('_').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::meant_integer;
+
+    #[test]
+    fn an_integer_that_is_text_is_shown_as_it_must_be_written() {
+        for (text, written, help) in [
+            ("3", "\"3\"", Some("leave the quotes out: `3`")),
+            (
+                "0777",
+                "0777",
+                Some("write `777`, or `0o777` if it is octal"),
+            ),
+            ("'0777'", "0777", None),
+            (
+                "0777",
+                "'0777'",
+                Some("write `777`, or `0o777` if it is octal"),
+            ),
+            ("089", "089", Some("write `89`")),
+            ("1_000", "1_000", Some("write `1000`")),
+            ("many", "many", None),
+        ] {
+            assert_eq!(meant_integer(text, written).as_deref(), help, "{written}");
+        }
+    }
 }

@@ -92,11 +92,8 @@ mod tests {
         jsonschema::draft7::new(schema).unwrap().is_valid(&value)
     }
 
-    #[test]
-    fn editors_accept_what_kiln_accepts_and_refuse_what_it_refuses() {
-        let schema = pipeline_schema();
-        for good in [
-            "steps: { a: { workflow: a.json } }",
+    const PIPELINES: [&str; 3] = [
+        "steps: { a: { workflow: a.json } }",
             "version: 1
 x-a: [anything]
 params: { a: { type: seed, default: random, minimum: 1 }, b: { type: file, default: null }, c: { type: boolean, default: '{{ env(\"A\") }}' } }
@@ -130,9 +127,19 @@ steps:
     transfer: upload
   b: { command: [ffmpeg, -i, '{{ steps.a.image }}', [1, 2], 3, true], env: { A: 1 }, stdin: x, outputs: { film: '*.mp4' }, when: params.a }
   c: { workflow: c.json, for_each: steps.a.images, needs: { step: b } }",
-        ] {
+    ];
+
+    #[test]
+    fn editors_accept_the_pipelines_that_kiln_accepts() {
+        let schema = pipeline_schema();
+        for good in PIPELINES {
             assert!(valid(&schema, good), "{good}");
         }
+    }
+
+    #[test]
+    fn editors_refuse_the_pipelines_that_kiln_refuses() {
+        let schema = pipeline_schema();
         for bad in [
             "steps: {}",
             "name: x",
@@ -165,6 +172,10 @@ steps:
         ] {
             assert!(!valid(&schema, bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn editors_accept_and_refuse_the_project_files_that_kiln_does() {
         let schema = project_schema();
         assert!(valid(
             &schema,
@@ -175,13 +186,17 @@ steps:
             "servers:
   a: { urls: ['http://x', 'http://y'], token: t, headers: { X-Key: k }, ca_cert: ca.pem, lost_after: 10m }
   b: { kind: embedded, simulate: true }
+  c: { kind: cloud }
+  d: { kind: cloud, api_key: k, url: 'http://127.0.0.1:1', max_jobs: 5 }
 partner_api_key: k
 dotenv: true
 profiles: { draft: { server: b, params: { count: 1 }, output_dir: o, max_parallel: 2 } }"
         ));
         for bad in [
             "servers: { a: {} }",
-            "servers: { a: { kind: cloud, url: x } }",
+            "servers: { a: { kind: cloud, token: x } }",
+            "servers: { a: { kind: cloud, urls: [x] } }",
+            "servers: { a: { url: x, api_key: k } }",
             "servers: { a: { url: x, max_jobs: 0 } }",
             "plugins: {}",
             "servers: { a: { url: x, urls: [y] } }",

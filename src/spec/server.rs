@@ -32,6 +32,13 @@ pub enum ServerKind {
         /// Its addresses, at least one; strings, maybe templates.
         urls: Vec<Node>,
     },
+    /// Comfy Cloud.
+    Cloud {
+        /// Its address, when it is another than Comfy's; a string, maybe a template.
+        url: Option<Node>,
+        /// The key; a string, maybe a template. A secret, however it is written.
+        api_key: Option<Node>,
+    },
     /// kiln's own server.
     Embedded {
         /// Whether classes that it does not have are painted as marked stand-ins.
@@ -39,7 +46,7 @@ pub enum ServerKind {
     },
 }
 
-const KINDS: &[&str] = &["comfy", "embedded"];
+const KINDS: &[&str] = &["comfy", "cloud", "embedded"];
 
 /// Names of servers and profiles.
 pub(super) const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9_-]*$";
@@ -57,13 +64,18 @@ const KEYS: &[Key] = &[
     ),
     Key::new(
         "kind",
-        "`comfy`: a ComfyUI server, local or remote (the default). `embedded`: kiln's own server, inside the kiln process.",
+        "`comfy`: a ComfyUI server, local or remote (the default). `cloud`: Comfy Cloud. `embedded`: kiln's own server, inside the kiln process.",
         || json!({ "enum": KINDS }),
     ),
     Key::new(
         "max_jobs",
-        "The most jobs kept queued or running at a time, on each server of a pool. Default: 2, or the number of CPUs for `embedded`.",
+        "The most jobs kept queued or running at a time, on each server of a pool. Default: 2, for `cloud` 3, for `embedded` the number of CPUs.",
         || schema::or_template(&json!({ "type": "integer", "minimum": 1 })),
+    ),
+    Key::new(
+        "api_key",
+        "Only for `cloud`: the key of your account. It is a secret however it is written; better is `\"{{ secret('NAME') }}\"`. Default: the variable `COMFY_CLOUD_API_KEY`.",
+        schema::text,
     ),
     Key::new(
         "token",
@@ -99,7 +111,15 @@ const KEYS: &[Key] = &[
 ];
 
 /// Keys that say how a server in the net is reached.
-const REMOTE: &[&str] = &["url", "urls", "token", "headers", "ca_cert", "lost_after"];
+const REMOTE: &[&str] = &[
+    "url",
+    "urls",
+    "api_key",
+    "token",
+    "headers",
+    "ca_cert",
+    "lost_after",
+];
 
 /// Reads a server; `None` when it cannot be used.
 pub(super) fn read(
@@ -109,10 +129,6 @@ pub(super) fn read(
 ) -> Option<ServerSpec> {
     server_name(name, reading);
     let owner = format!("the server `{}`", name.value);
-    if let Some(kind) = cloud(node) {
-        reading.push(not_yet(kind));
-        return None;
-    }
     let fields = reading.fields(node, &owner, KEYS, false)?;
     let max_jobs = fields
         .get("max_jobs")
@@ -135,19 +151,23 @@ pub(super) fn read(
         .get("lost_after")
         .and_then(|n| duration::read(n, "`lost_after`", reading));
     let urls = urls(&fields, reading);
-    let kind = if kind? == "embedded" {
-        misplaced(&fields, REMOTE, &owner, "is embedded, and", reading)?;
+    let kind = kind?;
+    let alien: &[&str] = match kind {
+        "embedded" => REMOTE,
+        "cloud" => &["urls", "token", "simulate"],
+        _ => &["api_key", "simulate"],
+    };
+    misplaced(&fields, alien, (kind, &owner), reading)?;
+    let kind = if kind == "embedded" {
         ServerKind::Embedded {
             simulate: simulate.unwrap_or_default(),
         }
+    } else if kind == "cloud" {
+        ServerKind::Cloud {
+            url: urls.and_then(|urls| urls.into_iter().next()),
+            api_key: text("api_key", reading),
+        }
     } else {
-        misplaced(
-            &fields,
-            &["simulate"],
-            &owner,
-            "is not embedded, and",
-            reading,
-        )?;
         if fields.get("url").is_none() && fields.get("urls").is_none() {
             let example = "url: http://127.0.0.1:8188";
             reading.missing(&fields, name.span, &owner, "url", example);
@@ -168,17 +188,25 @@ pub(super) fn read(
 fn misplaced(
     fields: &Fields<'_>,
     keys: &[&str],
-    owner: &str,
-    why: &str,
+    (kind, owner): (&str, &str),
     reading: &mut Reading<'_>,
 ) -> Option<()> {
     let mut good = Some(());
     for (key, _) in keys.iter().filter_map(|key| fields.entry(key)) {
         good = None;
-        let help = if key.value == "simulate" {
-            "`simulate` is for `kind: embedded`".to_owned()
-        } else {
-            format!("leave `{}` out, or leave `kind: embedded` out", key.value)
+        let help = match (&*key.value, kind) {
+            ("simulate", _) => "`simulate` is for `kind: embedded`".to_owned(),
+            ("api_key", "comfy") => {
+                "`api_key` is for `kind: cloud`; another server is shown a `token` or `headers`"
+                    .to_owned()
+            }
+            ("token", "cloud") => "Comfy Cloud is shown an `api_key`".to_owned(),
+            (key, kind) => format!("leave `{key}` out, or leave `kind: {kind}` out"),
+        };
+        let why = match kind {
+            "embedded" => "is embedded, and",
+            "cloud" => "is Comfy Cloud, and",
+            _ => "is a ComfyUI, and",
         };
         reading.push(
             Diagnostic::error(
@@ -294,24 +322,6 @@ fn headers(fields: &Fields<'_>, reading: &mut Reading<'_>) -> Vec<(Spanned<Strin
     headers
 }
 
-/// The `kind: cloud` of a server.
-fn cloud(node: &Node) -> Option<&Node> {
-    let NodeKind::Map(entries) = &node.kind else {
-        return None;
-    };
-    let (_, kind) = entries.iter().find(|(key, _)| key.value == "kind")?;
-    (kind.as_str() == Some("cloud")).then_some(kind)
-}
-
-fn not_yet(kind: &Node) -> Diagnostic {
-    Diagnostic::error(
-        &codes::NOT_IN_THIS_VERSION,
-        "Comfy Cloud (`kind: cloud`) is not in this version of kiln",
-    )
-    .at(kind.span)
-    .help("use a ComfyUI server of your own (`url: …`) or `kind: embedded`")
-}
-
 fn kind(node: &Node, reading: &mut Reading<'_>) -> Option<&'static str> {
     let written = reading.string(node, "`kind`")?;
     let known = KINDS.iter().copied();
@@ -320,7 +330,7 @@ fn kind(node: &Node, reading: &mut Reading<'_>) -> Option<&'static str> {
     }
     let help = match did_you_mean(&written.value, known) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => "a server is `comfy` or `embedded`".to_owned(),
+        None => "a server is `comfy`, `cloud` or `embedded`".to_owned(),
     };
     reading.push(
         Diagnostic::error(
@@ -358,9 +368,19 @@ pub(super) fn schema() -> Value {
     let mut schema = schema::object("A server that runs jobs.", KEYS, false);
     let only = |key: &str| json!({ "required": [key] });
     let remote: Vec<Value> = REMOTE.iter().map(|key| only(key)).collect();
+    let none_of = |keys: &[&str]| {
+        let keys: Vec<Value> = keys.iter().map(|key| only(key)).collect();
+        json!({ "anyOf": keys })
+    };
+    let comfy = json!({ "kind": { "const": "comfy" } });
     schema["oneOf"] = json!([
-        { "required": ["url"], "not": { "anyOf": [only("urls"), only("simulate")] } },
-        { "required": ["urls"], "not": { "anyOf": [only("url"), only("simulate")] } },
+        { "required": ["url"], "properties": comfy, "not": none_of(&["urls", "api_key", "simulate"]) },
+        { "required": ["urls"], "properties": comfy, "not": none_of(&["url", "api_key", "simulate"]) },
+        {
+            "required": ["kind"],
+            "properties": { "kind": { "const": "cloud" } },
+            "not": none_of(&["urls", "token", "simulate"]),
+        },
         {
             "required": ["kind"],
             "properties": { "kind": { "const": "embedded" } },

@@ -295,7 +295,7 @@ x-note: mine
         project(
             "servers:
   a: { ulr: http://x }
-  b: { kind: cloud, api_key: k }
+  b: { kind: cloud, api_key: k, token: t }
   f: { urls: [http://x, http://x/], url: http://y }
   g: { urls: [http://x, http://x/], token: '', simulate: true }
   h: { urls: http://x, lost_after: 2 min, headers: { 'a b': c, Authorization: d }, token: t }

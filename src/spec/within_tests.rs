@@ -38,78 +38,81 @@ fn written(yaml: &str, value: &str, part: &str) -> String {
     sources.snippet(span).to_owned()
 }
 
+/// A file, the value of its `k`, a part of that, and what stands in the file for the part.
+const STYLES: [(&str, &str, &str, &str); 18] = [
+    ("k: a {{ x }} b", "a {{ x }} b", "{{ x }}", "{{ x }}"),
+    ("k: a\n  b c\n  d", "a b c d", "b c d", "b c\n  d"),
+    ("k: 'it''s {{ x }}'", "it's {{ x }}", "{{ x }}", "{{ x }}"),
+    ("k: 'it''s'", "it's", "'", "''"),
+    (
+        r#"k: "\u00fc\t{{ x }}\n""#,
+        "ü\t{{ x }}\n",
+        "{{ x }}",
+        "{{ x }}",
+    ),
+    (r#"k: "\u00fc\t{{ x }}\n""#, "ü\t{{ x }}\n", "ü", r"\u00fc"),
+    ("k: \"\\ud83d\\ude00 x\"", "😀 x", "😀", "\\ud83d\\ude00"),
+    (
+        "k: \"a \\\n  b {{ x }}\"",
+        "a b {{ x }}",
+        "{{ x }}",
+        "{{ x }}",
+    ),
+    ("k: \"a\n\n  b\"", "a\nb", "b", "b"),
+    (
+        "k: |\n  one\n    {{ x }}\n  two\n",
+        "one\n  {{ x }}\ntwo\n",
+        "{{ x }}",
+        "{{ x }}",
+    ),
+    (
+        "k: |2+\n   {{ x }}\n\n",
+        " {{ x }}\n\n",
+        "{{ x }}",
+        "{{ x }}",
+    ),
+    (
+        "k: |-\n\n  a\n  {{ x }}\n",
+        "\na\n{{ x }}",
+        "{{ x }}",
+        "{{ x }}",
+    ),
+    (
+        "k: >\n  one\n  {{ x }}\n\n  two\n",
+        "one {{ x }}\ntwo\n",
+        "{{ x }}",
+        "{{ x }}",
+    ),
+    (
+        "k: >\n\n  a\n    b\n  {{ x }}",
+        "\na\n  b\n{{ x }}\n",
+        "{{ x }}",
+        "{{ x }}",
+    ),
+    (
+        "k: |\r\n  a\r\n  {{ x }}\r\n",
+        "a\n{{ x }}\n",
+        "{{ x }}",
+        "{{ x }}",
+    ),
+    (
+        "k: &a !!str |  # note\n  {{ x }}\n",
+        "{{ x }}\n",
+        "{{ x }}",
+        "{{ x }}",
+    ),
+    ("j: [1, { k: a\n   b }]", "a b", "b", "b"),
+    (
+        "a: &v 'x''{{ y }}'\nk: *v",
+        "x'{{ y }}",
+        "{{ y }}",
+        "{{ y }}",
+    ),
+];
+
 #[test]
 fn a_part_of_a_scalar_is_found_in_every_style() {
-    for (yaml, value, part, source) in [
-        ("k: a {{ x }} b", "a {{ x }} b", "{{ x }}", "{{ x }}"),
-        ("k: a\n  b c\n  d", "a b c d", "b c d", "b c\n  d"),
-        ("k: 'it''s {{ x }}'", "it's {{ x }}", "{{ x }}", "{{ x }}"),
-        ("k: 'it''s'", "it's", "'", "''"),
-        (
-            r#"k: "\u00fc\t{{ x }}\n""#,
-            "ü\t{{ x }}\n",
-            "{{ x }}",
-            "{{ x }}",
-        ),
-        (r#"k: "\u00fc\t{{ x }}\n""#, "ü\t{{ x }}\n", "ü", r"\u00fc"),
-        ("k: \"\\ud83d\\ude00 x\"", "😀 x", "😀", "\\ud83d\\ude00"),
-        (
-            "k: \"a \\\n  b {{ x }}\"",
-            "a b {{ x }}",
-            "{{ x }}",
-            "{{ x }}",
-        ),
-        ("k: \"a\n\n  b\"", "a\nb", "b", "b"),
-        (
-            "k: |\n  one\n    {{ x }}\n  two\n",
-            "one\n  {{ x }}\ntwo\n",
-            "{{ x }}",
-            "{{ x }}",
-        ),
-        (
-            "k: |2+\n   {{ x }}\n\n",
-            " {{ x }}\n\n",
-            "{{ x }}",
-            "{{ x }}",
-        ),
-        (
-            "k: |-\n\n  a\n  {{ x }}\n",
-            "\na\n{{ x }}",
-            "{{ x }}",
-            "{{ x }}",
-        ),
-        (
-            "k: >\n  one\n  {{ x }}\n\n  two\n",
-            "one {{ x }}\ntwo\n",
-            "{{ x }}",
-            "{{ x }}",
-        ),
-        (
-            "k: >\n\n  a\n    b\n  {{ x }}",
-            "\na\n  b\n{{ x }}\n",
-            "{{ x }}",
-            "{{ x }}",
-        ),
-        (
-            "k: |\r\n  a\r\n  {{ x }}\r\n",
-            "a\n{{ x }}\n",
-            "{{ x }}",
-            "{{ x }}",
-        ),
-        (
-            "k: &a !!str |  # note\n  {{ x }}\n",
-            "{{ x }}\n",
-            "{{ x }}",
-            "{{ x }}",
-        ),
-        ("j: [1, { k: a\n   b }]", "a b", "b", "b"),
-        (
-            "a: &v 'x''{{ y }}'\nk: *v",
-            "x'{{ y }}",
-            "{{ y }}",
-            "{{ y }}",
-        ),
-    ] {
+    for (yaml, value, part, source) in STYLES {
         assert_eq!(written(yaml, value, part), source, "{yaml}");
     }
 }

@@ -53,12 +53,26 @@ pub(super) fn no_upload(server: String, hash: ContentHash) -> Write {
     })
 }
 
-pub(super) fn stray(server: String, prompt: String) -> Write {
+/// It may show up until then, milliseconds since 1970; 0: it is there, or it will never be.
+pub(super) fn stray(server: String, prompt: String, until: u64) -> Write {
     Box::new(move |transaction| {
         transaction
             .execute(
-                "INSERT OR IGNORE INTO strays (server, prompt) VALUES (?1, ?2)",
-                [server, prompt],
+                "INSERT INTO strays (server, prompt, until) VALUES (?1, ?2, ?3)
+                 ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
+                params![server, prompt, signed(until)],
+            )
+            .map(drop)
+    })
+}
+
+/// It is not there at `now`.
+pub(super) fn absent_stray(server: String, prompt: String, now: u64) -> Write {
+    Box::new(move |transaction| {
+        transaction
+            .execute(
+                "DELETE FROM strays WHERE server = ?1 AND prompt = ?2 AND until <= ?3",
+                params![server, prompt, signed(now)],
             )
             .map(drop)
     })

@@ -22,6 +22,8 @@ use crate::plan::Plan;
 
 /// How often a lock is tried while somebody else has it.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// How long a request may be under way after its sender gave it up, in milliseconds.
+const ON_ITS_WAY: u64 = 60 * 60 * 1000;
 
 /// The state of a project. Cheap to clone; the last one to be dropped waits until everything handed over is written.
 #[derive(Clone, Debug)]
@@ -313,10 +315,24 @@ impl Store {
     /// Notes a job that is to be cancelled when its server returns.
     pub fn add_stray(&self, server: &str, prompt_id: &str) {
         self.writer
-            .note(notes::stray(server.to_owned(), prompt_id.to_owned()));
+            .note(notes::stray(server.to_owned(), prompt_id.to_owned(), 0));
     }
 
-    /// Forgets a job that was cancelled, or that its server does not know.
+    /// Notes a job that its server did not know at `now` (milliseconds since 1970), although it may have been sent: it may still be on its
+    /// way, and is to be cancelled should it ever show up.
+    pub fn expect_stray(&self, server: &str, prompt_id: &str, now: u64) {
+        let (server, prompt) = (server.to_owned(), prompt_id.to_owned());
+        let until = now.saturating_add(ON_ITS_WAY);
+        self.writer.note(notes::stray(server, prompt, until));
+    }
+
+    /// Forgets a job that its server does not know at `now`, unless it may still be on its way.
+    pub fn miss_stray(&self, server: &str, prompt_id: &str, now: u64) {
+        let (server, prompt) = (server.to_owned(), prompt_id.to_owned());
+        self.writer.note(notes::absent_stray(server, prompt, now));
+    }
+
+    /// Forgets a job that was cancelled.
     pub fn remove_stray(&self, server: &str, prompt_id: &str) {
         self.writer
             .note(notes::no_stray(server.to_owned(), prompt_id.to_owned()));

@@ -65,6 +65,9 @@ CREATE TABLE strays (
     PRIMARY KEY (server, prompt)
 ) STRICT, WITHOUT ROWID;
 ",
+    "
+ALTER TABLE strays ADD COLUMN until INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// The format that this kiln writes.

@@ -191,6 +191,10 @@ impl Explain<'_> {
             (None, None) if !known.is_empty() => {
                 Some(format!("known names are {}", list_of(names(), 20)))
             }
+            (None, Some(parent)) if parent.ends_with(".outputs") => Some(format!(
+                "`{}` has no `outputs:`, which is where they get their names",
+                parent.trim_end_matches(".outputs")
+            )),
             _ => None,
         };
         TemplateError {

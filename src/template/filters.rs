@@ -324,7 +324,7 @@ fn name_of(value: &Value) -> Result<String, Error> {
         return Ok(file_name(&file.0.path));
     }
     if let Some(artifact) = value.downcast_object_ref::<ArtifactObject>() {
-        return Ok(artifact.0.name.clone());
+        return Ok(secret::without(&artifact.0.name).into_owned());
     }
     let path = open_text("basename", value)?;
     let trimmed = path.trim_end_matches(['/', '\\']);

@@ -69,6 +69,11 @@ fn items(value: &Value) -> impl Iterator<Item = Value> {
 
 /// Puts guards before minijinja's filters and tests that look into texts.
 pub(super) fn guard(env: &mut Environment<'static>) {
+    guard_filters(env);
+    guard_tests(env);
+}
+
+fn guard_filters(env: &mut Environment<'static>) {
     for (name, filter) in [
         ("upper", Value::from_function(filters::upper)),
         ("lower", Value::from_function(filters::lower)),
@@ -106,6 +111,9 @@ pub(super) fn guard(env: &mut Environment<'static>) {
     ] {
         add_filter(env, name, filter, is_in);
     }
+}
+
+fn guard_tests(env: &mut Environment<'static>) {
     for (names, test) in [
         (
             &["eq", "equalto", "=="][..],

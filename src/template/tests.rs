@@ -248,21 +248,16 @@ fn nothing_undefined_leaves_an_expression() {
     assert_eq!(value("{{ params.subjct is defined }}"), json!(false));
 }
 
+#[track_caller]
+fn case(text: &str, at: &str, message: &str, help: &str) {
+    let expected = [at, message, help].map(str::to_owned);
+    let (kind, at, message, help) = error(text);
+    assert_eq!(kind, TemplateErrorKind::Undefined, "{text}");
+    assert_eq!([at, message, help], expected, "{text}");
+}
+
 #[test]
 fn an_undefined_name_is_shown_and_corrected() {
-    use TemplateErrorKind::Undefined;
-    let case = |text: &str, at: &str, message: &str, help: &str| {
-        assert_eq!(
-            error(text),
-            (
-                Undefined,
-                at.to_owned(),
-                message.to_owned(),
-                help.to_owned()
-            ),
-            "{text}"
-        );
-    };
     case(
         "ü {{ 1 }} {{ params.subjct }}",
         "params.subjct",
@@ -305,6 +300,10 @@ fn an_undefined_name_is_shown_and_corrected() {
         "`steps.one.outputs.finl` is not defined",
         "did you mean `steps.one.outputs.final`?",
     );
+}
+
+#[test]
+fn a_filter_a_function_or_a_test_that_does_not_exist_is_shown_and_corrected() {
     case(
         "x{{ 'a' | uper }}",
         "uper",

@@ -194,7 +194,8 @@ async fn replayed(recorded: Recorded) -> String {
         Err(error) => return error.to_string(),
     }
     let (updates, _told) = tokio::sync::mpsc::unbounded_channel();
-    let following = connection.follow(prompt_id, updates);
+    let id = prompt_id.to_string();
+    let following = connection.follow(&id, updates);
     match tokio::time::timeout(Duration::from_secs(10), following).await {
         Ok(Outcome::Succeeded { .. }) => "completed".to_owned(),
         Ok(Outcome::Failed(_)) => "failed".to_owned(),

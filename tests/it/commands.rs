@@ -89,6 +89,75 @@ fn the_value_of_a_secret_reaches_the_command_and_nothing_else() {
 }
 
 #[test]
+fn a_secret_that_tasks_are_made_for_is_shown_as_stars_wherever_it_is_told() {
+    let project = project(
+        r#"params:
+  key: { type: string, default: "{{ secret('MY_TEST_KEY') }}" }
+steps:
+  each:
+    for_each: [plain, "{{ params.key }}"]
+    matrix: { k: ["{{ secret('MY_TEST_KEY') }}", b] }
+    command: [sh, -c, "echo $1 $2", x, "{{ item }}", "{{ matrix.k }}"]
+"#,
+    );
+    let kiln = |args: &[&str]| {
+        let done = finish(
+            project
+                .command(args)
+                .env("MY_TEST_KEY", "hunter2-very-long"),
+        )
+        .ok();
+        format!("{}{}", done.stdout, done.stderr)
+    };
+    for format in ["text", "json", "dot", "mermaid", "svg"] {
+        let told = kiln(&["plan", "p.yaml", "--output", format]);
+        assert!(
+            !told.contains(|c| ('\u{e000}'..='\u{f8ff}').contains(&c)),
+            "{told}"
+        );
+        assert!(
+            !told.contains("f8f0") && !told.contains("hunter2"),
+            "{told}"
+        );
+    }
+    assert!(kiln(&["plan", "p.yaml"]).contains("  key  \"***\"\n"));
+    for output in ["text", "json"] {
+        let told = kiln(&["run", "p.yaml", "--output", output]);
+        assert!(
+            !told.contains(|c| ('\u{e000}'..='\u{f8ff}').contains(&c)),
+            "{told}"
+        );
+        assert!(
+            !told.contains("hunter2") && told.contains("*** ***"),
+            "{told}"
+        );
+        assert!(
+            told.contains("each[1,k=0]"),
+            "named by their places: {told}"
+        );
+    }
+}
+
+#[test]
+fn numbers_reach_a_command_as_they_are_written() {
+    let project = project(
+        r#"steps:
+  say:
+    command: [sh, -c, 'echo "$@" $V $(cat)', x, 1.10, 1e3, 0x1F, +5, [007, 2.0], "{{ 1.10 }}", -0]
+    env: { V: 3.10 }
+    stdin: 4.50
+"#,
+    );
+    let done = project.kiln(&["run", "p.yaml"]).ok();
+    assert!(
+        done.stderr
+            .contains("1.10 1e3 0x1F +5 007 2.0 1.1 -0 3.10 4.50"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
 fn what_a_command_writes_to_stderr_is_told_as_it_comes() {
     let project =
         project("steps:\n  talk: { command: [sh, -c, \"echo one >&2; echo two >&2\"] }\n");

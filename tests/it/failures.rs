@@ -11,21 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use crate::support::{Done, Project, Running, Server, settled, slow};
-
-const CARD: &str = r#"{
-  "1": {
-    "class_type": "EmptyImage",
-    "inputs": { "width": 64, "height": 48, "batch_size": 1, "color": 4160 },
-    "_meta": { "title": "Card" }
-  },
-  "9": {
-    "class_type": "SaveImage",
-    "inputs": { "images": ["1", 0], "filename_prefix": "card" },
-    "_meta": { "title": "Save" }
-  }
-}
-"#;
+use crate::support::{CARD, Done, Project, Running, Server, settled, slow};
 
 const PIPELINE: &str = "steps:\n  card:\n    workflow: card.json\n";
 

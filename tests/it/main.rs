@@ -16,6 +16,7 @@ mod commands;
 mod engine;
 mod examples;
 mod failures;
+mod hazards;
 mod history;
 mod leftovers;
 mod mistakes;

@@ -3,24 +3,10 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::support::{Done, Project, finish};
-
-const WORKFLOW: &str = r#"{
-  "1": {
-    "class_type": "EmptyImage",
-    "inputs": { "width": 64, "height": 64, "batch_size": 1, "color": 0 },
-    "_meta": { "title": "Card" }
-  },
-  "9": {
-    "class_type": "SaveImage",
-    "inputs": { "images": ["1", 0], "filename_prefix": "x" },
-    "_meta": { "title": "Save" }
-  }
-}
-"#;
+use crate::support::{CARD, Done, Project, finish};
 
 fn project() -> Project {
-    Project::of(&[("w.json", WORKFLOW), ("p.yaml", &step(""))])
+    Project::of(&[("w.json", CARD), ("p.yaml", &step(""))])
 }
 
 fn step(rest: &str) -> String {
@@ -185,12 +171,11 @@ fn a_place_in_a_very_long_line_keeps_its_column() {
     let long = "y".repeat(5000);
     project.file(
         "w.json",
-        WORKFLOW
-            .replace('\n', "")
-            .replace("\"x\"", &format!("\"{long}\", \"foo\": 1")),
+        CARD.replace('\n', "")
+            .replace("\"card\"", &format!("\"{long}\", \"foo\": 1")),
     );
     let done = project.kiln(&["check", "p.yaml"]);
-    let column = WORKFLOW.replace('\n', "").find("\"x\"").unwrap() + long.len() + 5;
+    let column = CARD.replace('\n', "").find("\"card\"").unwrap() + long.len() + 5;
     says(&done, 0, &[&format!("w.json:1:{column}"), "\"foo\": 1"]);
     assert!(
         done.stderr.lines().all(|l| l.chars().count() < 200),
@@ -203,7 +188,7 @@ fn a_place_in_a_very_long_line_keeps_its_column() {
 fn stdin_may_begin_with_a_byte_order_mark_and_stands_for_one_file() {
     let project = project();
     let mut text = b"\xef\xbb\xbf".to_vec();
-    text.extend(WORKFLOW.bytes());
+    text.extend(CARD.bytes());
     says(&with_stdin(&project, &["check", "-"], &text), 0, &["ok -"]);
     let done = with_stdin(
         &project,

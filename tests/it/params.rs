@@ -84,11 +84,3 @@ fn mistakes_in_lists() {
         .code(3);
     insta::assert_snapshot!(crate::support::settled(&done.stderr, project.path()));
 }
-
-#[test]
-fn the_cloud_comes_later() {
-    let project = project("  a: { type: string, default: x }\n");
-    let done = project.kiln(&["plan", "p.yaml", "--server", "cloud"]);
-    insta::assert_snapshot!(crate::support::settled(&done.stderr, project.path()));
-    assert_eq!(done.code, 3);
-}

@@ -1,6 +1,6 @@
 //! Small promises of the language that are easily broken: texts that get names, warnings before a run, members of items.
 
-use crate::support::{Project, settled};
+use crate::support::{Project, Server, settled};
 
 const CAPTION: &str = r#"{"1": {"class_type": "StringConcatenate", "inputs": {"string_a": "a", "string_b": "b", "delimiter": "-"}},
  "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}}}"#;
@@ -93,4 +93,63 @@ fn members_of_items_and_of_results_are_checked_before_the_run() {
         assert!(told.contains(&format!("did you mean `{near}`?")), "{told}");
     }
     assert!(told.contains("3 errors;"), "{told}");
+}
+
+const WRITTEN_OUT: &str = r#"default_server: studio
+servers:
+  studio: { url: "URL", token: tok-written-out, headers: { X-Team: "hdr-written-out" } }
+partner_api_key: 'key-written-out'
+"#;
+
+#[test]
+fn secrets_that_are_written_out_in_the_project_file_are_sent_and_neither_stored_nor_shown() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, requests) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = vec![0; 4096];
+            let length = std::io::Read::read(&mut stream, &mut request).unwrap();
+            let _ = sender.send(String::from_utf8_lossy(&request[..length]).into_owned());
+            let answer =
+                "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = std::io::Write::write_all(&mut stream, answer.as_bytes());
+        }
+    });
+    let project = project("steps:\n  a: { workflow: caption.json, template: false }\n");
+    project.file("kiln.yaml", WRITTEN_OUT.replace("URL", &url));
+    let refused = project.kiln(&["run", "p.yaml"]);
+    let request = requests
+        .recv_timeout(std::time::Duration::from_secs(60))
+        .unwrap()
+        .to_lowercase();
+    assert!(request.contains("bearer tok-written-out"), "{request}");
+    assert!(request.contains("x-team: hdr-written-out"), "{request}");
+    let told = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(!told.contains("written-out"), "{told}");
+
+    let server = Server::start(&[]);
+    project.file("kiln.yaml", WRITTEN_OUT.replace("URL", &server.url));
+    project.kiln(&["run", "p.yaml"]).ok();
+    for entry in walkdir::WalkDir::new(project.path()) {
+        let entry = entry.unwrap();
+        if entry.file_type().is_file() && entry.file_name() != "kiln.yaml" {
+            let bytes = std::fs::read(entry.path()).unwrap();
+            let found = bytes.windows(11).any(|window| window == b"written-out");
+            assert!(!found, "{} holds a secret", entry.path().display());
+        }
+    }
+
+    // A mistake on the same line is shown without it, also where it keeps the server from being read.
+    let wrong = WRITTEN_OUT
+        .replace("URL", "nowhere")
+        .replace("X-Team", "X Team");
+    project.file("kiln.yaml", wrong);
+    for args in [["check", "p.yaml"], ["plan", "p.yaml"]] {
+        let told = project.kiln(&args);
+        let told = format!("{}{}", told.stdout, told.stderr);
+        assert!(told.contains("token: ***************, headers"), "{told}");
+        assert!(!told.contains("written-out"), "{told}");
+    }
 }

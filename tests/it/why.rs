@@ -180,6 +180,79 @@ fn among_many_tasks_the_one_that_changed_is_found() {
     }
 }
 
+/// Steps that end as skipped in every way there is, and what depends on them.
+const SKIPPED: &str = r#"
+params:
+  go: { type: boolean, default: false }
+steps:
+  off: { command: [echo, hi], when: params.go }
+  none: { command: [echo, "{{ item }}"], for_each: [] }
+  after_off: { command: [echo, "{{ steps.off.texts }}"] }
+  after_none: { command: [touch, "o.txt", "{{ steps.none.texts | length }}"], outputs: { o: "*.txt" } }
+  further: { command: [echo, x], needs: [after_off] }
+  each: { command: [echo, "{{ item.text }}"], for_each: steps.off, matrix: { i: [1, 2] } }
+  after_each: { command: [echo, x], needs: [each] }
+  anyway: { command: [echo, "{{ steps.off.status }}"], needs: [{ step: off, optional: true }] }
+  listed: { command: [echo, "{{ item }}"], for_each: "steps.anyway.text | lines" }
+  after_listed: { command: [echo, x], needs: [listed] }
+  maybe: { command: [echo, x], when: steps.anyway.text == 'skipped' }
+  after_maybe: { command: [echo, x], needs: [maybe] }
+  both: { command: [echo, x], needs: [anyway, off] }
+"#;
+
+#[test]
+fn a_plan_skips_what_a_run_skips_and_promises_nothing_of_what_may_yet_be_skipped() {
+    let project = Project::new();
+    project.file("p.yaml", SKIPPED);
+    assert_eq!(
+        would(&project, &[]),
+        "2 would run, 3 open until others ran, 6 skipped
+  off           skipped
+  after_off     skipped
+  after_none    skipped
+  further       skipped
+  after_each    skipped
+  anyway        runs     a command without `outputs` always runs
+  listed        runs     a command without `outputs` always runs
+  after_listed  open     waits for listed (its inputs may change)
+  maybe         open     waits for anyway (its inputs may change)
+  after_maybe   open     waits for maybe (its inputs may change)
+  both          skipped
+"
+    );
+    let run = project.kiln(&["run", "p.yaml", "--output", "json"]).ok();
+    let events = run.stdout.lines();
+    let events = events.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let skipped: Vec<String> = events
+        .filter(|event| event["status"] == "skipped")
+        .filter_map(|event| Some(event["task"].as_str()?.to_owned()))
+        .collect();
+    let mut skipped = skipped;
+    skipped.sort_unstable();
+    assert_eq!(
+        skipped,
+        [
+            "after_each",
+            "after_none",
+            "after_off",
+            "both",
+            "further",
+            "off"
+        ]
+    );
+}
+
+#[test]
+fn a_skipped_step_and_what_needs_it_are_nothing_to_do() {
+    let project = project();
+    let more = "  off: { command: [echo, hi], when: false }\n  post: { command: [echo, \"{{ steps.off.text }}\"] }\n";
+    project.file("p.yaml", format!("{PIPELINE}{more}"));
+    let first = project.kiln(&["run", "p.yaml"]).ok();
+    let again = project.kiln(&["run", "p.yaml"]).ok();
+    assert!(again.stderr.contains("nothing to do: "), "{}", again.stderr);
+    assert_eq!(again.stdout, first.stdout, "the same results");
+}
+
 #[test]
 fn with_nothing_to_do_no_folder_is_made_and_the_results_are_told() {
     let project = project();

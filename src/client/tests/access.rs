@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::fake::{Fake, graph, serve};
 use crate::base::{Inputs, Secrets, ServerName, secret};
-use crate::client::{Access, Client, ClientError, Connection, JobRequest, diagnostic};
+use crate::client::{Access, Client, ClientError, Connection, JobRequest, Refusal, diagnostic};
 
 fn secrets() -> Secrets {
     let folder = tempfile::tempdir().unwrap();
@@ -92,11 +92,7 @@ async fn a_secret_without_a_value_is_told_before_anything_is_sent() {
 #[test]
 fn a_refusal_names_the_keys_to_set() {
     for status in [401, 403] {
-        let error = ClientError::Refused {
-            url: "http://x".to_owned(),
-            status,
-            body: String::new(),
-        };
+        let error = ClientError::Refused(Refusal::new("http://x".to_owned(), status, ""));
         let told = diagnostic(&ServerName::from("studio"), &error, None);
         assert_eq!(told.code.id, "K0404");
         assert!(

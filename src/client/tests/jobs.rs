@@ -46,7 +46,7 @@ fn follow(
     let connection = connection.clone();
     tokio::spawn(async move {
         let (sender, mut updates) = mpsc::unbounded_channel();
-        let outcome = connection.follow(id, sender).await;
+        let outcome = connection.follow(&id.to_string(), sender).await;
         let mut told = Vec::new();
         while let Some(update) = updates.recv().await {
             told.push(update);
@@ -225,7 +225,7 @@ async fn a_waiting_job_that_is_cancelled_ends_as_cancelled() {
     for jobs_api in [true, false] {
         let (fake, connection, id) = queued(Fake::with(jobs_api)).await;
         let following = follow(&connection, id);
-        assert!(connection.cancel(id).await.unwrap());
+        assert!(connection.cancel(&id.to_string()).await.unwrap());
         assert_eq!(following.await.unwrap().0, Outcome::Cancelled);
         assert_eq!(fake.posted("/api/interrupt"), [json!(null); 0]);
     }
@@ -235,11 +235,14 @@ async fn a_waiting_job_that_is_cancelled_ends_as_cancelled() {
 async fn an_old_server_is_interrupted_only_while_our_job_runs() {
     let (fake, connection, id) = queued(Fake::with(false)).await;
     fake.start("of-somebody-else");
-    connection.cancel(Uuid::new_v4()).await.unwrap();
+    connection
+        .cancel(&Uuid::new_v4().to_string())
+        .await
+        .unwrap();
     assert_eq!(fake.posted("/api/interrupt").len(), 0);
     fake.start(&id.to_string());
     let following = follow(&connection, id);
-    assert!(connection.cancel(id).await.unwrap());
+    assert!(connection.cancel(&id.to_string()).await.unwrap());
     assert_eq!(
         fake.posted("/api/interrupt"),
         [json!({"prompt_id": id.to_string()})]
@@ -256,7 +259,7 @@ async fn a_cancelled_job_whose_record_says_success_is_kept() {
     let (fake, connection, id) = queued(Fake::new()).await;
     fake.start(&id.to_string());
     let following = follow(&connection, id);
-    connection.cancel(id).await.unwrap();
+    connection.cancel(&id.to_string()).await.unwrap();
     fake.record(&id.to_string(), &success());
     made_a_picture(&following.await.unwrap().0);
 }
@@ -279,7 +282,7 @@ async fn a_dead_worker_is_told_as_a_stall_and_after_a_cancel_as_stuck() {
     let following = follow(&connection, id);
     pause(300).await;
     assert!(!following.is_finished());
-    connection.cancel(id).await.unwrap();
+    connection.cancel(&id.to_string()).await.unwrap();
     let (outcome, told) = following.await.unwrap();
     assert_eq!(outcome, Outcome::Stuck);
     let stalls = told
@@ -404,14 +407,17 @@ async fn an_ambiguous_job_is_looked_for_twice() {
     let id = Uuid::new_v4();
     let looking = tokio::spawn({
         let connection = connection.clone();
-        async move { connection.resolve_ambiguous(id).await.unwrap() }
+        async move { connection.resolve_ambiguous(&id.to_string()).await.unwrap() }
     });
     pause(20).await;
     // The request was still on its way.
     fake.pending.lock().unwrap().push(id.to_string());
     assert_eq!(looking.await.unwrap(), Lookup::Pending);
     assert_eq!(
-        connection.resolve_ambiguous(Uuid::new_v4()).await.unwrap(),
+        connection
+            .resolve_ambiguous(&Uuid::new_v4().to_string())
+            .await
+            .unwrap(),
         Lookup::Absent
     );
 }

@@ -9,7 +9,7 @@ use axum::routing::{Router, get, post};
 use super::fake::{Fake, client, serve};
 use crate::base::ServerName;
 use crate::client::http::{Call, Payload};
-use crate::client::{Access, Client, ClientError, Connection};
+use crate::client::{Access, Client, ClientError, Connection, Refusal};
 
 #[tokio::test]
 async fn a_probe_learns_version_routes_and_limits() {
@@ -66,7 +66,7 @@ async fn a_login_is_not_taken_for_another_program() {
         serve(Router::new().fallback(|| async { (StatusCode::UNAUTHORIZED, "log in") })).await;
     let error = client(&url).probe().await.unwrap_err();
     assert!(
-        matches!(error, ClientError::Refused { status: 401, .. }),
+        matches!(error, ClientError::Refused(Refusal { status: 401, .. })),
         "{error}"
     );
 }

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 
 use super::fake::{Fake, client, serve};
 use crate::base::ContentHash;
-use crate::client::{Client, ClientError, DownloadError};
+use crate::client::{Client, ClientError, DownloadError, Refusal};
 use crate::protocol::FileRef;
 
 fn file() -> FileRef {
@@ -260,7 +260,7 @@ async fn a_file_too_large_for_the_server_is_not_sent() {
     std::fs::write(&path, content()).unwrap();
     let error = client.upload(&path, "x.bin").await.unwrap_err();
     assert!(
-        matches!(&error, ClientError::Refused { status: 413, body, .. } if body.contains("300000 bytes")),
+        matches!(&error, ClientError::Refused(Refusal { status: 413, said, .. }) if said.contains("300000 bytes")),
         "{error}"
     );
 }
@@ -279,7 +279,7 @@ async fn what_the_server_says_to_an_upload_is_told() {
     std::fs::write(&path, "x").unwrap();
     let error = client.upload(&path, "a.png").await.unwrap_err();
     assert!(
-        matches!(error, ClientError::Refused { status: 400, .. }),
+        matches!(error, ClientError::Refused(Refusal { status: 400, .. })),
         "{error}"
     );
 }

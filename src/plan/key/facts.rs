@@ -28,7 +28,7 @@ impl Realm {
     /// The realm of a server.
     pub fn of(kind: &ServerKind) -> Self {
         match kind {
-            ServerKind::Comfy { .. } => Self::Comfy,
+            ServerKind::Comfy { .. } | ServerKind::Cloud { .. } => Self::Comfy,
             ServerKind::Embedded { simulate: false } => Self::Embedded,
             ServerKind::Embedded { simulate: true } => Self::Simulated,
             ServerKind::Here => Self::Here,

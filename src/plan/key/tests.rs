@@ -145,10 +145,10 @@ fn names_places_and_times_are_not_in_the_key() {
     }
 }
 
-#[test]
-fn each_change_changes_the_key_and_is_told() {
+/// What is told of a change, and the task that it makes.
+fn changes() -> Vec<(&'static str, Task)> {
     let node = json!({"class_type": "X", "inputs": {}});
-    let cases: Vec<(&str, Task)> = vec![
+    vec![
         (
             "Base.steps 20 → 24",
             task().with(|t| t.set("3", "steps", json!(24))),
@@ -219,9 +219,13 @@ fn each_change_changes_the_key_and_is_told() {
             "server: size of model checkpoints/sd/v15.safetensors 4 265 146 304 bytes → 7 bytes",
             task().with(|t| model(t).size = Some(7)),
         ),
-    ];
+    ]
+}
+
+#[test]
+fn each_change_changes_the_key_and_is_told() {
     let mut keys = vec![task().key()];
-    for (text, changed) in cases {
+    for (text, changed) in changes() {
         assert_eq!(said(&task(), &changed), [text]);
         keys.push(changed.key());
     }

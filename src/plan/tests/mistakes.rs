@@ -80,6 +80,16 @@ fn a_rendered_workflow_shows_the_text_that_was_made() {
         bad("{% if %}"),
     ];
     insta::assert_snapshot!(cases.join("\n"));
+    for (text, place) in [
+        (
+            "a task and steps: {{ params.what }} {{ steps.draw.text }}",
+            ":1:62",
+        ),
+        ("of a task: {{ params.what }}-{{ task.name }}", ":1:55"),
+    ] {
+        let told = bad(&format!("{{\"1\": {{\"class_type\": \"{text}\"}}}}"));
+        assert!(told.contains(&format!("w.json.j2{place}\n")), "{told}");
+    }
 }
 
 #[test]

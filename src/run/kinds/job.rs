@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use uuid::Uuid;
 
 use super::workflow::Ready;
 use crate::artifact::Artifact;
@@ -16,7 +15,7 @@ use crate::client::{JobRequest, JobUpdate, Lookup, Outcome as JobOutcome, Submit
 use crate::event::RunEvent;
 use crate::machine::{CancelReason, Fact, FailureClass, Ticket};
 use crate::plan::StepPlan;
-use crate::protocol::NodeResult;
+use crate::protocol::{Ids, NodeResult};
 use crate::run::attempt::{Ending, Try};
 use crate::run::collect::{CollectError, Collector};
 use crate::run::failure::{About, Failure, Overdue};
@@ -39,17 +38,17 @@ impl Try {
         &mut self,
         server: &Endpoint,
         ready: &Ready,
-        id: Uuid,
     ) -> Result<Vec<Arc<Artifact>>, Ending> {
-        self.shared.jobs().insert(id.to_string());
+        self.shared.jobs().insert(self.job());
         if !ready.attached {
             self.stop_strays(server).await;
             self.make_room(server).await;
-            self.submit(server, ready, id).await?;
+            self.submit(server, ready).await?;
         }
         let session = ready.connection.session();
-        self.accepted(id);
-        let (found, cached) = self.follow(server, ready, id).await?;
+        self.accepted();
+        let (found, cached) = self.follow(server, ready).await?;
+        let id = self.job();
         let mut rounds = 0;
         loop {
             rounds += 1;
@@ -66,7 +65,7 @@ impl Try {
                 },
                 Err(_) => return collected,
             };
-            let ask = || ready.connection.lookup(id).boxed();
+            let ask = || ready.connection.lookup(&id).boxed();
             match self.patiently(server, CancelReason::Leave, ask).await {
                 Ok(Lookup::Absent) => return Err(Ending::Lost),
                 Ok(_) if again => {}
@@ -78,6 +77,9 @@ impl Try {
 
     /// A try that was taken for lost may have arrived after all; its job would only waste the server's time.
     async fn stop_strays(&self, server: &Endpoint) {
+        if names_jobs(server) {
+            return;
+        }
         for try_ in 1..self.ticket.try_ {
             let stray = Ticket {
                 try_,
@@ -107,11 +109,11 @@ impl Try {
         }
     }
 
-    async fn submit(&mut self, server: &Endpoint, ready: &Ready, id: Uuid) -> Result<(), Ending> {
+    async fn submit(&mut self, server: &Endpoint, ready: &Ready) -> Result<(), Ending> {
         let revealed = self.shared.hush.reveal_graph(&ready.rendered.graph);
         let revealed = revealed.map_err(|error| self.without_secret(&error))?;
         let request = JobRequest {
-            prompt_id: id,
+            prompt_id: prompt_id(&self.shared.run, self.name(), self.ticket),
             graph: revealed.as_ref().unwrap_or(&ready.rendered.graph),
             targets: &ready.rendered.targets,
             extra_data: ready.extra.clone(),
@@ -123,23 +125,32 @@ impl Try {
             submitted
                 .map(|submitted| match submitted {
                     Err(SubmitError::Unreachable(error)) => Err(error),
+                    // Its queue is full: nothing was taken.
+                    Err(SubmitError::Refused(error)) if error.is_busy() => Err(error),
                     other => Ok(other),
                 })
                 .boxed()
         };
         let submitted = self.patiently(server, CancelReason::Leave, submit).await;
         if matches!(submitted, Err(Ending::Cancelled)) {
-            // Given up while it was being sent: it may have arrived.
-            self.shared.stop_job(self.at, &id.to_string()).await;
+            self.given_up(server).await;
         }
         match submitted? {
-            Ok(_) => {
+            Ok(accepted) => {
                 self.shared.answered(self.at);
+                if names_jobs(server) {
+                    self.shared.jobs().insert(accepted.prompt_id.clone());
+                    self.named = Some(accepted.prompt_id);
+                }
                 Ok(())
+            }
+            Err(SubmitError::Ambiguous(error)) if names_jobs(server) => {
+                let failure = self.about().ambiguous(&server.name, &error.to_string());
+                Err(failure.into())
             }
             Err(SubmitError::Ambiguous(error)) => {
                 self.shared.missed(self.at, &error.to_string());
-                self.find_out(server, ready, id).await
+                self.find_out(server, ready).await
             }
             Err(SubmitError::Rejected(answer)) => {
                 let about = self.about();
@@ -154,30 +165,46 @@ impl Try {
     }
 
     /// A submission got no good answer: whether the server has the job, it alone knows.
-    async fn find_out(&mut self, server: &Endpoint, ready: &Ready, id: Uuid) -> Result<(), Ending> {
-        let connection = &ready.connection;
-        let ask = || connection.resolve_ambiguous(id).boxed();
+    async fn find_out(&mut self, server: &Endpoint, ready: &Ready) -> Result<(), Ending> {
+        let (connection, id) = (&ready.connection, self.job());
+        let ask = || connection.resolve_ambiguous(&id).boxed();
         let found = self.patiently(server, CancelReason::Leave, ask).await;
         match found {
-            Ok(Lookup::Absent) => Err(Ending::Lost),
+            Ok(Lookup::Absent) => {
+                self.shared.expect_stray(self.at, id.to_string());
+                Err(Ending::Lost)
+            }
             Ok(_) => Ok(()),
             Err(Ending::Cancelled) => {
                 // It may be there, and nobody will follow it.
-                self.shared.stop_job(self.at, &id.to_string()).await;
+                self.shared.stop_job(self.at, &id).await;
                 Err(Ending::Cancelled)
             }
             Err(ending) => {
-                self.shared.leave_stray(self.at, &id.to_string());
+                self.shared.leave_stray(self.at, &id);
                 Err(ending)
             }
         }
     }
 
-    fn accepted(&self, id: Uuid) {
-        let prompt_id = id.to_string();
+    /// The job was given up while it was being sent: it may have arrived.
+    async fn given_up(&self, server: &Endpoint) {
+        if names_jobs(server) {
+            let failure = self.about().ambiguous(&server.name, "kiln was stopped");
+            for built in failure.diagnostics {
+                self.shared.teller.warn(self.name(), built);
+            }
+        } else {
+            self.shared.stop_job(self.at, &self.job()).await;
+        }
+    }
+
+    fn accepted(&self) {
+        let prompt_id = self.job();
         self.shared.note(Fact::Accepted {
             ticket: self.ticket,
             prompt_id: prompt_id.clone(),
+            theirs: self.named.is_some(),
         });
         self.shared.teller.tell(RunEvent::TaskQueued {
             task: self.name().clone(),
@@ -186,14 +213,10 @@ impl Try {
     }
 
     /// Follows the job to its end. One that must stop, for whatever reason, is cancelled, and its record is waited for.
-    async fn follow(
-        &mut self,
-        server: &Endpoint,
-        ready: &Ready,
-        id: Uuid,
-    ) -> Result<Found, Ending> {
+    async fn follow(&mut self, server: &Endpoint, ready: &Ready) -> Result<Found, Ending> {
         let (updates, mut news) = mpsc::unbounded_channel();
-        let job = ready.connection.follow(id, updates);
+        let id = self.job();
+        let job = ready.connection.follow(&id, updates);
         tokio::pin!(job);
         let shared = Arc::clone(&self.shared);
         let task = Arc::clone(&self.task);
@@ -212,7 +235,7 @@ impl Try {
                 }
                 ended = &mut job => break ended,
                 Ok(reason) = cancelled_above(&mut self.cancel, asked) => {
-                    self.ask_to_stop(id);
+                    self.ask_to_stop();
                     if reason == CancelReason::Leave {
                         return Err(Ending::Cancelled);
                     }
@@ -225,19 +248,19 @@ impl Try {
                 }
                 () = sleep_until(due.map_or(until, |(at, _)| at)), if due.is_some() => {
                     patience.over = due.map(|(_, overdue)| overdue);
-                    self.ask_to_stop(id);
+                    self.ask_to_stop();
                 }
             }
         };
         while let Ok(update) = news.try_recv() {
             passing.pass(update);
         }
-        self.judge_end(server, ready, (ended, patience.over), id)
+        self.judge_end(server, ready, (ended, patience.over))
     }
 
-    fn ask_to_stop(&self, id: Uuid) {
-        let (shared, at) = (Arc::clone(&self.shared), self.at);
-        tokio::spawn(async move { shared.stop_job(at, &id.to_string()).await });
+    fn ask_to_stop(&self) {
+        let (shared, at, id) = (Arc::clone(&self.shared), self.at, self.job());
+        tokio::spawn(async move { shared.stop_job(at, &id).await });
     }
 
     fn judge_end(
@@ -245,12 +268,11 @@ impl Try {
         server: &Endpoint,
         ready: &Ready,
         (ended, overdue): (JobOutcome, Option<Overdue>),
-        id: Uuid,
     ) -> Result<Found, Ending> {
         let about = self.about();
         if let JobOutcome::Unreachable { cause } = &ended {
             self.shared.missed(self.at, cause);
-            self.shared.leave_stray(self.at, &id.to_string());
+            self.shared.leave_stray(self.at, &self.job());
         } else {
             self.shared.answered(self.at);
         }
@@ -333,6 +355,11 @@ impl Try {
         self.shared.teller.warn(self.name(), built);
         Ok(())
     }
+}
+
+/// Whether the server names jobs, so that only its answer tells what one is called.
+pub(super) fn names_jobs(server: &Endpoint) -> bool {
+    server.client().dialect().ids == Ids::Theirs
 }
 
 /// How long a step waits for its job.

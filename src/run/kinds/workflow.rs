@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use serde_json::{Map, Value};
 
+use super::job::names_jobs;
 use crate::base::ContentHash;
 use crate::base::NodeId;
 use crate::catalog::Catalog;
@@ -18,7 +19,7 @@ use crate::plan::{self, Rendered, WorkflowStep};
 use crate::run::attempt::{Ending, Try};
 use crate::run::cache::{self, Miss};
 use crate::run::failure::Failure;
-use crate::run::identity::{make_fresh, prompt_id};
+use crate::run::identity::make_fresh;
 use crate::run::provenance::Did;
 use crate::run::recall::Recalled;
 use crate::run::transfer::{Order, SendError};
@@ -66,16 +67,19 @@ impl Try {
         for event in std::mem::take(&mut ready.sent) {
             self.shared.teller.tell(event);
         }
-        let id = prompt_id(&self.shared.run, self.name(), self.ticket);
-        let made = self.carry_out(&server, &ready, id).await;
-        self.shared.jobs().remove(&id.to_string());
+        let ours = self.job();
+        let made = self.carry_out(&server, &ready).await;
+        let id = self.job();
+        for id in [&ours, &id] {
+            self.shared.jobs().remove(id);
+        }
         let recalled = Recalled {
             keys: std::iter::once(ready.key).chain(ready.first_key).collect(),
             manifest: ready.manifest,
             miss: ready.miss,
             recorded: ready.recorded,
             did: Did::Graph(&ready.rendered),
-            prompt_id: Some(id.to_string()),
+            prompt_id: Some(id),
         };
         self.conclude(made?, recalled).await
     }
@@ -173,16 +177,26 @@ impl Try {
         if self.owed.is_none() {
             return Ok(false);
         }
-        let id = prompt_id(&self.shared.run, self.name(), self.ticket);
+        if names_jobs(server) && self.named.is_none() {
+            if !self.is_under_way() {
+                return Ok(false);
+            }
+            let cause = "kiln was stopped before the answer came";
+            return Err(self.about().ambiguous(&server.name, cause).into());
+        }
+        let id = self.job();
         let found = if server.is_embedded() {
             // It was started just now, by us, and knows nothing of earlier sessions.
-            let ask = || connection.lookup(id).boxed();
+            let ask = || connection.lookup(&id).boxed();
             self.patiently(server, CancelReason::Requested, ask).await?
         } else {
-            let ask = || connection.resolve_ambiguous(id).boxed();
+            let ask = || connection.resolve_ambiguous(&id).boxed();
             self.patiently(server, CancelReason::Requested, ask).await?
         };
         if found == Lookup::Absent {
+            if self.is_under_way() {
+                self.shared.expect_stray(self.at, id.to_string());
+            }
             return Err(Ending::Lost);
         }
         Ok(true)

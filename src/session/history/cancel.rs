@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::find::{Alive, History, complain};
 use super::standing::Standing;
 use crate::base::{RunId, Secrets, ServerName, TaskName};
+use crate::client::Client;
 use crate::diagnostic::Diagnostic;
 use crate::event::RunStatus;
 use crate::machine::{CancelReason, Fact};
@@ -119,6 +120,8 @@ async fn clean(project: &Path, run: &RunId) -> Result<Cancelled, Box<Diagnostic>
 struct Open {
     job: LeftJob,
     url: Option<String>,
+    /// The server said that it has it.
+    accepted: bool,
 }
 
 async fn stop_jobs(
@@ -131,7 +134,12 @@ async fn stop_jobs(
     let open = open_jobs(plan, standing, run);
     let servers = connect(plan, &open, secrets).await;
     let mut jobs = Vec::with_capacity(open.len());
-    for Open { mut job, url } in open {
+    for open in open {
+        let Open {
+            mut job,
+            url,
+            accepted,
+        } = open;
         if let Some(url) = url {
             let endpoints = servers
                 .get(&job.server)
@@ -139,7 +147,7 @@ async fn stop_jobs(
             let endpoint = endpoints.and_then(|endpoints| {
                 endpoints
                     .iter()
-                    .find(|endpoint| same_address(&endpoint.client().url(), &url))
+                    .find(|endpoint| endpoint.client().url() == url)
             });
             let answer = match endpoint {
                 Some(endpoint) => endpoint.client().cancel(&job.prompt_id).await.ok(),
@@ -147,7 +155,12 @@ async fn stop_jobs(
             };
             job.fate = match answer {
                 Some(true) => Fate::Stopped,
-                Some(false) => Fate::NotThere,
+                Some(false) => {
+                    if !accepted {
+                        store.expect_stray(&url, &job.prompt_id, now());
+                    }
+                    Fate::NotThere
+                }
                 None => {
                     store.add_stray(&url, &job.prompt_id);
                     Fate::Unreachable
@@ -162,8 +175,9 @@ async fn stop_jobs(
     jobs
 }
 
-fn same_address(one: &str, other: &str) -> bool {
-    one.trim_end_matches('/') == other.trim_end_matches('/')
+/// An address as runs know it.
+fn shown(server: &ServerName, url: &str) -> String {
+    Client::new(server.clone(), url).map_or_else(|_| url.to_owned(), |client| client.url())
 }
 
 /// One set of connections for each server that may have jobs, so that one that does not answer keeps nobody from the others.
@@ -211,6 +225,7 @@ fn open_jobs(plan: &Plan, standing: &Standing, run: &RunId) -> Vec<Open> {
                 fate: Fate::Gone,
             },
             url: url.clone(),
+            accepted: task.prompt_id.is_some(),
         });
     }
     open
@@ -222,8 +237,12 @@ fn places(plan: &Plan) -> Vec<(ServerName, Option<String>)> {
     for (name, server) in &plan.servers {
         match &server.kind {
             ServerKind::Comfy { urls } => {
-                places.extend(urls.iter().map(|url| (name.clone(), Some(url.clone()))));
+                places.extend(
+                    urls.iter()
+                        .map(|url| (name.clone(), Some(shown(name, url)))),
+                );
             }
+            ServerKind::Cloud { url } => places.push((name.clone(), Some(url.clone()))),
             ServerKind::Embedded { .. } | ServerKind::Here => places.push((name.clone(), None)),
         }
     }

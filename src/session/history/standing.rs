@@ -201,7 +201,9 @@ impl Standing {
                 self.to(*ticket, State::Running);
                 self.change(ticket.task, |task| task.started = Some(at));
             }
-            Fact::Accepted { ticket, prompt_id } => {
+            Fact::Accepted {
+                ticket, prompt_id, ..
+            } => {
                 self.to(*ticket, State::Running);
                 self.change(ticket.task, |task| task.prompt_id = Some(prompt_id.clone()));
             }

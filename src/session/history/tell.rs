@@ -75,9 +75,9 @@ fn say(standing: &Standing, fact: &Fact) -> Option<(Option<TaskIx>, String)> {
             };
             of_task(ticket.task, format!("given to {place}{attempt}{again}"))
         }
-        Fact::Accepted { ticket, prompt_id } => {
-            of_task(ticket.task, format!("accepted as job {prompt_id}"))
-        }
+        Fact::Accepted {
+            ticket, prompt_id, ..
+        } => of_task(ticket.task, format!("accepted as job {prompt_id}")),
         Fact::Released { ticket } => of_task(ticket.task, "executed".to_owned()),
         Fact::Ended { ticket, outcome } => of_task(ticket.task, ended(outcome)),
         Fact::Retried { task, because, .. } => {

@@ -304,6 +304,30 @@ fn durations_lean_to_what_was_measured_last_and_hints_can_be_taken_back() {
     assert_eq!(store.strays("http://a").unwrap(), ["id-2"]);
 }
 
+#[test]
+fn a_job_that_may_be_on_its_way_is_not_forgotten_when_it_is_not_there_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let hour = 60 * 60 * 1000;
+    let strays = |change: &dyn Fn(&Store)| {
+        let store = Store::open(dir.path()).unwrap();
+        change(&store);
+        drop(store);
+        Store::open(dir.path()).unwrap().strays("http://a").unwrap()
+    };
+    let sent = strays(&|store| {
+        store.add_stray("http://a", "left");
+        store.expect_stray("http://a", "sent", 1000);
+    });
+    assert_eq!(sent, ["left", "sent"]);
+    let soon = strays(&|store| {
+        store.miss_stray("http://a", "left", 2000);
+        store.miss_stray("http://a", "sent", 2000);
+    });
+    assert_eq!(soon, ["sent"]);
+    let late = strays(&|store| store.miss_stray("http://a", "sent", 1000 + hour));
+    assert!(late.is_empty());
+}
+
 /// Answers every step of a kind as a full disk would.
 struct Full(fn(&DiskStep<'_>) -> bool);
 

@@ -21,18 +21,7 @@ pub fn judge(graph: &Graph, catalog: &Catalog, options: &JudgeOptions<'_>) -> Ve
     if let Some(error) = missing_class(graph, catalog) {
         return refused(graph, error);
     }
-    let wanted = |id: &NodeId| options.targets.is_none_or(|targets| targets.contains(id));
-    let outputs: Vec<NodeId> = graph
-        .nodes
-        .iter()
-        .filter(|(id, node)| {
-            wanted(id)
-                && catalog
-                    .node(&node.class_type)
-                    .is_some_and(|d| d.output_node)
-        })
-        .map(|(id, _)| id.clone())
-        .collect();
+    let outputs = wanted_outputs(graph, catalog, options);
     if outputs.is_empty() {
         return refused(graph, top("prompt_no_outputs", "Prompt has no outputs"));
     }
@@ -78,6 +67,17 @@ pub fn judge(graph: &Graph, catalog: &Catalog, options: &JudgeOptions<'_>) -> Ve
         coerced: walk.graph,
         assumed: walk.assumed,
     }
+}
+
+/// The nodes that end the graph, those that were asked for.
+fn wanted_outputs(graph: &Graph, catalog: &Catalog, options: &JudgeOptions<'_>) -> Vec<NodeId> {
+    let wanted = |id: &NodeId| options.targets.is_none_or(|targets| targets.contains(id));
+    let ends = |class: &str| catalog.node(class).is_some_and(|d| d.output_node);
+    let nodes = graph.nodes.iter();
+    nodes
+        .filter(|(id, node)| wanted(id) && ends(&node.class_type))
+        .map(|(id, _)| id.clone())
+        .collect()
 }
 
 /// Whether the server takes a value for a link when it collects a node's inputs.
@@ -329,21 +329,7 @@ impl<'a> Walk<'a> {
             return Step::Done;
         };
         if let Value::Array(items) = value {
-            let [target, slot] = items.as_slice() else {
-                frame.errors.push(values::bad_link(name, def, value));
-                return Step::Done;
-            };
-            return match self.link_type(target, slot) {
-                Err(exception) => Step::Raise(exception),
-                Ok((id, received)) if accepts(&received, def) => Step::Descend(id),
-                Ok((_, received)) => {
-                    let value = json!([target, slot]);
-                    frame
-                        .errors
-                        .push(values::mismatch(name, def, &received, &value));
-                    Step::Done
-                }
-            };
+            return self.link(items, name, def, &mut frame.errors);
         }
         let coerced = match values::coerce(name, def, value) {
             Ok(coerced) => coerced,
@@ -374,6 +360,28 @@ impl<'a> Walk<'a> {
             Ok(Some(error)) => frame.errors.push(error),
         }
         Step::Done
+    }
+
+    /// Looks at an input that is a list: a link, or nothing that the server takes.
+    fn link(
+        &self,
+        items: &[Value],
+        name: &str,
+        def: &InputDef,
+        errors: &mut Vec<NodeError>,
+    ) -> Step {
+        let [target, slot] = items else {
+            errors.push(values::bad_link(name, def, &json!(items)));
+            return Step::Done;
+        };
+        match self.link_type(target, slot) {
+            Err(exception) => Step::Raise(exception),
+            Ok((id, received)) if accepts(&received, def) => Step::Descend(id),
+            Ok((_, received)) => {
+                errors.push(values::mismatch(name, def, &received, &json!(items)));
+                Step::Done
+            }
+        }
     }
 
     /// The node a link leads to and the type of its output, as `output` of `object_info` has it.

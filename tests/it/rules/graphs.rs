@@ -108,8 +108,8 @@ fn values_are_fitted_to_the_declared_type_and_those_of_the_file_left_alone() {
     assert_eq!(sent["9"]["inputs"]["filename_prefix"], "12");
     assert_eq!(colour(&project, "a"), [0, 0, 255]);
     for (input, value) in [("resize_source", "maybe"), ("x", "1.5"), ("x", "many")] {
-        let set = format!("a.Lay Over.{input}={value}");
-        let refused = project.kiln(&["run", "p.yaml", "--set", &set]).code(3);
+        let flag = format!("a.Lay Over.{input}={value}");
+        let refused = project.kiln(&["run", "p.yaml", "--set", &flag]).code(3);
         assert!(refused.stderr.contains(value), "{}", refused.stderr);
     }
 }

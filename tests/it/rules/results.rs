@@ -237,11 +237,11 @@ fn functions_read_what_is_there_and_what_steps_made() {
 #[test]
 fn what_was_done_is_not_run_again_unless_somebody_says_so() {
     let project = project(
-        r#"steps:
+        r"steps:
   kept: { workflow: card.json, save_as: kept }
   never: { workflow: card.json, cache: false, set: { Card: { color: 1 } } }
   strict: { workflow: card.json, cache: strict, set: { Card: { color: 2 } } }
-"#,
+",
     );
     let ends = |flags: &[&str]| {
         let events = run(&project, flags, 0);

@@ -2,6 +2,21 @@
 
 use serde_json::{Value, json};
 
+/// A picture of one colour, as people write it.
+pub(crate) const CARD: &str = r#"{
+  "1": {
+    "class_type": "EmptyImage",
+    "inputs": { "width": 64, "height": 48, "batch_size": 1, "color": 4160 },
+    "_meta": { "title": "Card" }
+  },
+  "9": {
+    "class_type": "SaveImage",
+    "inputs": { "images": ["1", 0], "filename_prefix": "card" },
+    "_meta": { "title": "Save" }
+  }
+}
+"#;
+
 /// A small picture of one colour, saved as `quick`.
 pub(crate) fn quick(colour: u32) -> Value {
     json!({

@@ -9,7 +9,7 @@ mod running;
 mod server;
 
 pub(crate) use files::{files, pictures};
-pub(crate) use graphs::{blurred, quick, slow};
+pub(crate) use graphs::{CARD, blurred, quick, slow};
 pub(crate) use program::{Done, finish, kiln, quiet, repository, settled};
 pub(crate) use project::Project;
 pub(crate) use running::{Running, signal, wait_for};

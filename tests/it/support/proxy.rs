@@ -23,6 +23,12 @@ pub(crate) enum Fate {
     Late(Duration),
     /// Its answer is cut after so many bytes of it. A socket is cut, too.
     Cut(usize),
+    /// It is passed on once [`Proxy::release`] was called.
+    Hold,
+    /// Its connection is closed, and it is passed on once [`Proxy::deliver`] is called: it was long on its way.
+    Keep,
+    /// It is passed on, and each of the first words in its answer replaced by the second ones.
+    Say(&'static str, &'static str),
 }
 
 /// The line of a request, e.g. `POST /api/prompt HTTP/1.1`, to its fate.
@@ -33,6 +39,10 @@ struct State {
     script: Script,
     /// Both ends of everything that is open.
     open: Vec<TcpStream>,
+    /// Whole requests whose connections are closed.
+    kept: Vec<Vec<u8>>,
+    /// What is held is passed on.
+    released: bool,
 }
 
 /// A listening proxy; its threads end with the process.
@@ -50,6 +60,8 @@ impl Proxy {
             target: host(url),
             script,
             open: Vec::new(),
+            kept: Vec::new(),
+            released: false,
         }));
         let shared = Arc::clone(&state);
         thread::spawn(move || {
@@ -68,6 +80,25 @@ impl Proxy {
     pub(crate) fn turn_to(&self, url: &str) {
         self.state.lock().unwrap().target = host(url);
         self.cut();
+    }
+
+    /// Lets everything go on that is held, and holds nothing any more.
+    pub(crate) fn release(&self) {
+        self.state.lock().unwrap().released = true;
+    }
+
+    /// Passes on what was kept, and waits for the answers. How much that was.
+    pub(crate) fn deliver(&self) -> usize {
+        let (kept, target) = {
+            let mut state = self.state.lock().unwrap();
+            (std::mem::take(&mut state.kept), state.target.clone())
+        };
+        for request in &kept {
+            let mut server = TcpStream::connect(&target).unwrap();
+            server.write_all(request).unwrap();
+            server.read_to_end(&mut Vec::new()).unwrap();
+        }
+        kept.len()
     }
 
     /// Cuts every open connection, sockets too.
@@ -98,6 +129,17 @@ fn serve(mut client: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             return client.write_all(ERROR);
         }
         Fate::Late(pause) => thread::sleep(pause),
+        Fate::Hold => {
+            while !state.lock().unwrap().released {
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+        Fate::Keep => {
+            let body = drain(&mut client, &head, rest.len());
+            let request = [one_request(&head).as_bytes(), &rest, &body].concat();
+            state.lock().unwrap().kept.push(request);
+            return client.shutdown(Shutdown::Both);
+        }
         _ => {}
     }
     let mut server = TcpStream::connect(&target)?;
@@ -120,6 +162,11 @@ fn serve(mut client: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             if fate == Fate::Replace {
                 client.write_all(ERROR)?;
             }
+        }
+        Fate::Say(instead_of, words) => {
+            let mut answer = Vec::new();
+            let _ = server.read_to_end(&mut answer);
+            client.write_all(&said(&answer, instead_of, words))?;
         }
         Fate::Cut(bytes) => {
             std::io::copy(&mut server.take(bytes as u64), &mut client)?;
@@ -151,21 +198,30 @@ fn read_head(stream: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)> {
     }
 }
 
-/// Reads the body of a request whose length is told.
-fn drain(stream: &mut TcpStream, head: &str, have: usize) {
+/// An answer with other words in its body, and the length that follows from them.
+fn said(answer: &[u8], instead_of: &str, words: &str) -> Vec<u8> {
+    let answer = String::from_utf8_lossy(answer);
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+        return answer.into_owned().into_bytes();
+    };
+    let body = body.replace(instead_of, words);
+    let is_length = |line: &&str| line.to_ascii_lowercase().starts_with("content-length:");
+    let head: Vec<&str> = head.lines().filter(|line| !is_length(line)).collect();
+    let head = head.join("\r\n");
+    format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// Reads the rest of the body of a request whose length is told.
+fn drain(stream: &mut TcpStream, head: &str, have: usize) -> Vec<u8> {
     let length = head
         .lines()
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .and_then(|(_, value)| value.trim().parse::<usize>().ok());
-    let mut left = length.unwrap_or(0).saturating_sub(have);
-    let mut piece = [0; 4096];
-    while left > 0 {
-        match stream.read(&mut piece) {
-            Ok(read) if read > 0 => left = left.saturating_sub(read),
-            _ => break,
-        }
-    }
+    let left = length.unwrap_or(0).saturating_sub(have);
+    let mut body = Vec::new();
+    let _ = stream.take(left as u64).read_to_end(&mut body);
+    body
 }
 
 /// The head of a request after which the server closes, so that each connection carries one; a socket's stays as it is.

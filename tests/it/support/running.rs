@@ -1,18 +1,22 @@
 //! kiln at work in the background: its events as they come, signals, and waiting for what they bring about.
 
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::Project;
 
+/// The longest that anything may take.
+const BOUND: Duration = Duration::from_mins(1);
+
 /// A `kiln run` that ends with the test.
 #[derive(Debug)]
 pub(crate) struct Running {
     pub child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    lines: Receiver<Value>,
     /// What it has told so far.
     pub events: Vec<Value>,
 }
@@ -27,7 +31,13 @@ impl Running {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (tell, lines) = channel();
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                let _ = tell.send(serde_json::from_str(&line).unwrap());
+            }
+        });
         Self {
             child,
             lines,
@@ -35,17 +45,44 @@ impl Running {
         }
     }
 
+    /// Reads up to the next event that is wanted.
+    #[track_caller]
+    pub(crate) fn when(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + BOUND;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok(event) = self.lines.recv_timeout(left) else {
+                panic!("no {what} in {:#?}", self.events);
+            };
+            self.events.push(event.clone());
+            if wanted(&event) {
+                return event;
+            }
+        }
+    }
+
     /// Reads up to the next event of a kind.
     #[track_caller]
     pub(crate) fn until(&mut self, event: &str) -> Value {
-        for line in self.lines.by_ref() {
-            let value: Value = serde_json::from_str(&line.unwrap()).unwrap();
-            self.events.push(value.clone());
-            if value["event"] == event {
-                return value;
-            }
-        }
-        panic!("no {event} in {:#?}", self.events);
+        self.when(event, |told| told["event"] == event)
+    }
+
+    /// Reads up to the next event of a kind about a task.
+    #[track_caller]
+    pub(crate) fn until_of(&mut self, event: &str, task: &str) -> Value {
+        let what = format!("{event} of {task}");
+        self.when(&what, |told| told["event"] == event && told["task"] == task)
+    }
+
+    /// The events of a kind so far.
+    pub(crate) fn all(&self, event: &str) -> Vec<&Value> {
+        let events = self.events.iter();
+        events.filter(|told| told["event"] == event).collect()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub(crate) fn interrupt(&self) {
@@ -55,8 +92,11 @@ impl Running {
     /// Reads to the end and gives the exit code.
     #[track_caller]
     pub(crate) fn end(&mut self) -> i32 {
-        self.until("run_finished");
-        self.child.wait().unwrap().code().unwrap()
+        while let Ok(event) = self.lines.recv_timeout(BOUND) {
+            self.events.push(event);
+        }
+        let code = wait_for("its end", || self.child.try_wait().unwrap());
+        code.code().unwrap()
     }
 
     /// How a task ended.
@@ -92,10 +132,7 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
         if let Some(found) = look() {
             return found;
         }
-        assert!(
-            began.elapsed() < Duration::from_mins(1),
-            "waited for {what}"
-        );
+        assert!(began.elapsed() < BOUND, "waited for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

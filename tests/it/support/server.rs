@@ -101,6 +101,12 @@ impl Server {
         (ids("queue_running"), ids("queue_pending"))
     }
 
+    /// Stops a job that is executed.
+    pub(crate) fn interrupt(&self, id: &str) {
+        let body = json!({"prompt_id": id}).to_string();
+        self.request("POST", "/interrupt", &body);
+    }
+
     /// How a job ended, once it has.
     pub(crate) fn status(&self, id: &str) -> Option<String> {
         let history = self.get(&format!("/history/{id}"));
