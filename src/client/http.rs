@@ -73,6 +73,9 @@ pub(super) struct Call {
 pub(super) enum Payload {
     None,
     Json(Bytes),
+    Raw(Bytes),
+    /// Made afresh each time it is sent.
+    Form(Arc<dyn Fn() -> reqwest::multipart::Form + Send + Sync>),
     Upload(super::upload::FilePart),
 }
 
@@ -294,6 +297,10 @@ impl Client {
             Payload::Json(body) => request
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.clone()),
+            Payload::Raw(body) => request
+                .header(CONTENT_TYPE, "application/octet-stream")
+                .body(body.clone()),
+            Payload::Form(form) => request.multipart(form()),
             Payload::Upload(file) => {
                 let (form, counter) = file.form().await?;
                 moved = Some(counter);
@@ -411,12 +418,29 @@ impl Text {
     }
 }
 
-/// Reads a whole body, at most `limit` bytes, with at most `silence` between two pieces.
+/// Reads a whole body as text, at most `limit` bytes, with at most `silence` between two pieces.
 pub(super) async fn read_text(
     mut response: Response,
     limit: usize,
     silence: Duration,
 ) -> Result<Text, ClientError> {
+    let body = read_bytes(&mut response, limit, silence).await?;
+    Ok(Text {
+        status: response.status(),
+        media_type: media_type(response.headers()),
+        url: show(response.url()),
+        headers: std::mem::take(response.headers_mut()),
+        body: String::from_utf8(body)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    })
+}
+
+/// Reads a whole body, at most `limit` bytes, with at most `silence` between two pieces.
+pub(super) async fn read_bytes(
+    response: &mut Response,
+    limit: usize,
+    silence: Duration,
+) -> Result<Vec<u8>, ClientError> {
     let url = response.url().clone();
     let too_large = || ClientError::TooLarge {
         url: show(&url),
@@ -427,20 +451,13 @@ pub(super) async fn read_text(
         return Err(too_large());
     }
     let mut body = Vec::with_capacity(usize::try_from(promised.min(1 << 20)).unwrap_or(0));
-    while let Some(piece) = next_piece(&mut response, &url, silence).await? {
+    while let Some(piece) = next_piece(response, &url, silence).await? {
         if body.len() + piece.len() > limit {
             return Err(too_large());
         }
         body.extend_from_slice(&piece);
     }
-    Ok(Text {
-        status: response.status(),
-        media_type: media_type(response.headers()),
-        headers: std::mem::take(response.headers_mut()),
-        url: show(&url),
-        body: String::from_utf8(body)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
-    })
+    Ok(body)
 }
 
 /// The next piece of a body.

@@ -10,26 +10,37 @@ mod connection;
 mod diagnostic;
 mod download;
 mod error;
+mod facts;
 mod follow;
 mod http;
 mod info;
+mod listing;
+mod manager;
+mod mask;
+mod orders;
 mod progress;
 mod records;
 mod refusal;
 mod socket;
 mod upload;
+mod userdata;
 
 pub use access::Access;
 pub use connection::{Accepted, Connection, JobRequest, SubmitError};
 pub use diagnostic::{diagnostic, download_diagnostic};
 pub use download::{DownloadError, Downloaded};
 pub use error::ClientError;
+pub use facts::{Doorway, Replacement, System};
 pub use follow::{JobUpdate, Outcome};
 pub use http::Client;
 pub use info::{Device, ModelFile, ServerInfo};
+pub use listing::{JobQuery, JobSort, MOST_JOBS};
+pub use manager::{InstallError, Installing, Manager, ModelWish};
+pub use orders::Memory;
 pub use records::Lookup;
 pub use refusal::{Refusal, RefusalKind};
 pub use upload::Uploaded;
+pub use userdata::UserFile;
 
 #[cfg(test)]
 mod tests;

@@ -146,6 +146,15 @@ pub enum QueueTuple {
     OutputsFourth,
 }
 
+/// How `/api/jobs` is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobList {
+    /// Sorted by `created_at` or `execution_duration`, paged by offsets.
+    Offsets,
+    /// Sorted by `create_time` or `execution_time`, paged by cursors.
+    Cursors,
+}
+
 /// Where models are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelLists {
@@ -200,6 +209,8 @@ pub struct Dialect {
     pub cancel: Cancel,
     /// Whether `/api/jobs` exists.
     pub jobs: bool,
+    /// How `/api/jobs` is asked.
+    pub job_list: JobList,
     /// How ended jobs are listed.
     pub history: HistoryList,
     /// The order in a queue's item.
@@ -247,6 +258,7 @@ impl Dialect {
                 }
             },
             jobs,
+            job_list: JobList::Offsets,
             history: HistoryList::Keyed,
             queue: QueueTuple::OutputsFifth,
             models: ModelLists::Names,
@@ -281,6 +293,7 @@ impl Dialect {
             ids: Ids::Theirs,
             records: Records::Jobs,
             cancel: Cancel::Job,
+            job_list: JobList::Cursors,
             history: HistoryList::V2,
             free: false,
             queue: QueueTuple::OutputsFourth,

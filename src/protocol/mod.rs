@@ -8,17 +8,19 @@ mod dialect;
 mod event;
 mod frame;
 mod json;
+mod listing;
 mod prompt;
 mod record;
 mod results;
 
 pub use dialect::{
-    Cancel, Dialect, Flavour, HistoryList, Ids, ModelLists, QueueTuple, Records, SocketRules,
-    StandIn, Support, UploadRules, Version,
+    Cancel, Dialect, Flavour, HistoryList, Ids, JobList, ModelLists, QueueTuple, Records,
+    SocketRules, StandIn, Support, UploadRules, Version,
 };
 pub use event::{Event, NodeProgress, NodeState};
 pub use frame::{Frame, FrameError};
 pub use json::{read, tolerant_json};
+pub use listing::{HistoryItem, JobPage, JobSummary, QueueItem, QueueListing, history_items};
 pub use prompt::{
     NodeComplaint, NodeComplaints, PromptAnswer, PromptComplaint, PromptNode, PromptRequest,
 };
