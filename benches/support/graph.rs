@@ -154,15 +154,14 @@ impl Graph {
     pub(crate) fn for_ninja(&self, dir: &Path) {
         let mut text = "rule t\n  command = touch $out\n".to_owned();
         for (at, step) in self.steps.iter().enumerate() {
-            let needs: String = step.needs.iter().map(|need| format!(" s{need}")).collect();
+            let needs = joined(&step.needs, |need| format!(" s{need}"));
             for task in 0..step.tasks {
                 let before = step.follows.map(|before| format!(" o/{before}_{task}"));
                 let before = before.as_deref().unwrap_or(&needs);
                 let _ = writeln!(text, "build o/{at}_{task}: t{before}");
             }
-            let all: String = (0..step.tasks)
-                .map(|task| format!(" o/{at}_{task}"))
-                .collect();
+            let tasks: Vec<usize> = (0..step.tasks).collect();
+            let all = joined(&tasks, |task| format!(" o/{at}_{task}"));
             let _ = writeln!(text, "build s{at}: phony{all}");
         }
         write(&dir.join("build.ninja"), text);
@@ -176,14 +175,13 @@ impl Graph {
             .collect();
         let _ = write!(text, "rule all:\n    input: {}\n", stamps.join(", "));
         for (at, step) in self.steps.iter().enumerate() {
-            let input = match step.follows {
-                Some(before) => format!("\"o/{before}_{{i}}\""),
-                None => {
-                    let needs = step.needs.iter().map(|need| format!("\"o/{need}.done\""));
-                    needs.collect::<Vec<_>>().join(", ")
-                }
+            let input = if let Some(before) = step.follows {
+                format!("\"o/{before}_{{i}}\"")
+            } else {
+                let needs = step.needs.iter().map(|need| format!("\"o/{need}.done\""));
+                needs.collect::<Vec<_>>().join(", ")
             };
-            let _ = write!(text, "rule s{at}:\n");
+            let _ = writeln!(text, "rule s{at}:");
             if !input.is_empty() {
                 let _ = writeln!(text, "    input: {input}");
             }
@@ -199,6 +197,10 @@ impl Graph {
         }
         write(&dir.join("Snakefile"), text);
     }
+}
+
+fn joined(numbers: &[usize], name: impl Fn(&usize) -> String) -> String {
+    numbers.iter().map(name).collect::<Vec<_>>().concat()
 }
 
 const MAKE: &str = r#"{

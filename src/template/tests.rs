@@ -132,11 +132,11 @@ fn eval(text: &str) -> Result<Datum, TemplateError> {
     let evaluated = engine.eval(&template, &scope());
     // Whoever evaluates it again sees the same, also with no more than it uses.
     let uses = |name: &str| template.uses().names.contains(name);
-    let mut used = scope();
-    used.values.retain(|name, _| uses(name));
-    used.tasks.retain(|name, _| uses(name));
+    let mut small = scope();
+    small.values.retain(|name, _| uses(name));
+    small.tasks.retain(|name, _| uses(name));
     for _ in 0..2 {
-        let again = engine.eval_again(&template, &used);
+        let again = engine.eval_again(&template, &small);
         assert_eq!(again.as_ref(), evaluated.as_ref().ok(), "{text}");
     }
     evaluated
