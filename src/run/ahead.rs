@@ -119,6 +119,7 @@ pub fn nothing_to_do(plan: &Plan, run: &RunId, resting: &Resting, mut tell: impl
     tell(RunEvent::RunStarted {
         pipeline: plan.pipeline.clone(),
         tasks: infos(plan),
+        growing: false,
         output_dir: run_folder(plan, run),
     });
     let tasks = resting.lying.iter().filter_map(|lying| {

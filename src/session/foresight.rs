@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
 
@@ -23,6 +23,8 @@ use crate::plan::{
 };
 use crate::run::{self, Found, Lying, Miss, Resting};
 use crate::store::{self, Place, Reader, Unread};
+
+mod skipped;
 
 /// What the servers of a plan told of themselves.
 pub(super) type Told = HashMap<ServerName, ServerFacts>;
@@ -58,6 +60,8 @@ pub(super) struct Foresight<'a> {
     needed: HashSet<&'a StepId>,
     /// The nodes of kiln's own server, which need not be asked for them.
     own: Catalog,
+    /// Plans of earlier runs.
+    plans: Mutex<HashMap<RunId, Option<Plan>>>,
     /// What tasks that would be cached made.
     ended: HashMap<TaskIx, Arc<TaskOutcome>>,
     fates: HashMap<&'a StepId, Vec<Fate>>,
@@ -99,6 +103,7 @@ struct Judged {
     why: Vec<StaleReason>,
     from: Option<RunId>,
     provided: Option<&'static str>,
+    since: Option<String>,
     /// What it made, when it would be cached and others wait for that.
     outcome: Option<Arc<TaskOutcome>>,
     /// What it made, when that lies where the newest run put it.
@@ -112,8 +117,16 @@ impl Judged {
             why,
             from: None,
             provided: None,
+            since: None,
             outcome: None,
             lying: None,
+        }
+    }
+
+    fn skipped(since: &str) -> Self {
+        Self {
+            since: Some(since.to_owned()),
+            ..Self::new(Would::Skipped, Vec::new())
         }
     }
 }
@@ -140,6 +153,7 @@ impl<'a> Foresight<'a> {
             of_steps,
             needed: needs.map(|need| &need.step).collect(),
             own: crate::embedded::catalog(),
+            plans: Mutex::default(),
             ended: HashMap::new(),
             fates: HashMap::new(),
             doubtful: HashSet::new(),
@@ -214,8 +228,8 @@ impl<'a> Foresight<'a> {
     }
 
     fn step(&mut self, step: &'a StepPlan) -> Vec<Fate> {
-        if self.is_skipped(step) {
-            return self.skip(step);
+        if let Some(since) = self.skipped_since(step) {
+            return self.skip(step, &since);
         }
         let needs = step.needs.iter().map(|need| &need.step);
         let waits: Vec<String> = needs
@@ -230,6 +244,10 @@ impl<'a> Foresight<'a> {
             self.work = self.newest.is_some();
             return vec![fate];
         }
+        let known = self.of_steps.get(&step.id).cloned().unwrap_or_default();
+        if known.is_empty() {
+            return self.skip(step, skipped::NOTHING);
+        }
         let results = self.seen_by(step);
         let memo = step.workflow().map(|work| Memo::of(&work.graph));
         let newest = self.newest.as_ref();
@@ -240,7 +258,6 @@ impl<'a> Foresight<'a> {
             memo: memo.as_ref(),
             folder: folder.as_deref(),
         };
-        let known = self.of_steps.get(&step.id).cloned().unwrap_or_default();
         let mut fates = Vec::new();
         let mut complete = true;
         for some in known.chunks(TOGETHER) {
@@ -282,6 +299,7 @@ impl<'a> Foresight<'a> {
             return Some(Fate {
                 from: judged.from,
                 provided: judged.provided,
+                since: judged.since,
                 ..Fate::of(self.at(ix), judged.would, judged.why)
             });
         }
@@ -309,51 +327,6 @@ impl<'a> Foresight<'a> {
         let status = status.to_owned();
         let outcome = Arc::new(StepOutcome { status, tasks });
         self.results.insert(step.id.clone(), outcome);
-    }
-
-    /// Whether nothing of a step will be run, whatever becomes of the rest: it has no tasks, none of them is to run, or a step that it
-    /// needs is skipped.
-    fn is_skipped(&self, step: &StepPlan) -> bool {
-        let tasks = self.of_steps.get(&step.id).into_iter().flatten();
-        let mut own = tasks.map(|ix| self.at(*ix));
-        let none_of_its_own = step.grow == Grow::Known && own.all(|task| task.skip);
-        let skipped = |id: &StepId| {
-            let outcome = self.results.get(id);
-            outcome.is_some_and(|outcome| outcome.status == "skipped")
-        };
-        let mut needs = step.needs.iter();
-        none_of_its_own || needs.any(|need| !need.optional && skipped(&need.step))
-    }
-
-    fn skip(&mut self, step: &'a StepPlan) -> Vec<Fate> {
-        let known = self.of_steps.get(&step.id).cloned().unwrap_or_default();
-        let skipped = |ix| self.note(step, ix, Judged::new(Would::Skipped, Vec::new()));
-        let fates = known.into_iter().filter_map(skipped).collect();
-        self.ended_as(step, "skipped", Vec::new());
-        fates
-    }
-
-    /// Whether a step that was looked at may yet be skipped: by its own `when`, for an empty list, or with a step that it needs.
-    fn is_doubtful(&self, step: &StepPlan, fates: &[Fate]) -> bool {
-        if self.results.contains_key(&step.id) {
-            return false;
-        }
-        let unlisted = match &step.grow {
-            Grow::Known | Grow::Stream { list: None, .. } => false,
-            Grow::Later { .. } | Grow::Stream { list: Some(_), .. } => true,
-        };
-        let settled = |fate: &Fate| {
-            matches!(fate.would, Would::Run | Would::Cached) && !(unlisted && fate.task.is_none())
-        };
-        if fates.iter().any(settled) {
-            return false;
-        }
-        step.when.is_some() || unlisted || self.needs_doubtful(step)
-    }
-
-    fn needs_doubtful(&self, step: &StepPlan) -> bool {
-        let mut needs = step.needs.iter();
-        needs.any(|need| !need.optional && self.doubtful.contains(&need.step))
     }
 
     fn at(&self, ix: TaskIx) -> &TaskPlan {
@@ -434,7 +407,7 @@ impl<'a> Foresight<'a> {
         let runs = |reason| Seen::Judged(Judged::new(Would::Run, vec![reason]));
         match plan::condition(self.plan, task, results, 1) {
             Ok(true) => {}
-            Ok(false) => return Seen::Judged(Judged::new(Would::Skipped, Vec::new())),
+            Ok(false) => return Seen::Judged(Judged::skipped(skipped::UNWANTED)),
             Err(_) => {
                 let what = "`when`".to_owned();
                 return runs(StaleReason::NotYetKnown { what });
@@ -521,8 +494,16 @@ impl<'a> Foresight<'a> {
             return self.hit(look, task, &made, found);
         }
         let earlier = run::earlier(reader, &self.plan.pipeline, &task.name);
-        let earlier = earlier.map(|(_, noted)| noted);
         let told = self.told.is_some();
+        if !told
+            && let (MadeWork::Graph(_, facts), Some((run, noted))) = (&mut made.work, &earlier)
+            && let Some(realm) = noted.manifest.realm()
+            && realm != facts.realm
+            && self.is_where(look.step, reader, run)
+        {
+            facts.realm = realm;
+        }
+        let earlier = earlier.map(|(_, noted)| noted);
         if let Some(key) = made.work.assume(look.step, earlier.as_ref(), told) {
             made.key = Some(key);
             let kept = reader.cached_many(&[key]).unwrap_or_default();
@@ -538,6 +519,23 @@ impl<'a> Foresight<'a> {
                 Judged::new(Would::Run, why)
             }
         }
+    }
+
+    /// Whether a step has the address that it had in an earlier run: what is behind it is taken for what was behind it then.
+    fn is_where(&self, step: &StepPlan, reader: &Reader, run: &RunId) -> bool {
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if !plans.contains_key(run) {
+            plans.insert(run.clone(), reader.plan(run).ok().flatten());
+        }
+        let of = |plan: &Plan| {
+            let step = plan.steps.get(&step.id)?;
+            plan.servers.get(&step.server).map(|s| s.kind.clone())
+        };
+        let (now, then) = (of(self.plan), plans[run].as_ref().and_then(of));
+        matches!(
+            now,
+            Some(ServerKind::Comfy { .. } | ServerKind::Cloud { .. })
+        ) && now == then
     }
 
     fn hit(
