@@ -24,6 +24,7 @@ mod refusal;
 mod socket;
 mod upload;
 mod userdata;
+mod worker;
 
 pub use access::Access;
 pub use connection::{Accepted, Connection, JobRequest, SubmitError};

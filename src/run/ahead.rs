@@ -89,12 +89,13 @@ pub async fn told_of_models(
         let Some(endpoint) = servers.find(name) else {
             continue;
         };
+        let is_away = Realm::of(&server.kind) == Realm::Comfy;
         let realm = match Realm::of(&server.kind) {
             Realm::Comfy => realm_of(endpoint),
             own => own,
         };
         let mut facts = ServerFacts::new(realm);
-        if realm == Realm::Comfy {
+        if is_away {
             let Some(models) = models_of(endpoint.client()).await else {
                 continue;
             };

@@ -111,7 +111,10 @@ pub fn fates_text(fates: &[Fate], columns: usize) -> String {
         }
         rest = &rest[alike..];
     }
-    let count = |would: Would| fates.iter().filter(|fate| fate.would == would).count();
+    // A step that is skipped for want of tasks is told, and is none.
+    let is_task = |fate: &Fate| fate.task.is_some() || fate.would != Would::Skipped;
+    let of = |would: Would| fates.iter().filter(move |fate| fate.would == would);
+    let count = |would: Would| of(would).filter(|fate| is_task(fate)).count();
     let mut out = format!("\n{} would run", count(Would::Run));
     for (would, words) in [
         (Would::Open, "open until others ran"),

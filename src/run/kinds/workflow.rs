@@ -74,7 +74,11 @@ impl Try {
             self.shared.jobs().remove(id);
         }
         let recalled = Recalled {
-            keys: std::iter::once(ready.key).chain(ready.first_key).collect(),
+            // Half a result stands for no other one.
+            keys: std::iter::once(ready.key)
+                .chain(ready.first_key)
+                .filter(|_| !self.partial)
+                .collect(),
             manifest: ready.manifest,
             miss: ready.miss,
             recorded: ready.recorded,
@@ -263,7 +267,10 @@ impl Try {
             catalog,
             &origin_of,
             &self.shared.plan.sources,
-            check::Setting::default(),
+            check::Setting {
+                partial: self.step().allow_partial,
+                ..check::Setting::default()
+            },
         );
         if found.iter().any(|d| d.severity == Severity::Error) {
             let about = self.about();
