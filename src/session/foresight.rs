@@ -242,7 +242,7 @@ impl<'a> Foresight<'a> {
         }
         if let Err(fate) = self.grow(step) {
             self.work = self.newest.is_some();
-            return vec![fate];
+            return vec![*fate];
         }
         let known = self.of_steps.get(&step.id).cloned().unwrap_or_default();
         if known.is_empty() {
@@ -360,7 +360,7 @@ impl<'a> Foresight<'a> {
     }
 
     /// Adds the tasks that follow from the results of cached steps.
-    fn grow(&mut self, step: &'a StepPlan) -> Result<(), Fate> {
+    fn grow(&mut self, step: &'a StepPlan) -> Result<(), Box<Fate>> {
         let sources: Vec<Option<(TaskIx, Arc<TaskOutcome>)>> = match &step.grow {
             Grow::Known => return Ok(()),
             Grow::Later { .. } => vec![None],
@@ -376,7 +376,7 @@ impl<'a> Foresight<'a> {
             let Ok(grown) = plan::expand(self.plan, &step.id, ended, &results) else {
                 let what = "`for_each`".to_owned();
                 let why = vec![StaleReason::NotYetKnown { what }];
-                return Err(Fate::of_step(&step.id, Would::Open, why));
+                return Err(Box::new(Fate::of_step(&step.id, Would::Open, why)));
             };
             for task in grown {
                 let Ok(ix) = u32::try_from(self.plan.tasks.len() + self.grown.len()) else {
