@@ -6,7 +6,9 @@ use clap::FromArgMatches;
 
 use super::args::{Cli, Command};
 use super::exit::Exit;
-use super::{args, cancel, check, diff, explain, gc, init, plan, run, runs, schema, serve, show};
+use super::{
+    args, cancel, check, diff, explain, gc, init, plan, run, runs, schema, serve, server, show,
+};
 
 /// Parses the command line, does what it says, and tells the exit code.
 pub fn main() -> ExitCode {
@@ -29,6 +31,7 @@ pub fn main() -> ExitCode {
         Command::Diff(args) => diff::diff(args),
         Command::Cancel(args) => cancel::cancel_run(args),
         Command::Gc(args) => gc::gc(args),
+        Command::Server(args) => server::server(args),
         Command::Serve(args) => serve::serve(args),
         Command::Schema(args) => schema::schema(args),
         Command::Explain(args) => explain::explain(args),

@@ -16,6 +16,8 @@ mod run;
 mod runs;
 mod schema;
 mod serve;
+mod server;
+mod sheet;
 mod show;
 mod table;
 

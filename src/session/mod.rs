@@ -2,6 +2,7 @@
 //!
 //! `cli` calls this room and nothing deeper; a watcher or a dashboard would call it the same way.
 
+pub mod care;
 mod checking;
 mod earlier;
 mod foresight;
