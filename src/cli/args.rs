@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::cancel::CancelArgs;
 use super::diff::DiffArgs;
+use super::doctor::DoctorArgs;
 use super::gc::GcArgs;
 use super::runs::RunsArgs;
 use super::server::ServerArgs;
@@ -68,6 +69,8 @@ pub(super) enum Command {
     Gc(GcArgs),
     /// Look after a server: what it is, has and does, and orders to it
     Server(ServerArgs),
+    /// Tell what is wrong with a setup, and what to do
+    Doctor(DoctorArgs),
     /// Run the embedded ComfyUI-compatible server alone
     Serve(ServeArgs),
     /// Print the JSON Schema of a file or of the event stream

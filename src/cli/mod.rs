@@ -6,6 +6,7 @@ mod args;
 mod cancel;
 mod check;
 mod diff;
+mod doctor;
 mod entry;
 mod exit;
 mod explain;

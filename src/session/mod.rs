@@ -4,6 +4,7 @@
 
 pub mod care;
 mod checking;
+pub mod doctor;
 mod earlier;
 mod foresight;
 pub mod history;

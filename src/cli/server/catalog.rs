@@ -60,10 +60,10 @@ pub(super) fn catalog(args: &CatalogArgs) -> Exit {
     });
     show_one(&args.flags, &did, |out| {
         let file = from_here(&args.file);
-        let classes = plural(count("object_info"), "class");
+        let classes = plural(count("object_info"), "definition");
         writeln!(
             out,
-            "saved {classes} and {} of {server} in {file}",
+            "saved {classes} of nodes and the names of {} of {server} in {file}",
             plural(files, "model")
         )
     })

@@ -142,7 +142,11 @@ pub(super) fn told(report: &Report, sources: &SourceMap) -> Exit {
 }
 
 /// Waits, and says on a terminal what for when it takes long.
-pub(super) async fn waited<T>(what: &str, patience: Duration, work: impl Future<Output = T>) -> T {
+pub(in crate::cli) async fn waited<T>(
+    what: &str,
+    patience: Duration,
+    work: impl Future<Output = T>,
+) -> T {
     tokio::pin!(work);
     tokio::select! {
         done = &mut work => return done,

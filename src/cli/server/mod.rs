@@ -14,4 +14,4 @@ mod nodes;
 mod queue;
 mod status;
 
-pub(super) use flags::{ServerArgs, server};
+pub(super) use flags::{ServerArgs, server, waited};

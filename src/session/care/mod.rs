@@ -22,4 +22,5 @@ pub use ours::OwnJob;
 pub use queue::{QueueRow, Stopped, Where, cancel, clear, interrupt, queue};
 pub use reach::{Complaint, Open, Place, open};
 pub(super) use reach::{Found, find};
+pub(super) use status::state;
 pub use status::{Freed, ServerStatus, free, status, support_word};
