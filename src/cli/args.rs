@@ -299,9 +299,9 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "PORT", default_value_t = 8188, env = "KILN_PORT")]
     pub(super) port: u16,
 
-    /// Jobs executed at the same time
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(super) jobs: u16,
+    /// Jobs executed at the same time: 1 unless told otherwise, with --cloud 3
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(super) jobs: Option<u16>,
 
     /// Keep input, output and temp files in this folder, instead of one that is removed at the end
     #[arg(long, value_name = "DIR")]
@@ -319,6 +319,33 @@ pub(super) struct ServeArgs {
         help = "With --simulate: have exactly the classes of this saved answer to GET /object_info (`-` for stdin)"
     )]
     pub(super) catalog: Option<PathBuf>,
+
+    /// Rehearse Comfy Cloud: its routes, shapes, limits and refusals, for `kind: cloud` with this `url`
+    #[arg(long, requires = "api_key")]
+    pub(super) cloud: bool,
+
+    /// With `--cloud`: the key that opens it.
+    #[arg(
+        long,
+        value_name = "KEY",
+        requires = "cloud",
+        value_parser = NonEmptyStringValueParser::new(),
+        help = "With --cloud: the key that opens it; KEY:no-credits, KEY:no-tier, KEY:inactive, KEY:queue-limit, KEY:OOMError and others bring an error"
+    )]
+    pub(super) api_key: Option<String>,
+
+    /// With `--cloud`: jobs that may wait.
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "cloud",
+        help = "With --cloud: jobs that may wait before the next one is refused [default: 100]"
+    )]
+    pub(super) queue_limit: Option<u16>,
+
+    /// Answer as this version of ComfyUI did, where versions differ
+    #[arg(long, value_name = "VERSION", conflicts_with = "cloud")]
+    pub(super) emulate: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -21,9 +21,11 @@ mod orders;
 mod progress;
 mod records;
 mod refusal;
+mod sink;
 mod socket;
 mod upload;
 mod userdata;
+mod worker;
 
 pub use access::Access;
 pub use connection::{Accepted, Connection, JobRequest, SubmitError};

@@ -5,6 +5,7 @@
 //! thread.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +16,7 @@ use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value as Json, json};
 
 use super::cache::{self, Made};
+use super::emulate;
 use super::history::Ended;
 use super::nodes::{self, Call, Context, NodeError, Value};
 use super::queue::{Job, Next};
@@ -34,6 +36,10 @@ pub(super) fn work(server: &Server) {
             Next::Free => lock(&server.cache).clear(),
             Next::Run(job) => {
                 server.board.done(run(server, &job));
+                // Nobody wrote down that the Cloud says it, too; a client has to do without.
+                if server.dialect.socket.broadcast {
+                    continue;
+                }
                 let data = json!({ "node": null, "prompt_id": job.id });
                 server
                     .sockets
@@ -105,7 +111,11 @@ impl<'a> Run<'a> {
 
     fn nodes(&mut self) -> Result<(), Stop> {
         self.note("execution_start", json!({}));
-        let keys = cache::keys(&self.job.graph, &|name| self.server.file_hash(name));
+        let keys = match self.job.fault {
+            // What is to fail is not remembered.
+            Some(_) => HashMap::new(),
+            None => cache::keys(&self.job.graph, &|name| self.server.file_hash(name)),
+        };
         let cached = self.look_up(&keys);
         self.note("execution_cached", json!({ "nodes": cached }));
         let mut agenda = Agenda::new(
@@ -187,6 +197,10 @@ impl<'a> Run<'a> {
         );
         if interrupted {
             return Err(Stop::Interrupted(id.clone()));
+        }
+        if let Some(fault) = job.fault {
+            let error = NodeError::new(fault, "it was asked for by the key");
+            return Err(Stop::Failed(id.clone(), error));
         }
         let made = self.call(id, context).map_err(|halt| match halt {
             Halt::Interrupted => Stop::Interrupted(id.clone()),
@@ -317,13 +331,18 @@ impl<'a> Run<'a> {
 
     /// A node's result for people: into the record and to the owner.
     fn show(&mut self, id: &NodeId, ui: &Json) {
+        let ui = if self.server.dialect.assets {
+            Cow::Owned(emulate::with_asset_ids(ui))
+        } else {
+            Cow::Borrowed(ui)
+        };
         self.send(
             To::Owner(self.job.client()),
             "executed",
             json!({ "node": id, "display_node": id, "output": ui }),
         );
         if !ui.is_null() {
-            self.outputs.insert(id.clone(), ui.clone());
+            self.outputs.insert(id.clone(), ui.into_owned());
         }
     }
 
@@ -462,7 +481,8 @@ mod tests {
     use super::*;
 
     fn ended(graph: Json, targets: &[&str]) -> Ended {
-        let server = Server::new(Folders::open(None).unwrap());
+        let dialect = crate::protocol::Dialect::comfy(None);
+        let server = Server::speaking(dialect, Folders::open(None).unwrap());
         let job = Job {
             number: 0.into(),
             id: "id".into(),
@@ -472,6 +492,7 @@ mod tests {
             created: 0,
             interrupt: AtomicBool::new(false),
             node: Mutex::new(None),
+            fault: None,
         };
         run(&server, &Arc::new(job))
     }

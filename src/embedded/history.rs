@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use super::queue::Job;
+use super::state::now_ms;
 use crate::base::NodeId;
 
 /// How many ended jobs are remembered.
@@ -26,6 +27,23 @@ pub(super) struct Ended {
 }
 
 impl Ended {
+    /// A job that was stopped before it began.
+    pub(super) fn unstarted(job: Arc<Job>) -> Self {
+        let data = json!({
+            "prompt_id": job.id,
+            "node_id": null,
+            "node_type": null,
+            "executed": [],
+            "timestamp": now_ms(),
+        });
+        Self {
+            job,
+            outputs: IndexMap::new(),
+            messages: vec![("execution_interrupted", data)],
+            success: false,
+        }
+    }
+
     /// The object that `/history` shows.
     pub(super) fn to_json(&self) -> Value {
         let meta: Map<String, Value> = self

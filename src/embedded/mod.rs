@@ -13,6 +13,8 @@
 mod answers;
 mod cache;
 mod catalog;
+mod cloud;
+mod emulate;
 mod executor;
 mod files;
 mod history;
@@ -33,6 +35,8 @@ mod view;
 mod walk;
 
 pub use catalog::catalog;
+pub use cloud::CloudOptions;
+pub use emulate::UnknownVersion;
 pub use files::{ALIVE, TEMPORARY_FOLDER};
 pub use server::{Embedded, Options, Simulate, StartError, start};
 pub use simulate::{LENIENT, simulated_catalog};

@@ -9,10 +9,12 @@ use axum::response::Response;
 use serde_json::{Map, Number, Value, json};
 
 use super::answers::{json_with, trouble};
+use super::emulate;
 use super::queue::Job;
 use super::routes::{body, truthy};
 use super::state::{Server, now_ms};
 use crate::base::NodeId;
+use crate::protocol::{Dialect, Ids};
 use crate::workflow::verdict::{self, FileOracle, JudgeOptions};
 use crate::workflow::{self, Graph};
 
@@ -31,11 +33,14 @@ pub(super) async fn submit(State(server): State<Arc<Server>>, request: Request) 
         Ok(Value::Array(_) | Value::String(_)) => Map::new(),
         Ok(_) | Err(_) => return trouble(),
     };
-    accept(&server, submitted).unwrap_or_else(Refusal::into_response)
+    match accept(&server, submitted, None) {
+        Ok(answer) => json_with(StatusCode::OK, &answer),
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 /// Why a prompt is not taken.
-enum Refusal {
+pub(super) enum Refusal {
     /// The server does not understand it.
     Trouble,
     /// 400 with a body.
@@ -43,7 +48,7 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn into_response(self) -> Response {
+    pub(super) fn into_response(self) -> Response {
         match self {
             Self::Trouble => trouble(),
             Self::Invalid(body) => json_with(StatusCode::BAD_REQUEST, &body),
@@ -63,16 +68,21 @@ impl Refusal {
     }
 }
 
-fn accept(server: &Server, mut submitted: Map<String, Value>) -> Result<Response, Refusal> {
+/// Takes a prompt in. The body of the answer; with a `fault`, its first node raises that exception.
+pub(super) fn accept(
+    server: &Server,
+    mut submitted: Map<String, Value>,
+    fault: Option<&'static str>,
+) -> Result<Value, Refusal> {
     let number = number(server, &submitted)?;
     let prompt = submitted
         .remove("prompt")
         .ok_or_else(|| Refusal::because("no_prompt", "No prompt provided", "No prompt provided"))?;
-    let id = id(submitted.get("prompt_id"))?;
+    let id = id(submitted.get("prompt_id"), &server.dialect)?;
     let graph = workflow::from_request(prompt).map_err(|_| Refusal::Trouble)?;
     let targets = targets(submitted.get("partial_execution_targets"), &graph);
     let created = now_ms();
-    let extra_data = extra_data(&mut submitted, created)?;
+    let extra_data = extra_data(&mut submitted, created, &server.dialect)?;
     let catalog = server.catalog_for(&graph);
     let verdict = verdict::judge(
         &graph,
@@ -82,8 +92,11 @@ fn accept(server: &Server, mut submitted: Map<String, Value>) -> Result<Response
             files: &Files(server),
         },
     );
-    let mut answer = verdict.to_response();
-    if verdict.error.is_some() {
+    let mut answer = emulate::answer(&server.dialect, &verdict);
+    if let Some(refused) = emulate::dynamic(&server.dialect, &graph, &catalog, &verdict.runs) {
+        answer = refused;
+    }
+    if answer.get("error").is_some() {
         return Err(Refusal::Invalid(answer));
     }
     answer["prompt_id"] = json!(id);
@@ -97,8 +110,9 @@ fn accept(server: &Server, mut submitted: Map<String, Value>) -> Result<Response
         created,
         interrupt: AtomicBool::new(false),
         node: Mutex::new(None),
+        fault,
     }));
-    Ok(json_with(StatusCode::OK, &answer))
+    Ok(answer)
 }
 
 /// The place in the queue: as asked for, or the next of the counter, negative for the front.
@@ -117,11 +131,12 @@ fn number(server: &Server, submitted: &Map<String, Value>) -> Result<Number, Ref
     number.and_then(Number::from_f64).ok_or(Refusal::Trouble)
 }
 
-/// The id that the client chose, or a new one.
-fn id(asked: Option<&Value>) -> Result<String, Refusal> {
-    match asked {
+/// The id that the client chose, where it may, or a new one.
+fn id(asked: Option<&Value>, dialect: &Dialect) -> Result<String, Refusal> {
+    match asked.filter(|_| dialect.ids == Ids::Ours) {
         None | Some(Value::Null) => Ok(uuid::Uuid::new_v4().to_string()),
-        Some(Value::String(id)) if is_id(&json!(id)) => Ok(id.clone()),
+        Some(Value::String(id)) if !dialect.uuids || is_id(&json!(id)) => Ok(id.clone()),
+        Some(other) if !dialect.uuids => Ok(other.to_string()),
         Some(_) => Err(Refusal::because(
             "invalid_prompt_id",
             "prompt_id must be a valid UUID",
@@ -161,6 +176,7 @@ fn targets(asked: Option<&Value>, graph: &Graph) -> Option<Vec<NodeId>> {
 fn extra_data(
     submitted: &mut Map<String, Value>,
     created: i64,
+    dialect: &Dialect,
 ) -> Result<Map<String, Value>, Refusal> {
     let mut extra = match submitted.remove("extra_data") {
         None => Map::new(),
@@ -173,7 +189,9 @@ fn extra_data(
     if let Some(client) = submitted.remove("client_id") {
         extra.insert("client_id".into(), client);
     }
-    extra.insert("create_time".into(), json!(created));
+    if dialect.jobs {
+        extra.insert("create_time".into(), json!(created));
+    }
     Ok(extra)
 }
 

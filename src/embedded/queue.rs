@@ -33,6 +33,8 @@ pub(super) struct Job {
     pub(super) interrupt: AtomicBool,
     /// The node that runs now.
     pub(super) node: Mutex<Option<NodeId>>,
+    /// The exception that its first node raises, when it is to fail.
+    pub(super) fault: Option<&'static str>,
 }
 
 impl Job {
@@ -226,6 +228,22 @@ impl Board {
         self.delete(id)
     }
 
+    /// Like [`Board::cancel`], but a waiting job leaves a record that says so.
+    pub(super) fn cancel_for_the_record(&self, id: &str) -> bool {
+        let mut inner = lock(&self.inner);
+        if let Some(job) = inner.running.iter().find(|job| job.id == id) {
+            return !job.interrupt.swap(true, Ordering::Relaxed);
+        }
+        let Some(key) = inner.pending.keys().find(|key| key.1 == id).cloned() else {
+            return false;
+        };
+        if let Some(job) = inner.pending.remove(&key) {
+            inner.history.insert(Ended::unstarted(job));
+        }
+        self.tell(&inner);
+        true
+    }
+
     /// Lets the next free worker forget what is cached.
     pub(super) fn free(&self) {
         lock(&self.inner).free = true;
@@ -334,11 +352,12 @@ pub(super) mod tests {
             created: 0,
             interrupt: AtomicBool::new(false),
             node: Mutex::new(None),
+            fault: None,
         })
     }
 
     fn board() -> Board {
-        Board::new(Arc::default())
+        Board::new(Arc::new(Sockets::new(false)))
     }
 
     fn next(board: &Board) -> String {

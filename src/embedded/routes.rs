@@ -16,10 +16,10 @@ use super::catalog::MODEL_FOLDERS;
 use super::history;
 use super::jobs::{self, Filter};
 use super::queue::Job;
-use super::sockets::{self, INBOUND_LIMIT};
+use super::sockets::{self, INBOUND_LIMIT, INBOUND_READ};
 use super::state::Server;
 use super::{prompt, upload, view};
-use crate::protocol::StandIn;
+use crate::protocol::{Cancel, StandIn, Version};
 
 type Shared = State<Arc<Server>>;
 
@@ -43,18 +43,22 @@ pub(super) fn router(server: Arc<Server>) -> Router {
         .route("/system_stats", get(system_stats))
         .route("/upload/image", post(upload::image))
         .route("/view", get(view::view));
-    Router::new()
-        .merge(both.clone())
-        .nest("/api", both)
-        .route("/api/jobs", get(list_jobs))
-        .route("/api/jobs/cancel", post(cancel_jobs))
-        .route("/api/jobs/{id}", get(one_job))
-        .route("/api/jobs/{id}/cancel", post(cancel_job))
-        .fallback(any(|| async {
-            answer(StatusCode::NOT_FOUND, "application/octet-stream", "")
-        }))
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .with_state(server)
+    let mut all = Router::new().merge(both.clone()).nest("/api", both);
+    if server.dialect.jobs {
+        all = all
+            .route("/api/jobs", get(list_jobs))
+            .route("/api/jobs/{id}", get(one_job));
+    }
+    if server.dialect.cancel == Cancel::Job {
+        all = all
+            .route("/api/jobs/cancel", post(cancel_jobs))
+            .route("/api/jobs/{id}/cancel", post(cancel_job));
+    }
+    all.fallback(any(|| async {
+        answer(StatusCode::NOT_FOUND, "application/octet-stream", "")
+    }))
+    .layer(DefaultBodyLimit::max(BODY_LIMIT))
+    .with_state(server)
 }
 
 /// A whole request body, or the answer that refuses it.
@@ -65,7 +69,7 @@ pub(super) async fn body(request: Request) -> Result<Bytes, Response> {
 }
 
 /// A request body as a JSON object; anything else is not understood.
-async fn object(request: Request) -> Result<Map<String, Value>, Response> {
+pub(super) async fn object(request: Request) -> Result<Map<String, Value>, Response> {
     let bytes = body(request).await?;
     serde_json::from_slice(&bytes).map_err(|_| trouble())
 }
@@ -82,7 +86,7 @@ pub(super) fn truthy(value: Option<&Value>) -> bool {
     }
 }
 
-fn ids(value: Option<&Value>) -> impl Iterator<Item = &str> {
+pub(super) fn ids(value: Option<&Value>) -> impl Iterator<Item = &str> {
     value
         .and_then(Value::as_array)
         .into_iter()
@@ -101,6 +105,7 @@ async fn socket(
         .cloned()
         .unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
     upgrade
+        .read_buffer_size(INBOUND_READ)
         .max_message_size(INBOUND_LIMIT)
         .max_frame_size(INBOUND_LIMIT)
         .on_upgrade(async move |socket| {
@@ -109,7 +114,7 @@ async fn socket(
         })
 }
 
-async fn remaining(State(server): Shared) -> Response {
+pub(super) async fn remaining(State(server): Shared) -> Response {
     answers::json(&json!({ "exec_info": { "queue_remaining": server.board.remaining() } }))
 }
 
@@ -263,11 +268,11 @@ async fn cancel_jobs(State(server): Shared, request: Request) -> Response {
     answers::json(&json!({ "cancelled": any }))
 }
 
-async fn all_classes(State(server): Shared) -> Response {
+pub(super) async fn all_classes(State(server): Shared) -> Response {
     answers::json(&server.object_info())
 }
 
-async fn one_class(State(server): Shared, Path(class): Path<String>) -> Response {
+pub(super) async fn one_class(State(server): Shared, Path(class): Path<String>) -> Response {
     let one: Map<String, Value> = server
         .class_info(&class)
         .map(|info| (class, info))
@@ -288,15 +293,15 @@ async fn models(Path(folder): Path<String>) -> Response {
     }
 }
 
-async fn nothing() -> Response {
+pub(super) async fn nothing() -> Response {
     answers::json(&json!([]))
 }
 
-async fn features() -> Response {
+pub(super) async fn features() -> Response {
     answers::json(&sockets::features())
 }
 
-async fn system_stats(State(server): Shared) -> Response {
+pub(super) async fn system_stats(State(server): Shared) -> Response {
     let (total, free) = memory();
     let stand_in = match server.simulation {
         None => StandIn::Embedded,
@@ -307,7 +312,7 @@ async fn system_stats(State(server): Shared) -> Response {
             "os": std::env::consts::OS,
             "ram_total": total,
             "ram_free": free,
-            "comfyui_version": "0.33.0",
+            "comfyui_version": server.dialect.version.unwrap_or(Version::REFERENCE).to_string(),
             "required_frontend_version": null,
             "installed_templates_version": null,
             "required_templates_version": null,

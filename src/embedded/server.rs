@@ -15,11 +15,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::empty;
+use super::cloud::{self, CloudOptions};
+use super::emulate::{self, UnknownVersion};
 use super::executor;
 use super::files::Folders;
 use super::routes;
 use super::simulate::Simulation;
 use super::state::Server;
+use crate::protocol::{Dialect, Version};
 
 /// How long requests that are still being answered may take once the server stops.
 const GRACE: Duration = Duration::from_secs(2);
@@ -35,6 +38,10 @@ pub struct Options {
     pub dir: Option<PathBuf>,
     /// Act what cannot be computed.
     pub simulate: Option<Simulate>,
+    /// Answer as Comfy Cloud does. `None`: as `ComfyUI`.
+    pub cloud: Option<CloudOptions>,
+    /// Answer as this version of `ComfyUI` did, where versions differ; not as Comfy Cloud. `None`: as [`Version::REFERENCE`].
+    pub emulate: Option<Version>,
 }
 
 /// How a rehearsal is played.
@@ -51,6 +58,8 @@ impl Default for Options {
             jobs: 1,
             dir: None,
             simulate: None,
+            cloud: None,
+            emulate: None,
         }
     }
 }
@@ -88,6 +97,9 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A version that kiln knows nothing of.
+    #[error(transparent)]
+    Version(#[from] UnknownVersion),
     /// No thread for the worker.
     #[error("cannot start a worker thread: {0}")]
     Worker(std::io::Error),
@@ -99,7 +111,8 @@ pub struct Embedded {
     address: SocketAddr,
     server: Arc<Server>,
     stopping: CancellationToken,
-    task: Option<JoinHandle<()>>,
+    files: Option<SocketAddr>,
+    tasks: Vec<JoinHandle<()>>,
     workers: Vec<std::thread::JoinHandle<()>>,
 }
 
@@ -108,6 +121,10 @@ pub struct Embedded {
 /// # Errors
 /// [`StartError`].
 pub async fn start(options: Options) -> Result<Embedded, StartError> {
+    let dialect = match (&options.cloud, options.emulate) {
+        (Some(_), _) => Dialect::cloud(),
+        (None, version) => emulate::dialect(version)?,
+    };
     let folders = Folders::open(options.dir.as_deref()).map_err(|source| StartError::Folders {
         folder: options
             .dir
@@ -128,12 +145,13 @@ pub async fn start(options: Options) -> Result<Embedded, StartError> {
         .await
         .map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let server = Arc::new(Server::new(folders).simulating(simulation));
+    let server = Arc::new(Server::speaking(dialect, folders).simulating(simulation));
     let mut embedded = Embedded {
         address,
         server: Arc::clone(&server),
         stopping: CancellationToken::new(),
-        task: None,
+        files: None,
+        tasks: Vec::new(),
         workers: Vec::new(),
     };
     for number in 1..=options.jobs.max(1) {
@@ -144,15 +162,20 @@ pub async fn start(options: Options) -> Result<Embedded, StartError> {
             .map_err(StartError::Worker)?;
         embedded.workers.push(worker);
     }
-    let app = routes::router(server).layer(axum::middleware::from_fn(guard));
-    let stopping = embedded.stopping.clone();
-    embedded.task = Some(tokio::spawn(async move {
-        // Messages are small and wait for nothing; a socket that cannot be told so is only slower.
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let _ = axum::serve(listener, app)
-            .with_graceful_shutdown(stopping.cancelled_owned())
-            .await;
-    }));
+    let app = match options.cloud {
+        None => routes::router(server),
+        Some(options) => {
+            let files = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+                .await
+                .map_err(listen)?;
+            let address = files.local_addr().map_err(listen)?;
+            embedded.files = Some(address);
+            let cloud = cloud::open(server, options, &format!("http://{address}"));
+            embedded.serve(files, cloud.files);
+            cloud.api
+        }
+    };
+    embedded.serve(listener, app);
     Ok(embedded)
 }
 
@@ -160,6 +183,23 @@ impl Embedded {
     /// Where it listens: `http://127.0.0.1:8188`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where Comfy Cloud's stand-in hands out files.
+    pub fn files_url(&self) -> Option<String> {
+        self.files.map(|address| format!("http://{address}"))
+    }
+
+    fn serve(&mut self, listener: TcpListener, app: axum::Router) {
+        let app = app.layer(axum::middleware::from_fn(guard));
+        let stopping = self.stopping.clone();
+        self.tasks.push(tokio::spawn(async move {
+            // Messages are small and wait for nothing; a socket that cannot be told so is only slower.
+            let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+            let _ = axum::serve(listener, app)
+                .with_graceful_shutdown(stopping.cancelled_owned())
+                .await;
+        }));
     }
 
     /// The folder with `input`, `output` and `temp`.
@@ -170,10 +210,10 @@ impl Embedded {
     /// Stops taking requests, closes the sockets, interrupts what runs and waits for all of it.
     pub async fn shutdown(mut self) {
         self.stop();
-        if let Some(mut task) = self.task.take()
-            && tokio::time::timeout(GRACE, &mut task).await.is_err()
-        {
-            task.abort();
+        for mut task in std::mem::take(&mut self.tasks) {
+            if tokio::time::timeout(GRACE, &mut task).await.is_err() {
+                task.abort();
+            }
         }
         // Dropping waits for a node that is being computed, which must not hold up the runtime.
         let _ = tokio::task::spawn_blocking(move || drop(self)).await;

@@ -22,6 +22,9 @@ const QUEUE: usize = 64 * 1024 * 1024;
 /// The largest message taken from a client, in bytes.
 pub(super) const INBOUND_LIMIT: usize = 4 * 1024 * 1024;
 
+/// How much is read from a client at a time, in bytes: it is cleared for every read, and clients say little.
+pub(super) const INBOUND_READ: usize = 4 * 1024;
+
 /// Who gets a message.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum To<'a> {
@@ -34,8 +37,10 @@ pub(super) enum To<'a> {
 }
 
 /// All connected clients.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sockets {
+    /// Everything is told to everyone.
+    broadcast: bool,
     clients: Mutex<HashMap<String, Client>>,
     connections: AtomicU64,
     closing: CancellationToken,
@@ -73,10 +78,21 @@ impl Registered {
 }
 
 impl Sockets {
+    /// No client yet. With `broadcast`, who submitted a job does not matter.
+    pub(super) fn new(broadcast: bool) -> Self {
+        Self {
+            broadcast,
+            clients: Mutex::default(),
+            connections: AtomicU64::default(),
+            closing: CancellationToken::new(),
+        }
+    }
+
     /// Sends `{"type": kind, "data": data}`.
     pub(super) fn send(&self, to: To<'_>, kind: &str, data: &Value) {
         let mut clients = lock(&self.clients);
         let target = match to {
+            _ if self.broadcast => None,
             To::Everyone | To::OwnerOrEveryone(None) => None,
             To::Owner(None) => return,
             To::Owner(Some(sid)) | To::OwnerOrEveryone(Some(sid)) => {
@@ -106,8 +122,10 @@ impl Sockets {
 
     /// Sends a preview with what it is of: binary message 4.
     pub(super) fn preview(&self, to: To<'_>, about: &Value, image: &[u8]) {
-        let (To::Owner(Some(sid)) | To::OwnerOrEveryone(Some(sid))) = to else {
-            return;
+        let sid = match to {
+            _ if self.broadcast => None,
+            To::Owner(Some(sid)) | To::OwnerOrEveryone(Some(sid)) => Some(sid),
+            _ => return,
         };
         let about = about.to_string();
         let length = u32::try_from(about.len()).unwrap_or(u32::MAX);
@@ -116,12 +134,9 @@ impl Sockets {
         bytes.extend(length.to_be_bytes());
         bytes.extend(about.as_bytes());
         bytes.extend(image);
-        let mut clients = lock(&self.clients);
-        if let Some(client) = clients.get(sid)
-            && !client.push(Message::Binary(bytes.into()))
-        {
-            clients.remove(sid);
-        }
+        let message = Message::Binary(bytes.into());
+        lock(&self.clients)
+            .retain(|id, client| sid.is_some_and(|sid| sid != id) || client.push(message.clone()));
     }
 
     /// Takes a client in; `first` messages are queued before any other.
@@ -285,7 +300,7 @@ mod tests {
 
     #[test]
     fn only_the_owner_hears_of_its_job_and_everyone_of_the_rest() {
-        let sockets = Sockets::default();
+        let sockets = Sockets::new(false);
         let mut a = sockets.register("a".into(), []);
         let mut b = sockets.register("b".into(), []);
         sockets.send(To::Owner(Some("a")), "mine", &json!({}));
@@ -300,7 +315,7 @@ mod tests {
 
     #[test]
     fn the_newest_socket_of_an_id_gets_its_messages_even_after_the_old_one_left() {
-        let sockets = Sockets::default();
+        let sockets = Sockets::new(false);
         let mut old = sockets.register("a".into(), []);
         let mut new = sockets.register("a".into(), []);
         sockets.send(To::Everyone, "one", &json!({}));
@@ -312,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_read_is_let_go_and_delays_nobody() {
-        let sockets = Sockets::default();
+        let sockets = Sockets::new(false);
         let mut stuck = sockets.register("stuck".into(), []);
         let mut fine = sockets.register("fine".into(), []);
         let large = json!("x".repeat(QUEUE / 4));

@@ -15,6 +15,7 @@ use super::simulate::Simulation;
 use super::sockets::Sockets;
 use crate::base::ContentHash;
 use crate::catalog::Catalog;
+use crate::protocol::Dialect;
 use crate::workflow::Graph;
 
 /// How many bytes of results are kept for later jobs.
@@ -39,12 +40,14 @@ pub(super) struct Server {
     pub(super) preview_tag: String,
     /// What is acted, when anything is.
     pub(super) simulation: Option<Simulation>,
+    /// How it speaks.
+    pub(super) dialect: Dialect,
 }
 
 impl Server {
     /// A server that has seen nothing yet.
-    pub(super) fn new(folders: Folders) -> Self {
-        let sockets = Arc::<Sockets>::default();
+    pub(super) fn speaking(dialect: Dialect, folders: Folders) -> Self {
+        let sockets = Arc::new(Sockets::new(dialect.socket.broadcast));
         Self {
             board: Board::new(Arc::clone(&sockets)),
             sockets,
@@ -54,6 +57,7 @@ impl Server {
             placing: Mutex::new(()),
             preview_tag: (0..5).map(|_| fastrand::lowercase()).collect(),
             simulation: None,
+            dialect,
         }
     }
 

@@ -14,30 +14,37 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
 use super::answers::{empty, json, too_large, trouble};
-use super::files::{Folder, inside};
+use super::emulate;
+use super::files::{Folder, content_type, inside};
 use super::state::Server;
 use super::state::lock;
 use crate::base::{ContentHash, Hasher};
 
 /// A form as far as the server understands it.
 #[derive(Default)]
-struct Form {
-    file: Option<Sent>,
-    folder: Option<String>,
+pub(super) struct Form {
+    pub(super) file: Option<Sent>,
+    pub(super) folder: Option<String>,
     subfolder: String,
     overwrite: bool,
 }
 
 /// The file of a form.
-struct Sent {
-    name: String,
-    content: NamedTempFile,
-    hash: ContentHash,
-    size: u64,
+pub(super) struct Sent {
+    pub(super) name: String,
+    pub(super) content: NamedTempFile,
+    pub(super) hash: ContentHash,
+    pub(super) size: u64,
 }
 
 /// Why an upload is refused, as the answer that says so.
-struct Refusal(Box<Response>);
+pub(super) struct Refusal(Box<Response>);
+
+impl Refusal {
+    pub(super) fn into_response(self) -> Response {
+        *self.0
+    }
+}
 
 impl From<Response> for Refusal {
     fn from(response: Response) -> Self {
@@ -68,7 +75,7 @@ pub(super) async fn image(State(server): State<Arc<Server>>, request: Request) -
     };
     match take(&server, multipart).await {
         Ok(response) => response,
-        Err(Refusal(response)) => *response,
+        Err(refusal) => refusal.into_response(),
     }
 }
 
@@ -79,7 +86,8 @@ async fn take(server: &Arc<Server>, multipart: Multipart) -> Result<Response, Re
     placed.unwrap_or_else(|_| Err(trouble().into()))
 }
 
-async fn read(server: &Server, mut multipart: Multipart) -> Result<Form, Refusal> {
+/// Reads a form; its file lies in a nameless place then.
+pub(super) async fn read(server: &Server, mut multipart: Multipart) -> Result<Form, Refusal> {
     let mut form = Form::default();
     while let Some(field) = multipart.next_field().await? {
         match field.name() {
@@ -206,11 +214,22 @@ fn place(server: &Server, form: Form) -> Result<Response, Refusal> {
     if !keep {
         publish(sent.content, &target)?;
     }
-    Ok(json(&json!({
+    let mut answer = json!({
         "name": name,
         "subfolder": form.subfolder,
         "type": folder.name(),
-    })))
+    });
+    if server.dialect.assets {
+        answer["asset"] = json!({
+            "id": emulate::asset_id(&sent.hash.to_hex()),
+            "name": name,
+            "asset_hash": format!("blake3:{}", sent.hash),
+            "size": sent.size,
+            "mime_type": content_type(&name),
+            "tags": [folder.name()],
+        });
+    }
+    Ok(json(&answer))
 }
 
 /// The first of `name.png`, `name (1).png`, … that is free, or that holds the same bytes already.
@@ -236,7 +255,7 @@ fn free_name(folder: &Path, name: &mut String, hash: ContentHash, size: u64) -> 
 }
 
 /// Moves the finished file to its name.
-fn publish(content: NamedTempFile, target: &Path) -> std::io::Result<()> {
+pub(super) fn publish(content: NamedTempFile, target: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -56,7 +56,10 @@ pub(super) async fn view(
 }
 
 /// The file that a query names.
-fn find(server: &Server, query: &HashMap<String, String>) -> Result<PathBuf, StatusCode> {
+pub(super) fn find(
+    server: &Server,
+    query: &HashMap<String, String>,
+) -> Result<PathBuf, StatusCode> {
     let filename = query.get("filename").ok_or(StatusCode::NOT_FOUND)?;
     let (name, annotated) = split_annotation(filename);
     if name.is_empty() || name.starts_with('/') || name.contains("..") {
@@ -81,7 +84,7 @@ fn find(server: &Server, query: &HashMap<String, String>) -> Result<PathBuf, Sta
 }
 
 /// The file itself, or the part of it that was asked for, or the news that it has not changed.
-async fn file(path: &Path, headers: &HeaderMap) -> std::io::Result<Response> {
+pub(super) async fn file(path: &Path, headers: &HeaderMap) -> std::io::Result<Response> {
     let mut file = tokio::fs::File::open(path).await?;
     let about = file.metadata().await?;
     let size = about.len();

@@ -281,6 +281,7 @@ async fn start_embedded(
         jobs,
         dir: dir.map(Path::to_path_buf),
         simulate: simulate.then(embedded::Simulate::default),
+        ..embedded::Options::default()
     };
     let own = embedded::start(options).await?;
     let client = Client::new(spec.name.clone(), &own.url())?;

@@ -1,5 +1,7 @@
 //! The server as clients see it: real HTTP and WebSocket over loopback.
 
+mod cloud;
+mod emulated;
 mod files;
 mod jobs;
 mod server;
