@@ -138,7 +138,7 @@ pub(super) fn complain(complaint: &Complaint) -> Exit {
 
 pub(super) fn told(report: &Report, sources: &SourceMap) -> Exit {
     tell(report, sources);
-    Exit::of_report(report)
+    Exit::of_report(report, sources)
 }
 
 /// Waits, and says on a terminal what for when it takes long.

@@ -35,7 +35,7 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
     if !wrong.report.items.is_empty() {
         tell(&wrong.report, &wrong.sources);
     }
-    Exit::of_report(&wrong.report)
+    Exit::of_report(&wrong.report, &wrong.sources)
 }
 
 fn to_text(out: &mut dyn Write, rows: &[ServerStatus], width: Option<usize>) -> io::Result<()> {

@@ -106,7 +106,7 @@ impl Checkup {
         let report = Report {
             items: vec![diagnostic],
         };
-        let exit_code = exit_code(&report);
+        let exit_code = exit_code(&report, sources);
         let level = if exit_code == 0 {
             Level::Note
         } else {
@@ -119,19 +119,10 @@ impl Checkup {
         }
     }
 
-    /// The exit code of the worst finding: a mistake in files before an unusable state, that before a server, that before what was typed.
+    /// The exit code of the worst finding, in the order of all kiln's commands: files, the command line, state, servers.
     pub fn exit_code(&self) -> u8 {
-        let rank = |code: &u8| match code {
-            3 => 4,
-            7 => 3,
-            5 => 2,
-            _ => 1,
-        };
-        let codes = self.findings.iter().map(|finding| finding.exit_code);
-        codes
-            .filter(|code| *code != 0)
-            .max_by_key(rank)
-            .unwrap_or(0)
+        let found = |code: &u8| self.findings.iter().any(|finding| finding.exit_code == *code);
+        [3, 2, 7, 5].into_iter().find(found).unwrap_or(0)
     }
 
     /// How many findings are so bad.
