@@ -227,18 +227,26 @@ fn write_finding(out: &mut dyn Write, finding: &Finding, width: Option<usize>) -
     }
     let indent = 2 + 7 + 2;
     let room = width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(20));
-    let fix = finding.fix.iter().map(|fix| (fix, faint()));
+    let lead = match finding.level {
+        Level::Problem => "fix: ",
+        _ => "hint: ",
+    };
     let mut sheet = Sheet::new([Column::new("", Fit::Whole), Column::new("", Fit::Whole)]).bare(2);
     for (at, line) in wrapped(&message, room).into_iter().enumerate() {
         let word = if at == 0 { word } else { "" };
         sheet.row([Cell::styled(format!("{word:7}"), style), line.into()]);
     }
-    for (fix, style) in fix {
-        for (at, line) in wrapped(fix, room.saturating_sub(5)).into_iter().enumerate() {
-            let lead = if at == 0 { "fix: " } else { "     " };
+    for fix in &finding.fix {
+        let room = room.saturating_sub(lead.len());
+        for (at, line) in wrapped(fix, room).into_iter().enumerate() {
+            let lead = if at == 0 {
+                lead
+            } else {
+                &" ".repeat(lead.len())
+            };
             sheet.row([
                 Cell::from("       "),
-                Cell::styled(format!("{lead}{line}"), style),
+                Cell::styled(format!("{lead}{line}"), faint()),
             ]);
         }
     }

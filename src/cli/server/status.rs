@@ -87,13 +87,17 @@ fn facts(row: &ServerStatus) -> Sheet {
         };
         fact("is", Cell::styled(format!("{name} {version}{sure}"), style));
     }
+    // kiln's own server has neither.
+    let told = |version: &&String| *version != "none";
     let pytorch = row
         .pytorch
         .as_ref()
+        .filter(told)
         .map(|version| format!("PyTorch {version}"));
     let python = row
         .python
         .as_ref()
+        .filter(told)
         .map(|version| format!("Python {version}"));
     let runs_on: Vec<String> = [row.os.clone(), python, pytorch]
         .into_iter()

@@ -121,7 +121,11 @@ impl Checkup {
 
     /// The exit code of the worst finding, in the order of all kiln's commands: files, the command line, state, servers.
     pub fn exit_code(&self) -> u8 {
-        let found = |code: &u8| self.findings.iter().any(|finding| finding.exit_code == *code);
+        let found = |code: &u8| {
+            self.findings
+                .iter()
+                .any(|finding| finding.exit_code == *code)
+        };
         [3, 2, 7, 5].into_iter().find(found).unwrap_or(0)
     }
 
