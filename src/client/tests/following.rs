@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::fake::{Fake, Out, client, quick, serve, success};
 use super::jobs::{connect, follow, made_a_picture, pause, queued, submit};
 use crate::client::follow::Timing;
-use crate::client::{Connection, JobUpdate, Lookup, Outcome};
+use crate::client::socket::Pulse;
+use crate::client::{ClientError, Connection, JobUpdate, Lookup, Outcome};
 
 /// Longer than every wait of a follower with short times.
 const LONG: Duration = Duration::from_secs(20);
@@ -278,4 +280,97 @@ async fn a_submission_that_was_lost_is_decided_after_two_looks() {
     let id = Uuid::new_v4().to_string();
     let looked = timeout(LONG, connection.resolve_ambiguous(&id)).await;
     assert_eq!(looked.unwrap().unwrap(), Lookup::Absent);
+}
+
+/// A server whose sockets are opened and then never heard of again; how often one was.
+async fn half_open(opens: bool) -> (String, Arc<std::sync::Mutex<usize>>) {
+    let count = Arc::new(std::sync::Mutex::new(0));
+    let counted = Arc::clone(&count);
+    let router = Fake::new().router();
+    let inner = serve(router).await.replace("http://", "");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (inner, counted) = (inner.clone(), Arc::clone(&counted));
+            tokio::spawn(async move {
+                let mut head = vec![0; 4096];
+                let length = stream.read(&mut head).await.unwrap();
+                let mut behind = tokio::net::TcpStream::connect(inner).await.unwrap();
+                if String::from_utf8_lossy(&head[..length]).starts_with("GET /api/ws") {
+                    *counted.lock().unwrap() += 1;
+                    if opens {
+                        behind.write_all(&head[..length]).await.unwrap();
+                        let answer = behind.read(&mut head).await.unwrap();
+                        stream.write_all(&head[..answer]).await.unwrap();
+                    }
+                    std::future::pending::<()>().await;
+                }
+                behind.write_all(&head[..length]).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut behind).await;
+            });
+        }
+    });
+    (url, count)
+}
+
+fn hasty() -> Timing {
+    let ms = Duration::from_millis;
+    Timing {
+        pulse: Pulse {
+            connect: ms(200),
+            greeting: ms(50),
+            ping: ms(50),
+            dead: ms(150),
+            close: ms(50),
+        },
+        ..quick()
+    }
+}
+
+#[tokio::test]
+async fn a_half_open_socket_is_given_up_and_another_one_opened() {
+    let (url, opened) = half_open(true).await;
+    let connection = Connection::open_with(client(&url), hasty()).await.unwrap();
+    let again = async {
+        while *opened.lock().unwrap() < 2 {
+            pause(20).await;
+        }
+    };
+    timeout(LONG, again)
+        .await
+        .expect("it waits for a dead socket");
+    drop(connection);
+}
+
+#[tokio::test]
+async fn a_socket_that_is_never_opened_keeps_nobody_waiting() {
+    let (url, _) = half_open(false).await;
+    let opening = timeout(LONG, Connection::open_with(client(&url), hasty())).await;
+    let connection = opening.expect("it waits for ever").unwrap();
+    assert!(
+        connection
+            .socket_error()
+            .is_some_and(|error| matches!(error, ClientError::Timeout { .. }))
+    );
+}
+
+#[test]
+fn measure_tmp() {
+    use crate::protocol::{Event, Head};
+    let nodes: Vec<String> = (0..200).map(|n| format!(r#""{n}":{{"value":1.0,"max":1.0,"state":"finished","node_id":"{n}","prompt_id":"7407d6dc-26d0-4dde-9946-f8aa8a6a13fe","display_node_id":"{n}","parent_node_id":null,"real_node_id":"{n}"}}"#)).collect();
+    let big = format!(r#"{{"type": "progress_state", "data": {{"prompt_id": "7407d6dc-26d0-4dde-9946-f8aa8a6a13fe", "nodes": {{{}}}}}}}"#, nodes.join(","));
+    let small = r#"{"type": "executing", "data": {"node": "2", "display_node": "2", "prompt_id": "7407d6dc-26d0-4dde-9946-f8aa8a6a13fe"}}"#;
+    let hub = crate::client::socket::Hub::default();
+    for (name, text) in [("progress_state of 200 nodes", &*big), ("executing", small)] {
+        let t = std::time::Instant::now();
+        for _ in 0..2000 { std::hint::black_box(Event::parse(text).unwrap()); }
+        let whole = t.elapsed() / 2000;
+        let t = std::time::Instant::now();
+        for _ in 0..2000 { std::hint::black_box(Head::read(text)); }
+        let head = t.elapsed() / 2000;
+        let t = std::time::Instant::now();
+        for _ in 0..2000 { hub.text(text); }
+        println!("MEASURE {name} ({} bytes): whole {whole:?}, head {head:?}, hub {:?}", text.len(), t.elapsed() / 2000);
+    }
 }
