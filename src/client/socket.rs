@@ -183,7 +183,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn text(&self, text: &str) {
+    fn text(&self, text: &str) {
         if let Some(head) = Head::read(text)
             && !self.is_wanted(&head)
         {

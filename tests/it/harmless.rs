@@ -149,7 +149,12 @@ fn half_a_result_is_a_failure_unless_it_is_allowed_and_is_never_remembered() {
 fn a_link_that_leads_nowhere_is_never_sent_wherever_it_stands_and_whatever_is_allowed() {
     let watched = Watched::start();
     for step in ["", ", allow_partial: true"] {
-        for (node, input) in [("1", "bogus"), ("9", "extra"), ("9", "images")] {
+        let places = [
+            ("1", "bogus", "K0302"),
+            ("9", "extra", "K0302"),
+            ("9", "images", "K0212"),
+        ];
+        for (node, input, code) in places {
             let mut graph = quick(3);
             // One that is fine beside it, so that there is something to run.
             graph["7"] = json!({"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}});
@@ -157,9 +162,9 @@ fn a_link_that_leads_nowhere_is_never_sent_wherever_it_stands_and_whatever_is_al
             let project = project(step, &graph);
             let done = project.kiln(&["run", "p.yaml", "--server", &watched.proxy.url]);
             let done = done.code(3);
-            done.says("K0302");
-            done.says("`404`");
-            done.says("w.json:");
+            done.says(code);
+            done.says("links to node `404`, which does not exist");
+            done.says("--> w.json:");
         }
     }
     assert_eq!(watched.count("POST /api/prompt"), 0);

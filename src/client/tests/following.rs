@@ -123,7 +123,9 @@ async fn a_log_that_never_comes_delays_nothing_but_the_doubt() {
 async fn noise_of_every_kind_hides_nothing() {
     let (fake, connection, id) = queued(Fake::new()).await;
     let text = id.to_string();
-    let following = follow(&connection, id);
+    let (sender, mut updates) = tokio::sync::mpsc::unbounded_channel();
+    let follower = connection.clone();
+    let following = tokio::spawn(async move { follower.follow(&id.to_string(), sender).await });
     fake.start(&text);
     let send = |out: Out| drop(fake.out.send(out));
     for n in 0..200_u32 {
@@ -173,17 +175,21 @@ async fn noise_of_every_kind_hides_nothing() {
         "executing",
         &json!({"node": "2", "display_node": "2", "prompt_id": text}),
     );
-    pause(100).await;
+    // What came after the noise is heard, on the same socket.
+    let heard = async {
+        while let Some(update) = updates.recv().await {
+            assert_ne!(update, JobUpdate::Unheard, "the socket was lost");
+            if matches!(&update, JobUpdate::Progress { node: Some(node), .. } if node.as_str() == "2")
+            {
+                return;
+            }
+        }
+        panic!("it ended before");
+    };
+    timeout(LONG, heard).await.expect("the noise drowned it");
     fake.record(&text, &success());
     fake.say("executing", &json!({"node": null, "prompt_id": text}));
-    let (outcome, told) = outcome(following).await;
-    made_a_picture(&outcome);
-    let at_work = |update: &JobUpdate| matches!(update, JobUpdate::Progress { node: Some(node), .. } if node.as_str() == "2");
-    assert!(
-        told.iter().any(at_work),
-        "what came after the noise was heard: {told:?}"
-    );
-    assert!(!told.contains(&JobUpdate::Unheard), "the socket held");
+    made_a_picture(&timeout(LONG, following).await.unwrap().unwrap());
     assert_eq!(fake.sockets.lock().unwrap().len(), 1);
 }
 
@@ -353,24 +359,4 @@ async fn a_socket_that_is_never_opened_keeps_nobody_waiting() {
             .socket_error()
             .is_some_and(|error| matches!(error, ClientError::Timeout { .. }))
     );
-}
-
-#[test]
-fn measure_tmp() {
-    use crate::protocol::{Event, Head};
-    let nodes: Vec<String> = (0..200).map(|n| format!(r#""{n}":{{"value":1.0,"max":1.0,"state":"finished","node_id":"{n}","prompt_id":"7407d6dc-26d0-4dde-9946-f8aa8a6a13fe","display_node_id":"{n}","parent_node_id":null,"real_node_id":"{n}"}}"#)).collect();
-    let big = format!(r#"{{"type": "progress_state", "data": {{"prompt_id": "7407d6dc-26d0-4dde-9946-f8aa8a6a13fe", "nodes": {{{}}}}}}}"#, nodes.join(","));
-    let small = r#"{"type": "executing", "data": {"node": "2", "display_node": "2", "prompt_id": "7407d6dc-26d0-4dde-9946-f8aa8a6a13fe"}}"#;
-    let hub = crate::client::socket::Hub::default();
-    for (name, text) in [("progress_state of 200 nodes", &*big), ("executing", small)] {
-        let t = std::time::Instant::now();
-        for _ in 0..2000 { std::hint::black_box(Event::parse(text).unwrap()); }
-        let whole = t.elapsed() / 2000;
-        let t = std::time::Instant::now();
-        for _ in 0..2000 { std::hint::black_box(Head::read(text)); }
-        let head = t.elapsed() / 2000;
-        let t = std::time::Instant::now();
-        for _ in 0..2000 { hub.text(text); }
-        println!("MEASURE {name} ({} bytes): whole {whole:?}, head {head:?}, hub {:?}", text.len(), t.elapsed() / 2000);
-    }
 }
