@@ -21,6 +21,7 @@ mod orders;
 mod progress;
 mod records;
 mod refusal;
+mod sink;
 mod socket;
 mod upload;
 mod userdata;

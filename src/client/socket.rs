@@ -55,6 +55,8 @@ impl Default for Pulse {
 
 /// A picture of 4K is one frame of tens of megabytes.
 const LARGEST: usize = 256 << 20;
+/// What is read from the socket at a time: it is cleared for every read, and most messages are short.
+const READ: usize = 16 << 10;
 /// Messages that wait for a job's follower, at most.
 const SIGNALS: usize = 4096;
 /// How many of them are left for lost sockets.
@@ -313,6 +315,7 @@ async fn open(client: &Client, client_id: &str, pulse: Pulse) -> Result<Socket, 
         request.headers_mut().append(name, value.clone());
     }
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ)
         .max_message_size(Some(LARGEST))
         .max_frame_size(Some(LARGEST));
     let timed_out = || ClientError::Timeout {
