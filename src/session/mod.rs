@@ -2,7 +2,9 @@
 //!
 //! `cli` calls this room and nothing deeper; a watcher or a dashboard would call it the same way.
 
+pub mod care;
 mod checking;
+pub mod doctor;
 mod earlier;
 mod foresight;
 pub mod history;
