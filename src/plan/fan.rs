@@ -117,7 +117,7 @@ fn for_each(
         }
         EditValue::Later(list) => list,
         // Params without a value yet: the tasks of the members that are known can be checked.
-        EditValue::List(items) if !items.iter().any(uses_results) => {
+        EditValue::List(items) if items.iter().all(waits_for_params) => {
             let known = items.into_iter().filter_map(|item| match item {
                 EditValue::Ready(item) => Some(item),
                 _ => None,
@@ -153,13 +153,17 @@ fn for_each(
     Some((grow, None))
 }
 
-fn uses_results(value: &EditValue) -> bool {
+/// Whether a value is known, or waits for nothing but the value of a param.
+fn waits_for_params(value: &EditValue) -> bool {
     match value {
-        EditValue::Ready(_) => false,
-        EditValue::Later(text) => !text.steps.is_empty(),
-        EditValue::List(items) => items.iter().any(uses_results),
-        EditValue::Map(members) => members.values().any(uses_results),
-        EditValue::Link { .. } => true,
+        EditValue::Ready(_) => true,
+        EditValue::Later(text) => match Template::parse(&text.text) {
+            Ok(Some(template)) => template.uses().names.iter().all(|name| name == "params"),
+            _ => false,
+        },
+        EditValue::List(items) => items.iter().all(waits_for_params),
+        EditValue::Map(members) => members.values().all(waits_for_params),
+        EditValue::Link { .. } => false,
     }
 }
 
