@@ -107,22 +107,55 @@ pub fn safe_name(name: &str) -> String {
     safe
 }
 
-/// A path for people: relative to the current folder when it lies inside it, else as it is.
+/// A path for people: as they would write it from the current folder, when that is shorter, else as it is.
 pub fn display_path(path: &Path) -> String {
-    let relative = std::env::current_dir()
-        .ok()
-        .and_then(|cwd| path.strip_prefix(cwd).ok().map(Path::to_path_buf));
-    match relative {
-        Some(inside) if inside.components().next().is_some() => inside.display().to_string(),
-        _ => normalized(path).display().to_string(),
+    let path = normalized(path);
+    match std::env::current_dir() {
+        Ok(here) => seen_from(&path, &here).display().to_string(),
+        Err(_) => path.display().to_string(),
     }
 }
 
+/// A path relative to a folder, with `..` where that is the shorter way to write it.
+fn seen_from(path: &Path, here: &Path) -> PathBuf {
+    if let Ok(inside) = path.strip_prefix(here) {
+        return if inside.components().next().is_some() {
+            inside.to_path_buf()
+        } else {
+            path.to_path_buf()
+        };
+    }
+    let common = path
+        .components()
+        .zip(here.components())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let shares_a_folder = path
+        .components()
+        .take(common)
+        .any(|part| matches!(part, Component::Normal(_)));
+    if !path.is_absolute() || !shares_a_folder {
+        return path.to_path_buf();
+    }
+    let ups = here.components().skip(common).map(|_| Component::ParentDir);
+    let relative: PathBuf = ups.chain(path.components().skip(common)).collect();
+    if relative.as_os_str().len() < path.as_os_str().len() {
+        relative
+    } else {
+        path.to_path_buf()
+    }
+}
+
+/// Without `.` and, where no link is in the way, without `..`.
 fn normalized(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
+        let is_folder = matches!(out.components().next_back(), Some(Component::Normal(_)));
         match part {
             Component::CurDir => {}
+            Component::ParentDir if is_folder && !out.is_symlink() => {
+                out.pop();
+            }
             other => out.push(other),
         }
     }
@@ -132,6 +165,29 @@ fn normalized(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_see_the_shorter_way_to_a_file() {
+        for (path, here, seen) in [
+            ("/home/me/art/flows/a.json", "/home/me/art", "flows/a.json"),
+            ("/home/me/art/a.yaml", "/home/me/art/flows", "../a.yaml"),
+            ("/home/me/art", "/home/me/art", "/home/me/art"),
+            ("/srv/a.yaml", "/home/me/art", "/srv/a.yaml"),
+            ("/home/x", "/home/me/art/flows/deep", "/home/x"),
+            ("a.yaml", "/home/me", "a.yaml"),
+        ] {
+            assert_eq!(
+                seen_from(Path::new(path), Path::new(here)),
+                Path::new(seen),
+                "{path} from {here}"
+            );
+        }
+        assert_eq!(
+            normalized(Path::new("/p/flows/../a/./b.json")),
+            Path::new("/p/a/b.json")
+        );
+        assert_eq!(normalized(Path::new("../a")), Path::new("../a"));
+    }
 
     #[test]
     fn a_joined_path_cannot_leave_its_root() {

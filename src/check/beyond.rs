@@ -56,11 +56,21 @@ pub(super) fn beyond(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> {
             "{name}: whether the server has {} cannot be told from its list",
             value.map(shown).unwrap_or_default()
         );
-        scene.about(
+        let warning = scene.about(
             Diagnostic::warning(&codes::UNVERIFIED_FILE, message),
             &assumed.node,
             Some(&assumed.input),
-        )
+        );
+        match value
+            .and_then(Value::as_str)
+            .filter(|file| scene.is_here(file))
+        {
+            Some(file) => warning.help(format!(
+                "`{file}` is here; to upload it {}",
+                scene.how_to_upload(&assumed.node, &assumed.input, file)
+            )),
+            None => warning,
+        }
     }));
     out
 }

@@ -7,7 +7,6 @@ use crate::base::NodeId;
 use crate::catalog::{InputDef, InputType, OpenInput, OutputType};
 use crate::diagnostic::{Code, Diagnostic, Origin, codes, did_you_mean, list_of};
 use crate::workflow::verdict::{NodeError, Verdict, must_be_written};
-use crate::workflow::{self, Node};
 
 /// Options are all named when there are no more than these.
 const FEW: usize = 8;
@@ -308,53 +307,18 @@ impl Complaint<'_> {
                         "if that is no name of a file, write it as a template: `\"{{{{ {meant} }}}}\"`"
                     ));
                 }
-                let folders = self.scene.setting.folders;
-                let found = folders.iter().any(|folder| folder.join(file).is_file());
+                let input = self.error.input.as_deref().unwrap_or_default();
+                let how = || self.scene.how_to_upload(self.id, input, file);
                 match near {
-                    _ if found => diagnostic.help(format!(
+                    _ if self.scene.is_here(file) => diagnostic.help(format!(
                         "`{file}` is here, and not on the server; to upload it {}",
-                        self.how_to_upload(file)
+                        how()
                     )),
                     Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-                    None => diagnostic.help(format!(
-                        "to upload a local file {}",
-                        self.how_to_upload(file)
-                    )),
+                    None => diagnostic.help(format!("to upload a local file {}", how())),
                 }
             }
             _ => self.diagnostic(format!("{}: the node refuses it: {reason}", self.name)),
-        }
-    }
-
-    /// The exact words that have kiln upload a file, there where the user sets values.
-    fn how_to_upload(&self, file: &str) -> String {
-        let scene = self.scene;
-        let places = [" [input]", " [output]", " [temp]"];
-        let named = places.iter().find_map(|place| file.strip_suffix(place));
-        let file = named.unwrap_or(file);
-        let input = self.error.input.as_deref().unwrap_or_default();
-        if let Some(Origin::Written(span)) = scene.places.of(self.id, Some(input)) {
-            let source = scene.sources.file(span.file);
-            let typed = source.path.is_none() && source.name == "--set";
-            return match source.text.get(..span.start).filter(|_| typed) {
-                Some(target) => format!("write `--set '{target}{{{{ file(\"{file}\") }}}}'`"),
-                None => format!("write `\"{{{{ file('{file}') }}}}\"`"),
-            };
-        }
-        let label = scene.graph.nodes.get(self.id).map_or("", Node::label);
-        let unique = workflow::address(scene.graph, label).is_ok_and(|id| id == *self.id);
-        let plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '_' | '-');
-        let node = if unique && label.chars().all(plain) {
-            label
-        } else {
-            self.id.as_str()
-        };
-        if scene.setting.bare {
-            format!("write `--set '{node}.{input}={{{{ file(\"{file}\") }}}}'`")
-        } else {
-            format!(
-                "write `set: {{ {node}: {{ {input}: \"{{{{ file('{file}') }}}}\" }} }}` in the step"
-            )
         }
     }
 

@@ -88,6 +88,42 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// Whether a file of this name lies where the paths of the user's own files start.
+    pub(super) fn is_here(&self, file: &str) -> bool {
+        let mut folders = self.setting.folders.iter();
+        folders.any(|folder| folder.join(file).is_file())
+    }
+
+    /// The exact words that have kiln upload a file, there where the user sets values.
+    pub(super) fn how_to_upload(&self, id: &NodeId, input: &str, file: &str) -> String {
+        let places = [" [input]", " [output]", " [temp]"];
+        let named = places.iter().find_map(|place| file.strip_suffix(place));
+        let file = named.unwrap_or(file);
+        if let Some(Origin::Written(span)) = self.places.of(id, Some(input)) {
+            let source = self.sources.file(span.file);
+            let typed = source.path.is_none() && source.name == "--set";
+            return match source.text.get(..span.start).filter(|_| typed) {
+                Some(target) => format!("write `--set '{target}{{{{ file(\"{file}\") }}}}'`"),
+                None => format!("write `\"{{{{ file('{file}') }}}}\"`"),
+            };
+        }
+        let label = self.graph.nodes.get(id).map_or("", Node::label);
+        let unique = workflow::address(self.graph, label).is_ok_and(|found| found == *id);
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '_' | '-');
+        let node = if unique && label.chars().all(plain) {
+            label
+        } else {
+            id.as_str()
+        };
+        if self.setting.bare {
+            format!("write `--set '{node}.{input}={{{{ file(\"{file}\") }}}}'`")
+        } else {
+            format!(
+                "write `set: {{ {node}: {{ {input}: \"{{{{ file('{file}') }}}}\" }} }}` in the step"
+            )
+        }
+    }
+
     /// `` `KSampler.seed` ``.
     pub(super) fn input_name(&self, id: &NodeId, input: &str) -> String {
         let class = self.graph.nodes.get(id).map(|n| n.class_type.as_str());

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::args::{CheckArgs, TextOrJson};
 use super::exit::{Exit, complain, tell};
 use crate::catalog::Catalog;
-use crate::diagnostic::{Report, to_json};
+use crate::diagnostic::{Report, SourceMap, to_json};
 use crate::plan::MissingParams;
 use crate::session::{self, FileReport, Request};
 
@@ -34,7 +34,7 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
             session::deny_warnings(&mut found);
         }
         if found.report.has_errors() {
-            worst = worse(worst, Exit::of_report(&found.report));
+            worst = worse(worst, Exit::of_report(&found.report, &found.sources));
         } else {
             good += 1;
         }
@@ -95,8 +95,8 @@ fn load_catalog(path: &Path) -> Result<Arc<Catalog>, Exit> {
             let report = Report {
                 items: vec![*diagnostic],
             };
-            tell(&report, &crate::diagnostic::SourceMap::default());
-            Err(Exit::of_report(&report))
+            tell(&report, &SourceMap::default());
+            Err(Exit::of_report(&report, &SourceMap::default()))
         }
     }
 }
@@ -112,8 +112,8 @@ fn tell_file(file: &Path, found: &FileReport) {
 fn print_json(file: &Path, found: &FileReport) -> std::io::Result<()> {
     let diagnostics: Vec<_> = found
         .report
-        .items
-        .iter()
+        .in_order()
+        .into_iter()
         .map(|d| to_json(d, &found.sources))
         .collect();
     let line = json!({

@@ -1,8 +1,10 @@
 //! From the words typed to the command they name.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
+use clap::error::{ContextKind, ContextValue};
 
 use super::args::{Cli, Command};
 use super::exit::Exit;
@@ -17,6 +19,9 @@ pub fn main() -> ExitCode {
         Ok(typed) => typed,
         Err(error) => {
             let _ = error.print();
+            if let Some(help) = meant(&error) {
+                let _ = writeln!(anstream::stderr(), "\n{help}");
+            }
             return Exit::from_clap(&error).into();
         }
     };
@@ -35,4 +40,32 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::init(args),
     };
     done.into()
+}
+
+/// What to type instead of a flag or a command that other programs have.
+fn meant(error: &clap::Error) -> Option<&'static str> {
+    let word = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.as_str()),
+        _ => None,
+    };
+    let typed = word(ContextKind::InvalidArg).or_else(|| word(ContextKind::InvalidSubcommand))?;
+    Some(match typed.split('=').next().unwrap_or(typed) {
+        "--dry-run" | "--dryrun" | "-n" | "dry-run" => {
+            "`kiln plan FILE` says what a run would do, and queues nothing"
+        }
+        "validate" | "lint" | "verify" => {
+            "`kiln check FILE…` finds mistakes without running anything"
+        }
+        "help" => "`kiln --help` lists the commands, `kiln COMMAND --help` tells about one",
+        "list" | "ls" | "history" | "log" | "ps" => {
+            "`kiln runs` lists what ran, `kiln show RUN` tells of one run"
+        }
+        "status" | "logs" => {
+            "`kiln show` tells of the last run, `kiln show RUN --follow` what happens in one"
+        }
+        "clean" | "prune" => "`kiln gc` removes what nothing needs any more",
+        "stop" | "kill" => "`kiln cancel RUN` stops a run of another terminal",
+        "resume" => "`kiln run --resume last` goes on with the newest run",
+        _ => return None,
+    })
 }

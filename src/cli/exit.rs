@@ -35,8 +35,8 @@ impl Exit {
 
 impl Exit {
     /// What a report calls for.
-    pub(super) fn of_report(report: &Report) -> Self {
-        match exit_code(report) {
+    pub(super) fn of_report(report: &Report, sources: &SourceMap) -> Self {
+        match exit_code(report, sources) {
             0 => Self::Done,
             code => Self::Report(code),
         }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::args::TextOrJson;
 use super::exit::Exit;
 use super::runs::{HistoryFlags, conclude, from_here, json};
-use super::table::{Table, bytes};
+use super::table::{Table, bytes, columns};
 use crate::diagnostic::Diagnostic;
 use crate::report::plural;
 use crate::session::history::{Cleaning, Swept, Tally, sweep};
@@ -91,12 +91,17 @@ fn to_text(out: &mut dyn Write, swept: &Swept) -> io::Result<()> {
             swept.blobs.unwrap_or_default(),
         ),
         ("damaged content", swept.quarantined),
+        ("pictures made by `mask()`", swept.masks),
         ("what killed processes left", swept.leftovers),
+        (
+            "temporary files of killed kilns, of all projects",
+            swept.strays,
+        ),
     ];
     for (what, tally) in things.into_iter().filter(|(_, tally)| tally.files > 0) {
         table.row([what.to_owned(), String::new(), amount(tally)]);
     }
-    table.write(out, 0)?;
+    table.write(out, 0, columns())?;
     for path in swept.runs.iter().flat_map(|run| &run.stay) {
         let path = from_here(path);
         writeln!(

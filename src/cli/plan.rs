@@ -4,6 +4,7 @@ use std::io::Write;
 
 use super::args::{PlanArgs, PlanFlags, PlanFormat, ValueFlags};
 use super::exit::{Exit, tell};
+use super::table::{columns, wrapped};
 use crate::base::secret;
 use crate::plan;
 use crate::session::{self, Loaded, Request};
@@ -48,14 +49,20 @@ pub(super) fn plan(args: &PlanArgs) -> Exit {
     } = session::load(&args.plan.request(&args.file));
     tell(&report, &sources);
     let Some(plan) = plan else {
-        return Exit::of_report(&report);
+        return Exit::of_report(&report, &sources);
     };
     let fates = session::fates(&plan);
     let mut out = std::io::stdout().lock();
     let told = match args.output {
         PlanFormat::Text => {
-            let (plan, fates) = (plan::to_text(&plan), session::fates_text(&fates));
-            plan + &fates
+            let room = columns().unwrap_or(usize::MAX);
+            let text = plan::to_text(&plan, room) + &session::fates_text(&fates, room);
+            let mut folded = Vec::new();
+            for line in secret::shown(&text).lines() {
+                // A vector takes everything.
+                let _ = wrapped(&mut folded, line, room);
+            }
+            String::from_utf8_lossy(&folded).into_owned()
         }
         PlanFormat::Json => {
             let mut json = plan::to_json(&plan);

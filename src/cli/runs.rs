@@ -1,5 +1,6 @@
 //! `kiln runs`: what ran here.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,9 +9,9 @@ use clap::Args;
 
 use super::args::TextOrJson;
 use super::exit::{Exit, tell};
-use super::table::{Table, time, took};
+use super::table::{Table, columns, time, took};
 use crate::base::secret;
-use crate::diagnostic::{Diagnostic, Report, SourceMap};
+use crate::diagnostic::{Diagnostic, Report, SourceMap, codes, list_of};
 use crate::session::history::{Alive, History, RunRow};
 
 #[derive(Debug, Args)]
@@ -59,7 +60,7 @@ pub(super) fn conclude(done: Result<(), Box<Diagnostic>>) -> Exit {
                 items: vec![*diagnostic],
             };
             tell(&report, &SourceMap::default());
-            Exit::of_report(&report)
+            Exit::of_report(&report, &SourceMap::default())
         }
     }
 }
@@ -72,6 +73,9 @@ fn list(args: &RunsArgs) -> Result<(), Box<Diagnostic>> {
     let history = args.history.open()?;
     let mut rows = history.rows()?;
     if let Some(pipeline) = &args.pipeline {
+        if rows.iter().all(|row| row.pipeline != *pipeline) {
+            return Err(Box::new(no_such_pipeline(pipeline, &rows)));
+        }
         rows.retain(|row| row.pipeline == *pipeline);
     }
     rows.truncate(args.limit.unwrap_or(usize::MAX));
@@ -84,6 +88,25 @@ fn list(args: &RunsArgs) -> Result<(), Box<Diagnostic>> {
             .try_for_each(|row| writeln!(out, "{}", json(row))),
     };
     Ok(())
+}
+
+fn no_such_pipeline(typed: &str, rows: &[RunRow]) -> Diagnostic {
+    let message = format!("no pipeline called `{typed}` ran here");
+    let diagnostic = Diagnostic::error(&codes::BAD_ARGUMENT, message);
+    let is_run = |row: &&RunRow| !typed.is_empty() && row.run.as_str().starts_with(typed);
+    if rows.iter().any(|row| is_run(&row)) {
+        return diagnostic.help(format!("`kiln show {typed}` shows that run"));
+    }
+    let names: BTreeSet<&str> = rows.iter().map(|row| row.pipeline.as_str()).collect();
+    if names.is_empty() {
+        return diagnostic.help("nothing ran here yet");
+    }
+    let stem = Path::new(typed).file_stem().and_then(|stem| stem.to_str());
+    let diagnostic = diagnostic.suggest(stem.unwrap_or(typed), names.iter().copied());
+    if diagnostic.help.is_empty() {
+        return diagnostic.help(format!("what did: {}", list_of(names, 12)));
+    }
+    diagnostic
 }
 
 /// One line of JSON.
@@ -122,7 +145,7 @@ fn to_text(rows: &[RunRow]) -> String {
         ]);
     }
     let mut out = Vec::new();
-    let _ = table.write(&mut out, 0);
+    let _ = table.write(&mut out, 0, columns());
     String::from_utf8_lossy(&out).into_owned()
 }
 
@@ -147,7 +170,5 @@ fn tasks(row: &RunRow) -> String {
 
 /// A path as people would write it from where they are.
 pub(super) fn from_here(path: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    let near = path.strip_prefix(&here).unwrap_or(path);
-    crate::base::display_path(near)
+    crate::base::display_path(path)
 }

@@ -115,7 +115,7 @@ fn simulation(args: &ServeArgs) -> Result<Option<embedded::Simulate>, Exit> {
                 items: vec![*diagnostic],
             };
             tell(&report, &SourceMap::default());
-            Err(Exit::of_report(&report))
+            Err(Exit::of_report(&report, &SourceMap::default()))
         }
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::args::TextOrJson;
 use super::exit::Exit;
 use super::runs::{HistoryFlags, conclude, from_here, json as line};
-use super::table::{Table, plain, short, time, took};
+use super::table::{Table, columns, plain, short, time, took};
 use crate::artifact::Artifact;
 use crate::base::RunId;
 use crate::diagnostic::{Diagnostic, codes};
@@ -163,7 +163,7 @@ impl Shown<'_> {
         for (name, value) in self.params() {
             facts.row([format!("param {name}"), short(&value.to_string(), 100)]);
         }
-        facts.write(out, 2)?;
+        facts.write(out, 2, columns())?;
         self.tasks_to_text(out)?;
         if self.alive == Alive::Interrupted {
             writeln!(
@@ -217,7 +217,7 @@ impl Shown<'_> {
                 ]);
             }
         }
-        table.write(out, 2)
+        table.write(out, 2, columns())
     }
 }
 
@@ -348,7 +348,7 @@ fn task_to_text(
         task.from.as_ref().map(|run| format!("run {run}")),
     );
     row("because", task.because.as_deref().map(plain));
-    about.write(out, 2)?;
+    about.write(out, 2, columns())?;
     if let Some(failure) = &task.failure {
         let place = match (&failure.file, failure.line) {
             (Some(file), Some(line)) => format!(" ({file}:{line})"),
@@ -368,7 +368,7 @@ fn task_to_text(
         for event in events {
             table.row([time(event.at), plain(&event.what)]);
         }
-        table.write(out, 2)?;
+        table.write(out, 2, columns())?;
     }
     key_to_text(out, manifest)
 }
@@ -384,7 +384,7 @@ fn outputs_to_text(out: &mut dyn Write, task: &TaskStanding) -> io::Result<()> {
             };
             table.row([place, output.hash.to_hex()[..12].to_owned()]);
         }
-        table.write(out, 2)?;
+        table.write(out, 2, columns())?;
     }
     Ok(())
 }

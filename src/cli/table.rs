@@ -1,10 +1,13 @@
 //! Columns of text.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use unicode_width::UnicodeWidthStr;
 
 use crate::base::secret;
+
+/// What ends a row has at least so many columns, or the row is folded.
+const LEAST: usize = 16;
 
 /// Rows of cells, aligned; the last cell of a row is not padded.
 #[derive(Debug, Default)]
@@ -17,26 +20,104 @@ impl Table {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
-    pub(super) fn write(&self, out: &mut dyn Write, indent: usize) -> io::Result<()> {
+    /// Writes the rows below each other. On a terminal, which has so many columns, what ends a row and has no room goes below it; and
+    /// where not even the rest has, all rows are folded.
+    pub(super) fn write(
+        &self,
+        out: &mut dyn Write,
+        indent: usize,
+        columns: Option<usize>,
+    ) -> io::Result<()> {
+        let widths = self.widths();
+        let room = columns.unwrap_or(usize::MAX);
+        let aligned = indent
+            + widths
+                .iter()
+                .filter(|w| **w > 0)
+                .map(|w| w + 2)
+                .sum::<usize>();
+        let ends = self.rows.iter().filter_map(|row| row.last());
+        let longest = ends.map(|cell| cell.width()).max().unwrap_or(0);
+        for row in &self.rows {
+            let Some((last, rest)) = row.split_last() else {
+                continue;
+            };
+            if aligned + longest.min(LEAST) > room {
+                folded(out, row, indent, room)?;
+                continue;
+            }
+            let mut line = " ".repeat(indent);
+            for (cell, width) in rest.iter().zip(&widths) {
+                line.push_str(cell);
+                line.push_str(&" ".repeat(width.saturating_sub(cell.width()) + 2));
+            }
+            if line.width() + last.width() > room && !rest.is_empty() {
+                writeln!(out, "{}", line.trim_end())?;
+                line = " ".repeat(indent + 4);
+            }
+            line.push_str(last);
+            wrapped(out, line.trim_end(), room)?;
+        }
+        Ok(())
+    }
+
+    fn widths(&self) -> Vec<usize> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns)
+        (0..columns)
             .map(|column| {
                 // What ends a row pushes nothing aside.
                 let rows = self.rows.iter().filter(|row| row.len() > column + 1);
                 let cells = rows.filter_map(|row| row.get(column));
                 cells.map(|cell| cell.width()).max().unwrap_or(0)
             })
-            .collect();
-        for row in &self.rows {
-            let mut line = " ".repeat(indent);
-            for (cell, width) in row.iter().zip(&widths) {
-                line.push_str(cell);
-                line.push_str(&" ".repeat(width.saturating_sub(cell.width()) + 2));
-            }
-            writeln!(out, "{}", line.trim_end())?;
-        }
-        Ok(())
+            .collect()
     }
+}
+
+/// One row over several lines: its cells one after the other, and below the first one, further in, what has no room beside it.
+fn folded(out: &mut dyn Write, row: &[String], indent: usize, room: usize) -> io::Result<()> {
+    let mut line = " ".repeat(indent);
+    let mut empty = true;
+    for cell in row.iter().filter(|cell| !cell.is_empty()) {
+        if !empty && line.width() + 2 + cell.width() > room {
+            wrapped(out, &line, room)?;
+            line = " ".repeat(indent + 4);
+        } else if !empty {
+            line.push_str("  ");
+        }
+        line.push_str(cell);
+        empty = false;
+    }
+    wrapped(out, &line, room)
+}
+
+/// A line, broken between words where the terminal ends; what follows stands as far in as the line began, and a little more.
+pub(super) fn wrapped(out: &mut dyn Write, line: &str, room: usize) -> io::Result<()> {
+    if line.width() <= room {
+        return writeln!(out, "{line}");
+    }
+    let indent = line.chars().take_while(|c| *c == ' ').count();
+    let mut current = " ".repeat(indent);
+    let mut empty = true;
+    for word in line[indent..].split(' ') {
+        if !empty && current.width() + 1 + word.width() > room {
+            writeln!(out, "{}", current.trim_end())?;
+            current = " ".repeat(indent + 2);
+        } else if !empty {
+            current.push(' ');
+        }
+        current.push_str(word);
+        empty = false;
+    }
+    writeln!(out, "{}", current.trim_end())
+}
+
+/// The columns of the terminal behind stdout; `None` when it is no terminal.
+pub(super) fn columns() -> Option<usize> {
+    let stdout = io::stdout();
+    stdout.is_terminal().then(|| {
+        terminal_size::terminal_size_of(&stdout).map_or(80, |(width, _)| usize::from(width.0))
+    })
 }
 
 /// A text from the journal: one line, without secrets, and nothing that commands a terminal.
@@ -101,11 +182,36 @@ mod tests {
         table.row(["光と影", "done", "3"]);
         table.row(["a"]);
         let mut out = Vec::new();
-        table.write(&mut out, 2).unwrap();
+        table.write(&mut out, 2, None).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "  RUN     STATUS  TASKS\n  光と影  done    3\n  a\n"
         );
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_shorter_or_folded_rows() {
+        let mut table = Table::default();
+        table.row(["RUN", "STATUS", "RESULT"]);
+        table.row([
+            "20261122-141530-k3f9",
+            "done",
+            "coffee-print.png, coffee-proof.png",
+        ]);
+        let text = |columns| {
+            let mut out = Vec::new();
+            table.write(&mut out, 2, Some(columns)).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            text(60),
+            "  RUN                   STATUS  RESULT\n  20261122-141530-k3f9  done\n      coffee-print.png, coffee-proof.png\n"
+        );
+        assert_eq!(
+            text(40),
+            "  RUN  STATUS  RESULT\n  20261122-141530-k3f9  done\n      coffee-print.png, coffee-proof.png\n"
+        );
+        assert!(text(30).lines().all(|line| line.width() <= 30));
     }
 
     #[test]

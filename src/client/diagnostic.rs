@@ -71,14 +71,13 @@ fn advise(diagnostic: Diagnostic, error: &ClientError) -> Diagnostic {
         {
             diagnostic.help("that port does not speak TLS: use `http://`")
         }
-        ClientError::Unreachable { .. } => diagnostic
-            .help("is ComfyUI running, and are its address and port right?")
-            .help("to run without ComfyUI, use `--server embedded`"),
+        ClientError::Unreachable { .. } => {
+            diagnostic.help("is ComfyUI running, and are its address and port right?")
+        }
         ClientError::Broken { .. } | ClientError::Timeout { .. } => diagnostic
             .help("is the server overloaded, or was it stopped? its own log tells"),
         ClientError::NotComfyUi { .. } => diagnostic
-            .help("something else listens on that address: check the port, and the path when ComfyUI is behind a proxy")
-            .help("to run without ComfyUI, use `--server embedded`"),
+            .help("something else listens on that address: check the port, and the path when ComfyUI is behind a proxy"),
         ClientError::Credentials { reason, .. } if reason.contains("secret(") => {
             diagnostic.help("set the variable, or put it into a `.env` beside kiln.yaml with `dotenv: true`")
         }
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_not_running_leads_to_the_embedded_one() {
+    fn a_server_that_is_not_running_is_looked_for() {
         let error = ClientError::Unreachable {
             url: "http://127.0.0.1:8188".to_owned(),
             cause: "connection refused".to_owned(),
@@ -148,7 +147,7 @@ mod tests {
             built.message,
             "server `local`: no connection to http://127.0.0.1:8188: connection refused"
         );
-        assert!(help(&error).contains("--server embedded"));
+        assert!(help(&error).starts_with("is ComfyUI running"));
     }
 
     #[test]

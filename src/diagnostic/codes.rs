@@ -121,16 +121,29 @@ codes! {
     CACHE_DAMAGED = "K0704" "cache_damaged";
 }
 
-/// The code of an id, whatever its case.
-pub fn find(id: &str) -> Option<&'static Code> {
+/// The code that somebody means: its id in any case, its number alone, or its kind.
+pub fn find(wanted: &str) -> Option<&'static Code> {
+    let number = wanted.strip_prefix(['K', 'k']).unwrap_or(wanted);
+    let digits = (1..=4).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+    let id = digits.then(|| format!("K{number:0>4}"));
     ALL.iter()
         .copied()
-        .find(|code| code.id.eq_ignore_ascii_case(id))
+        .find(|code| id.as_deref() == Some(code.id) || code.kind == wanted)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_code_is_found_by_its_id_its_number_and_its_kind() {
+        for wanted in ["K0203", "k0203", "0203", "203", "K203", "value_not_in_list"] {
+            assert_eq!(find(wanted).map(|code| code.id), Some("K0203"), "{wanted}");
+        }
+        for stranger in ["", "K", "K02030", "20-3", "é203", "bogus"] {
+            assert!(find(stranger).is_none(), "{stranger}");
+        }
+    }
 
     #[test]
     fn codes_are_unique_ascending_and_explained() {

@@ -152,6 +152,14 @@ impl Report {
         self.items.extend(more);
     }
 
+    /// The diagnostics as people read a file: one file after the other, from the top to the bottom; what has no place comes last.
+    pub fn in_order(&self) -> Vec<&Diagnostic> {
+        let mut items: Vec<&Diagnostic> = self.items.iter().collect();
+        let place = |item: &Diagnostic| item.primary.as_ref().map(|label| label.span);
+        items.sort_by_key(|item| place(item).map_or((true, None), |span| (false, Some(span))));
+        items
+    }
+
     /// Whether any of them is an error.
     pub fn has_errors(&self) -> bool {
         self.items.iter().any(|d| d.severity == Severity::Error)

@@ -57,6 +57,11 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
+    /// Whether it is a flag of the command line.
+    pub fn is_typed(&self) -> bool {
+        self.path.is_none() && self.name.starts_with('-')
+    }
+
     /// Hash of the text.
     pub fn hash(&self) -> ContentHash {
         ContentHash::of(self.text.as_bytes())

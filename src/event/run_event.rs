@@ -41,6 +41,9 @@ pub enum RunEvent {
         pipeline: String,
         /// Its tasks in planned order.
         tasks: Vec<TaskInfo>,
+        /// More tasks follow while it runs.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        growing: bool,
         /// Where results will lie.
         output_dir: PathBuf,
     },

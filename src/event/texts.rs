@@ -13,6 +13,7 @@ impl RunEvent {
             Self::RunStarted {
                 pipeline,
                 tasks,
+                growing: _,
                 output_dir,
             } => {
                 visit(pipeline);

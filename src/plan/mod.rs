@@ -51,6 +51,7 @@ pub use select::Earlier;
 pub use settings::{MissingParams, ParamFlag, SetFlag, Settings, StepFlag};
 pub use show::{to_json, to_text};
 pub use steps::neighbour;
+pub use world::MASKS;
 
 #[cfg(test)]
 mod tests;

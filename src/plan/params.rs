@@ -193,10 +193,33 @@ fn typed_list(param: &Param, context: &Context<'_>) -> Result<Datum, Option<Box<
         match param.parse(&flag.value) {
             Ok(Datum::List(items)) => all.extend(items),
             Ok(item) => all.push(item),
-            Err(why) => return Err(Some(bad_param(param, &why, Some(span)))),
+            Err(why) => {
+                let mut diagnostic = bad_param(param, &why, Some(span));
+                diagnostic.help.extend(how_to_type(&flag.name, &flag.value));
+                return Err(Some(diagnostic));
+            }
         }
     }
     Ok(Datum::List(all))
+}
+
+/// How a list is typed, when its items were typed with commas alone.
+fn how_to_type(name: &str, typed: &str) -> Option<String> {
+    let items: Vec<&str> = typed.split(',').map(str::trim).collect();
+    let [first, second, ..] = items[..] else {
+        return None;
+    };
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let plain = items
+        .iter()
+        .all(|item| !item.is_empty() && item.chars().all(plain));
+    plain.then(|| {
+        format!(
+            "a list is written `-p '{name}=[{}]'`, or item by item: `-p {name}={first} -p {name}={second}`{}",
+            items.join(", "),
+            if items.len() > 2 { " and so on" } else { "" }
+        )
+    })
 }
 
 /// A part of a default, its template evaluated.

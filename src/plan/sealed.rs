@@ -297,6 +297,13 @@ pub enum Work {
     Command(CommandStep),
 }
 
+impl Plan {
+    /// Whether more tasks become known while it runs.
+    pub fn grows(&self) -> bool {
+        self.steps.values().any(|step| step.grow != Grow::Known)
+    }
+}
+
 /// How a step's tasks become known.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

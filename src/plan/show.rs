@@ -15,8 +15,8 @@ use crate::workflow::Graph;
 /// How many names of tasks are shown.
 const FIRST: usize = 3;
 
-/// The plan as text: params, then steps in order with their tasks, what they wait for and what they set.
-pub fn to_text(plan: &Plan) -> String {
+/// The plan as text for so many columns: params, then steps in order with their tasks, what they wait for and what they set.
+pub fn to_text(plan: &Plan, columns: usize) -> String {
     let mut out = String::new();
     let servers: Vec<String> = plan
         .servers
@@ -24,14 +24,13 @@ pub fn to_text(plan: &Plan) -> String {
         .map(|(name, server)| server_text(name.as_str(), &server.kind))
         .collect();
     let tasks = plan.tasks.len();
-    let more = plan.steps.values().any(|step| step.grow != Grow::Known);
     let _ = writeln!(
         out,
         "{} · {}{} on {}",
         plan.pipeline,
         thousands(tasks),
-        match (more, tasks) {
-            (true, _) => " tasks now and more as it runs",
+        match (plan.grows(), tasks) {
+            (true, _) => "+ tasks",
             (false, 1) => " task",
             (false, _) => " tasks",
         },
@@ -60,11 +59,13 @@ pub fn to_text(plan: &Plan) -> String {
         let tasks = outcome.tasks.len();
         let _ = writeln!(out, "\nearlier results of {id} ({tasks} tasks)");
     }
-    steps_text(plan, &mut out);
+    steps_text(plan, columns, &mut out);
     out
 }
 
-fn steps_text(plan: &Plan, out: &mut String) {
+fn steps_text(plan: &Plan, columns: usize, out: &mut String) {
+    /// What a step does has at least so many columns beside its name, or stands below it.
+    const LEAST: usize = 56;
     let _ = writeln!(out, "\nsteps");
     let labels: Vec<String> = plan
         .steps
@@ -82,9 +83,15 @@ fn steps_text(plan: &Plan, out: &mut String) {
         if plan.servers.len() > 1 {
             about.push(format!("on {}", step.server));
         }
-        let _ = writeln!(out, "  {label:<width$}  {}", about.join("  "));
+        let beside = width.saturating_add(LEAST) <= columns;
+        let indent = if beside { width } else { 2 };
+        if beside {
+            let _ = writeln!(out, "  {label:<width$}  {}", about.join("  "));
+        } else {
+            let _ = writeln!(out, "  {label}\n    {}", about.join("  "));
+        }
         for line in details(plan, step) {
-            let _ = writeln!(out, "  {:<width$}    {line}", "");
+            let _ = writeln!(out, "  {:<indent$}    {line}", "");
         }
     }
 }

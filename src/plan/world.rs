@@ -8,6 +8,9 @@ use crate::artifact::{Datum, FileValue};
 use crate::base::{AtomicFile, ContentHash, Inputs, Secrets};
 use crate::template::{Picture, World, compose_mask};
 
+/// Where `mask()` keeps what it makes, below the project's folder.
+pub const MASKS: &str = ".kiln/masks";
+
 /// The world of one plan. Everything read goes through [`Inputs`].
 #[derive(Debug)]
 pub(super) struct PlanWorld {
@@ -53,7 +56,7 @@ impl PlanWorld {
 
     /// A world that may make files: in the project's `.kiln/masks/`, named by their content.
     pub(super) fn in_project(mut self, project_dir: &Path) -> Self {
-        self.scratch = Some(project_dir.join(".kiln/masks"));
+        self.scratch = Some(project_dir.join(MASKS));
         self
     }
 

@@ -6,6 +6,7 @@ use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
 
+use super::fold::folded;
 use super::text::plural;
 use crate::diagnostic::{Report, SourceMap, render_styled};
 
@@ -25,6 +26,7 @@ pub fn write_report(
     if report.items.is_empty() {
         return Ok(());
     }
+    let report = &folded(report);
     let shown = shown(report);
     let more = report.items.len() - shown.items.len();
     writeln!(out, "{}", render_styled(&shown, sources, columns))?;

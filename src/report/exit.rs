@@ -1,24 +1,34 @@
 //! Exit codes of complaints.
 
-use crate::diagnostic::{Report, Severity};
+use crate::diagnostic::{Diagnostic, Report, Severity, SourceMap};
 
-/// The exit code that a report calls for: 0 without errors, 2 when only the command line is wrong, 5 when only servers could not be
-/// reached, 7 when only state is unusable, 3 for everything else.
-pub fn exit_code(report: &Report) -> u8 {
-    let ids: Vec<&str> = report
-        .items
-        .iter()
-        .filter(|d| d.severity == Severity::Error)
-        .map(|d| d.code.id)
-        .collect();
-    let all = |prefix: &str| ids.iter().all(|id| id.starts_with(prefix));
-    if ids.is_empty() {
-        0
-    } else if all("K04") {
-        5
-    } else if all("K07") {
-        7
-    } else if ids.iter().all(|id| matches!(*id, "K0005" | "K0006")) {
+/// The exit code that a report calls for: 0 without errors; 3 as soon as something is wrong in a file; else 2 when something is wrong
+/// with what was typed; else 7 when state is unusable; and 5 when only servers could not be reached.
+pub fn exit_code(report: &Report, sources: &SourceMap) -> u8 {
+    let errors = report.items.iter();
+    let errors = errors.filter(|d| d.severity == Severity::Error);
+    let codes: Vec<u8> = errors.map(|error| code_of(error, sources)).collect();
+    let mut weight = [3, 2, 7, 5].into_iter();
+    weight.find(|code| codes.contains(code)).unwrap_or(0)
+}
+
+/// What one error calls for. Where it stands decides, not what is wrong: the same mistake is a matter of the command line when it was
+/// typed there, and of the file when it is written there.
+fn code_of(error: &Diagnostic, sources: &SourceMap) -> u8 {
+    if error.code.id.starts_with("K04") {
+        return 5;
+    }
+    if error.code.id.starts_with("K07") {
+        return 7;
+    }
+    let typed = match &error.primary {
+        // `--only` is shown, and is right: the results that it needs are not there.
+        Some(_) if error.code.id == "K0134" => false,
+        Some(label) => sources.file(label.span.file).is_typed(),
+        None => matches!(error.code.id, "K0005" | "K0006"),
+    };
+    // The line shown is where the param is declared, but what is missing is a `-p`.
+    if typed || error.code.id == "K0111" {
         2
     } else {
         3

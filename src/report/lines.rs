@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::text::{plural, tame};
+use super::text::{duration, plural, tame};
 use super::view::{StepView, TaskState, TaskView};
 use crate::artifact::Kind;
 use crate::base::{StepId, TaskName};
@@ -12,6 +12,11 @@ pub(super) fn under_way(name: &TaskName, task: &TaskView) -> String {
     match task.state {
         TaskState::Preparing => format!("{name} preparing"),
         TaskState::Queued => format!("{name} queued on {}", task.server),
+        // Programs tell nothing, and a server nothing at first.
+        _ if task.fraction <= 0.0 && task.node_title.is_none() => match task.began {
+            Some(began) => format!("{name} {}", duration(began.elapsed())),
+            None => name.to_string(),
+        },
         _ => {
             let percent = (task.fraction * 100.0).clamp(0.0, 100.0);
             match &task.node_title {

@@ -5,6 +5,7 @@
 
 mod complaints;
 mod exit;
+mod fold;
 mod json;
 mod lines;
 mod reporter;

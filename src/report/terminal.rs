@@ -84,8 +84,7 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         self.width = self.width.max(wide);
     }
 
-    fn header(&mut self, tasks: &[TaskInfo], run: &str, pipeline: &str) -> ReportResult {
-        self.measure(tasks);
+    fn header(&mut self, run: &str, pipeline: &str, growing: bool) -> ReportResult {
         let mut servers: Vec<&str> = self
             .view
             .tasks
@@ -101,7 +100,10 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         writeln!(
             self.notes,
             "{BOLD}{pipeline}{BOLD:#} {DIM}· {}{on} · run {run}{DIM:#}",
-            plural(self.view.tasks.len(), "task"),
+            match (growing, self.view.tasks.len()) {
+                (true, known) => format!("{known}+ tasks"),
+                (false, all) => plural(all, "task"),
+            },
         )
     }
 
@@ -444,8 +446,14 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
     fn note(&mut self, envelope: &Envelope) -> ReportResult {
         match &envelope.event {
             RunEvent::RunStarted {
-                pipeline, tasks, ..
-            } => self.header(tasks, envelope.run.as_str(), pipeline),
+                pipeline,
+                tasks,
+                growing,
+                ..
+            } => {
+                self.measure(tasks);
+                self.header(envelope.run.as_str(), pipeline, *growing)
+            }
             RunEvent::ServerReady {
                 server,
                 url,

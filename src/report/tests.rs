@@ -115,6 +115,7 @@ fn started(tasks: Vec<TaskInfo>) -> RunEvent {
     RunEvent::RunStarted {
         pipeline: "product-shots".to_owned(),
         tasks,
+        growing: false,
         output_dir: "/p/outputs/shots/run".into(),
     }
 }

@@ -1,6 +1,7 @@
 //! The state of a run as its events tell it.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use indexmap::IndexMap;
 
@@ -36,6 +37,8 @@ pub struct TaskView {
     pub fraction: f64,
     /// The node at work.
     pub node_title: Option<String>,
+    /// When it began to execute.
+    pub began: Option<Instant>,
     /// Seconds from start to end, once it ended.
     pub seconds: f64,
 }
@@ -120,10 +123,14 @@ impl View {
                 t.server = server.clone();
                 t.fraction = 0.0;
                 t.node_title = None;
+                t.began = None;
             }),
             RunEvent::TaskQueued { task, .. } => self.change(task, |t| t.state = TaskState::Queued),
             RunEvent::TaskExecuting { task } => {
-                self.change(task, |t| t.state = TaskState::Executing);
+                self.change(task, |t| {
+                    t.state = TaskState::Executing;
+                    t.began.get_or_insert_with(Instant::now);
+                });
             }
             RunEvent::TaskProgress {
                 task,
@@ -205,6 +212,7 @@ impl View {
                 step: info.step.clone(),
                 fraction: 0.0,
                 node_title: None,
+                began: None,
                 seconds: 0.0,
             };
             if self.tasks.insert(info.task.clone(), planned).is_none() {

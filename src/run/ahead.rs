@@ -68,12 +68,13 @@ pub async fn told_of_models(
         let Some(endpoint) = servers.find(name) else {
             continue;
         };
+        let is_away = Realm::of(&server.kind) == Realm::Comfy;
         let realm = match Realm::of(&server.kind) {
             Realm::Comfy => realm_of(endpoint),
             own => own,
         };
         let mut facts = ServerFacts::new(realm);
-        if realm == Realm::Comfy {
+        if is_away {
             let Some(models) = models_of(endpoint.client()).await else {
                 continue;
             };
@@ -98,6 +99,7 @@ pub fn nothing_to_do(plan: &Plan, run: &RunId, lying: &[Lying]) -> Vec<RunEvent>
     let mut events = vec![RunEvent::RunStarted {
         pipeline: plan.pipeline.clone(),
         tasks: infos(plan),
+        growing: false,
         output_dir: run_folder(plan, run),
     }];
     let mut added: IndexMap<&StepId, Vec<TaskInfo>> = IndexMap::new();

@@ -75,14 +75,15 @@ impl Facts {
         let mut facts = ServerFacts::new(realm);
         facts.version = endpoint.info().map(|info| info.version.clone());
         facts.packs = packs(catalog, graph);
-        if realm == Realm::Comfy && uses_models(graph) {
+        let is_away = matches!(endpoint.kind, EndpointKind::Comfy | EndpointKind::Cloud);
+        if is_away && uses_models(graph) {
             facts.models = self.models(endpoint).await.as_ref().clone();
             // Only what the graph names: a server may have thousands.
             let named = texts(graph).map(|text| text.replace('\\', "/"));
             let named: std::collections::HashSet<String> = named.collect();
             facts.models.retain(|name, _| named.contains(name));
         }
-        if realm == Realm::Comfy {
+        if is_away {
             for name in server_files(graph, &rendered.uploads) {
                 if let Some(content) = self.file(endpoint, name).await {
                     facts.files.insert(name.to_owned(), content);

@@ -86,6 +86,7 @@ fn tell_start(teller: &Teller, plan: &Plan, folder: &Folder, servers: &Servers) 
     teller.tell(RunEvent::RunStarted {
         pipeline: plan.pipeline.clone(),
         tasks: infos(plan),
+        growing: plan.grows(),
         output_dir: folder.root().to_path_buf(),
     });
     for server in plan.servers.keys().flat_map(|name| servers.of(name)) {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::load::{Loaded, Request, Target, load};
-use super::prepare;
+use super::load::{Loaded, Request, Target, is_project_file, load, load_project};
+use super::{prepare, way_out};
 use crate::base::{Inputs, NodeId, Secrets, ServerName};
 use crate::catalog::Catalog;
 use crate::check::{self, Setting};
@@ -56,8 +56,22 @@ pub(super) fn check_plan(plan: &Plan, target: Target, catalogs: &dyn Catalogs) -
 }
 
 /// What else is wrong in a pipeline that has errors: its sound steps, against the catalogs that are at hand without a connection.
-pub(super) fn check_sound(sound: &Plan, target: Target) -> Vec<Diagnostic> {
-    check_plan(sound, target, &prepare::at_hand(sound)).items
+pub(super) fn check_sound(sound: &Plan, target: Target, found: &Report) -> Vec<Diagnostic> {
+    let more = check_plan(sound, target, &prepare::at_hand(sound));
+    without_echoes(more, found)
+}
+
+/// A workflow names a file that the server lacks: not worth a word while the value that was to take its place is wrong.
+fn without_echoes(more: Report, found: &Report) -> Vec<Diagnostic> {
+    let files = || {
+        let labels = found.items.iter().filter_map(|d| d.primary.as_ref());
+        labels.map(|label| label.span.file)
+    };
+    let is_echo = |d: &Diagnostic| {
+        let own = d.primary.as_ref().map(|label| label.span.file);
+        d.code == &codes::CUSTOM_VALIDATION_FAILED && files().all(|file| Some(file) != own)
+    };
+    more.items.into_iter().filter(|d| !is_echo(d)).collect()
 }
 
 /// Checks one file after another.
@@ -91,6 +105,17 @@ impl Checker {
 
     /// Loads a file and checks it.
     pub fn check(&self, request: &Request) -> FileReport {
+        if is_project_file(&request.file) {
+            let Loaded {
+                sources, report, ..
+            } = load_project(&request.file);
+            return FileReport {
+                accepted: Some(!report.has_errors()),
+                runs: Vec::new(),
+                report,
+                sources,
+            };
+        }
         let Loaded {
             plan,
             sound,
@@ -98,6 +123,7 @@ impl Checker {
             sources,
             mut report,
             secrets,
+            rehearsal,
         } = load(request);
         // What `--set` changes is no longer the file as it stands.
         let as_written = request.sets.is_empty();
@@ -108,9 +134,10 @@ impl Checker {
             if let Some(sound) = sound {
                 match &self.offline {
                     Some(catalog) => {
-                        report.extend(check_plan(&sound, target, &Same(Arc::clone(catalog))).items);
+                        let more = check_plan(&sound, target, &Same(Arc::clone(catalog)));
+                        report.extend(without_echoes(more, &report));
                     }
-                    None => report.extend(check_sound(&sound, target)),
+                    None => report.extend(check_sound(&sound, target, &report)),
                 }
             }
             return FileReport {
@@ -121,7 +148,7 @@ impl Checker {
             };
         };
         let sources = plan.sources.clone();
-        let catalogs = self.catalogs(&plan, &secrets, &mut report);
+        let catalogs = self.catalogs(&plan, &secrets, rehearsal.as_deref(), &mut report);
         let known = plan
             .servers
             .keys()
@@ -147,12 +174,19 @@ impl Checker {
     }
 
     /// What the plan's servers declare; one that does not answer is warned of.
-    fn catalogs(&self, plan: &Plan, secrets: &Secrets, report: &mut Report) -> Box<dyn Catalogs> {
+    fn catalogs(
+        &self,
+        plan: &Plan,
+        secrets: &Secrets,
+        rehearsal: Option<&str>,
+        report: &mut Report,
+    ) -> Box<dyn Catalogs> {
         if let Some(catalog) = &self.offline {
             return Box::new(Same(Arc::clone(catalog)));
         }
         let (catalogs, unreachable) = self.runtime.block_on(prepare::catalogs(plan, secrets));
-        report.extend(unreachable.into_iter().map(|mut d| {
+        report.extend(unreachable.into_iter().map(|d| {
+            let mut d = way_out::advise(d, plan, rehearsal);
             d.severity = Severity::Warning;
             d.help("checked without it: nodes, inputs and values are not verified")
         }));

@@ -60,7 +60,7 @@ pub(super) fn outlook(plan: &Plan, told: Option<&Told>) -> Outlook {
     if !fates.iter().all(done) || lying.iter().all(|lying| lying.artifacts.is_none()) {
         return Outlook::Work;
     }
-    if lying.len() != fates.len() {
+    if lying.len() != fates.iter().filter(|fate| fate.task.is_some()).count() {
         return Outlook::Work;
     }
     if fates.iter().any(|fate| fate.provided.is_some()) {
@@ -95,6 +95,11 @@ struct Foresight<'a> {
     /// Steps of which only the run tells whether any task of theirs is run.
     doubtful: HashSet<StepId>,
 }
+
+/// Why a step without tasks is skipped.
+const NOTHING: &str = "there is nothing to do it for";
+/// Why a task is skipped by its own wish.
+const UNWANTED: &str = "its `when` is false";
 
 /// What was found of a task at first.
 enum Seen {
@@ -181,8 +186,8 @@ impl<'a> Foresight<'a> {
     }
 
     fn step(&mut self, step: &StepPlan) -> Vec<Fate> {
-        if self.is_skipped(step) {
-            return self.skip(step);
+        if let Some(since) = self.skipped_since(step) {
+            return self.skip(step, &since);
         }
         let waits: Vec<String> = step
             .needs
@@ -200,6 +205,9 @@ impl<'a> Foresight<'a> {
             return vec![fate];
         }
         let known = self.of_steps.get(&step.id).cloned().unwrap_or_default();
+        if known.is_empty() {
+            return self.skip(step, NOTHING);
+        }
         let memo = step.workflow().map(|work| Memo::of(&work.graph));
         let seen: Vec<Seen> = known
             .iter()
@@ -233,25 +241,41 @@ impl<'a> Foresight<'a> {
         fates
     }
 
-    /// Whether nothing of a step will be run, whatever becomes of the rest: it has no tasks, none of them is to run, or a step that it
-    /// needs is skipped.
-    fn is_skipped(&self, step: &StepPlan) -> bool {
+    /// Why nothing of a step will be run, whatever becomes of the rest: it has no tasks, none of them is to run, or a step that it needs is
+    /// skipped.
+    fn skipped_since(&self, step: &StepPlan) -> Option<String> {
         let tasks = self.of_steps.get(&step.id).into_iter().flatten();
-        let mut own = tasks.map(|ix| &self.tasks[ix.0 as usize]);
-        let none_of_its_own = step.grow == Grow::Known && own.all(|task| task.skip);
+        let mut own = tasks.map(|ix| &self.tasks[ix.0 as usize]).peekable();
+        if step.grow == Grow::Known {
+            if own.peek().is_none() {
+                return Some(NOTHING.to_owned());
+            }
+            if own.all(|task| task.skip) {
+                return Some(UNWANTED.to_owned());
+            }
+        }
         let skipped = |id: &StepId| {
             let outcome = self.results.steps.get(id);
             outcome.is_some_and(|outcome| outcome.status == "skipped")
         };
-        let mut needs = step.needs.iter();
-        none_of_its_own || needs.any(|need| !need.optional && skipped(&need.step))
+        let mut needs = step.needs.iter().filter(|need| !need.optional);
+        let gone = needs.find(|need| skipped(&need.step))?;
+        Some(format!("{} is skipped", gone.step))
     }
 
-    fn skip(&mut self, step: &StepPlan) -> Vec<Fate> {
+    fn skip(&mut self, step: &StepPlan, since: &str) -> Vec<Fate> {
         let known = self.of_steps.get(&step.id).into_iter().flatten();
         let known: Vec<TaskPlan> = known.map(|ix| self.tasks[ix.0 as usize].clone()).collect();
-        let fate = |task| Fate::of(task, Would::Skipped, Vec::new());
-        let fates = known.iter().map(fate).collect();
+        let mut fates: Vec<Fate> = known
+            .iter()
+            .map(|task| Fate::of(task, Would::Skipped, Vec::new()))
+            .collect();
+        if fates.is_empty() {
+            fates.push(Fate::of_step(&step.id, Would::Skipped, Vec::new()));
+        }
+        for fate in &mut fates {
+            fate.since = Some(since.to_owned());
+        }
         let lying = |task| Lying {
             task,
             artifacts: None,
@@ -355,7 +379,12 @@ impl<'a> Foresight<'a> {
         let runs = |reason| Seen::Fate(Fate::of(task, Would::Run, vec![reason]));
         match plan::condition(self.plan, task, &results, 1) {
             Ok(true) => {}
-            Ok(false) => return Seen::Fate(Fate::of(task, Would::Skipped, Vec::new())),
+            Ok(false) => {
+                return Seen::Fate(Fate {
+                    since: Some(UNWANTED.to_owned()),
+                    ..Fate::of(task, Would::Skipped, Vec::new())
+                });
+            }
             Err(_) => {
                 let what = "`when`".to_owned();
                 return runs(StaleReason::NotYetKnown { what });
@@ -445,6 +474,14 @@ impl<'a> Foresight<'a> {
             return self.hit(step, ix, &made, found);
         }
         let earlier = run::earlier(reader, &self.plan.pipeline, &task.name);
+        if self.told.is_none()
+            && let (MadeWork::Graph(_, facts), Some((run, noted))) = (&mut made.work, &earlier)
+            && let Some(realm) = noted.manifest.realm()
+            && realm != facts.realm
+            && self.is_where(step, reader, run)
+        {
+            facts.realm = realm;
+        }
         let earlier = earlier.map(|(_, noted)| noted);
         if let Some(key) = made
             .work
@@ -463,6 +500,21 @@ impl<'a> Foresight<'a> {
                 Fate::of(&task, Would::Run, why)
             }
         }
+    }
+
+    /// Whether a step has the address that it had in an earlier run: what is behind it is taken for what was behind it then.
+    fn is_where(&self, step: &StepPlan, reader: &Reader, run: &RunId) -> bool {
+        let Ok(Some(earlier)) = reader.plan(run) else {
+            return false;
+        };
+        let of = |plan: &Plan| {
+            let step = plan.steps.get(&step.id)?;
+            plan.servers.get(&step.server).map(|s| s.kind.clone())
+        };
+        matches!(
+            of(self.plan),
+            Some(ServerKind::Comfy { .. } | ServerKind::Cloud { .. })
+        ) && of(self.plan) == of(&earlier)
     }
 
     fn hit(

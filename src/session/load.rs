@@ -81,6 +81,8 @@ pub struct Loaded {
     pub report: Report,
     /// Where the values of secrets are.
     pub secrets: Secrets,
+    /// The flag with which the project rehearses without a server.
+    pub rehearsal: Option<String>,
 }
 
 /// Reads the file, its project and the flags, and plans.
@@ -111,12 +113,14 @@ pub fn load(request: &Request) -> Loaded {
         sources,
         report,
         secrets,
+        rehearsal,
         ..
     } = &mut loaded;
     let (project_dir, project) = project(&folder, &inputs, sources, report);
     if project.as_ref().is_some_and(|project| project.dotenv) {
         dotenv(&project_dir, &inputs, report);
     }
+    *rehearsal = project.as_ref().and_then(super::way_out::rehearsal);
     let mut settings = settings(request, &current_dir, &inputs, sources, report);
     settings.profile = profile(request, project.as_ref(), report);
     let plan = pipeline.and_then(|pipeline| {
@@ -145,6 +149,26 @@ pub fn load(request: &Request) -> Loaded {
     loaded
 }
 
+/// Whether a path is that of a project file.
+pub(super) fn is_project_file(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == PROJECT_FILE)
+}
+
+/// Reads a project file alone; everything that is wrong with it is in the report.
+pub(super) fn load_project(path: &Path) -> Loaded {
+    let inputs = Arc::new(Inputs::default());
+    let mut loaded = Loaded::default();
+    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+    let path = here.join(path);
+    match read(&path, false, &inputs) {
+        Ok(_) => {
+            spec::load_project(&path, &inputs, &mut loaded.sources, &mut loaded.report);
+        }
+        Err(diagnostic) => loaded.report.push(*diagnostic),
+    }
+    loaded
+}
+
 /// What a file turns out to be: a pipeline as written, or one made around a bare workflow.
 fn target(path: &Path, stdin: bool, text: &str, loaded: &mut Loaded) -> Option<Pipeline> {
     let file = if stdin {
@@ -152,7 +176,7 @@ fn target(path: &Path, stdin: bool, text: &str, loaded: &mut Loaded) -> Option<P
     } else {
         loaded.sources.add_file(path, text)
     };
-    if path.file_name().is_some_and(|name| name == PROJECT_FILE) {
+    if is_project_file(path) {
         let message = format!("`{PROJECT_FILE}` is the project file, and no pipeline");
         let help = "give a pipeline: the project file around it is read, and checked, with it";
         let diagnostic = Diagnostic::error(&codes::BAD_ARGUMENT, message).help(help);

@@ -13,6 +13,7 @@ mod running;
 mod settings;
 mod signals;
 mod told;
+mod way_out;
 mod why;
 mod wishes;
 

@@ -12,6 +12,7 @@ use super::prepare;
 use super::resume::{self, Taken};
 use super::signals::Signals;
 use super::told::Told;
+use super::way_out;
 use super::wishes::{self, Wishes};
 use crate::base::{RunId, Secrets};
 use crate::diagnostic::{Diagnostic, Report, Severity, SourceMap};
@@ -46,6 +47,8 @@ struct Start {
     stored: Option<Reopened>,
     /// There is nothing to do, unless a server has other models by now.
     ask_models: bool,
+    /// The flag with which the project rehearses without a server.
+    rehearsal: Option<String>,
 }
 
 /// What stands before the run.
@@ -102,6 +105,7 @@ fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u
                 report: Report::default(),
                 stored: Some((stored.store, stored.journal, stored.replay.facts)),
                 ask_models: false,
+                rehearsal: None,
             })
         }
         Ok(Taken::Anew(request)) => fresh(&request, told),
@@ -122,7 +126,7 @@ fn fresh(request: &Request, told: &mut Told) -> Result<Start, u8> {
     let mut loaded = load(request);
     let Some(plan) = loaded.plan else {
         let sound = loaded.sound.iter();
-        let more = sound.flat_map(|sound| check_sound(sound, loaded.target));
+        let more = sound.flat_map(|sound| check_sound(sound, loaded.target, &loaded.report));
         loaded.report.extend(more.collect::<Vec<_>>());
         return Err(told.refuse(&loaded.report, &loaded.sources));
     };
@@ -133,6 +137,7 @@ fn fresh(request: &Request, told: &mut Told) -> Result<Start, u8> {
         report: loaded.report,
         stored: None,
         ask_models: false,
+        rehearsal: loaded.rehearsal,
     })
 }
 
@@ -207,6 +212,7 @@ async fn get_ready(
         secrets,
         stored,
         ask_models,
+        rehearsal,
         ..
     } = start;
     let facts = stored.as_ref().map(|(_, _, facts)| facts.as_slice());
@@ -216,7 +222,8 @@ async fn get_ready(
     let servers = match prepare::connect_but(&plan, &secrets, &spare).await {
         Ok(servers) => Arc::new(servers),
         Err(errors) => {
-            report.extend(errors);
+            let advise = |error| way_out::advise(error, &plan, rehearsal.as_deref());
+            report.extend(errors.into_iter().map(advise));
             return Readiness::Refused;
         }
     };

@@ -78,7 +78,7 @@ impl Told {
     /// Complaints before anything ran: to people with their lines, to programs as events.
     pub(super) fn complain(&mut self, report: &Report, sources: &SourceMap) {
         self.show(report, sources);
-        for diagnostic in &report.items {
+        for diagnostic in report.in_order() {
             self.tell(RunEvent::Diagnostic {
                 diagnostic: to_json(diagnostic, sources),
             });
@@ -87,7 +87,7 @@ impl Told {
 
     pub(super) fn refuse(&mut self, report: &Report, sources: &SourceMap) -> u8 {
         self.complain(report, sources);
-        let exit_code = exit_code(report);
+        let exit_code = exit_code(report, sources);
         self.end(RunStatus::Failed, exit_code, Counts::default(), 0.0)
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr;
 
 use crate::base::{RunId, StepId, TaskName};
 use crate::plan::TaskPlan;
@@ -26,6 +27,9 @@ pub struct Fate {
     /// What was taken for granted, in words that follow `if`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provided: Option<&'static str>,
+    /// Why it would be skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
 }
 
 /// What would become of a task.
@@ -69,6 +73,7 @@ impl Fate {
             why,
             from: None,
             provided: None,
+            since: None,
         }
     }
 }
@@ -76,15 +81,22 @@ impl Fate {
 /// Tasks of one step with the same fate are told together beyond this number.
 const APART: usize = 4;
 
-/// What would run, for people.
-pub fn fates_text(fates: &[Fate]) -> String {
+/// What would run, for people whose terminal has so many columns.
+pub fn fates_text(fates: &[Fate], columns: usize) -> String {
     let mut lines: Vec<(String, &'static str, String)> = Vec::new();
     let mut rest = fates;
     while let Some(first) = rest.first() {
         let alike = rest
             .iter()
             .take_while(|fate| {
-                let same = |fate: &Fate| (fate.would, fate.why.clone(), fate.provided);
+                let same = |fate: &Fate| {
+                    (
+                        fate.would,
+                        fate.why.clone(),
+                        fate.provided,
+                        fate.since.clone(),
+                    )
+                };
                 fate.step == first.step && same(fate) == same(first)
             })
             .count();
@@ -99,7 +111,10 @@ pub fn fates_text(fates: &[Fate]) -> String {
         }
         rest = &rest[alike..];
     }
-    let count = |would: Would| fates.iter().filter(|fate| fate.would == would).count();
+    // A step that is skipped for want of tasks is told, and is none.
+    let is_task = |fate: &Fate| fate.task.is_some() || fate.would != Would::Skipped;
+    let of = |would: Would| fates.iter().filter(move |fate| fate.would == would);
+    let count = |would: Would| of(would).filter(|fate| is_task(fate)).count();
     let mut out = format!("\n{} would run", count(Would::Run));
     for (would, words) in [
         (Would::Open, "open until others ran"),
@@ -112,10 +127,14 @@ pub fn fates_text(fates: &[Fate]) -> String {
     }
     out.push('\n');
     let width = lines.iter().map(|(name, ..)| name.chars().count()).max();
-    let width = width.unwrap_or(0).min(48);
+    let width = width.unwrap_or(0).min(48).min(columns / 2);
     for (name, word, because) in lines {
         let line = format!("  {name:<width$}  {word:<7}  {because}");
-        let _ = writeln!(out, "{}", line.trim_end());
+        if line.trim_end().width() <= columns {
+            let _ = writeln!(out, "{}", line.trim_end());
+        } else {
+            let _ = writeln!(out, "  {name:<width$}  {word}\n      {because}");
+        }
     }
     out
 }
@@ -124,6 +143,9 @@ pub fn fates_text(fates: &[Fate]) -> String {
 const REASONS: usize = 4;
 
 fn told(fate: &Fate) -> String {
+    if let Some(since) = &fate.since {
+        return format!("because {since}");
+    }
     if let Some(from) = &fate.from {
         let provided = fate.provided.map(|it| format!(", if {it}"));
         return format!("from run {from}{}", provided.unwrap_or_default());

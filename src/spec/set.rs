@@ -47,6 +47,10 @@ pub(super) fn read(node: &Node, reading: &mut Reading<'_>) -> Vec<SetNode> {
                     };
                     SetEntry::Inputs(inputs.iter().filter(fixed).cloned().collect())
                 }
+                _ if let Some(diagnostic) = dotted(name, value) => {
+                    reading.push(diagnostic);
+                    return None;
+                }
                 NodeKind::String(word) => {
                     reading.push(unknown_word(&name.value, word, value));
                     return None;
@@ -67,6 +71,27 @@ pub(super) fn read(node: &Node, reading: &mut Reading<'_>) -> Vec<SetNode> {
             })
         })
         .collect()
+}
+
+/// `Photo.image: x`, where `Photo: { image: x }` is meant.
+fn dotted(name: &Spanned<String>, value: &Node) -> Option<Diagnostic> {
+    let (node, input) = name.value.rsplit_once('.')?;
+    let input = input.trim_end_matches(':');
+    if node.is_empty() || input.is_empty() || input.contains(' ') {
+        return None;
+    }
+    let shown = match &value.kind {
+        NodeKind::String(text) if text.contains(['\n', '"']) || text.len() > 60 => "…".to_owned(),
+        NodeKind::String(text) => format!("\"{text}\""),
+        NodeKind::Number(number) => number.to_string(),
+        NodeKind::Bool(truth) => truth.to_string(),
+        _ => "…".to_owned(),
+    };
+    let message = format!("`{}` is no name of a node", name.value);
+    let diagnostic = Diagnostic::error(&codes::BAD_VALUE, message).at(name.span);
+    Some(diagnostic.help(format!(
+        "in a file, `set` goes from the node to its inputs: `{node}: {{ {input}: {shown} }}`"
+    )))
 }
 
 fn unknown_word(name: &str, word: &str, value: &Node) -> Diagnostic {

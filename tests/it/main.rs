@@ -18,6 +18,7 @@ mod engine;
 mod examples;
 mod failures;
 mod hazards;
+mod helping;
 mod history;
 mod leftovers;
 mod mistakes;

@@ -311,7 +311,7 @@ fn a_param_that_does_not_exist_and_one_out_of_bounds() {
             "--set",
             "soft.Blur.sigma=2"
         ],
-        3
+        2
     ));
 }
 
@@ -326,7 +326,7 @@ fn a_server_that_is_not_declared() {
         &project,
         "    workflow:",
         "    server: worksation\n    workflow:",
-        2
+        3
     ));
 }
 

@@ -197,7 +197,11 @@ fn stdin_may_begin_with_a_byte_order_mark_and_stands_for_one_file() {
     );
     says(&done, 3, &["`-` can stand for one file only"]);
     let done = with_stdin(&project, &["check", "p.yaml", "--catalog", "-"], b"{}");
-    says(&done, 3, &["the server has no node class `EmptyImage`"]);
+    says(
+        &done,
+        3,
+        &["the server lacks 2 node classes of this workflow"],
+    );
 }
 
 #[test]
@@ -214,7 +218,7 @@ fn a_file_of_params_is_read_like_a_pipeline() {
         ("n: 10\n", 3, &["v.yaml:1:4", "must be at most 9"][..]),
         (
             "n: 1\nm: 2\n",
-            2,
+            3,
             &["v.yaml:2:1", "the pipeline has no param `m`"],
         ),
         ("n: 1\nn: 2\n", 3, &["v.yaml:2:1", "[K0123]"]),
@@ -255,7 +259,7 @@ fn a_flag_without_its_value_is_told_so() {
         2,
         &["a param needs a name and a value"],
     );
-    says(&said(&["-p", "n="]), 3, &["nothing stands after the `=`"]);
+    says(&said(&["-p", "n="]), 2, &["nothing stands after the `=`"]);
     says(
         &said(&["--server", ""]),
         2,
@@ -274,17 +278,35 @@ fn a_catalog_that_was_typed_wins_over_the_environment() {
     project.file("empty.json", "{}");
     let mut command = project.command(&["check", "p.yaml", "--catalog", "empty.json"]);
     let done = finish(command.env("KILN_SERVER", "http://127.0.0.1:1"));
-    says(&done, 3, &["the server has no node class `EmptyImage`"]);
+    says(
+        &done,
+        3,
+        &["the server lacks 2 node classes of this workflow"],
+    );
     let mut command = project.command(&["check", "p.yaml"]);
     let done = finish(command.env("KILN_SERVER", "lokal"));
     says(&done, 2, &["there is no server `lokal`"]);
 }
 
 #[test]
-fn the_project_file_is_not_taken_for_a_pipeline() {
+fn the_project_file_is_checked_alone_and_not_taken_for_a_pipeline() {
     let project = project();
     project.file("kiln.yaml", "default_server: embedded\n");
+    let done = project.kiln(&["check", "kiln.yaml"]).ok();
+    assert_eq!(done.stderr, "ok kiln.yaml\n");
+    project.file("kiln.yaml", "default_sever: embedded\n");
     let done = project.kiln(&["check", "kiln.yaml"]);
+    says(
+        &done,
+        3,
+        &[
+            "no key `default_sever`",
+            "kiln.yaml:1:1",
+            "`default_server`",
+        ],
+    );
+    project.file("kiln.yaml", "default_server: embedded\n");
+    let done = project.kiln(&["plan", "kiln.yaml"]);
     says(&done, 2, &["`kiln.yaml` is the project file", "\n1 error;"]);
 }
 

@@ -141,17 +141,19 @@ fn a_plan_skips_what_a_run_skips_and_promises_nothing_of_what_may_yet_be_skipped
     assert_eq!(
         would(&project, &[]),
         "2 would run, 3 open until others ran, 6 skipped
-  off           skipped
-  after_off     skipped
-  after_none    skipped
-  further       skipped
-  after_each    skipped
+  off           skipped  because its `when` is false
+  none          skipped  because there is nothing to do it for
+  after_off     skipped  because off is skipped
+  after_none    skipped  because none is skipped
+  further       skipped  because after_off is skipped
+  each          skipped  because off is skipped
+  after_each    skipped  because each is skipped
   anyway        runs     a command without `outputs` always runs
   listed        runs     a command without `outputs` always runs
   after_listed  open     waits for listed (its inputs may change)
   maybe         open     waits for anyway (its inputs may change)
   after_maybe   open     waits for maybe (its inputs may change)
-  both          skipped
+  both          skipped  because off is skipped
 "
     );
     let run = project.kiln(&["run", "p.yaml", "--output", "json"]).ok();

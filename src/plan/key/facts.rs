@@ -35,6 +35,13 @@ impl Realm {
         }
     }
 
+    /// The realm of a name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Comfy, Self::Embedded, Self::Simulated, Self::Here]
+            .into_iter()
+            .find(|realm| realm.name() == name)
+    }
+
     /// Its name in keys.
     pub fn name(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::facts::Realm;
 use super::workflow::Memo;
 use crate::base::{ContentHash, Hasher, NodeId};
 use crate::workflow::Node;
@@ -80,6 +81,14 @@ pub struct Manifest {
     /// The pipeline's params, shortened. Not in the key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// The realm that made it, where the key tells.
+    pub fn realm(&self) -> Option<Realm> {
+        let entry = self.entries.iter().find(|entry| entry.0 == Tag::Realm)?;
+        Realm::of_name(&entry.2)
+    }
 }
 
 /// Where entries go.

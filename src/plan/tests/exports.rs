@@ -31,7 +31,9 @@ fn plan() -> Plan {
 
 #[test]
 fn a_plan_is_told_step_by_step() {
-    insta::assert_snapshot!(to_text(&plan()));
+    insta::assert_snapshot!(to_text(&plan(), usize::MAX));
+    // Where there is no room beside their names, what steps do stands below.
+    insta::assert_snapshot!(to_text(&plan(), 40));
 }
 
 #[test]

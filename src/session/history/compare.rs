@@ -27,6 +27,15 @@ pub struct Difference {
     pub new: Option<String>,
 }
 
+/// Two runs beside each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// What differs.
+    pub found: Vec<Difference>,
+    /// How many things of each kind are the same, in the order in which kinds are told.
+    pub same: IndexMap<&'static str, usize>,
+}
+
 /// Named things with their values, in order.
 type Values = IndexMap<String, String>;
 
@@ -34,17 +43,13 @@ type Values = IndexMap<String, String>;
 ///
 /// # Errors
 /// When the state cannot be read.
-pub fn compare(
-    history: &History,
-    old: &RunId,
-    new: &RunId,
-) -> Result<Vec<Difference>, Box<Diagnostic>> {
+pub fn compare(history: &History, old: &RunId, new: &RunId) -> Result<Comparison, Box<Diagnostic>> {
     let old = history.standing(old)?;
     let new = history.standing(new)?;
     Ok(differences(&old, &new))
 }
 
-pub(super) fn differences(old: &(Plan, Standing), new: &(Plan, Standing)) -> Vec<Difference> {
+pub(super) fn differences(old: &(Plan, Standing), new: &(Plan, Standing)) -> Comparison {
     type View = fn(&(Plan, Standing)) -> Values;
     let views: [(&'static str, View); 5] = [
         ("params", |(plan, _)| params(plan)),
@@ -53,10 +58,16 @@ pub(super) fn differences(old: &(Plan, Standing), new: &(Plan, Standing)) -> Vec
         ("tasks", |(_, standing)| statuses(standing)),
         ("outputs", |(_, standing)| outputs(standing)),
     ];
-    views
-        .iter()
-        .flat_map(|(about, view)| between(about, &view(old), &view(new)))
-        .collect()
+    let mut comparison = Comparison::default();
+    for (about, view) in views {
+        let (old, new) = (view(old), view(new));
+        let same = new
+            .iter()
+            .filter(|(what, value)| old.get(*what) == Some(value));
+        comparison.same.insert(about, same.count());
+        comparison.found.extend(between(about, &old, &new));
+    }
+    comparison
 }
 
 /// In the order of the second run; what only the first one has comes last.

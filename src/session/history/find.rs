@@ -87,11 +87,22 @@ impl History {
             Ok(None) => {
                 let place = display_path(&project);
                 let message = format!("nothing ever ran in `{place}`");
-                Err(Box::new(
-                    Diagnostic::error(&codes::BAD_ARGUMENT, message).help(
+                let diagnostic = Diagnostic::error(&codes::BAD_ARGUMENT, message);
+                let below = with_runs(&project);
+                Err(Box::new(match &below[..] {
+                    [] => diagnostic.help(
                         "kiln keeps its runs in `.kiln` beside `kiln.yaml`, or beside the pipeline where there is none: go there, or name that folder with `--project`",
                     ),
-                ))
+                    [only] => diagnostic.help(format!(
+                        "something ran in `{only}`: go there, or add `--project {only}`"
+                    )),
+                    many => {
+                        let list = crate::diagnostic::list_of(many.iter().map(String::as_str), 6);
+                        diagnostic.help(format!(
+                            "something ran in {list}: go there, or name one of them with `--project`"
+                        ))
+                    }
+                }))
             }
             Err(error) => Err(Box::new(error.diagnostic())),
         }
@@ -178,6 +189,18 @@ impl History {
         }
         Ok((replay.plan, standing))
     }
+}
+
+/// The folders right below one that have runs of their own, sorted.
+fn with_runs(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let folders = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut found: Vec<String> = folders
+        .filter(|path| path.join(STATE_FOLDER).is_dir())
+        .map(|path| display_path(&path))
+        .collect();
+    found.sort();
+    found
 }
 
 /// The project that holds a folder.

@@ -13,6 +13,8 @@ use serde::Serialize;
 use super::find::{Alive, History, complain};
 use crate::base::RunId;
 use crate::diagnostic::Diagnostic;
+use crate::event::RunStatus;
+use crate::plan::MASKS;
 use crate::store::{Store, StoredRun, Waste, is_temporary};
 
 /// What is to be cleaned up.
@@ -78,8 +80,12 @@ pub struct Swept {
     pub blobs: Option<Tally>,
     /// Content that was found damaged.
     pub quarantined: Tally,
-    /// What killed processes left.
+    /// What killed processes left in this project.
     pub leftovers: Tally,
+    /// What killed kilns of any project left in the system's folder for temporary files.
+    pub strays: Tally,
+    /// Pictures that `mask()` made and no run can need again.
+    pub masks: Tally,
     /// Files that could not be removed.
     pub resisting: Vec<PathBuf>,
 }
@@ -92,6 +98,8 @@ impl Swept {
             + self.blobs.unwrap_or_default().bytes
             + self.quarantined.bytes
             + self.leftovers.bytes
+            + self.strays.bytes
+            + self.masks.bytes
     }
 }
 
@@ -116,15 +124,24 @@ pub fn sweep(history: &History, wanted: &Cleaning) -> Result<Swept, Box<Diagnost
     }
     let gone: HashSet<RunId> = going.iter().map(|run| run.run.clone()).collect();
     let sweep = store.sweep(&gone).map_err(complain)?;
-    let mut left = embedded_folders(&std::env::temp_dir());
-    left.extend(unfinished(history, &runs));
+    let strays = embedded_folders(&std::env::temp_dir());
+    let unfinished = unfinished(history, &runs);
+    let masks = match sweep.blobs {
+        Some(_) => masks(history, runs.iter().filter(|run| !gone.contains(&run.run)))?,
+        None => Vec::new(),
+    };
     swept.records = sweep.records.len();
     swept.blobs = sweep.blobs.as_deref().map(Tally::of);
     swept.quarantined = Tally::of(&sweep.quarantined);
     swept.leftovers = Tally::of(&sweep.leftovers);
-    for file in &left {
+    for file in &unfinished {
         swept.leftovers.add(file.size);
     }
+    // Folders are no files to people.
+    for file in strays.iter().filter(|file| !file.path.is_dir()) {
+        swept.strays.add(file.size);
+    }
+    swept.masks = Tally::of(&masks);
     if wanted.dry_run {
         return Ok(swept);
     }
@@ -132,7 +149,9 @@ pub fn sweep(history: &History, wanted: &Cleaning) -> Result<Swept, Box<Diagnost
     for (folder, files) in &files {
         swept.resisting.extend(remove(files, folder.as_deref()));
     }
-    swept.resisting.extend(remove(&left, None));
+    for left in [strays, unfinished, masks] {
+        swept.resisting.extend(remove(&left, None));
+    }
     let some = !gone.is_empty() || swept.records > 0;
     let forgotten = store.forget_runs(gone.into_iter().collect());
     forgotten.wait_blocking().map_err(complain)?;
@@ -144,6 +163,36 @@ pub fn sweep(history: &History, wanted: &Cleaning) -> Result<Swept, Box<Diagnost
         store.compact();
     }
     Ok(swept)
+}
+
+/// Pictures that `mask()` made for plans. Only a run that may go on needs the ones in its plan again; every other run makes its own.
+fn masks<'a>(
+    history: &History,
+    runs: impl Iterator<Item = &'a StoredRun>,
+) -> Result<Vec<Waste>, Box<Diagnostic>> {
+    let folder = history.project().join(MASKS);
+    let mut found: Vec<Waste> = walkdir::WalkDir::new(folder)
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_file())
+        .filter(|entry| is_older(entry.path(), Duration::from_hours(1)))
+        .map(|entry| Waste {
+            size: entry.metadata().map_or(0, |metadata| metadata.len()),
+            path: entry.into_path(),
+        })
+        .collect();
+    for run in runs.filter(|run| run.status != Some(RunStatus::Done)) {
+        if found.is_empty() {
+            break;
+        }
+        let plan = history.reader().plan(&run.run).map_err(complain)?;
+        let plan = serde_json::to_string(&plan).unwrap_or_default();
+        found.retain(|mask| {
+            let name = mask.path.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| !plan.contains(name))
+        });
+    }
+    Ok(found)
 }
 
 /// The runs that go, newest first.

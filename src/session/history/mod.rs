@@ -11,7 +11,7 @@ mod standing;
 mod tell;
 
 pub use cancel::{Cancelled, Fate, LeftJob, cancel};
-pub use compare::{Difference, compare};
+pub use compare::{Comparison, Difference, compare};
 pub use find::{Alive, History, RunRow};
 pub(super) use find::{pick, project_of};
 pub use gc::{Cleaning, Swept, SweptRun, Tally, sweep};

@@ -36,6 +36,10 @@ pub fn news(standing: &Standing, fact: &Fact) -> Option<String> {
             let server = task.server.clone().unwrap_or_default();
             (Some(ticket.task), format!("started on {server}"))
         }
+        // Where a step streams, each new task is soon told of by itself.
+        Fact::Expanded {
+            source: Some(_), ..
+        } => return None,
         fact => say(standing, fact)?,
     };
     Some(match about {

@@ -447,6 +447,7 @@ fn what_differs_is_told_by_the_name_people_know_it_by() {
     let done = fold(&old, &[assigned(0, 1, 1), ended(0, 1, Vec::new())]);
     let broken = fold(&new, &[assigned(0, 1, 1), failed(0)]);
     let found: Vec<String> = differences(&(old, done), &(new, broken))
+        .found
         .into_iter()
         .map(|d| {
             let [old, new] = [d.old, d.new].map(Option::unwrap_or_default);

@@ -109,7 +109,7 @@ fn values_are_fitted_to_the_declared_type_and_those_of_the_file_left_alone() {
     assert_eq!(colour(&project, "a"), [0, 0, 255]);
     for (input, value) in [("resize_source", "maybe"), ("x", "1.5"), ("x", "many")] {
         let flag = format!("a.Lay Over.{input}={value}");
-        let refused = project.kiln(&["run", "p.yaml", "--set", &flag]).code(3);
+        let refused = project.kiln(&["run", "p.yaml", "--set", &flag]).code(2);
         assert!(refused.stderr.contains(value), "{}", refused.stderr);
     }
 }

@@ -237,7 +237,7 @@ steps:
         said(&[&file[..], &typed].concat()),
         "5|7+8+9|false|true|0.25|"
     );
-    let refused = project.kiln(&["run", "p.yaml", "-p", "ratio=half"]).code(3);
+    let refused = project.kiln(&["run", "p.yaml", "-p", "ratio=half"]).code(2);
     assert!(refused.stderr.contains("`half`"), "{}", refused.stderr);
     project.file("p.yaml", "params: { must: { type: string } }\nsteps:\n  a: { command: [echo, \"{{ params.must }}\"] }\n");
     let refused = project.kiln(&["run", "p.yaml"]);

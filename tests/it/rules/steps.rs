@@ -413,7 +413,7 @@ steps:
     assert_eq!(text(&events, "b"), "3");
     for (flag, code, told) in [
         ("which=nothing", 3, "nothing.json"),
-        ("where=nowhere", 2, "there is no server `nowhere`"),
+        ("where=nowhere", 3, "there is no server `nowhere`"),
         ("limit=soon", 3, "`soon`"),
     ] {
         let refused = project.kiln(&["run", "p.yaml", "-p", flag]).code(code);
