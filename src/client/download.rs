@@ -18,6 +18,7 @@ use url::Url;
 use super::error::ClientError;
 use super::http::{Call, Client, SILENCE, next_piece, show};
 use super::refusal::Refusal;
+use super::text::flavour;
 use crate::base::{AtomicFile, Finished, Hasher, WriteError};
 use crate::protocol::FileRef;
 
@@ -291,13 +292,8 @@ async fn refusal(response: &mut Response, url: &Url) -> ClientError {
     }
     let text = String::from_utf8_lossy(&body);
     let kind = super::http::media_type(response.headers());
-    ClientError::Refused(Refusal::read(
-        show(url),
-        status,
-        response.headers(),
-        &kind,
-        &text,
-    ))
+    let refusal = Refusal::read(show(url), status, response.headers(), &kind, &text);
+    ClientError::Refused(refusal.under(flavour(response)))
 }
 
 /// The first byte of `Content-Range: bytes 5-9/10`.

@@ -22,6 +22,7 @@ mod progress;
 mod records;
 mod refusal;
 mod socket;
+mod text;
 mod upload;
 mod userdata;
 

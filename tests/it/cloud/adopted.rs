@@ -21,7 +21,7 @@ fn running(project: &Project, args: &[&str]) -> Running {
 }
 
 /// Two slow pictures at a time.
-fn two_slow(url: &str) -> Project {
+fn two_slow(url: &str, nodes: usize) -> Project {
     let project = project(
         url,
         &[(
@@ -29,8 +29,8 @@ fn two_slow(url: &str) -> Project {
             "steps:\n  a: { workflow: a.json }\n  b: { workflow: b.json }\n",
         )],
     );
-    project.file("a.json", slow(0x11, 6).to_string());
-    project.file("b.json", slow(0x22, 6).to_string());
+    project.file("a.json", slow(0x11, nodes).to_string());
+    project.file("b.json", slow(0x22, nodes).to_string());
     project
 }
 
@@ -42,7 +42,7 @@ fn queued(run: &mut Running, count: usize) -> Vec<String> {
 #[test]
 fn a_killed_run_takes_its_jobs_up_again_by_the_servers_own_ids() {
     let server = cloud(&["--jobs", "1"]);
-    let project = two_slow(&server.url);
+    let project = two_slow(&server.url, 6);
     let mut run = running(&project, &["p.yaml"]);
     let mut ids = queued(&mut run, 2);
     run.kill();
@@ -106,7 +106,7 @@ fn a_lost_answer_is_not_asked_for_again_unless_somebody_says_so() {
     let proxy = once(&server, Fate::Swallow);
     let project = project(&proxy.url, &[("p.yaml", ONE)]);
     project.file("one.json", quick(0x0033_0000).to_string());
-    let done = finish(&mut keyed(&project, KEY, &["run", "p.yaml"])).code(5);
+    let done = finish(&mut keyed(&project, KEY, &["run", "p.yaml"])).code(4);
     insta::assert_snapshot!(settled(&done.stderr, project.path()));
     assert_eq!(ended_with(&server, "quick"), 1, "it was sent once");
     finish(&mut keyed(&project, KEY, &["run", "--resume", "last"])).ok();
@@ -114,9 +114,22 @@ fn a_lost_answer_is_not_asked_for_again_unless_somebody_says_so() {
 }
 
 #[test]
+fn a_server_that_fails_at_answering_is_not_asked_again_unless_somebody_says_so() {
+    let server = cloud(&[]);
+    let project = project(&server.url, &[("p.yaml", ONE)]);
+    project.file("one.json", quick(0x0044_0000).to_string());
+    let key = format!("{KEY}:unavailable");
+    let run = |args: &[&str]| finish(&mut keyed(&project, &key, args));
+    run(&["run", "p.yaml"]).code(4).says("K0515");
+    run(&["run", "--resume", "last"]).code(4).says("K0515");
+    run(&["run", "--resume", "last"]).ok();
+    assert_eq!(ended(&server).len(), 1);
+}
+
+#[test]
 fn an_interrupt_cancels_our_jobs_alone() {
     let server = cloud(&["--jobs", "2"]);
-    let project = two_slow(&server.url);
+    let project = two_slow(&server.url, 60);
     let theirs = server.queue(&blurred(0x55, 1500, 6));
     let mut run = running(&project, &["p.yaml"]);
     let ours = queued(&mut run, 2);
@@ -174,7 +187,7 @@ fn what_others_do_on_the_account_does_not_confuse_us() {
 #[test]
 fn cancel_stops_the_jobs_that_a_killed_run_left() {
     let server = cloud(&["--jobs", "1"]);
-    let project = two_slow(&server.url);
+    let project = two_slow(&server.url, 60);
     let mut run = running(&project, &["p.yaml"]);
     let ids = queued(&mut run, 2);
     run.kill();
