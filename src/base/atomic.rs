@@ -213,6 +213,31 @@ fn persist(file: tempfile::NamedTempFile, target: &Path) -> Result<(), WriteErro
     Ok(())
 }
 
+/// Writes a small file that nothing depends on, where there is none yet: at once under its name, and not synced. Where one stands already,
+/// it is replaced in one step.
+///
+/// # Errors
+/// When the folder or the file cannot be made, or not all of it be written; nothing new is left behind then.
+pub fn put_new(target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let wrap = |source| WriteError::new(target, source);
+    let free =
+        target.parent().is_some_and(Path::is_dir) && std::fs::symlink_metadata(target).is_err();
+    if !free {
+        let mut file = AtomicFile::create(target)?;
+        file.write(bytes)?;
+        return file.commit_unsynced().map(drop);
+    }
+    let mut file = disk::before(DiskStep::Create(target))
+        .and_then(|()| File::create_new(target))
+        .map_err(wrap)?;
+    disk::before(DiskStep::Write(target, bytes.len() as u64))
+        .and_then(|()| file.write_all(bytes))
+        .map_err(|source| {
+            let _ = std::fs::remove_file(target);
+            wrap(source)
+        })
+}
+
 /// Puts a copy of a file at `to`, whole or not at all, replacing what stood there. The copy shares its content with the original where the
 /// file system can do that, and is never the same file. Its content is durable before it has its name.
 ///
@@ -285,6 +310,32 @@ mod tests {
         assert_eq!(std::fs::read(&target).unwrap(), b"hello world");
         assert_eq!(finished.hash, ContentHash::of(b"hello world"));
         assert_eq!(finished.size, 11);
+    }
+
+    #[test]
+    fn a_plain_file_is_written_where_there_was_none_and_replaces_what_there_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("deep/a.json");
+        for text in ["first, and longer", "second"] {
+            put_new(&target, text.as_bytes()).unwrap();
+            assert_eq!(std::fs::read_to_string(&target).unwrap(), text);
+        }
+        assert_eq!(
+            std::fs::read_dir(dir.path().join("deep")).unwrap().count(),
+            1
+        );
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_plain_file_is_never_written_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (precious, target) = (dir.path().join("precious"), dir.path().join("a.json"));
+        std::fs::write(&precious, "mine").unwrap();
+        std::os::unix::fs::symlink(&precious, &target).unwrap();
+        put_new(&target, b"record").unwrap();
+        assert_eq!(std::fs::read(&precious).unwrap(), b"mine");
+        assert_eq!(std::fs::read(&target).unwrap(), b"record");
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct Setting<'a> {
     pub bare: bool,
     /// The folders in which the user's own files are looked for; none where nothing is to be set any more.
     pub folders: &'a [PathBuf],
+    /// Outputs that the server refuses are left out, as long as one runs.
+    pub partial: bool,
 }
 
 /// Everything to be said about a graph, each at the place that `places` names for a node or one of its inputs. `graph` is the

@@ -46,6 +46,7 @@ pub fn plan(
             embedded: is_embedded(plan, &step.server),
             bare,
             folders: &folders,
+            partial: step.allow_partial,
         };
         let found = of_step(plan, step, tasks, catalog.as_deref(), setting);
         report.extend(found);

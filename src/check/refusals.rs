@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::words::{Scene, are_files, either, is_file, nearest_option, shown, takes};
 use crate::base::NodeId;
 use crate::catalog::{InputDef, InputType, OpenInput, OutputType};
-use crate::diagnostic::{Code, Diagnostic, Origin, codes, did_you_mean, list_of};
+use crate::diagnostic::{Code, Diagnostic, Origin, Severity, codes, did_you_mean, list_of};
 use crate::workflow::verdict::{NodeError, Verdict, must_be_written};
 
 /// Options are all named when there are no more than these.
@@ -20,9 +20,19 @@ pub(super) fn refusals(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> 
             _ => {}
         }
     }
+    let left_out = scene.setting.partial && !verdict.runs.is_empty();
     for (id, node) in &verdict.node_errors {
         for error in &node.errors {
-            out.push(refusal(scene, id, error));
+            let refusal = refusal(scene, id, error);
+            out.push(if left_out {
+                Diagnostic {
+                    severity: Severity::Warning,
+                    ..refusal
+                }
+                .help("outputs that need this node are left out, as `allow_partial` allows")
+            } else {
+                refusal
+            });
         }
     }
     out

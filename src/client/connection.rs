@@ -16,6 +16,7 @@ use super::http::{Call, Client, JSON_LIMIT, Payload, Text, read_text};
 use super::progress::Progress;
 use super::records::{LOOKUP, Lookup};
 use super::socket::{Hub, keep_open};
+use super::worker::Log;
 use crate::base::NodeId;
 use crate::protocol::{Ids, PromptAnswer, PromptNode, PromptRequest, tolerant_json};
 use crate::workflow::Graph;
@@ -27,6 +28,7 @@ pub struct Connection {
     hub: Arc<Hub>,
     timing: Timing,
     socket_error: Option<ClientError>,
+    pub(super) log: Log,
     _stop: DropGuard,
 }
 
@@ -41,6 +43,8 @@ pub struct JobRequest<'a> {
     pub targets: &'a [NodeId],
     /// What goes beside the graph.
     pub extra_data: Map<String, Value>,
+    /// Whether a job of which the server leaves out invalid outputs is wanted all the same.
+    pub allow_partial: bool,
 }
 
 /// The server took a job.
@@ -50,6 +54,8 @@ pub struct Accepted {
     pub prompt_id: String,
     /// Its place in the queue.
     pub number: Option<f64>,
+    /// What the server found invalid and leaves out; only where that was allowed.
+    pub left_out: Option<Box<PromptAnswer>>,
 }
 
 /// The server did not take a job, or did not say so.
@@ -117,6 +123,7 @@ impl Connection {
             hub,
             timing,
             socket_error,
+            log: Log::default(),
             _stop: stop.drop_guard(),
         }))
     }
@@ -142,7 +149,7 @@ impl Connection {
             .announce(&id, Progress::of(request.graph, request.targets));
         let ours = self.client.dialect().ids == Ids::Ours;
         let submitted = match body(request, ours.then_some(&*id), client_id) {
-            Ok(body) => self.post_prompt(body, &id).await,
+            Ok(body) => self.post_prompt(body, (&id, request.allow_partial)).await,
             Err(error) => Err(SubmitError::Refused(ClientError::BadAnswer {
                 url: self.client.url(),
                 reason: error.to_string(),
@@ -156,7 +163,7 @@ impl Connection {
         submitted
     }
 
-    async fn post_prompt(&self, body: Bytes, id: &str) -> Result<Accepted, SubmitError> {
+    async fn post_prompt(&self, body: Bytes, job: (&str, bool)) -> Result<Accepted, SubmitError> {
         let call = Call::post(self.client.at(&["prompt"]), Payload::Json(body));
         let silence = call.silence;
         let text = async {
@@ -170,10 +177,14 @@ impl Connection {
             error @ ClientError::TooLarge { .. } => SubmitError::Ambiguous(error),
             error => SubmitError::Refused(error),
         })?;
-        self.judge_answer(text, id).await
+        self.judge_answer(text, job).await
     }
 
-    async fn judge_answer(&self, text: Text, id: &str) -> Result<Accepted, SubmitError> {
+    async fn judge_answer(
+        &self,
+        text: Text,
+        (id, allow_partial): (&str, bool),
+    ) -> Result<Accepted, SubmitError> {
         let answer = tolerant_json(&text.body);
         let answer = answer.map_err(|error| text.unreadable(&error));
         let status = text.status.as_u16();
@@ -185,6 +196,9 @@ impl Connection {
             (200..=299, Some(answer))
                 if answer.error.is_none() && answer.node_errors.is_empty() =>
             {
+                self.accepted(answer, id).await
+            }
+            (200..=299, Some(answer)) if allow_partial && answer.is_partial() => {
                 self.accepted(answer, id).await
             }
             (200..=299, Some(answer)) => {
@@ -207,12 +221,15 @@ impl Connection {
     }
 
     async fn accepted(&self, answer: PromptAnswer, id: &str) -> Result<Accepted, SubmitError> {
+        let number = answer.number;
+        let left_out = (!answer.node_errors.is_empty()).then(|| Box::new(answer.clone()));
         match answer.prompt_id {
             Some(theirs) if self.client.dialect().ids == Ids::Theirs => {
                 self.hub.rename(id, &theirs);
                 Ok(Accepted {
                     prompt_id: theirs,
-                    number: answer.number,
+                    number,
+                    left_out,
                 })
             }
             Some(other) if other != id => {
@@ -225,7 +242,8 @@ impl Connection {
             }
             _ => Ok(Accepted {
                 prompt_id: id.to_owned(),
-                number: answer.number,
+                number,
+                left_out,
             }),
         }
     }

@@ -1,29 +1,25 @@
 //! Files from the server: streamed, hashed, whole or absent.
 //!
-//! Reading from the socket and writing to disk overlap: a thread of its own hashes and writes what a short queue hands it. A connection that
+//! Reading from the socket and writing to disk overlap, see [`Sink`]. A connection that
 //! breaks is continued where it stopped when the server proves with its `ETag` that the file is still the same.
 
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
 use reqwest::header::{
     CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE,
 };
 use reqwest::{Response, StatusCode};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use url::Url;
 
 use super::error::ClientError;
 use super::http::{Call, Client, SILENCE, next_piece, show};
 use super::refusal::Refusal;
+use super::sink::Sink;
 use super::text::flavour;
-use crate::base::{AtomicFile, Finished, Hasher, WriteError};
+use crate::base::{Finished, Hasher, WriteError};
 use crate::protocol::FileRef;
 
-/// Pieces between socket and disk; the transport makes them up to some 400 kB.
-const QUEUE: usize = 16;
 /// Breaks in a row, without a byte between them, after which a download is given up.
 const TRIES: u32 = 4;
 /// How much of an error's body is read.
@@ -55,18 +51,13 @@ pub enum DownloadError {
     Write(#[from] WriteError),
 }
 
-enum Order {
-    Append(Bytes),
-    StartAgain,
-}
-
 struct Transfer<'a> {
     client: &'a Client,
     url: Url,
     etag: Option<String>,
     received: u64,
     total: Option<u64>,
-    writer: Writer,
+    sink: Sink,
 }
 
 impl Client {
@@ -86,15 +77,15 @@ impl Client {
             etag: None,
             received: 0,
             total: None,
-            writer: Writer::start(target),
+            sink: Sink::new(target),
         };
         match transfer.complete(file, &mut progress).await {
             Ok(()) => Ok(Downloaded {
-                finished: transfer.writer.finish().await?,
+                finished: transfer.sink.finish().await?,
                 etag: transfer.etag,
             }),
             Err(error) => {
-                transfer.writer.abandon().await;
+                transfer.sink.abandon().await;
                 Err(error)
             }
         }
@@ -214,7 +205,7 @@ impl Transfer<'_> {
         let url = response.url().clone();
         while let Some(piece) = next_piece(&mut response, &url, SILENCE).await? {
             self.received += piece.len() as u64;
-            self.writer.order(Order::Append(piece)).await?;
+            self.sink.append(piece).await?;
             progress(self.received, self.total);
         }
         // An answer without a length ends with its connection, however that ended; a question for the length alone may know more.
@@ -247,7 +238,7 @@ impl Transfer<'_> {
             StatusCode::OK => {
                 if self.received > 0 {
                     self.received = 0;
-                    self.writer.order(Order::StartAgain).await?;
+                    self.sink.start_again().await?;
                 }
                 self.etag = headers
                     .get(ETAG)
@@ -305,74 +296,4 @@ fn range_start(headers: &HeaderMap) -> Option<u64> {
         .next()?
         .parse()
         .ok()
-}
-
-/// The thread that hashes and writes. It ends when its queue closes; the file takes its name only when [`Writer::finish`] asks.
-struct Writer {
-    orders: mpsc::Sender<Order>,
-    /// Taken when its answer was heard.
-    thread: Option<JoinHandle<Result<AtomicFile, WriteError>>>,
-}
-
-impl Writer {
-    fn start(target: &Path) -> Self {
-        let (orders, mut queue) = mpsc::channel(QUEUE);
-        let target = target.to_path_buf();
-        let thread = tokio::task::spawn_blocking(move || {
-            let mut file = AtomicFile::create(&target)?;
-            while let Some(order) = queue.blocking_recv() {
-                match order {
-                    Order::Append(bytes) => file.write(&bytes)?,
-                    Order::StartAgain => file = AtomicFile::create(&target)?,
-                }
-            }
-            Ok(file)
-        });
-        Self {
-            orders,
-            thread: Some(thread),
-        }
-    }
-
-    /// Queues an order; when the thread has stopped, its error is the answer.
-    async fn order(&mut self, order: Order) -> Result<(), WriteError> {
-        if self.orders.send(order).await.is_ok() {
-            return Ok(());
-        }
-        self.answer().await.map(drop)
-    }
-
-    /// What the thread made of its orders.
-    async fn answer(&mut self) -> Result<AtomicFile, WriteError> {
-        match self.thread.take() {
-            Some(thread) => joined(thread.await),
-            None => unreachable!("nobody asks again after an error"),
-        }
-    }
-
-    /// Gives the file up and waits until its traces are gone.
-    async fn abandon(self) {
-        drop(self.orders);
-        if let Some(thread) = self.thread {
-            let _ = thread.await;
-        }
-    }
-
-    async fn finish(mut self) -> Result<Finished, WriteError> {
-        let (closed, _) = mpsc::channel(1);
-        self.orders = closed;
-        let file = self.answer().await?;
-        joined(tokio::task::spawn_blocking(move || file.commit()).await)
-    }
-}
-
-fn joined<T>(
-    answer: Result<Result<T, WriteError>, tokio::task::JoinError>,
-) -> Result<T, WriteError> {
-    answer.unwrap_or_else(|error| {
-        Err(WriteError::new(
-            Path::new(""),
-            std::io::Error::other(error.to_string()),
-        ))
-    })
 }

@@ -1,8 +1,26 @@
 //! From submitted to ended: the socket makes it quick, the server's records make it certain.
 //!
 //! The follower takes messages as they come and asks the records on a rising interval whenever it has not heard of its job for a while. What
-//! a message says is never the end: the record is. Time limits: a server that does not answer is given `lost_after`; a job that a
-//! reachable server knows is waited for without end, but a long silence is told.
+//! a message says is never the end: the record is. A job that a reachable server knows is waited for without end, but a long silence is
+//! told, and a server whose own log says that nothing will ever run is not waited for.
+//!
+//! Every wait of this room ends, or proves that what is waited for lives:
+//!
+//! | wait | ends |
+//! |---|---|
+//! | for the next message | never by itself: the next question to the records is always due, at most `poll.1` (5 s) later, `poll_deaf` (1 s) without a socket |
+//! | for the record that a message announced | after 440 ms; then the records are asked as always |
+//! | for an answer to such a question | 20 s without a byte ([`LOOKUP`](super::records::LOOKUP)) |
+//! | for the log of a worker that may be dead | 5 s; asked when nothing was heard for `doubt` (20 s), and twice |
+//! | for a server that is away | `lost_after` (2 min, or as its project file says) |
+//! | for a job that is absent | `absent` (1 s), then a second look decides |
+//! | for a job that was asked to stop | `stop` (2 min) |
+//! | for a job that a server says it has | as long as it says so: that answer is the proof. Silence is told after `stall` (5 min) |
+//! | for a connection | 5 s for requests, 10 s for a socket, 2 s for its greeting |
+//! | for any other answer, or the next bytes of a file | 60 s without a byte |
+//! | for a sign of life of the socket | 60 s: it is pinged every 15 s |
+//! | before a lost socket is opened again | 5 s at most |
+//! | for the end of a socket that is closed | 1 s |
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,6 +33,7 @@ use super::error::ClientError;
 use super::progress::Progress;
 use super::records::Record;
 use super::socket::{Registered, Signal};
+use super::worker::Suspicion;
 use crate::base::NodeId;
 use crate::protocol::{Event, HistoryEntry, NodeFailure, NodeResult, Verdict};
 
@@ -51,6 +70,8 @@ pub enum JobUpdate {
     },
     /// The server answers again.
     Reachable,
+    /// The socket that it was submitted through is gone: how it ends will be known, and no progress on the way.
+    Unheard,
 }
 
 /// How a job ended.
@@ -78,6 +99,11 @@ pub enum Outcome {
     },
     /// It was asked to stop, and the server still says that it runs.
     Stuck,
+    /// It will never end: the server itself says that what executes its jobs is dead.
+    Stalled {
+        /// In what words.
+        proof: String,
+    },
 }
 
 impl Outcome {
@@ -109,6 +135,8 @@ pub(super) struct Timing {
     pub(super) stall: Duration,
     /// How long a job may still run after it was asked to stop.
     pub(super) stop: Duration,
+    /// How long nothing may be heard of a job before the server's log is asked whether its worker lives.
+    pub(super) doubt: Duration,
 }
 
 impl Default for Timing {
@@ -120,6 +148,7 @@ impl Default for Timing {
             lost_after: Duration::from_mins(2),
             stall: Duration::from_mins(5),
             stop: Duration::from_mins(2),
+            doubt: Duration::from_secs(20),
         }
     }
 }
@@ -145,6 +174,8 @@ pub(super) struct Follower<'a> {
     cancelled_since: Option<Instant>,
     heard: Instant,
     stall_told: bool,
+    next_doubt: Instant,
+    suspicion: Option<Suspicion>,
 }
 
 /// What a message means for the wait.
@@ -197,6 +228,8 @@ impl<'a> Follower<'a> {
             cancelled_since: None,
             heard: now,
             stall_told: false,
+            next_doubt: now + timing.doubt,
+            suspicion: None,
         }
     }
 
@@ -244,7 +277,7 @@ impl<'a> Follower<'a> {
                 return Turn::Wait;
             }
             Some(Signal::Deaf) | None => {
-                self.deaf = true;
+                self.unheard();
                 self.pause = self.timing.poll.0;
                 self.next_check = Instant::now() + self.pause;
                 return Turn::Wait;
@@ -253,6 +286,8 @@ impl<'a> Follower<'a> {
         let now = Instant::now();
         self.heard = now;
         self.stall_told = false;
+        self.next_doubt = now + self.timing.doubt;
+        self.suspicion = None;
         self.next_check = self
             .next_check
             .max(now + self.pause.max(self.timing.poll.0 * 4));
@@ -335,13 +370,52 @@ impl<'a> Follower<'a> {
             Record::Absent => self.absent(),
             Record::Pending => {
                 self.heard = Instant::now();
-                None
+                self.doubt().await
             }
             Record::Running => {
                 self.began();
-                self.running()
+                match self.running() {
+                    Some(outcome) => Some(outcome),
+                    None => self.doubt().await,
+                }
             }
         }
+    }
+
+    /// Nothing more will be heard through the socket that the job was submitted through.
+    fn unheard(&mut self) {
+        if !self.deaf && !self.connection.client().dialect().socket.broadcast {
+            self.tell(JobUpdate::Unheard);
+        }
+        self.deaf = true;
+    }
+
+    /// The server says that it has the job, and nothing was heard of it for a while: does what executes jobs still live?
+    async fn doubt(&mut self) -> Option<Outcome> {
+        let now = Instant::now();
+        if now < self.next_doubt {
+            self.next_check = self.next_check.min(self.next_doubt);
+            return None;
+        }
+        self.next_doubt = now + self.timing.doubt;
+        let client = self.connection.client();
+        let Some(proof) = self.connection.log.death(client).await else {
+            self.suspicion = None;
+            return None;
+        };
+        let head = client.queue().await.ok()?.running;
+        match &self.suspicion {
+            // A worker that goes on to the next job, or has nothing to do, is not dead, whatever the log says.
+            Some(before) if before.head == head && !head.is_empty() => {
+                if before.since.elapsed() >= self.timing.absent {
+                    return Some(Outcome::Stalled { proof });
+                }
+            }
+            _ => self.suspicion = Some(Suspicion { since: now, head }),
+        }
+        self.next_doubt = now + self.timing.absent;
+        self.next_check = self.next_check.min(self.next_doubt);
+        None
     }
 
     fn absent(&mut self) -> Option<Outcome> {

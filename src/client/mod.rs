@@ -21,10 +21,12 @@ mod orders;
 mod progress;
 mod records;
 mod refusal;
+mod sink;
 mod socket;
 mod text;
 mod upload;
 mod userdata;
+mod worker;
 
 pub use access::Access;
 pub use connection::{Accepted, Connection, JobRequest, SubmitError};

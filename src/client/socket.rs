@@ -24,7 +24,7 @@ use super::error::ClientError;
 use super::http::{Client, causes, install_tls, show};
 use super::progress::Progress;
 use super::refusal::Refusal;
-use crate::protocol::{Event, Frame};
+use crate::protocol::{Event, Frame, Head};
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long the greeting of a fresh socket may take; it proves that the server knows the socket.
@@ -34,6 +34,8 @@ const PING: Duration = Duration::from_secs(15);
 const DEAD: Duration = Duration::from_mins(1);
 /// A picture of 4K is one frame of tens of megabytes.
 const LARGEST: usize = 256 << 20;
+/// What is read from the socket at a time: it is cleared for every read, and most messages are short.
+const READ: usize = 16 << 10;
 /// Messages that wait for a job's follower, at most.
 const SIGNALS: usize = 4096;
 /// How many of them are left for lost sockets.
@@ -163,6 +165,11 @@ impl Hub {
     }
 
     fn text(&self, text: &str) {
+        if let Some(head) = Head::read(text)
+            && !self.is_wanted(&head)
+        {
+            return;
+        }
         let Ok(event) = Event::parse(text) else {
             return;
         };
@@ -185,6 +192,20 @@ impl Hub {
         if let Some(listener) = state.listeners.get(&id) {
             offer(listener, Signal::Event(event));
         }
+    }
+
+    /// Whether somebody is to hear of a message. Most are about other people's jobs, or about the length of the queue.
+    fn is_wanted(&self, head: &Head<'_>) -> bool {
+        let Some(id) = head.prompt_id.as_deref() else {
+            return head.kind == "progress";
+        };
+        let mut state = self.lock();
+        if matches!(&*head.kind, "execution_start" | "executing")
+            && state.current.as_deref() != Some(id)
+        {
+            state.current = Some(id.to_owned());
+        }
+        state.listeners.contains_key(id)
     }
 
     fn binary(&self, bytes: &[u8]) {
@@ -273,6 +294,7 @@ async fn open(client: &Client, client_id: &str) -> Result<Socket, ClientError> {
         request.headers_mut().append(name, value.clone());
     }
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ)
         .max_message_size(Some(LARGEST))
         .max_frame_size(Some(LARGEST));
     let timed_out = || ClientError::Timeout {

@@ -16,7 +16,7 @@ use super::catalog::MODEL_FOLDERS;
 use super::history;
 use super::jobs::{self, Filter};
 use super::queue::Job;
-use super::sockets::{self, INBOUND_LIMIT};
+use super::sockets::{self, INBOUND_LIMIT, INBOUND_READ};
 use super::state::Server;
 use super::{prompt, upload, view};
 use crate::protocol::{Cancel, StandIn, Version};
@@ -105,6 +105,7 @@ async fn socket(
         .cloned()
         .unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
     upgrade
+        .read_buffer_size(INBOUND_READ)
         .max_message_size(INBOUND_LIMIT)
         .max_frame_size(INBOUND_LIMIT)
         .on_upgrade(async move |socket| {

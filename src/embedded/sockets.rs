@@ -22,6 +22,9 @@ const QUEUE: usize = 64 * 1024 * 1024;
 /// The largest message taken from a client, in bytes.
 pub(super) const INBOUND_LIMIT: usize = 4 * 1024 * 1024;
 
+/// How much is read from a client at a time, in bytes: it is cleared for every read, and clients say little.
+pub(super) const INBOUND_READ: usize = 4 * 1024;
+
 /// Who gets a message.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum To<'a> {

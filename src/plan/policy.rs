@@ -40,6 +40,7 @@ pub(super) fn apply(
     };
     let transfer = step.transfer.as_ref().map(|transfer| transfer.value);
     planned.transfer_upload = transfer == Some(Transfer::Upload);
+    planned.allow_partial = step.allow_partial;
 }
 
 fn duration(

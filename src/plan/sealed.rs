@@ -236,6 +236,9 @@ pub struct StepPlan {
     /// Results are always uploaded, never passed by reference.
     #[serde(default)]
     pub transfer_upload: bool,
+    /// A server may leave out outputs that it finds invalid, and run the others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_partial: bool,
 }
 
 impl StepPlan {
@@ -260,6 +263,7 @@ impl StepPlan {
             cache: CacheMode::On,
             force: false,
             transfer_upload: false,
+            allow_partial: false,
         }
     }
 

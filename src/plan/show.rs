@@ -239,6 +239,9 @@ fn policy_lines(step: &StepPlan) -> Vec<String> {
             lines.push("from the cache only of the same server and models".to_owned());
         }
     }
+    if step.allow_partial {
+        lines.push("runs without the outputs that its server refuses".to_owned());
+    }
     if step.force {
         lines.push("afresh".to_owned());
     }
@@ -365,6 +368,7 @@ fn step_json(plan: &Plan, step: &StepPlan) -> Value {
         "timeout_ms": step.timeout_ms,
         "stall_timeout_ms": step.stall_timeout_ms,
         "cache": step.cache,
+        "allow_partial": step.allow_partial,
         "force": step.force,
     });
     match &step.work {

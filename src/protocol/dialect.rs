@@ -231,6 +231,8 @@ pub struct Dialect {
     pub assets: bool,
     /// Whether `/free` empties the memory that our jobs use.
     pub free: bool,
+    /// Whether `/internal/logs/raw` tells what the server's own log says.
+    pub logs: bool,
 }
 
 impl Dialect {
@@ -283,6 +285,7 @@ impl Dialect {
             dynamic_refused: since(0, 38, 0),
             assets: since(0, 38, 0),
             free: true,
+            logs: true,
         }
     }
 
@@ -296,6 +299,7 @@ impl Dialect {
             job_list: JobList::Cursors,
             history: HistoryList::V2,
             free: false,
+            logs: false,
             queue: QueueTuple::OutputsFourth,
             models: ModelLists::Experiment,
             uploads: UploadRules {

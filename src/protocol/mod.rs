@@ -7,6 +7,7 @@
 mod dialect;
 mod event;
 mod frame;
+mod head;
 mod json;
 mod listing;
 mod prompt;
@@ -19,6 +20,7 @@ pub use dialect::{
 };
 pub use event::{Event, NodeProgress, NodeState};
 pub use frame::{Frame, FrameError};
+pub use head::Head;
 pub use json::{read, tolerant_json};
 pub use listing::{HistoryItem, JobPage, JobSummary, QueueItem, QueueListing, history_items};
 pub use prompt::{

@@ -132,6 +132,11 @@ impl PromptAnswer {
         (any || !answer.node_errors.is_empty()).then_some(answer)
     }
 
+    /// Whether a job was queued without the outputs that are complained about.
+    pub fn is_partial(&self) -> bool {
+        self.prompt_id.is_some() && self.error.is_none() && !self.node_errors.is_empty()
+    }
+
     /// The complaint in one line.
     pub fn summary(&self) -> String {
         let first = self.node_errors.iter().find_map(|(node, complaints)| {

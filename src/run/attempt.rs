@@ -41,6 +41,8 @@ pub(super) struct Try {
     pub(super) owed: Option<Phase>,
     /// What the server calls its job, where servers name jobs.
     pub(super) named: Option<String>,
+    /// Its job may lack outputs that the server refused.
+    pub(super) partial: bool,
     /// It was being stopped when that session ended.
     pub(super) was_stopping: bool,
     /// The attempt before this one ran out of memory.

@@ -371,6 +371,7 @@ impl Dispatcher {
             fresh,
             owed,
             named: self.named.get(&ticket).cloned(),
+            partial: false,
             was_stopping: owed.is_some() && self.was_stopping.contains(&task),
             after_oom: self.out_of_memory.contains(&task),
             go: waits.then_some(gone),

@@ -65,32 +65,49 @@ impl Facts {
         catalog: &Catalog,
         rendered: &Rendered,
     ) -> ServerFacts {
-        let graph = &rendered.graph;
-        let realm = match endpoint.kind {
-            EndpointKind::Here => Realm::Here,
-            EndpointKind::Embedded { simulate: false } => Realm::Embedded,
-            EndpointKind::Embedded { simulate: true } => Realm::Simulated,
-            EndpointKind::Comfy | EndpointKind::Cloud => realm_of(endpoint),
-        };
-        let mut facts = ServerFacts::new(realm);
-        facts.version = endpoint.info().map(|info| info.version.clone());
-        facts.packs = packs(catalog, graph);
-        let is_away = matches!(endpoint.kind, EndpointKind::Comfy | EndpointKind::Cloud);
-        if is_away && uses_models(graph) {
-            facts.models = self.models(endpoint).await.as_ref().clone();
-            // Only what the graph names: a server may have thousands.
-            let named = texts(graph).map(|text| text.replace('\\', "/"));
-            let named: std::collections::HashSet<String> = named.collect();
-            facts.models.retain(|name, _| named.contains(name));
+        if let Some(facts) = self.at_hand(endpoint, catalog, rendered) {
+            return facts;
         }
-        if is_away {
-            for name in server_files(graph, &rendered.uploads) {
-                if let Some(content) = self.file(endpoint, name).await {
-                    facts.files.insert(name.to_owned(), content);
-                }
+        let graph = &rendered.graph;
+        let mut facts = told(endpoint, catalog, graph);
+        if uses_models(graph) {
+            let cell = self.models(endpoint);
+            let listed = cell.get_or_try_init(async || list(endpoint.client()).await.map(Arc::new));
+            let models = listed.await.cloned().unwrap_or_default();
+            facts = with_models(facts, &models, graph);
+        }
+        for name in server_files(graph, &rendered.uploads) {
+            if let Some(content) = self.file(endpoint, name).await {
+                facts.files.insert(name.to_owned(), content);
             }
         }
         facts
+    }
+
+    /// As [`Facts::of`], unless the server would have to be asked.
+    pub(super) fn at_hand(
+        &self,
+        endpoint: &Endpoint,
+        catalog: &Catalog,
+        rendered: &Rendered,
+    ) -> Option<ServerFacts> {
+        let graph = &rendered.graph;
+        let facts = told(endpoint, catalog, graph);
+        if !is_away(endpoint) {
+            return Some(facts);
+        }
+        if server_files(graph, &rendered.uploads)
+            .into_iter()
+            .next()
+            .is_some()
+        {
+            return None;
+        }
+        if !uses_models(graph) {
+            return Some(facts);
+        }
+        let cell = self.models(endpoint);
+        Some(with_models(facts, cell.get()?, graph))
     }
 
     async fn file(&self, endpoint: &Endpoint, name: &str) -> Option<String> {
@@ -103,14 +120,43 @@ impl Facts {
         read.await.ok().cloned().flatten()
     }
 
-    async fn models(&self, endpoint: &Endpoint) -> Arc<Models> {
-        let cell = {
-            let mut known = self.models.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(known.entry(endpoint.url.clone()).or_default())
-        };
-        let listed = cell.get_or_try_init(async || list(endpoint.client()).await.map(Arc::new));
-        listed.await.cloned().unwrap_or_default()
+    fn models(&self, endpoint: &Endpoint) -> Arc<OnceCell<Arc<Models>>> {
+        let mut known = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(endpoint.url.clone()).or_default())
     }
+}
+
+/// Whether somebody else may change its files and models.
+fn is_away(endpoint: &Endpoint) -> bool {
+    matches!(endpoint.kind, EndpointKind::Comfy | EndpointKind::Cloud)
+}
+
+fn realm(endpoint: &Endpoint) -> Realm {
+    match endpoint.kind {
+        EndpointKind::Here => Realm::Here,
+        EndpointKind::Embedded { simulate: false } => Realm::Embedded,
+        EndpointKind::Embedded { simulate: true } => Realm::Simulated,
+        EndpointKind::Comfy | EndpointKind::Cloud => realm_of(endpoint),
+    }
+}
+
+/// What the server told when it was connected.
+fn told(endpoint: &Endpoint, catalog: &Catalog, graph: &Graph) -> ServerFacts {
+    let mut facts = ServerFacts::new(realm(endpoint));
+    facts.version = endpoint.info().map(|info| info.version.clone());
+    facts.packs = packs(catalog, graph);
+    facts
+}
+
+/// Only the models that the graph names: a server may have thousands.
+fn with_models(mut facts: ServerFacts, models: &Models, graph: &Graph) -> ServerFacts {
+    let named = texts(graph).map(|text| text.replace('\\', "/"));
+    let named: std::collections::HashSet<String> = named.collect();
+    let used = models.iter().filter(|(name, _)| named.contains(*name));
+    facts.models = used
+        .map(|(name, model)| (name.clone(), model.clone()))
+        .collect();
+    facts
 }
 
 /// What is in a file of a server's own, as loaders name it; `None` when it has none.

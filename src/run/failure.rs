@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::{NodeId, ServerName, TaskName, WriteError};
 use crate::client::{self, ClientError, DownloadError, RefusalKind};
-use crate::diagnostic::{Diagnostic, Severity, Span, codes};
+use crate::diagnostic::{Diagnostic, Severity, Span, codes, list_of};
 use crate::machine::FailureClass;
 use crate::plan::{HERE, Plan, Rendered, StepPlan, TaskPlan};
 use crate::protocol::{NodeFailure, PromptAnswer};
@@ -143,7 +143,39 @@ impl<'a> About<'a> {
             _ => "it did not say why".to_owned(),
         };
         let message = format!("server `{server}` refused the job: {said}");
-        let mut built = self.complain(Diagnostic::error(&codes::JOB_REJECTED, message));
+        let built = self.complain(Diagnostic::error(&codes::JOB_REJECTED, message));
+        let built = self.complaints(built, rendered, answer);
+        Failure::one(FailureClass::Rejected, built)
+    }
+
+    /// The server runs the job without the outputs that it finds invalid, and the step allows it.
+    pub(super) fn left_out(
+        self,
+        rendered: &Rendered,
+        server: &ServerName,
+        answer: &PromptAnswer,
+    ) -> Diagnostic {
+        let nodes = answer.node_errors.iter().map(|(id, complaints)| {
+            let known = rendered.graph.nodes.get(id.as_str());
+            let class = known.map_or(&*complaints.class_type, |node| &*node.class_type);
+            format!("node {id} ({class})")
+        });
+        let nodes: Vec<String> = nodes.collect();
+        let message = format!(
+            "server `{server}` leaves out what needs {}, and runs the rest",
+            list_of(nodes.iter().map(String::as_str), 5)
+        );
+        let built = self.complain(Diagnostic::warning(&codes::JOB_REJECTED, message));
+        self.complaints(built, rendered, answer)
+            .help("the result is not kept for later runs; without `allow_partial: true` the step would fail")
+    }
+
+    fn complaints(
+        self,
+        mut built: Diagnostic,
+        rendered: &Rendered,
+        answer: &PromptAnswer,
+    ) -> Diagnostic {
         for (node, complaints) in &answer.node_errors {
             let id = NodeId::from(node.as_str());
             for complaint in &complaints.errors {
@@ -165,7 +197,7 @@ impl<'a> About<'a> {
                 }
             }
         }
-        Failure::one(FailureClass::Rejected, built)
+        built
     }
 
     /// An error of talking to the server, at any point of a try.
@@ -223,6 +255,16 @@ impl<'a> About<'a> {
         let built = self
             .complain(Diagnostic::error(&codes::WORKER_STUCK, message))
             .help("restart ComfyUI on that server; its log names the node to blame");
+        Failure::one(FailureClass::Stuck, built)
+    }
+
+    /// The server itself says that it will never work on any job again.
+    pub(super) fn worker_died(self, server: &ServerName, proof: &str) -> Failure {
+        let message = format!("server `{server}` does not work on any job: its worker has died");
+        let built = self
+            .complain(Diagnostic::error(&codes::WORKER_STUCK, message))
+            .help(format!("its log says: {}", one_line(proof)))
+            .help("restart ComfyUI on that server; the lines after that one in its log name the node to blame");
         Failure::one(FailureClass::Stuck, built)
     }
 

@@ -129,6 +129,12 @@ impl Shared {
         }
     }
 
+    /// An endpoint answers, and will never work on a job again.
+    pub(super) fn died(self: &Arc<Self>, at: EndpointIx, proof: &str) {
+        self.teller.lost(self.endpoint(at), proof);
+        self.set_down(at);
+    }
+
     fn set_down(self: &Arc<Self>, at: EndpointIx) {
         if self.pool(at).len() < 2 {
             return;
@@ -153,7 +159,7 @@ impl Shared {
                 () = tokio::time::sleep(pause) => {}
                 () = self.health.over.cancelled() => return,
             }
-            if endpoint.probe().await.is_ok() {
+            if endpoint.probe().await.is_ok() && endpoint.client().dead_worker().await.is_none() {
                 self.teller.back(&endpoint);
                 break;
             }

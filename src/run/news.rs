@@ -62,7 +62,7 @@ impl<'a> News<'a> {
                     node,
                 });
             }
-            JobUpdate::Text { .. } => {}
+            JobUpdate::Text { .. } | JobUpdate::Unheard => {}
             JobUpdate::Blocked(failure) => {
                 let built = self.about.node_blocked(self.rendered, &failure);
                 teller.warn(task, built);

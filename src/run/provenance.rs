@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::cache::Made;
 use crate::artifact::{Artifact, Datum, Kind};
 use crate::base::{
-    AtomicFile, ContentHash, NodeId, RunId, ServerName, StepId, TaskName, WriteError, secret,
+    ContentHash, NodeId, RunId, ServerName, StepId, TaskName, WriteError, put_new, secret,
 };
 use crate::diagnostic::{Diagnostic, codes};
 use crate::plan::key::{Paths, Recorded};
@@ -118,21 +118,33 @@ struct OfTask<'a> {
     command: Option<Value>,
 }
 
-impl Provenance<'_> {
+/// What the records of a task's files have in common, ready to be written.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    of_task: String,
+}
+
+impl Record {
     /// Writes the record of each of the task's files. Blocks. The answer is a warning about the first that could not be written.
     pub(super) fn write(&self, artifacts: &[Arc<Artifact>]) -> Option<Diagnostic> {
         let mut files = artifacts
             .iter()
-            .filter_map(|artifact| Some((artifact, artifact.path.as_deref()?)))
-            .peekable();
-        files.peek()?;
-        let of_task = self.of_task();
-        let failed = files.find_map(|(artifact, path)| put(artifact, path, &of_task).err())?;
+            .filter_map(|artifact| Some((artifact, artifact.path.as_deref()?)));
+        let failed = files.find_map(|(artifact, path)| put(artifact, path, &self.of_task).err())?;
         let message = format!("a result has no record of its origin: {failed}");
         Some(
             Diagnostic::warning(&codes::CANNOT_WRITE, message)
                 .help("the result itself is complete"),
         )
+    }
+}
+
+impl Provenance<'_> {
+    /// The record, but for what is told of each file.
+    pub(super) fn record(&self) -> Record {
+        Record {
+            of_task: self.of_task(),
+        }
     }
 
     /// The members that all files share, as JSON text.
@@ -259,9 +271,7 @@ fn put(artifact: &Artifact, path: &Path, of_task: &str) -> Result<(), WriteError
     text.push(',');
     text.push_str(of_task.trim_start_matches('{'));
     text.push('\n');
-    let mut out = AtomicFile::create(&beside(path))?;
-    out.write(text.as_bytes())?;
-    out.commit_unsynced().map(drop)
+    put_new(&beside(path), text.as_bytes())
 }
 
 /// Where the record of a file lies.

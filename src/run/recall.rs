@@ -6,12 +6,13 @@ use super::attempt::{Ending, Try};
 use super::cache::{self, Found, Made, Miss, Restored, Unrestored};
 use super::collect::place_of;
 use super::failure::About;
-use super::provenance::{By, Did, Provenance};
+use super::provenance::{By, Did, Provenance, Record};
 use crate::artifact::Artifact;
 use crate::base::ContentHash;
+use crate::diagnostic::Diagnostic;
 use crate::machine::Outcome;
 use crate::plan::key::{Manifest, Recorded};
-use crate::store::BlobError;
+use crate::store::{BlobError, Store, StoreError};
 
 /// What a task's result is kept under, and what is told of its making.
 #[derive(Debug)]
@@ -28,20 +29,40 @@ pub(super) struct Recalled<'a> {
     pub(super) prompt_id: Option<String>,
 }
 
+/// What is under a key, if anything, or that the database cannot be read.
+pub(super) type LookedUp = Result<Result<Found, Miss>, StoreError>;
+
+/// Looks a key up. Blocks.
+pub(super) fn look_up(store: &Store, key: &ContentHash) -> LookedUp {
+    cache::find(store, key)
+}
+
 impl Try {
-    /// The result of an earlier run, put where this run wants it, or what the lookup said.
+    /// Whether a result of an earlier run would do.
+    pub(super) fn recalls(&self) -> bool {
+        cache::looks_up(self.step()) && self.owed.is_none() && !self.fresh
+    }
+
+    /// The result of an earlier run, put where this run wants it, or what the lookup said. `looked_up` is what was found under the key, if
+    /// that was asked already.
     pub(super) async fn recall(
         &self,
         key: ContentHash,
+        looked_up: Option<LookedUp>,
         recorded: &Recorded,
         did: Did<'_>,
     ) -> Result<Result<Outcome, Option<Miss>>, Ending> {
-        if !cache::looks_up(self.step()) || self.owed.is_some() || self.fresh {
+        if !self.recalls() {
             return Ok(Err(None));
         }
-        let store = self.shared.store.clone();
-        let looked_up = blocking(move || cache::find(&store, &key));
-        let found = match looked_up.await {
+        let looked_up = match looked_up {
+            Some(looked_up) => looked_up,
+            None => {
+                let store = self.shared.store.clone();
+                blocking(move || look_up(&store, &key)).await
+            }
+        };
+        let found = match looked_up {
             Ok(Ok(found)) => found,
             Ok(Err(miss)) => return Ok(Err(Some(miss))),
             // A database that cannot be read will be complained about by whoever writes to it.
@@ -60,7 +81,9 @@ impl Try {
         let now = super::log::now();
         let made = &found.made;
         let ids = (Some(&key), made.prompt_id.as_deref());
-        self.write_provenance(&artifacts, (recorded, did), (now, now), ids, Some(made));
+        let record = self.provenance((recorded, did), (now, now), ids, Some(made));
+        let files = artifacts.clone();
+        self.tell_unwritten(blocking(move || record.write(&files)).await);
         let from = made.run.clone();
         Ok(Ok(Outcome::Cached { artifacts, from }))
     }
@@ -104,13 +127,9 @@ impl Try {
     pub(super) async fn remember(&self, artifacts: &[Arc<Artifact>], recalled: Recalled<'_>) {
         let times = (self.started_at, super::log::now());
         let ids = (recalled.keys.first(), recalled.prompt_id.as_deref());
-        self.write_provenance(
-            artifacts,
-            (&recalled.recorded, recalled.did),
-            times,
-            ids,
-            None,
-        );
+        let files = artifacts.iter().any(|artifact| artifact.path.is_some());
+        let as_now = (&recalled.recorded, recalled.did);
+        let record = files.then(|| self.provenance(as_now, times, ids, None));
         let (shared, task) = (Arc::clone(&self.shared), Arc::clone(&self.task));
         let artifacts = artifacts.to_vec();
         let Recalled {
@@ -131,32 +150,36 @@ impl Try {
             stamps: Vec::new(),
         };
         let kept = blocking(move || {
+            let unwritten = record.and_then(|record| record.write(&artifacts));
             let step = &shared.plan.steps[&task.step];
             let ids = (shared.plan.pipeline.as_str(), &shared.run, &task.name);
             cache::note(&shared.store, ids, step, miss.as_ref(), manifest);
             if keys.is_empty() || !cache::keeps(step) {
-                return Ok(());
+                return (unwritten, Ok(()));
             }
-            let records = cache::keep(&*shared.store.blobs(), &keys, &artifacts, made)?;
-            for record in records {
-                shared.store.keep(record);
-            }
-            Ok::<_, BlobError>(())
+            let kept = cache::keep(&*shared.store.blobs(), &keys, &artifacts, made);
+            let kept = kept.map(|records| {
+                for record in records {
+                    shared.store.keep(record);
+                }
+            });
+            (unwritten, kept)
         });
-        if let Err(error) = kept.await {
+        let (unwritten, kept) = kept.await;
+        self.tell_unwritten(unwritten);
+        if let Err(error) = kept {
             let built = self.about().complain(error.diagnostic());
             self.shared.teller.warn(self.name(), built);
         }
     }
 
-    fn write_provenance(
+    fn provenance(
         &self,
-        artifacts: &[Arc<Artifact>],
         (recorded, did): (&Recorded, Did<'_>),
         times: (u64, u64),
         (key, prompt_id): (Option<&ContentHash>, Option<&str>),
         made: Option<&Made>,
-    ) {
+    ) -> Record {
         let endpoint = self.endpoint();
         let provenance = Provenance {
             plan: &self.shared.plan,
@@ -175,8 +198,11 @@ impl Try {
             made,
             times,
         };
-        let written = tokio::task::block_in_place(|| provenance.write(artifacts));
-        if let Some(warning) = written {
+        provenance.record()
+    }
+
+    fn tell_unwritten(&self, warning: Option<Diagnostic>) {
+        if let Some(warning) = warning {
             self.shared
                 .teller
                 .warn(self.name(), self.about().complain(warning));

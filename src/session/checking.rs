@@ -230,6 +230,7 @@ fn check_workflow(
     let setting = Setting {
         embedded,
         bare: true,
+        partial: false,
         folders: &std::env::current_dir().into_iter().collect::<Vec<_>>(),
     };
     report.extend(check::verdict_diagnostics(

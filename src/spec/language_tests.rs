@@ -42,6 +42,7 @@ steps:
     stall_timeout: 90s
     cache: strict
     transfer: upload
+    allow_partial: true
   first: { workflow: w.json, when: false, for_each: steps.second.images, needs: { step: second } }
   second: { workflow: w.json, retry: { attempts: 2, until: true } }
 ";
@@ -92,6 +93,7 @@ fn every_key_of_a_workflow_step_is_read_as_written() {
     assert_eq!(base.timeout.as_ref().unwrap().as_str(), Some("10m"));
     assert_eq!(base.cache.as_ref().unwrap().value, CacheMode::Strict);
     assert_eq!(base.transfer.as_ref().unwrap().value, Transfer::Upload);
+    assert!(base.allow_partial);
 
     let first = &pipeline.steps["first"];
     assert_eq!(first.when.as_ref().unwrap().kind, NodeKind::Bool(false));

@@ -49,6 +49,8 @@ pub struct Step {
     pub cache: Option<Spanned<CacheMode>>,
     /// How results get to its server.
     pub transfer: Option<Spanned<Transfer>>,
+    /// A server may leave out outputs that it finds invalid, and run the others.
+    pub allow_partial: bool,
 }
 
 /// What a step does.
@@ -110,6 +112,7 @@ impl Step {
             claims: IndexMap::new(),
             cache: None,
             transfer: None,
+            allow_partial: false,
         }
     }
 }
@@ -210,6 +213,11 @@ const KEYS: &[Key] = &[
         "`upload`: results of other steps are always uploaded, never passed by reference on the same server.",
         || json!({ "const": "upload" }),
     ),
+    Key::new(
+        "allow_partial",
+        "`true`: a server that refuses some outputs of the workflow runs the others, with a warning; the result does not go to the cache. `false` (the default): the step fails.",
+        || json!({ "type": "boolean" }),
+    ),
 ];
 
 /// Keys that only a workflow can have, and why a command cannot.
@@ -225,6 +233,10 @@ const FOR_WORKFLOWS: &[(&str, &str)] = &[
     (
         "transfer",
         "`transfer` is about files on a server: a command gets the paths of files on this machine",
+    ),
+    (
+        "allow_partial",
+        "`allow_partial` is about the outputs of a workflow: what a command leaves behind is named in `outputs`",
     ),
     (
         "server",
@@ -388,6 +400,10 @@ fn policies(fields: &Fields<'_>, step: &mut Step, reading: &mut Reading<'_>) {
         .and_then(|n| duration::read_limit(n, "`stall_timeout`", reading));
     step.cache = fields.get("cache").and_then(|n| cache(n, reading));
     step.transfer = fields.get("transfer").and_then(|n| transfer(n, reading));
+    step.allow_partial = fields
+        .get("allow_partial")
+        .and_then(|n| reading.boolean(n, "`allow_partial`"))
+        .unwrap_or_default();
 }
 
 /// Reads `cache:`.

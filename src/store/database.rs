@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::StoreError;
@@ -49,7 +50,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
             .pragma_update(None, "synchronous", "FULL")
             .map_err(wrap)?;
     }
-    connection.set_prepared_statement_cache_capacity(64);
+    keep_statements(&connection).map_err(wrap)?;
     Ok(Opened { connection, fresh })
 }
 
@@ -71,8 +72,16 @@ pub(super) fn read(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags).map_err(wrap)?;
     // Readers of a write-ahead log wait only for its recovery after a crash.
     connection.busy_timeout(BUSY).map_err(wrap)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    keep_statements(&connection).map_err(wrap)?;
     Ok(connection)
+}
+
+/// A statement is prepared once, whatever values it is asked with.
+fn keep_statements(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(64);
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map(drop)
 }
 
 /// The format of a database on the disk; 0 when it was just made.

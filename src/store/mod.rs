@@ -23,6 +23,7 @@ mod lock;
 mod notes;
 mod open;
 mod place;
+mod queue;
 mod reader;
 mod schema;
 mod sweep;

@@ -2,21 +2,16 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
 
 use super::database::Opened;
 use super::error::StoreError;
-
-/// How long something that nobody waits for may lie before it is written.
-const LAZY: Duration = Duration::from_millis(100);
-
-/// The most that goes into one transaction.
-const MOST: usize = 10_000;
+use super::queue::{Queue, Work};
 
 /// Resolves once what was handed over is durable, or could not be made so.
 #[derive(Debug)]
@@ -70,31 +65,27 @@ pub(super) type Write = Box<dyn FnOnce(&Transaction<'_>) -> rusqlite::Result<()>
 /// What is done once something is written, or could not be.
 pub(super) type Then = Box<dyn FnOnce() + Send>;
 
-struct Work {
-    write: Write,
-    /// Whoever waits for it; what nobody waits for is written together with what somebody does.
-    ack: Option<oneshot::Sender<Result<(), StoreError>>>,
-    then: Option<Then>,
-}
-
 #[derive(Debug)]
 pub(super) struct Writer {
     path: PathBuf,
-    sender: Option<Sender<Work>>,
+    queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     pub(super) fn start(opened: Opened, path: PathBuf) -> Result<Self, StoreError> {
-        let (sender, receiver) = channel();
-        let database = path.clone();
+        let queue = Arc::new(Queue::default());
+        let (database, orders) = (path.clone(), Arc::clone(&queue));
         let thread = std::thread::Builder::new()
             .name("kiln-store".to_owned())
-            .spawn(move || write_all(opened, &database, &receiver))
+            .spawn(move || {
+                let _closed = orders.closing();
+                write_all(opened, &database, &orders);
+            })
             .map_err(|error| StoreError::io(&path, error))?;
         Ok(Self {
             path,
-            sender: Some(sender),
+            queue,
             thread: Some(thread),
         })
     }
@@ -143,22 +134,20 @@ impl Writer {
         then: Option<Then>,
     ) {
         // When the thread is gone, the answer's channel is closed with the work, and whoever waits learns of it.
-        if let Some(sender) = &self.sender {
-            let _ = sender.send(Work { write, ack, then });
-        }
+        self.queue.push(Work { write, ack, then });
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        drop(self.sender.take());
+        self.queue.close();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn write_all(opened: Opened, path: &Path, receiver: &Receiver<Work>) {
+fn write_all(opened: Opened, path: &Path, queue: &Queue) {
     let Opened {
         mut connection,
         fresh,
@@ -170,7 +159,7 @@ fn write_all(opened: Opened, path: &Path, receiver: &Receiver<Work>) {
         let synced = File::open(path).and_then(|database| database.sync_all());
         broken = synced.err().map(|error| StoreError::io(path, error));
     }
-    while let Some(group) = next_group(receiver) {
+    while let Some(group) = queue.next_group() {
         let (mut writes, mut acks, mut thens) = (Vec::new(), Vec::new(), Vec::new());
         for work in group {
             writes.push(work.write);
@@ -191,25 +180,6 @@ fn write_all(opened: Opened, path: &Path, receiver: &Receiver<Work>) {
         }
         for then in thens {
             then();
-        }
-    }
-}
-
-/// Everything that has queued up; `None` once all handles are gone and nothing is left.
-fn next_group(receiver: &Receiver<Work>) -> Option<Vec<Work>> {
-    let mut group = vec![receiver.recv().ok()?];
-    let until = Instant::now() + LAZY;
-    let mut looked_at = 0;
-    loop {
-        group.extend(receiver.try_iter().take(MOST));
-        let awaited = group[looked_at..].iter().any(|work| work.ack.is_some());
-        if awaited || group.len() >= MOST {
-            return Some(group);
-        }
-        looked_at = group.len();
-        match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(work) => group.push(work),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Some(group),
         }
     }
 }

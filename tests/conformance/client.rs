@@ -1,33 +1,64 @@
-//! Recorded answers of `ComfyUI`, replayed against the client: what it makes of them must be what the server's own job list says, with the
-//! one exception that a success with an error among its messages is a failure.
+//! Recorded conversations with `ComfyUI`, replayed against the client in time order: what it makes of them must be what the line of
+//! `index.jsonl` says, whatever happens to its socket and however late the records come, with the one exception that a success with an
+//! error among its messages is a failure.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::ws::{Message, WebSocketUpgrade};
-use axum::extract::{Path as Segment, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{Router, get, post};
+use futures_util::{StreamExt, stream};
 use kiln::base::ServerName;
-use kiln::client::{Client, Connection, JobRequest, Outcome, SubmitError};
-use kiln::protocol::{Frame, tolerant_json};
-use kiln::workflow::Graph;
+use kiln::client::{Client, Connection, JobRequest, JobUpdate, Outcome, SubmitError};
+use kiln::protocol::Frame;
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Map, Value};
-use tokio::sync::broadcast;
+use tokio::sync::mpsc;
 use uuid::Uuid;
+
+use crate::replay::{Era, Fault, Recording, Replay};
+
+/// Replays at the same time.
+const ABREAST: usize = 48;
+/// Longer than any replay may take: a job whose record comes late and whose socket is deaf is asked for every five seconds.
+const DEADLINE: Duration = Duration::from_secs(40);
 
 pub(crate) fn trials(fixtures: Option<&Path>) -> Vec<Trial> {
     vec![
         crate::trial(fixtures, "frames_are_read_whole", frames),
-        crate::trial(
-            fixtures,
-            "conversations_end_as_the_server_says",
-            conversations,
-        ),
+        crate::trial(fixtures, "conversations_end_as_the_server_says", |folder| {
+            all(folder, &|_| {
+                vec![(Fault::None, Era::New), (Fault::None, Era::Old)]
+            })
+        }),
+        crate::trial(fixtures, "a_cut_socket_changes_no_outcome", |folder| {
+            all(folder, &|recording| {
+                let long = std::env::var("KILN_PROOF").is_ok_and(|proof| proof == "long");
+                let cuts = if long {
+                    (0..recording.says()).collect()
+                } else {
+                    recording.landmarks()
+                };
+                cuts.into_iter()
+                    .map(|at| (Fault::Cut(at), Era::New))
+                    .collect()
+            })
+        }),
+        crate::trial(fixtures, "deafness_changes_no_outcome", |folder| {
+            all(folder, &|_| {
+                vec![(Fault::Deaf(0), Era::New), (Fault::Deaf(2), Era::Old)]
+            })
+        }),
+        crate::trial(fixtures, "late_records_change_no_outcome", |folder| {
+            all(folder, &|_| {
+                vec![(Fault::Late, Era::New), (Fault::Late, Era::Old)]
+            })
+        }),
+        crate::trial(fixtures, "a_missing_end_changes_no_outcome", |folder| {
+            all(folder, &|_| {
+                vec![(Fault::NoEnd, Era::New), (Fault::NoEndNorSuccess, Era::Old)]
+            })
+        }),
     ]
 }
 
@@ -62,182 +93,152 @@ fn frames(folder: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A conversation: what the server answered and said about one job.
-struct Recorded {
-    name: String,
-    id: String,
-    status: u16,
-    answer: Value,
-    messages: Vec<String>,
-    history: String,
-    job: Option<String>,
-    graph: Graph,
-}
-
-/// The conversations about one well-formed prompt; the others (queues, several sockets) have no single outcome.
-fn recorded(path: &Path) -> Option<Recorded> {
-    let value = tolerant_json(&std::fs::read_to_string(path).ok()?).ok()?;
-    let answer = value.pointer("/response/body")?.clone();
-    let messages = value["ws"].as_array()?.iter();
-    Some(Recorded {
-        name: path.file_stem()?.to_string_lossy().into_owned(),
-        id: answer["prompt_id"].as_str().unwrap_or("none").to_owned(),
-        status: u16::try_from(value.pointer("/response/status")?.as_u64()?).ok()?,
-        messages: messages
-            .filter_map(|message| Some(message["text"].as_str()?.to_owned()))
-            .filter(|text| text.starts_with('{'))
-            .collect(),
-        history: value
-            .pointer("/history/body")
-            .map_or_else(|| "{}".to_owned(), Value::to_string),
-        job: value
-            .pointer("/job/body/status")
-            .and_then(Value::as_str)
-            .map(str::to_owned),
-        graph: serde_json::from_value(value.pointer("/request/body/prompt")?.clone()).ok()?,
-        answer,
-    })
-}
-
-/// The recorded server: speaks once a job is posted; the record is there once it has said all.
-struct Replay {
-    recorded: Recorded,
-    ours: Mutex<String>,
-    ended: Mutex<bool>,
-    say: broadcast::Sender<String>,
-}
-
-impl Replay {
-    /// Recorded text with our id in place of the recorded one.
-    fn ours(&self, text: &str) -> String {
-        text.replace(&self.recorded.id, &self.ours.lock().unwrap())
-    }
-}
-
-async fn socket(State(replay): State<Arc<Replay>>, upgrade: WebSocketUpgrade) -> Response {
-    upgrade.on_upgrade(|mut socket| async move {
-        let mut said = replay.say.subscribe();
-        let greeting =
-            r#"{"type":"status","data":{"status":{"exec_info":{"queue_remaining":0}},"sid":"x"}}"#;
-        let mut next = Ok(greeting.to_owned());
-        while let Ok(text) = next {
-            if socket.send(Message::text(text)).await.is_err() {
-                return;
-            }
-            next = said.recv().await;
-        }
-    })
-}
-
-async fn prompt(State(replay): State<Arc<Replay>>, body: Bytes) -> Response {
-    let body: Value = serde_json::from_slice(&body).unwrap();
-    body["prompt_id"]
-        .as_str()
-        .unwrap()
-        .clone_into(&mut replay.ours.lock().unwrap());
-    let answer = replay.ours(&replay.recorded.answer.to_string());
-    let status = StatusCode::from_u16(replay.recorded.status).unwrap();
-    tokio::spawn(async move {
-        for text in &replay.recorded.messages {
-            let _ = replay.say.send(replay.ours(text));
-        }
-        *replay.ended.lock().unwrap() = true;
-    });
-    (status, answer).into_response()
-}
-
-async fn history(State(replay): State<Arc<Replay>>, Segment(_): Segment<String>) -> String {
-    if *replay.ended.lock().unwrap() {
-        replay.ours(&replay.recorded.history)
-    } else {
-        "{}".to_owned()
-    }
-}
-
-async fn listen(replay: Arc<Replay>) -> String {
-    let router = Router::new()
-        .route("/api/ws", get(socket))
-        .route("/api/prompt", post(prompt))
-        .route("/api/history/{id}", get(history))
-        .route(
-            "/api/queue",
-            get(|| async { r#"{"queue_running":[],"queue_pending":[]}"# }),
-        )
-        .with_state(replay);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    url
-}
-
 /// What the client made of a conversation, in the words of the server's job list.
-async fn replayed(recorded: Recorded) -> String {
-    let graph = recorded.graph.clone();
-    let replay = Arc::new(Replay {
-        recorded,
-        ours: Mutex::default(),
-        ended: Mutex::default(),
-        say: broadcast::Sender::new(4096),
-    });
-    let client = Client::new(ServerName::from("recorded"), &listen(replay).await).unwrap();
-    let connection = Connection::open(client).await.unwrap();
-    let prompt_id = Uuid::new_v4();
+#[derive(Debug, PartialEq)]
+struct Made {
+    word: String,
+    failure: Option<[String; 3]>,
+}
+
+impl Made {
+    fn word(word: &str) -> Self {
+        Self {
+            word: word.to_owned(),
+            failure: None,
+        }
+    }
+
+    fn of(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Succeeded { .. } => Self::word("completed"),
+            Outcome::Interrupted => Self::word("cancelled"),
+            Outcome::Stalled { .. } => Self::word("in_progress"),
+            Outcome::Failed(failure) => Self {
+                word: "failed".to_owned(),
+                failure: Some([failure.node_id, failure.node_type, failure.exception_type]),
+            },
+            other => Self::word(&format!("{other:?}")),
+        }
+    }
+
+    /// What the recording's line says; `None` where there is none.
+    fn expected(recording: &Recording, line: &Value) -> Option<Self> {
+        if line["http_status"] == 400 {
+            return Some(Self::word("rejected"));
+        }
+        if let Some(error) = recording.error() {
+            let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
+            return Some(Self {
+                word: "failed".to_owned(),
+                failure: Some([text("node_id"), text("node_type"), text("exception_type")]),
+            });
+        }
+        line["job_status"].as_str().map(Self::word)
+    }
+}
+
+/// A job from its submission to its end, and what is wrong with what was told on the way.
+async fn replayed(recording: Arc<Recording>, fault: Fault, era: Era) -> Result<Made, String> {
+    let url = Replay::serve(Arc::clone(&recording), fault, era).await;
+    let client = Client::new(ServerName::from("recorded"), &url).map_err(|e| e.to_string())?;
+    client.probe().await.map_err(|error| error.to_string())?;
+    let connection = Connection::open(client).await.map_err(|e| e.to_string())?;
     let request = JobRequest {
-        prompt_id,
-        graph: &graph,
+        prompt_id: Uuid::new_v4(),
+        graph: &recording.graph,
         targets: &[],
         extra_data: Map::new(),
+        allow_partial: recording.is_partial(),
     };
     match connection.submit(&request).await {
-        Ok(_) => {}
-        Err(SubmitError::Rejected(_)) => return "rejected".to_owned(),
-        Err(error) => return error.to_string(),
+        Ok(accepted) if accepted.left_out.is_some() == recording.is_partial() => {}
+        Ok(_) => return Err("nobody says what is left out".to_owned()),
+        Err(SubmitError::Rejected(_)) => return Ok(Made::word("rejected")),
+        Err(error) => return Err(error.to_string()),
     }
-    let (updates, _told) = tokio::sync::mpsc::unbounded_channel();
-    let id = prompt_id.to_string();
-    let following = connection.follow(&id, updates);
-    match tokio::time::timeout(Duration::from_secs(10), following).await {
-        Ok(Outcome::Succeeded { .. }) => "completed".to_owned(),
-        Ok(Outcome::Failed(_)) => "failed".to_owned(),
-        Ok(Outcome::Interrupted) => "cancelled".to_owned(),
-        Ok(other) => format!("{other:?}"),
-        Err(_) => "without end".to_owned(),
-    }
-}
-
-fn expected(recorded: &Recorded) -> Option<String> {
-    let complaints = recorded.answer["node_errors"].as_object();
-    if recorded.status == 400 || complaints.is_some_and(|errors| !errors.is_empty()) {
-        return Some("rejected".to_owned());
-    }
-    let failed = recorded.history.contains(r#"["execution_error","#);
-    // Where the server's worker died, the job has no end.
-    let job = recorded.job.clone().filter(|job| job != "in_progress")?;
-    Some(if failed { "failed".to_owned() } else { job })
-}
-
-fn conversations(folder: &Path) -> Result<(), Failed> {
-    let runtime = tokio::runtime::Runtime::new()?;
-    let (mut count, mut wrong) = (0, Vec::new());
-    for path in files(&folder.join("transcripts"), "json") {
-        let Some(recorded) = recorded(&path) else {
+    let (updates, mut told) = mpsc::unbounded_channel();
+    let id = request.prompt_id.to_string();
+    let outcome = connection.follow(&id, updates).await;
+    let mut last = 0.0;
+    while let Some(update) = told.recv().await {
+        let JobUpdate::Progress { fraction, node } = update else {
             continue;
         };
-        let Some(expected) = expected(&recorded) else {
-            continue;
-        };
-        let name = recorded.name.clone();
-        let made = runtime.block_on(replayed(recorded));
-        count += 1;
-        if made != expected {
-            wrong.push(format!("{name}: {expected}, but the client says {made}"));
+        if !(last..1.0).contains(&fraction) {
+            return Err(format!("progress {fraction} after {last}"));
+        }
+        last = fraction;
+        if let Some(node) = node
+            && !recording.graph.nodes.contains_key(&node)
+        {
+            return Err(format!(
+                "progress of node {node}, which is none of the graph's"
+            ));
         }
     }
+    Ok(Made::of(outcome))
+}
+
+fn lines(folder: &Path) -> HashMap<String, Value> {
+    let text = std::fs::read_to_string(folder.join("transcripts/index.jsonl")).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines
+        .filter_map(|line| Some((line["file"].as_str()?.rsplit('/').next()?.to_owned(), line)))
+        .collect()
+}
+
+type Variants<'a> = &'a dyn Fn(&Recording) -> Vec<(Fault, Era)>;
+
+/// Replays every conversation in all of its variants.
+fn all(folder: &Path, variants: Variants<'_>) -> Result<(), Failed> {
+    let lines = lines(folder);
+    let mut replays = Vec::new();
+    let mut conversations = 0;
+    for path in files(&folder.join("transcripts"), "json") {
+        let Some(recording) = Recording::read(&path) else {
+            continue;
+        };
+        let line = &lines[&*path.file_name().unwrap().to_string_lossy()];
+        let Some(expected) = Made::expected(&recording, line) else {
+            continue;
+        };
+        conversations += 1;
+        let (recording, expected) = (Arc::new(recording), Arc::new(expected));
+        for (fault, era) in variants(&recording) {
+            replays.push((Arc::clone(&recording), Arc::clone(&expected), fault, era));
+        }
+    }
+    let count = replays.len();
+    let replays = replays
+        .into_iter()
+        .map(|(recording, expected, fault, era)| async move {
+            let name = recording.name.clone();
+            let replay = tokio::spawn(tokio::time::timeout(
+                DEADLINE,
+                replayed(recording, fault, era),
+            ));
+            let wrong = match replay.await {
+                Ok(Ok(Ok(made))) if made == *expected => return None,
+                Ok(Ok(Ok(made))) => format!("{made:?}, and not {expected:?}"),
+                Ok(Ok(Err(wrong))) => wrong,
+                Ok(Err(_)) => "without end".to_owned(),
+                Err(panicked) => panicked.to_string(),
+            };
+            Some(format!("{name}, {fault:?}, {era:?}: {wrong}"))
+        });
+    let wrong: Vec<String> = tokio::runtime::Runtime::new()?.block_on(
+        stream::iter(replays)
+            .buffer_unordered(ABREAST)
+            .filter_map(std::future::ready)
+            .collect(),
+    );
     println!(
-        "conversations: {} of {count} end as they should",
+        "conversations: {conversations}; replays: {} of {count} end as they should",
         count - wrong.len()
     );
-    if count < 100 || !wrong.is_empty() {
+    if conversations < 100 || !wrong.is_empty() {
         return Err(wrong.join("\n").into());
     }
     Ok(())

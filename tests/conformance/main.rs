@@ -12,6 +12,7 @@
 mod classes;
 mod client;
 mod pixels;
+mod replay;
 mod server;
 mod transcripts;
 mod verdicts;

@@ -60,6 +60,7 @@ async fn token_and_headers_go_with_requests_jobs_and_the_socket() {
         graph: &graph(),
         targets: &[],
         extra_data: serde_json::Map::new(),
+        allow_partial: false,
     };
     connection.submit(&job).await.unwrap();
     let seen = seen.lock().unwrap();

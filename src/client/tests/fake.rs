@@ -28,6 +28,7 @@ pub(super) fn quick() -> Timing {
         lost_after: Duration::from_millis(300),
         stall: Duration::from_millis(100),
         stop: Duration::from_millis(250),
+        doubt: Duration::from_millis(60),
     }
 }
 
@@ -72,6 +73,12 @@ pub(super) struct Fake {
     /// The answer to `/prompt`.
     pub(super) answer: Mutex<(u16, String)>,
     pub(super) jobs_api: bool,
+    /// What the server's log holds, in the pieces in which it was written.
+    pub(super) log: Mutex<Vec<String>>,
+    /// Whether the log is never answered.
+    pub(super) log_hangs: Mutex<bool>,
+    /// How often the records were asked for.
+    pub(super) asked: Mutex<usize>,
     pub(super) out: broadcast::Sender<Out>,
 }
 
@@ -91,6 +98,9 @@ impl Fake {
             flags: Mutex::default(),
             answer: Mutex::new((200, String::new())),
             jobs_api,
+            log: Mutex::default(),
+            log_hangs: Mutex::default(),
+            asked: Mutex::default(),
             out: broadcast::Sender::new(64),
         })
     }
@@ -102,6 +112,7 @@ impl Fake {
             .route("/api/history/{id}", get(history))
             .route("/api/queue", get(queue).post(noted))
             .route("/api/interrupt", post(noted))
+            .route("/internal/logs/raw", get(log))
             .route("/api/features", get(|| async { Json(json!({"max_upload_size": 5000.0})) }))
             .route(
                 "/api/system_stats",
@@ -219,8 +230,18 @@ async fn prompt(State(fake): Shared, body: Bytes) -> Response {
 }
 
 async fn history(State(fake): Shared, Path(id): Path<String>) -> String {
+    *fake.asked.lock().unwrap() += 1;
     let history = fake.history.lock().unwrap();
     history.get(&id).cloned().unwrap_or_else(|| "{}".to_owned())
+}
+
+async fn log(State(fake): Shared) -> Json<Value> {
+    if *fake.log_hangs.lock().unwrap() {
+        std::future::pending::<()>().await;
+    }
+    let log = fake.log.lock().unwrap();
+    let entries: Vec<Value> = log.iter().map(|m| json!({"t": "now", "m": m})).collect();
+    Json(json!({"entries": entries, "size": null}))
 }
 
 async fn queue(State(fake): Shared) -> Json<Value> {

@@ -10,13 +10,13 @@ use uuid::Uuid;
 use super::fake::{Fake, Out, client, graph, quick, serve, success};
 use crate::client::{Connection, JobRequest, JobUpdate, Lookup, Outcome, SubmitError};
 
-async fn connect(fake: &Arc<Fake>) -> Arc<Connection> {
+pub(super) async fn connect(fake: &Arc<Fake>) -> Arc<Connection> {
     let client = client(&serve(fake.router()).await);
     client.probe().await.unwrap();
     Connection::open_with(client, quick()).await.unwrap()
 }
 
-async fn submit(connection: &Connection) -> Result<Uuid, SubmitError> {
+pub(super) async fn submit(connection: &Connection) -> Result<Uuid, SubmitError> {
     let prompt_id = Uuid::new_v4();
     let graph = graph();
     let request = JobRequest {
@@ -24,6 +24,7 @@ async fn submit(connection: &Connection) -> Result<Uuid, SubmitError> {
         graph: &graph,
         targets: &[],
         extra_data: Map::new(),
+        allow_partial: false,
     };
     connection.submit(&request).await.map(|accepted| {
         assert_eq!(accepted.prompt_id, prompt_id.to_string());
@@ -32,14 +33,14 @@ async fn submit(connection: &Connection) -> Result<Uuid, SubmitError> {
 }
 
 /// A job of ours at a server.
-async fn queued(fake: Arc<Fake>) -> (Arc<Fake>, Arc<Connection>, Uuid) {
+pub(super) async fn queued(fake: Arc<Fake>) -> (Arc<Fake>, Arc<Connection>, Uuid) {
     let connection = connect(&fake).await;
     let id = submit(&connection).await.unwrap();
     (fake, connection, id)
 }
 
 /// Follows in the background; gives the outcome and all that was told.
-fn follow(
+pub(super) fn follow(
     connection: &Arc<Connection>,
     id: Uuid,
 ) -> tokio::task::JoinHandle<(Outcome, Vec<JobUpdate>)> {
@@ -55,11 +56,11 @@ fn follow(
     })
 }
 
-async fn pause(ms: u64) {
+pub(super) async fn pause(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
-fn made_a_picture(outcome: &Outcome) {
+pub(super) fn made_a_picture(outcome: &Outcome) {
     let Outcome::Succeeded { results, cached } = outcome else {
         panic!("{outcome:?}");
     };
@@ -335,6 +336,43 @@ async fn a_server_that_goes_away_is_given_its_time_and_then_given_up() {
         submit(&connection).await,
         Err(SubmitError::Unreachable(_))
     ));
+}
+
+#[tokio::test]
+async fn a_job_accepted_in_part_is_followed_where_that_is_allowed() {
+    let fake = Fake::new();
+    let connection = connect(&fake).await;
+    *fake.answer.lock().unwrap() = (
+        200,
+        r#"{"prompt_id":"ID","number":1,"node_errors":{"2":{"class_type":"SaveImage","errors":[{"type":"value_not_in_list","message":"m","details":"d"}]}}}"#.to_owned(),
+    );
+    let graph = graph();
+    let request = JobRequest {
+        prompt_id: Uuid::new_v4(),
+        graph: &graph,
+        targets: &[],
+        extra_data: Map::new(),
+        allow_partial: true,
+    };
+    let accepted = connection.submit(&request).await.unwrap();
+    let left_out = accepted
+        .left_out
+        .expect("the server said what it leaves out");
+    assert_eq!(left_out.node_errors["2"].errors[0].message, "m");
+    assert!(fake.posted("cancel").is_empty());
+    fake.record(&accepted.prompt_id, &success());
+    let (outcome, _) = follow(&connection, request.prompt_id).await.unwrap();
+    made_a_picture(&outcome);
+    // Without any valid output there is no job, whatever is allowed.
+    *fake.answer.lock().unwrap() = (
+        400,
+        r#"{"error":{"type":"prompt_outputs_failed_validation","message":"m","details":""},"node_errors":{"2":{"class_type":"SaveImage","errors":[]}}}"#.to_owned(),
+    );
+    let refused = connection.submit(&request).await;
+    assert!(
+        matches!(refused, Err(SubmitError::Rejected(_))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 mod access;
 mod fake;
+mod following;
 mod jobs;
 mod requests;
 mod transfers;
+mod wire;

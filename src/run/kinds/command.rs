@@ -79,7 +79,7 @@ impl Try {
         let mut miss = None;
         if let Some(key) = key {
             let recorded = Recorded::default();
-            match self.recall(key, &recorded, did(&rendered)).await? {
+            match self.recall(key, None, &recorded, did(&rendered)).await? {
                 Ok(hit) => return Ok(Prepared::Hit(hit)),
                 Err(missed) => miss = missed,
             }

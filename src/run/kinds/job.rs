@@ -40,6 +40,8 @@ impl Try {
         ready: &Ready,
     ) -> Result<Vec<Arc<Artifact>>, Ending> {
         self.shared.jobs().insert(self.job());
+        // What the server said when it took the job is known only to the session that sent it.
+        self.partial = ready.attached && self.step().allow_partial;
         if !ready.attached {
             self.stop_strays(server).await;
             self.make_room(server).await;
@@ -117,6 +119,7 @@ impl Try {
             graph: revealed.as_ref().unwrap_or(&ready.rendered.graph),
             targets: &ready.rendered.targets,
             extra_data: ready.extra.clone(),
+            allow_partial: self.step().allow_partial,
         };
         let connection = &ready.connection;
         // `Unreachable` means that nothing was sent: the same id may be sent again.
@@ -141,6 +144,12 @@ impl Try {
                 if names_jobs(server) {
                     self.shared.jobs().insert(accepted.prompt_id.clone());
                     self.named = Some(accepted.prompt_id);
+                }
+                if let Some(answer) = accepted.left_out {
+                    self.partial = true;
+                    let about = self.about();
+                    let built = about.left_out(&ready.rendered, &server.name, &answer);
+                    self.shared.teller.warn(self.name(), built);
                 }
                 Ok(())
             }
@@ -174,7 +183,10 @@ impl Try {
                 self.shared.expect_stray(self.at, id.to_string());
                 Err(Ending::Lost)
             }
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.partial = self.step().allow_partial;
+                Ok(())
+            }
             Err(Ending::Cancelled) => {
                 // It may be there, and nobody will follow it.
                 self.shared.stop_job(self.at, &id).await;
@@ -270,11 +282,13 @@ impl Try {
         (ended, overdue): (JobOutcome, Option<Overdue>),
     ) -> Result<Found, Ending> {
         let about = self.about();
-        if let JobOutcome::Unreachable { cause } = &ended {
-            self.shared.missed(self.at, cause);
-            self.shared.leave_stray(self.at, &self.job());
-        } else {
-            self.shared.answered(self.at);
+        match &ended {
+            JobOutcome::Unreachable { cause } => {
+                self.shared.missed(self.at, cause);
+                self.shared.leave_stray(self.at, &self.job());
+            }
+            JobOutcome::Stalled { proof } => self.shared.died(self.at, proof),
+            _ => self.shared.answered(self.at),
         }
         // One that succeeded is kept, however late.
         if let JobOutcome::Succeeded { results, cached } = ended {
@@ -289,7 +303,11 @@ impl Try {
         match ended {
             JobOutcome::Succeeded { results, cached } => Ok((results, cached)),
             JobOutcome::Interrupted if self.was_stopping => Err(Ending::Lost),
-            JobOutcome::Unreachable { .. } if self.shared.is_pool(self.at) => Err(Ending::Lost),
+            JobOutcome::Unreachable { .. } | JobOutcome::Stalled { .. }
+                if self.shared.is_pool(self.at) =>
+            {
+                Err(Ending::Lost)
+            }
             JobOutcome::Failed(failure) => Err(about.node_failed(&ready.rendered, &failure).into()),
             JobOutcome::Cancelled => Err(Ending::Cancelled),
             JobOutcome::Interrupted => Err(about.interrupted(&server.name).into()),
@@ -298,6 +316,7 @@ impl Try {
                 Err(about.unreachable(&server.name, &cause).into())
             }
             JobOutcome::Stuck => Err(about.stuck(&server.name).into()),
+            JobOutcome::Stalled { proof } => Err(about.worker_died(&server.name, &proof).into()),
         }
     }
 
@@ -397,6 +416,8 @@ impl Patience {
                 self.executing_since.get_or_insert(now);
                 self.heard = now;
             }
+            // Silence means nothing any more.
+            JobUpdate::Unheard => self.stall = None,
             // A server that is away tells nothing of its jobs.
             JobUpdate::Unreachable { .. } | JobUpdate::Reachable => self.heard = now,
             JobUpdate::Stalled { .. } => {}

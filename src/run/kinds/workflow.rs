@@ -11,17 +11,17 @@ use crate::base::NodeId;
 use crate::catalog::Catalog;
 use crate::check;
 use crate::client::{Connection, Lookup};
-use crate::diagnostic::{Diagnostic, Severity, codes};
+use crate::diagnostic::{Diagnostic, Report, Severity, codes};
 use crate::event::RunEvent;
 use crate::machine::{CancelReason, FailureClass, Outcome};
 use crate::plan::key::{Manifest, Recorded, ServerFacts, of_workflow, workflow_manifest};
-use crate::plan::{self, Rendered, WorkflowStep};
+use crate::plan::{self, Plan, Rendered, Results, TaskPlan, WorkflowStep};
 use crate::run::attempt::{Ending, Try};
 use crate::run::cache::{self, Miss};
 use crate::run::failure::Failure;
 use crate::run::identity::make_fresh;
 use crate::run::provenance::Did;
-use crate::run::recall::Recalled;
+use crate::run::recall::{LookedUp, Recalled, look_up};
 use crate::run::transfer::{Order, SendError};
 use crate::servers::Endpoint;
 use crate::workflow::Graph;
@@ -43,6 +43,16 @@ pub(super) struct Ready {
     manifest: Manifest,
     miss: Option<Miss>,
     recorded: Recorded,
+}
+
+/// A graph with everything that follows from it.
+struct Drawn {
+    rendered: Rendered,
+    catalog: Arc<Catalog>,
+    facts: ServerFacts,
+    manifest: Manifest,
+    /// What is under its key, where that was asked.
+    looked_up: Option<LookedUp>,
 }
 
 enum Prepared {
@@ -74,7 +84,11 @@ impl Try {
             self.shared.jobs().remove(id);
         }
         let recalled = Recalled {
-            keys: std::iter::once(ready.key).chain(ready.first_key).collect(),
+            // Half a result stands for no other one.
+            keys: std::iter::once(ready.key)
+                .chain(ready.first_key)
+                .filter(|_| !self.partial)
+                .collect(),
             manifest: ready.manifest,
             miss: ready.miss,
             recorded: ready.recorded,
@@ -87,20 +101,24 @@ impl Try {
     /// Everything that can be done before the task has a slot.
     async fn prepare_job(
         &mut self,
-        server: &Endpoint,
+        server: &Arc<Endpoint>,
         work: &WorkflowStep,
     ) -> Result<Prepared, Ending> {
-        let (mut rendered, catalog) = self.render(server, work).await?;
-        let facts = self.shared.facts.of(server, &catalog, &rendered).await;
-        let mode = self.step().cache;
-        let manifest = workflow_manifest(&self.shared.plan, &rendered, mode, &facts);
+        let Drawn {
+            mut rendered,
+            catalog,
+            facts,
+            manifest,
+            looked_up,
+        } = self.draw(server, work).await?;
         let key = manifest.key;
         let recorded = facts.recorded(&rendered.graph);
-        let miss = match self.recall(key, &recorded, Did::Graph(&rendered)).await? {
+        let did = Did::Graph(&rendered);
+        let miss = match self.recall(key, looked_up, &recorded, did).await? {
             Ok(hit) => return Ok(Prepared::Hit(hit)),
             Err(miss) => miss,
         };
-        let first_key = self.first_key(work, &catalog, &facts).await;
+        let first_key = self.first_key(&catalog, &facts).await;
         let ask = || server.connection().boxed();
         let connection = self.patiently(server, CancelReason::Requested, ask).await?;
         let attached = self.is_there(server, &connection).await?;
@@ -126,44 +144,56 @@ impl Try {
         })))
     }
 
-    async fn render(
-        &mut self,
-        server: &Endpoint,
-        work: &WorkflowStep,
-    ) -> Result<(Rendered, Arc<Catalog>), Ending> {
+    /// The graph, its key, and what is known under that: in one go off this thread, unless the server must be asked for its models.
+    async fn draw(&mut self, server: &Arc<Endpoint>, work: &WorkflowStep) -> Result<Drawn, Ending> {
         let classes = classes(&work.graph);
         let ask = || server.catalog(&classes).boxed();
         let catalog = self.patiently(server, CancelReason::Requested, ask).await?;
-        let rendered = self
-            .render_attempt(work, &catalog, self.ticket.attempt)
-            .await?;
-        Ok((rendered, catalog))
-    }
-
-    async fn render_attempt(
-        &self,
-        work: &WorkflowStep,
-        catalog: &Arc<Catalog>,
-        attempt: u32,
-    ) -> Result<Rendered, Ending> {
-        let (work, catalog) = (work.clone(), Arc::clone(catalog));
-        self.off_thread(move |plan, task, results, _| {
-            plan::render(plan, task, &work, results, Some(&catalog), attempt)
+        let (shared, at, known) = (
+            Arc::clone(&self.shared),
+            Arc::clone(server),
+            Arc::clone(&catalog),
+        );
+        let (mode, recalls) = (self.step().cache, self.recalls());
+        let drawn = self.off_thread(move |plan, task, results, attempt| {
+            let rendered = render_step(plan, task, results, &known, attempt)?;
+            let facts = shared.facts.at_hand(&at, &known, &rendered);
+            let keyed = facts.map(|facts| {
+                let manifest = workflow_manifest(plan, &rendered, mode, &facts);
+                let looked_up = recalls.then(|| look_up(&shared.store, &manifest.key));
+                (facts, manifest, looked_up)
+            });
+            Ok((rendered, keyed))
+        });
+        let (rendered, keyed) = drawn.await?;
+        let (facts, manifest, looked_up) = match keyed {
+            Some(keyed) => keyed,
+            None => {
+                let facts = self.shared.facts.of(server, &catalog, &rendered);
+                let facts = facts.await;
+                let manifest = workflow_manifest(&self.shared.plan, &rendered, mode, &facts);
+                (facts, manifest, None)
+            }
+        };
+        Ok(Drawn {
+            rendered,
+            catalog,
+            facts,
+            manifest,
+            looked_up,
         })
-        .await
     }
 
     /// What the first attempt would have been kept under, had it succeeded.
-    async fn first_key(
-        &self,
-        work: &WorkflowStep,
-        catalog: &Arc<Catalog>,
-        facts: &ServerFacts,
-    ) -> Option<ContentHash> {
+    async fn first_key(&self, catalog: &Arc<Catalog>, facts: &ServerFacts) -> Option<ContentHash> {
         if self.ticket.attempt < 2 || !cache::keeps(self.step()) {
             return None;
         }
-        let rendered = self.render_attempt(work, catalog, 1).await.ok()?;
+        let catalog = Arc::clone(catalog);
+        let rendered = self.off_thread(move |plan, task, results, _| {
+            render_step(plan, task, results, &catalog, 1)
+        });
+        let rendered = rendered.await.ok()?;
         Some(of_workflow(&rendered, self.step().cache, facts, None))
     }
 
@@ -263,7 +293,10 @@ impl Try {
             catalog,
             &origin_of,
             &self.shared.plan.sources,
-            check::Setting::default(),
+            check::Setting {
+                partial: self.step().allow_partial,
+                ..check::Setting::default()
+            },
         );
         if found.iter().any(|d| d.severity == Severity::Error) {
             let about = self.about();
@@ -297,6 +330,19 @@ impl Try {
         let built = Diagnostic::error(&codes::TEMPLATE_FAILED, error.to_string());
         Failure::one(FailureClass::Invalid, self.about().complain(built))
     }
+}
+
+fn render_step(
+    plan: &Plan,
+    task: &TaskPlan,
+    results: &Results,
+    catalog: &Catalog,
+    attempt: u32,
+) -> Result<Rendered, Report> {
+    let Some(work) = plan.steps[&task.step].workflow() else {
+        unreachable!("only a workflow step is rendered as a graph")
+    };
+    plan::render(plan, task, work, results, Some(catalog), attempt)
 }
 
 struct AllThere;

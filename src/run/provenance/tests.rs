@@ -110,7 +110,7 @@ fn written(made: Option<&Made>, url: &str) -> String {
         made,
         times: (1_700_000_000_000, 1_700_000_001_500),
     };
-    assert_eq!(provenance.write(&[artifact(&path)]), None);
+    assert_eq!(provenance.record().write(&[artifact(&path)]), None);
     std::fs::read_to_string(dir.path().join("draw/a.png.kiln.json")).unwrap()
 }
 
@@ -208,7 +208,7 @@ fn a_command_is_told_without_paths_of_this_machine() {
         made: None,
         times: (0, 0),
     };
-    assert_eq!(provenance.write(&[artifact(&path)]), None);
+    assert_eq!(provenance.record().write(&[artifact(&path)]), None);
     let text = std::fs::read_to_string(dir.path().join("a.mp4.kiln.json")).unwrap();
     let json: Value = serde_json::from_str(&text).unwrap();
     let env = json!({"TOKEN": "{{ secret('KEY') }}"});
@@ -221,7 +221,7 @@ fn a_command_is_told_without_paths_of_this_machine() {
     // A folder stands where the record should be.
     let blocked = artifact(&dir.path().join("b.mp4"));
     std::fs::create_dir_all(dir.path().join("b.mp4.kiln.json/x")).unwrap();
-    let warning = provenance.write(&[blocked]).unwrap();
+    let warning = provenance.record().write(&[blocked]).unwrap();
     assert!(
         warning
             .message

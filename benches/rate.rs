@@ -1,0 +1,343 @@
+//! kiln beside what a person's own script does: `cargo bench --bench rate [-- jobs|download]`.
+//!
+//! `jobs`: many tiny jobs against one `kiln serve`, by `kiln run` and by two loops with as many jobs in flight. The loops are the best that
+//! a script can do: one kept connection, the end of each job from the WebSocket, the name of its file from there too, so that a job costs
+//! two requests. The first writes each file under a temporary name and renames it, the second makes it durable before that, as kiln does.
+//!
+//! `download`: 1 GiB as the result of a job, from the server to kiln's outputs and blobs, beside `curl`, `b3sum` and `sync`.
+//!
+//! The order within each round is drawn from a seed. `KILN_BENCH_JOBS` and `KILN_BENCH_ROUNDS` change how much is done.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "a bench may stop at the first surprise, and its figures are small"
+)]
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{Server, kiln, quiet};
+use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
+
+#[path = "../tests/it/support/mod.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "shared with the tests, which need more of it"
+)]
+mod support;
+
+/// How many jobs are on the server at a time: what kiln keeps there unless it is told otherwise.
+const IN_FLIGHT: usize = 2;
+const SEED: u64 = 7;
+
+const TINY: &str = r#"{
+  "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}, "_meta": {"title": "Card"}},
+  "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "tiny"}, "_meta": {"title": "Save"}}
+}"#;
+
+fn main() {
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .collect();
+    let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str()));
+    if wants("jobs") {
+        jobs();
+    }
+    if wants("download") {
+        download();
+    }
+}
+
+fn number(name: &str, usual: usize) -> usize {
+    std::env::var(name).map_or(usual, |text| text.parse().unwrap())
+}
+
+/// Prints the median and the spread of some figures.
+fn tell(what: &str, unit: &str, mut values: Vec<f64>) {
+    values.sort_by(f64::total_cmp);
+    println!(
+        "{what:<58} {:>9.2} {unit}   ({:.2} to {:.2}, {} runs)",
+        values[values.len() / 2],
+        values[0],
+        values[values.len() - 1],
+        values.len()
+    );
+}
+
+/// Who does the jobs of a round.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Who {
+    Loop,
+    SyncedLoop,
+    Kiln,
+}
+
+fn jobs() {
+    let count = number("KILN_BENCH_JOBS", 10_000);
+    let rounds = number("KILN_BENCH_ROUNDS", 5);
+    let server = Server::start(&[]);
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let mut times: HashMap<Who, Vec<f64>> = HashMap::new();
+    // Kept until the end: file systems are slow to make files for a while after many were deleted.
+    let mut dirs = Vec::new();
+    for round in 0..=rounds {
+        let mut order = [Who::Loop, Who::SyncedLoop, Who::Kiln];
+        random.shuffle(&mut order);
+        for (place, who) in order.into_iter().enumerate() {
+            // The first round only warms up; no colour comes twice, so the server remembers no result.
+            let count = if round == 0 { count.min(500) } else { count };
+            let first = (round * 3 + place) * count;
+            dirs.push(tempfile::tempdir().unwrap());
+            let dir = dirs[dirs.len() - 1].path();
+            let took = match who {
+                Who::Kiln => by_kiln(&server, dir, first, count),
+                _ => by_hand(server.address(), dir, first, count, who == Who::SyncedLoop),
+            };
+            if round > 0 {
+                times.entry(who).or_default().push(took.as_secs_f64());
+            }
+        }
+    }
+    let of = |who: Who| times[&who].clone();
+    let rate = |who| of(who).iter().map(|took| count as f64 / took).collect();
+    tell("jobs a second, a loop that renames", "/s", rate(Who::Loop));
+    tell(
+        "jobs a second, a loop that syncs",
+        "/s",
+        rate(Who::SyncedLoop),
+    );
+    tell("jobs a second, kiln run", "/s", rate(Who::Kiln));
+    let ratio = |who: Who| {
+        let pairs = of(who).into_iter().zip(of(Who::Kiln));
+        pairs.map(|(theirs, ours)| theirs / ours).collect()
+    };
+    tell("kiln's rate over that of the loop", "×", ratio(Who::Loop));
+    tell(
+        "kiln's rate over that of the loop that syncs",
+        "×",
+        ratio(Who::SyncedLoop),
+    );
+}
+
+fn by_kiln(server: &Server, dir: &Path, first: usize, count: usize) -> Duration {
+    std::fs::write(dir.join("tiny.json"), TINY).unwrap();
+    let pipeline = format!(
+        "name: tiny\nservers: {{ here: {{ url: \"{}\", max_jobs: {IN_FLIGHT} }} }}\nsteps:\n  draw:\n    server: here\n    workflow: tiny.json\n    matrix: {{ i: \"{{{{ range({count}) }}}}\" }}\n    set: {{ Card: {{ color: \"{{{{ matrix.i + {first} }}}}\" }} }}\n",
+        server.url
+    );
+    std::fs::write(dir.join("p.yaml"), pipeline).unwrap();
+    let start = Instant::now();
+    let run = ["run", "p.yaml", "--yes"];
+    let done = quiet(kiln().args(run).current_dir(dir)).status().unwrap();
+    assert!(done.success());
+    start.elapsed()
+}
+
+/// The best of scripts.
+fn by_hand(address: &str, dir: &Path, first: usize, count: usize, synced: bool) -> Duration {
+    let start = Instant::now();
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut http = BufReader::new(stream);
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (mut socket, _) =
+        tungstenite::client(format!("ws://{address}/ws?clientId=script"), stream).unwrap();
+    let (mut next, mut done) = (0, 0);
+    let mut made: HashMap<String, String> = HashMap::new();
+    while done < count {
+        while next < count && next - done < IN_FLIGHT {
+            let colour = format!("\"color\": {}", first + next);
+            let graph = TINY.replace("\"color\": 0", &colour);
+            let body = format!("{{\"prompt\": {graph}, \"client_id\": \"script\"}}");
+            request(&mut http, "POST", "/api/prompt", &body);
+            next += 1;
+        }
+        let name = next_made(&mut socket, &mut made);
+        let path = format!("/api/view?filename={name}&type=output");
+        let picture = request(&mut http, "GET", &path, "");
+        let part = dir.join(".part");
+        let mut file = File::create(&part).unwrap();
+        file.write_all(&picture).unwrap();
+        if synced {
+            file.sync_all().unwrap();
+        }
+        std::fs::rename(&part, dir.join(name)).unwrap();
+        done += 1;
+    }
+    start.elapsed()
+}
+
+/// Waits for the end of a job; the name of its file.
+fn next_made(socket: &mut WebSocket<TcpStream>, made: &mut HashMap<String, String>) -> String {
+    loop {
+        let Message::Text(text) = socket.read().unwrap() else {
+            continue;
+        };
+        let message: Value = serde_json::from_str(&text).unwrap();
+        let data = &message["data"];
+        let id = || data["prompt_id"].as_str().unwrap().to_owned();
+        match message["type"].as_str() {
+            Some("executed") => {
+                let name = data["output"]["images"][0]["filename"].as_str().unwrap();
+                made.insert(id(), name.to_owned());
+            }
+            Some("executing") if data["node"].is_null() => return made.remove(&id()).unwrap(),
+            Some("execution_error") => panic!("{text}"),
+            _ => {}
+        }
+    }
+}
+
+/// One request over a kept connection; the body of the answer, which tells its length.
+fn request(stream: &mut BufReader<TcpStream>, method: &str, path: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.get_mut().write_all(head.as_bytes()).unwrap();
+    let (mut line, mut length) = (String::new(), None);
+    stream.read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 200"), "{method} {path}: {line}");
+    while line != "\r\n" {
+        line.clear();
+        stream.read_line(&mut line).unwrap();
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = Some(value.trim().parse().unwrap());
+        }
+    }
+    let mut body = vec![0; length.unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    body
+}
+
+/// A relay through which the picture of a tiny job is another file, as large as one likes. What the server sends passes unread.
+fn relay(to: &str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let to = to.to_owned();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, server) = (client.unwrap(), TcpStream::connect(&to).unwrap());
+            client.set_nodelay(true).unwrap();
+            server.set_nodelay(true).unwrap();
+            let (mut from, mut there) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let mut buffer = vec![0; 64 * 1024];
+                while let Ok(read @ 1..) = from.read(&mut buffer) {
+                    let name = b"filename=tiny_";
+                    let found = buffer[..read].windows(name.len()).position(|w| w == name);
+                    if let Some(at) = found {
+                        buffer[at..at + name.len()].copy_from_slice(b"filename=huge_");
+                    }
+                    if there.write_all(&buffer[..read]).is_err() {
+                        break;
+                    }
+                }
+                let _ = there.shutdown(std::net::Shutdown::Write);
+            });
+            let (mut server, mut client) = (server, client);
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut server, &mut client);
+                let _ = client.shutdown(std::net::Shutdown::Write);
+            });
+        }
+    });
+    port
+}
+
+fn download() {
+    const SIZE: u64 = 1 << 30;
+    let rounds = number("KILN_BENCH_ROUNDS", 5);
+    let server = Server::start(&[]);
+    let output = server.dir().join("output");
+    std::fs::create_dir_all(&output).unwrap();
+    let huge = output.join("huge_00001_.png");
+    let mut file = File::create(&huge).unwrap();
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let mut block = vec![0_u8; 1 << 20];
+    for _ in 0..(SIZE >> 20) {
+        random.fill(&mut block);
+        file.write_all(&block).unwrap();
+    }
+    file.sync_all().unwrap();
+    for job in 2..=rounds + 1 {
+        std::fs::hard_link(&huge, output.join(format!("huge_{job:05}_.png"))).unwrap();
+    }
+    let url = format!("http://127.0.0.1:{}", relay(server.address()));
+    let (mut ours, mut theirs, mut ratio, mut memory) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=rounds {
+        let (mut by_hand, mut by_kiln) = (0.0, (0.0, 0.0));
+        let mut order = [true, false];
+        random.shuffle(&mut order);
+        for kiln in order {
+            let dir = tempfile::tempdir().unwrap();
+            if kiln {
+                by_kiln = fetched_by_kiln(dir.path(), &url, round, SIZE);
+            } else {
+                by_hand = fetched_by_hand(dir.path(), &url);
+            }
+        }
+        if round > 0 {
+            theirs.push(by_hand);
+            ours.push(by_kiln.0);
+            ratio.push(by_kiln.0 / by_hand);
+            memory.push(by_kiln.1);
+        }
+    }
+    tell("1 GiB by curl, b3sum and sync", "ms", theirs);
+    tell("1 GiB by kiln run, with its blob", "ms", ours);
+    tell("ratio", "×", ratio);
+    tell("peak memory of kiln run", "MB", memory);
+}
+
+fn fetched_by_hand(dir: &Path, url: &str) -> f64 {
+    let start = Instant::now();
+    let view = format!("{url}/api/view?filename=huge_00001_.png&type=output");
+    let script = format!("curl -s -o f '{view}' && b3sum --num-threads 1 f && sync f");
+    let mut shell = Command::new("sh");
+    let done = quiet(shell.args(["-c", &script]).current_dir(dir)).status();
+    assert!(done.unwrap().success(), "curl and b3sum are needed");
+    start.elapsed().as_secs_f64() * 1e3
+}
+
+/// Milliseconds, and the most memory that the process had, in MB.
+fn fetched_by_kiln(dir: &Path, url: &str, colour: usize, size: u64) -> (f64, f64) {
+    std::fs::write(dir.join("tiny.json"), TINY).unwrap();
+    let pipeline = format!(
+        "name: huge\nsteps:\n  draw:\n    workflow: tiny.json\n    set: {{ Card: {{ color: {colour} }} }}\n    save_as: huge.png\n"
+    );
+    std::fs::write(dir.join("p.yaml"), pipeline).unwrap();
+    let start = Instant::now();
+    let run = ["run", "p.yaml", "--server", url];
+    let mut child = quiet(kiln().args(run).current_dir(dir)).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0.0;
+    let took = loop {
+        let told = std::fs::read_to_string(&status).unwrap_or_default();
+        if let Some(line) = told.lines().find_map(|l| l.strip_prefix("VmHWM:")) {
+            let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse().unwrap();
+            peak = kilobytes / 1e3;
+        }
+        if let Some(done) = child.try_wait().unwrap() {
+            assert!(done.success());
+            break start.elapsed();
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let made = std::fs::metadata(dir.join("outputs/huge/latest/draw/huge.png")).unwrap();
+    assert_eq!(made.len(), size);
+    (took.as_secs_f64() * 1e3, peak)
+}
