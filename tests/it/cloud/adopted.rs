@@ -104,8 +104,8 @@ fn a_run_that_is_killed_anywhere_ends_right_without_a_second_job() {
     .unwrap();
     let did = ended_with(&server, "draw") + ended_with(&server, "invert");
     assert!(
-        (12..=12 + doubtful).contains(&did),
-        "{did} jobs, {doubtful} doubtful"
+        did >= 12 && did as u64 <= 12 + doubts,
+        "{did} jobs, {doubts} doubts"
     );
 }
 
