@@ -75,7 +75,7 @@ impl Datum {
             }
             Self::Number(number) => number.to_string(),
             Self::String(text) => format!("{text:?}"),
-            Self::File(file) => format!("file {:?} {}", file.path, file.hash),
+            Self::File(file) => format!("file {} {}", file.path.display(), file.hash),
             other => format!("{} {}", other.describe(), other.to_json()),
         }
     }

@@ -8,8 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::cancel::CancelArgs;
 use super::diff::DiffArgs;
+use super::doctor::DoctorArgs;
 use super::gc::GcArgs;
 use super::runs::RunsArgs;
+use super::server::ServerArgs;
 use super::show::ShowArgs;
 use crate::spec::parse_duration;
 
@@ -32,7 +34,7 @@ pub(super) struct Cli {
 pub(super) fn without_empty_variables(command: clap::Command) -> clap::Command {
     let empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|v| v.is_empty());
     command.mut_subcommands(|sub| {
-        sub.mut_args(|arg| {
+        without_empty_variables(sub).mut_args(|arg| {
             if arg.get_env().is_some_and(empty) {
                 arg.env(clap::builder::Resettable::Reset)
             } else {
@@ -65,6 +67,10 @@ pub(super) enum Command {
     Cancel(CancelArgs),
     /// Remove old runs, and what nothing needs any more
     Gc(GcArgs),
+    /// Look after a server: what it is, has and does, and orders to it
+    Server(ServerArgs),
+    /// Tell what is wrong with a setup, and what to do
+    Doctor(DoctorArgs),
     /// Run the embedded ComfyUI-compatible server alone
     Serve(ServeArgs),
     /// Print the JSON Schema of a file or of the event stream

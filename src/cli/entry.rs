@@ -8,7 +8,10 @@ use clap::error::{ContextKind, ContextValue};
 
 use super::args::{Cli, Command};
 use super::exit::Exit;
-use super::{args, cancel, check, diff, explain, gc, init, plan, run, runs, schema, serve, show};
+use super::{
+    args, cancel, check, diff, doctor, explain, gc, init, plan, run, runs, schema, serve, server,
+    show,
+};
 
 /// Parses the command line, does what it says, and tells the exit code.
 pub fn main() -> ExitCode {
@@ -34,6 +37,8 @@ pub fn main() -> ExitCode {
         Command::Diff(args) => diff::diff(args),
         Command::Cancel(args) => cancel::cancel_run(args),
         Command::Gc(args) => gc::gc(args),
+        Command::Server(args) => server::server(args),
+        Command::Doctor(args) => doctor::doctor(args),
         Command::Serve(args) => serve::serve(args),
         Command::Schema(args) => schema::schema(args),
         Command::Explain(args) => explain::explain(args),

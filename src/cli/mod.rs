@@ -6,6 +6,7 @@ mod args;
 mod cancel;
 mod check;
 mod diff;
+mod doctor;
 mod entry;
 mod exit;
 mod explain;
@@ -16,6 +17,8 @@ mod run;
 mod runs;
 mod schema;
 mod serve;
+mod server;
+mod sheet;
 mod show;
 mod table;
 

@@ -106,6 +106,14 @@ impl ClientError {
         }
     }
 
+    /// An answer in another shape than the protocol's.
+    pub(super) fn odd(url: &url::Url, reason: &str) -> Self {
+        Self::BadAnswer {
+            url: super::http::show(url),
+            reason: reason.to_owned(),
+        }
+    }
+
     /// The refusal, when it is one.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {

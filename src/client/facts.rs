@@ -229,7 +229,7 @@ impl Client {
         let url = self.below(&["internal", "logs", "raw"]);
         let value = self.json(Call::get(url.clone()), JSON_LIMIT).await?;
         let entries = value.get("entries").and_then(Value::as_array);
-        let entries = entries.ok_or_else(|| self.odd(&url, "it holds no entries"))?;
+        let entries = entries.ok_or_else(|| ClientError::odd(&url, "it holds no entries"))?;
         let said = entries.iter().filter_map(|entry| entry.get("m")?.as_str());
         Ok(said.map(str::to_owned).collect())
     }
@@ -243,7 +243,7 @@ impl Client {
         let value = self.json(Call::get(url.clone()), JSON_LIMIT).await?;
         let list = value.as_array().cloned();
         list.map(|list| texts(Some(list)))
-            .ok_or_else(|| self.odd(&url, "it holds no list"))
+            .ok_or_else(|| ClientError::odd(&url, "it holds no list"))
     }
 
     pub(super) async fn value(&self, path: &[&str]) -> Result<Value, ClientError> {
@@ -253,14 +253,14 @@ impl Client {
     async fn object(&self, path: &[&str]) -> Result<Map<String, Value>, ClientError> {
         match self.value(path).await? {
             Value::Object(members) => Ok(members),
-            _ => Err(self.odd(&self.at(path), "it holds no object")),
+            _ => Err(ClientError::odd(&self.at(path), "it holds no object")),
         }
     }
 
     pub(super) async fn texts(&self, path: &[&str]) -> Result<Vec<String>, ClientError> {
         match self.value(path).await? {
             Value::Array(list) => Ok(texts(Some(list))),
-            _ => Err(self.odd(&self.at(path), "it holds no list")),
+            _ => Err(ClientError::odd(&self.at(path), "it holds no list")),
         }
     }
 

@@ -232,7 +232,7 @@ impl Client {
         };
         let list = value.as_array().map(|list| list.iter().filter_map(name));
         let Some(names) = list else {
-            return Err(self.odd(&url, "it holds no list"));
+            return Err(ClientError::odd(&url, "it holds no list"));
         };
         Ok(names.collect())
     }

@@ -66,7 +66,7 @@ impl Client {
     pub async fn queue_listing(&self) -> Result<QueueListing, ClientError> {
         let url = self.at(&["queue"]);
         let value = self.json(Call::get(url.clone()), JSON_LIMIT).await?;
-        QueueListing::from_value(&value).ok_or_else(|| self.odd(&url, "it holds no queue"))
+        QueueListing::from_value(&value).ok_or_else(|| ClientError::odd(&url, "it holds no queue"))
     }
 
     /// The newest jobs that have ended, at most `most`, newest first.
@@ -83,7 +83,7 @@ impl Client {
             .append_pair("max_items", &most.to_string());
         let value = self.json(Call::get(url.clone()), JSON_LIMIT).await?;
         let items = history_items(&value);
-        let mut items = items.ok_or_else(|| self.odd(&url, "it holds no history"))?;
+        let mut items = items.ok_or_else(|| ClientError::odd(&url, "it holds no history"))?;
         let by_age = |item: &HistoryItem| item.ended.or(item.started).or(item.job.created);
         // As they ended: an object has them so, a list maybe the other way round.
         if self.dialect().history == HistoryList::Keyed {
@@ -104,7 +104,8 @@ impl Client {
         }
         let url = self.jobs_url(query);
         let value = self.json(Call::get(url.clone()), JSON_LIMIT).await?;
-        JobPage::from_value(&value).ok_or_else(|| self.odd(&url, "it holds no list of jobs"))
+        JobPage::from_value(&value)
+            .ok_or_else(|| ClientError::odd(&url, "it holds no list of jobs"))
     }
 
     fn jobs_url(&self, query: &JobQuery) -> Url {

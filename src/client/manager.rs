@@ -105,7 +105,7 @@ impl Manager {
         let told = asked.map_err(means)?;
         let number = |name: &str| told.get(name).and_then(Value::as_u64);
         let Some(total) = number("total_count") else {
-            return Err(self.client.odd(&url, "it holds no state of a queue").into());
+            return Err(ClientError::odd(&url, "it holds no state of a queue").into());
         };
         let busy = told.get("is_processing").and_then(Value::as_bool);
         Ok(Installing {

@@ -59,7 +59,10 @@ impl Client {
         if self.has_file(&uploaded).await? {
             return Ok(uploaded);
         }
-        Err(self.odd(&url, "it took the mask and wrote no file: it does not have the picture that the mask belongs to"))
+        Err(ClientError::odd(
+            &url,
+            "it took the mask and wrote no file: it does not have the picture that the mask belongs to",
+        ))
     }
 
     async fn mask_bytes(&self, path: &Path) -> Result<Bytes, ClientError> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::connection::Connection;
 use super::error::ClientError;
 use super::follow::Outcome;
-use super::http::{Call, Client, JSON_LIMIT, Payload, show};
+use super::http::{Call, Client, JSON_LIMIT, Payload};
 use super::refusal::RefusalKind;
 use crate::protocol::{Cancel, HistoryEntry, Ids, Job, JobStatus, Records, history_entry};
 
@@ -191,13 +191,5 @@ impl Client {
         let body = Payload::Json(body.to_string().into());
         let call = Call::post(self.at(path), body).within(LOOKUP);
         self.text(call, JSON_LIMIT).await.map(drop)
-    }
-
-    /// The error for an answer in another shape than the protocol's.
-    pub(super) fn odd(&self, url: &url::Url, reason: &str) -> ClientError {
-        ClientError::BadAnswer {
-            url: show(url),
-            reason: reason.to_owned(),
-        }
     }
 }

@@ -51,7 +51,7 @@ impl Client {
             .append_pair("split", "false");
         match self.json(Call::get(url.clone()), JSON_LIMIT).await {
             Ok(Value::Array(files)) => Ok(files.iter().filter_map(UserFile::read).collect()),
-            Ok(_) => Err(self.odd(&url, "it holds no list")),
+            Ok(_) => Err(ClientError::odd(&url, "it holds no list")),
             Err(ClientError::Refused(no)) if no.kind == RefusalKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error),
         }
@@ -117,7 +117,7 @@ impl Client {
         match self.json(Call::post(url.clone(), body), JSON_LIMIT).await {
             Ok(value) => UserFile::read(&value)
                 .map(Some)
-                .ok_or_else(|| self.odd(&url, "it names no file")),
+                .ok_or_else(|| ClientError::odd(&url, "it names no file")),
             Err(ClientError::Refused(no)) if no.status == 409 => Ok(None),
             Err(error) => Err(error),
         }

@@ -133,7 +133,12 @@ fn fill(
 }
 
 /// An engine whose relative paths start from `folder`.
-fn engine(materials: &Materials<'_>, folder: &Path, seed: u64, started_at: &jiff::Zoned) -> Engine {
+pub(super) fn engine(
+    materials: &Materials<'_>,
+    folder: &Path,
+    seed: u64,
+    started_at: &jiff::Zoned,
+) -> Engine {
     let inputs = Arc::clone(materials.inputs);
     let world = PlanWorld::new(inputs, folder, seed, started_at.clone())
         .with_secrets(materials.secrets.clone())

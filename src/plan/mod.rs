@@ -4,6 +4,7 @@
 //! be stored, shown, and carried out later without the files it came from. It knows nothing of servers' answers. Templates that only
 //! need params are evaluated when it is built; those that need results are kept with their place and evaluated by [`render`].
 
+mod apart;
 mod build;
 mod command;
 mod condition;
@@ -33,6 +34,7 @@ mod steps;
 mod tasks;
 mod world;
 
+pub use apart::{Apart, Which, servers as servers_apart};
 pub use build::{Materials, build};
 pub use command::{RenderedCommand, preview_command, render_command};
 pub use condition::{condition, until};

@@ -192,6 +192,10 @@ pub struct SocketRules {
 
 /// How a server speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a table of differences that have nothing to do with each other"
+)]
 pub struct Dialect {
     /// Whose server it is.
     pub flavour: Flavour,

@@ -30,6 +30,10 @@ const BUSY_PAUSE: Duration = Duration::from_secs(30);
 
 /// One try.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something else about what came before"
+)]
 pub(super) struct Try {
     pub(super) shared: Arc<Shared>,
     pub(super) ticket: Ticket,

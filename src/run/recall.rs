@@ -55,12 +55,11 @@ impl Try {
         if !self.recalls() {
             return Ok(Err(None));
         }
-        let looked_up = match looked_up {
-            Some(looked_up) => looked_up,
-            None => {
-                let store = self.shared.store.clone();
-                blocking(move || look_up(&store, &key)).await
-            }
+        let looked_up = if let Some(looked_up) = looked_up {
+            looked_up
+        } else {
+            let store = self.shared.store.clone();
+            blocking(move || look_up(&store, &key)).await
         };
         let found = match looked_up {
             Ok(Ok(found)) => found,

@@ -60,12 +60,25 @@ pub enum ServerKind {
     Here,
 }
 
+impl ServerKind {
+    /// The addresses of its endpoints, where they have any before they are started.
+    fn urls(&self) -> &[String] {
+        match self {
+            Self::Comfy { urls } => urls,
+            Self::Cloud { url } => std::slice::from_ref(url),
+            Self::Embedded { .. } | Self::Here => &[],
+        }
+    }
+}
+
 /// A server, or an endpoint of one, that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("server `{name}`: {cause}")]
 pub struct StartFailure {
     /// Its name.
     pub name: ServerName,
+    /// The address that does not answer; empty for one without.
+    pub url: String,
     /// Where it is written.
     pub span: Option<Span>,
     /// Why.
@@ -135,24 +148,26 @@ impl Servers {
         let mut failures = Vec::new();
         for (spec, started) in specs.iter().zip(started) {
             let first = servers.endpoints.len();
-            let failed = |cause| StartFailure {
+            let failed = |url: &str, cause| StartFailure {
                 name: spec.name.clone(),
+                url: url.to_owned(),
                 span: spec.span,
                 cause,
                 spare: false,
             };
             let mut away = Vec::new();
             let mut broken = false;
-            for endpoint in started {
+            for (place, endpoint) in started.into_iter().enumerate() {
+                let url = spec.kind.urls().get(place).map_or("", String::as_str);
                 match endpoint {
                     Ok((endpoint, None)) => servers.endpoints.push(Arc::new(endpoint)),
                     Ok((endpoint, Some(cause))) => {
-                        away.push(failed(StartCause::Client(cause)));
+                        away.push(failed(url, StartCause::Client(cause)));
                         servers.endpoints.push(Arc::new(endpoint));
                     }
                     Err(cause) => {
                         broken = true;
-                        away.push(failed(cause));
+                        away.push(failed(url, cause));
                     }
                 }
             }

@@ -254,7 +254,7 @@ fn read_as_server(file: FileId, sources: &SourceMap, report: &mut Report) -> Opt
     lenient.or_else(|| workflow::read(file, sources, report))
 }
 
-/// A catalog from a saved `GET /object_info` answer; `-` is stdin.
+/// A catalog from a saved `GET /object_info` answer, or from what `kiln server catalog` saved; `-` is stdin.
 ///
 /// # Errors
 /// When the file cannot be read or is no such answer.
@@ -263,7 +263,7 @@ pub fn catalog_file(path: &std::path::Path) -> Result<(Catalog, Vec<String>), Bo
     Ok(Catalog::from_object_info(&value))
 }
 
-/// A saved `GET /object_info` answer as it is; `-` is stdin.
+/// A saved `GET /object_info` answer as it is, by itself or in what `kiln server catalog` saved; `-` is stdin.
 ///
 /// # Errors
 /// When the file cannot be read or is no such answer.
@@ -277,12 +277,20 @@ pub fn object_info_file(path: &std::path::Path) -> Result<serde_json::Value, Box
         inputs.read_text(path).map_err(|error| error.to_string())
     };
     let text = text.map_err(|why| Box::new(Diagnostic::error(&codes::FILE_NOT_READABLE, why)))?;
-    let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
+    let mut value: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
         Box::new(Diagnostic::error(
             &codes::NOT_JSON,
             format!("the catalog `{}` is not JSON: {error}", path.display()),
         ))
     })?;
+    // What `kiln server catalog` saves holds more than the answer.
+    if value
+        .get("kiln_catalog")
+        .is_some_and(serde_json::Value::is_number)
+        && let Some(info) = value.get_mut("object_info")
+    {
+        value = info.take();
+    }
     if !value.is_object() {
         return Err(Box::new(
             Diagnostic::error(

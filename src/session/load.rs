@@ -317,7 +317,7 @@ pub(super) fn project_of(folder: &Path) -> PathBuf {
 }
 
 /// The project file found by walking up, and the project's folder.
-fn project(
+pub(super) fn project(
     folder: &Path,
     inputs: &Inputs,
     sources: &mut SourceMap,
@@ -332,7 +332,7 @@ fn project(
 }
 
 /// Reads the `.env` beside the project file.
-fn dotenv(project_dir: &Path, inputs: &Inputs, report: &mut Report) {
+pub(super) fn dotenv(project_dir: &Path, inputs: &Inputs, report: &mut Report) {
     if let Err(error) = inputs.read_dotenv(&project_dir.join(".env")) {
         report.push(Diagnostic::error(
             &codes::FILE_NOT_READABLE,

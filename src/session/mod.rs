@@ -2,11 +2,15 @@
 //!
 //! `cli` calls this room and nothing deeper; a watcher or a dashboard would call it the same way.
 
+pub mod care;
 mod checking;
+pub mod doctor;
 mod earlier;
 mod foresight;
 pub mod history;
 mod load;
+mod made_work;
+mod outlook;
 mod prepare;
 mod resume;
 mod running;

@@ -43,39 +43,46 @@ pub(super) async fn connect_but(
     secrets: &Secrets,
     spare: &HashSet<ServerName>,
 ) -> Result<Servers, Vec<Diagnostic>> {
-    let specs: Vec<ServerSpec> = plan
-        .servers
-        .iter()
+    let servers = plan.servers.iter();
+    let specs: Vec<ServerSpec> = servers
         .map(|(name, server)| ServerSpec {
-            name: name.clone(),
-            kind: match &server.kind {
-                plan::ServerKind::Comfy { urls } => ServerKind::Comfy { urls: urls.clone() },
-                plan::ServerKind::Cloud { url } => ServerKind::Cloud { url: url.clone() },
-                plan::ServerKind::Embedded { simulate } => ServerKind::Embedded {
-                    simulate: *simulate,
-                },
-                plan::ServerKind::Here => ServerKind::Here,
-            },
-            max_jobs: usize::try_from(server.max_jobs).ok(),
-            access: Access {
-                flavour: match &server.kind {
-                    plan::ServerKind::Cloud { .. } => Flavour::Cloud,
-                    _ => Flavour::Comfy,
-                },
-                api_key: server.api_key.clone(),
-                token: server.token.clone(),
-                headers: server.headers.clone(),
-                ca_cert: server.ca_cert.clone(),
-                secrets: secrets.clone(),
-            },
-            lost_after: Some(Duration::from_millis(server.lost_after_ms)),
-            span: server.span,
             spare: spare.contains(name),
+            ..spec(name, server, secrets)
         })
         .collect();
     Servers::start(&specs, None)
         .await
         .map_err(|failures| failures.iter().map(StartFailure::diagnostic).collect())
+}
+
+/// A planned server as it is started.
+pub(super) fn spec(name: &ServerName, server: &plan::ServerPlan, secrets: &Secrets) -> ServerSpec {
+    ServerSpec {
+        name: name.clone(),
+        kind: match &server.kind {
+            plan::ServerKind::Comfy { urls } => ServerKind::Comfy { urls: urls.clone() },
+            plan::ServerKind::Cloud { url } => ServerKind::Cloud { url: url.clone() },
+            plan::ServerKind::Embedded { simulate } => ServerKind::Embedded {
+                simulate: *simulate,
+            },
+            plan::ServerKind::Here => ServerKind::Here,
+        },
+        max_jobs: usize::try_from(server.max_jobs).ok(),
+        access: Access {
+            flavour: match &server.kind {
+                plan::ServerKind::Cloud { .. } => Flavour::Cloud,
+                _ => Flavour::Comfy,
+            },
+            api_key: server.api_key.clone(),
+            token: server.token.clone(),
+            headers: server.headers.clone(),
+            ca_cert: server.ca_cert.clone(),
+            secrets: secrets.clone(),
+        },
+        lost_after: Some(Duration::from_millis(server.lost_after_ms)),
+        span: server.span,
+        spare: false,
+    }
 }
 
 /// Stops what was started. A wait that is broken off leaves the rest to the runtime's end.

@@ -123,7 +123,7 @@ fn base(i: u32) -> TaskOutcome {
         name: name.as_str().into(),
         index: i,
         order: vec![i],
-        matrix: [("i".to_owned(), Datum::Number(i.into()))].into(),
+        matrix: Arc::new([("i".to_owned(), Datum::Number(i.into()))].into()),
         item: None,
         source: None,
         status: "done".to_owned(),
@@ -240,10 +240,10 @@ fn every_step_draws_for_itself_whatever_it_draws_for() {
     // Each of the eight steps has one item and two values of its matrix.
     assert_eq!(drawn.len(), 8 * 3, "{drawn:?}");
 
-    let runs: String = (0..24)
-        .map(|at| format!("  s{at}: {{ command: [echo], when: random() < 2147483648 }}\n"))
-        .collect();
-    let plan = Project::new().plan(&format!("steps:\n{runs}")).good();
+    let step = |at| format!("  s{at}: {{ command: [echo], when: random() < 2147483648 }}");
+    let steps: Vec<String> = (0..24).map(step).collect();
+    let plan = format!("steps:\n{}\n", steps.join("\n"));
+    let plan = Project::new().plan(&plan).good();
     let skipped = plan.tasks.iter().filter(|task| task.skip).count();
     assert!((1..24).contains(&skipped), "{skipped} of 24 are skipped");
 }

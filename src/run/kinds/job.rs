@@ -180,7 +180,7 @@ impl Try {
         let found = self.patiently(server, CancelReason::Leave, ask).await;
         match found {
             Ok(Lookup::Absent) => {
-                self.shared.expect_stray(self.at, id.to_string());
+                self.shared.expect_stray(self.at, id.clone());
                 Err(Ending::Lost)
             }
             Ok(_) => {

@@ -166,14 +166,13 @@ impl Try {
             Ok((rendered, keyed))
         });
         let (rendered, keyed) = drawn.await?;
-        let (facts, manifest, looked_up) = match keyed {
-            Some(keyed) => keyed,
-            None => {
-                let facts = self.shared.facts.of(server, &catalog, &rendered);
-                let facts = facts.await;
-                let manifest = workflow_manifest(&self.shared.plan, &rendered, mode, &facts);
-                (facts, manifest, None)
-            }
+        let (facts, manifest, looked_up) = if let Some(keyed) = keyed {
+            keyed
+        } else {
+            let facts = self.shared.facts.of(server, &catalog, &rendered);
+            let facts = facts.await;
+            let manifest = workflow_manifest(&self.shared.plan, &rendered, mode, &facts);
+            (facts, manifest, None)
         };
         Ok(Drawn {
             rendered,
@@ -225,7 +224,7 @@ impl Try {
         };
         if found == Lookup::Absent {
             if self.is_under_way() {
-                self.shared.expect_stray(self.at, id.to_string());
+                self.shared.expect_stray(self.at, id);
             }
             return Err(Ending::Lost);
         }

@@ -93,7 +93,7 @@ pub struct TaskStanding {
     pub server: Option<String>,
     /// Its last try, and where it went.
     #[serde(skip)]
-    pub(super) last: Option<(Ticket, EndpointIx)>,
+    pub(in crate::session) last: Option<(Ticket, EndpointIx)>,
     /// The id of its last job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_id: Option<String>,

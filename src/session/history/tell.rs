@@ -29,17 +29,18 @@ pub fn events_of(standing: &Standing, task: TaskIx, facts: &[(u64, Fact)]) -> Ve
 /// What a fact is worth telling to somebody who looks on, with the task it is about. `standing` has taken the fact already.
 pub fn news(standing: &Standing, fact: &Fact) -> Option<String> {
     let (about, what) = match fact {
-        // The turn of a single job is too much for many of them.
-        Fact::Assigned { .. } | Fact::Accepted { .. } | Fact::Released { .. } => return None,
+        // The turn of a single job is too much for many of them, and where a step streams, each new task is soon told of by itself.
+        Fact::Assigned { .. }
+        | Fact::Accepted { .. }
+        | Fact::Released { .. }
+        | Fact::Expanded {
+            source: Some(_), ..
+        } => return None,
         Fact::Started { ticket } => {
             let task = standing.tasks.get(ticket.task.0 as usize)?;
             let server = task.server.clone().unwrap_or_default();
             (Some(ticket.task), format!("started on {server}"))
         }
-        // Where a step streams, each new task is soon told of by itself.
-        Fact::Expanded {
-            source: Some(_), ..
-        } => return None,
         fact => say(standing, fact)?,
     };
     Some(match about {

@@ -1,0 +1,164 @@
+//! The pipelines of the project, and what their servers lack.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::finding::{Area, Checkup};
+use super::servers::Started;
+use crate::base::ServerName;
+use crate::catalog::Catalog;
+use crate::diagnostic::{Diagnostic, Severity, SourceMap, codes};
+use crate::plan::{MissingParams, Plan};
+use crate::report::plural;
+use crate::session::care::Found;
+use crate::session::checking::{Catalogs, check_plan, classes};
+use crate::session::load::{PROJECT_FILE, Request, load};
+use crate::session::prepare;
+use crate::store::STATE_FOLDER;
+
+/// How deep below the project pipelines are looked for.
+const DEEP: usize = 4;
+/// As many pipelines are looked at.
+const MOST: usize = 200;
+/// Folders that hold no pipelines of the project.
+const OTHERS: &[&str] = &["node_modules", "target", "outputs", STATE_FOLDER];
+/// What a server lacks: a class, a value of a list such as a model, a file.
+const LACKS: [&crate::diagnostic::Code; 3] = [
+    &codes::MISSING_NODE_TYPE,
+    &codes::VALUE_NOT_IN_LIST,
+    &codes::CUSTOM_VALIDATION_FAILED,
+];
+
+/// The catalogs of one plan's servers.
+#[derive(Default)]
+struct Known(IndexMap<ServerName, Arc<Catalog>>);
+
+impl Catalogs for Known {
+    fn of(&self, server: &ServerName) -> Option<Arc<Catalog>> {
+        self.0.get(server).cloned()
+    }
+}
+
+pub(super) async fn examine(found: &Found, started: &Started, checkup: &mut Checkup) {
+    let files = pipelines(&found.project_dir);
+    if files.is_empty() {
+        return;
+    }
+    // One complaint for all pipelines that it concerns.
+    let mut lacking: BTreeMap<String, (Diagnostic, Vec<String>)> = BTreeMap::new();
+    let mut well = 0;
+    for file in &files {
+        let name = file.strip_prefix(&found.project_dir).unwrap_or(file);
+        let name = crate::base::display_path(name);
+        let loaded = load(&Request {
+            file: file.clone(),
+            missing_params: MissingParams::Undecided,
+            ..Request::default()
+        });
+        let errors = loaded.report.items.iter();
+        let errors = errors.filter(|d| d.severity == Severity::Error).count();
+        if errors > 0 {
+            let message = format!("has {}", plural(errors, "error"));
+            let first = loaded.report.items.into_iter();
+            let first = first
+                .filter(|d| d.severity == Severity::Error)
+                .map(|d| d.code)
+                .next();
+            let diagnostic = Diagnostic::error(first.unwrap_or(&codes::BAD_VALUE), message)
+                .help(format!("`kiln check {name}` shows them"));
+            checkup.wrong(Area::Pipeline, &name, diagnostic, &SourceMap::default());
+        }
+        let Some(plan) = loaded.plan.or(loaded.sound) else {
+            continue;
+        };
+        let known = catalogs(&plan, started).await;
+        let complaints = check_plan(&plan, loaded.target, &known).items;
+        let mut lacks = complaints
+            .into_iter()
+            .filter(|d| LACKS.contains(&d.code))
+            .peekable();
+        if lacks.peek().is_none() && errors == 0 {
+            well += 1;
+        }
+        for diagnostic in lacks {
+            let entry = lacking.entry(diagnostic.message.clone());
+            let (_, names) = entry.or_insert_with(|| (diagnostic, Vec::new()));
+            if !names.contains(&name) {
+                names.push(name.clone());
+            }
+        }
+    }
+    for (mut diagnostic, names) in lacking.into_values() {
+        diagnostic.primary = None;
+        if diagnostic.code == &codes::MISSING_NODE_TYPE {
+            diagnostic =
+                diagnostic.help("`kiln server install node URL` asks ComfyUI-Manager for the pack");
+        }
+        checkup.wrong(
+            Area::Pipeline,
+            &names.join(", "),
+            diagnostic,
+            &SourceMap::default(),
+        );
+    }
+    if well > 0 {
+        let servers = "what they need is there, as far as their servers answer";
+        checkup.ok(
+            Area::Pipeline,
+            "",
+            format!("{}: {servers}", plural(well, "pipeline")),
+        );
+    }
+}
+
+/// The catalogs of servers that answer, with the classes that a plan uses.
+async fn catalogs(plan: &Plan, started: &Started) -> Known {
+    let at_hand = prepare::at_hand(plan);
+    let mut known = Known::default();
+    for name in plan.servers.keys() {
+        if let Some(catalog) = at_hand.of(name) {
+            known.0.insert(name.clone(), catalog);
+            continue;
+        }
+        let Some(endpoint) = started.get(name).and_then(|servers| servers.find(name)) else {
+            continue;
+        };
+        if endpoint.is_here() {
+            continue;
+        }
+        let wanted = classes(plan, name);
+        let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        if let Ok(catalog) = endpoint.catalog(&wanted).await {
+            known.0.insert(name.clone(), catalog);
+        }
+    }
+    known
+}
+
+/// The pipelines of a project: YAML files with steps.
+fn pipelines(project: &Path) -> Vec<PathBuf> {
+    let wanted = |entry: &walkdir::DirEntry| {
+        let name = entry.file_name().to_string_lossy();
+        entry.depth() == 0 || !(name.starts_with('.') || OTHERS.contains(&&*name))
+    };
+    walkdir::WalkDir::new(project)
+        .max_depth(DEEP)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_entry(wanted)
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_file() && entry.file_name() != PROJECT_FILE)
+        .map(walkdir::DirEntry::into_path)
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml" || e == "yml"))
+        .filter(|path| has_steps(path))
+        .take(MOST)
+        .collect()
+}
+
+fn has_steps(path: &Path) -> bool {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().any(|line| line.starts_with("steps:"))
+}
