@@ -12,7 +12,11 @@ fn colours_in(folder: &Path) -> Vec<[u8; 3]> {
     let colour = |path| {
         let image = image::open(&path).unwrap().to_rgb8();
         let first = image.get_pixel(0, 0).0;
-        assert!(image.pixels().all(|pixel| pixel.0 == first), "{path:?}");
+        assert!(
+            image.pixels().all(|pixel| pixel.0 == first),
+            "{}",
+            path.display()
+        );
         first
     };
     let mut colours: Vec<_> = pictures.map(colour).collect();
