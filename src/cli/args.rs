@@ -343,7 +343,7 @@ pub(super) struct ServeArgs {
     )]
     pub(super) queue_limit: Option<u16>,
 
-    /// Answer as this version of ComfyUI did, where versions differ
+    /// Answer as this version of the server did, where versions differ
     #[arg(long, value_name = "VERSION", conflicts_with = "cloud")]
     pub(super) emulate: Option<String>,
 }

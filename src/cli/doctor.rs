@@ -224,7 +224,7 @@ fn write_finding(out: &mut dyn Write, finding: &Finding, width: Option<usize>) -
         _ => finding.message.clone(),
     };
     if let Some(code) = finding.code {
-        message.push_str(&format!(" [{code}]"));
+        message = format!("{message} [{code}]");
     }
     let indent = 2 + 7 + 2;
     let room = width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(20));
@@ -320,7 +320,7 @@ mod tests {
             let mut out = Vec::new();
             to_text(&mut out, &checkup, Some(width)).unwrap();
             let text = anstream::adapter::strip_bytes(&out).into_vec();
-            all.push_str(&format!("-- {width}\n{}", String::from_utf8(text).unwrap()));
+            all = format!("{all}-- {width}\n{}", String::from_utf8(text).unwrap());
         }
         insta::assert_snapshot!(all);
     }

@@ -172,7 +172,7 @@ impl Sheet {
             }
             line.push_str(&" ".repeat(pending + before));
             let style = cell.style;
-            line.push_str(&format!("{style}{text}{style:#}"));
+            line = format!("{line}{style}{text}{style:#}");
             pending = after + GAP;
         }
         writeln!(out, "{line}")
@@ -304,11 +304,8 @@ mod tests {
     fn at(width: Option<usize>) -> String {
         let mut out = Vec::new();
         sheet().write(&mut out, width).unwrap();
-        anstream::adapter::strip_bytes(&out)
-            .into_vec()
-            .try_into()
-            .map(|text: Vec<u8>| String::from_utf8(text).unwrap())
-            .unwrap()
+        let text = anstream::adapter::strip_bytes(&out).into_vec();
+        String::from_utf8(text).unwrap()
     }
 
     #[test]

@@ -82,11 +82,13 @@ impl Client {
             };
             match manager.state().await {
                 Ok(_) => return Ok(manager),
-                Err(InstallError::Absent) => {}
-                // Something answers in the Manager's place with what is no state: the page of an editor.
-                Err(InstallError::Client(
-                    ClientError::BadAnswer { .. } | ClientError::NotComfyUi { .. },
-                )) => {}
+                // What answers in the Manager's place with no state is the page of an editor.
+                Err(
+                    InstallError::Absent
+                    | InstallError::Client(
+                        ClientError::BadAnswer { .. } | ClientError::NotComfyUi { .. },
+                    ),
+                ) => {}
                 Err(error) => return Err(error),
             }
         }

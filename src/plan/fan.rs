@@ -116,6 +116,14 @@ fn for_each(
             return None;
         }
         EditValue::Later(list) => list,
+        // Params without a value yet: the tasks of the members that are known can be checked.
+        EditValue::List(items) if items.iter().all(waits_for_params) => {
+            let known = items.into_iter().filter_map(|item| match item {
+                EditValue::Ready(item) => Some(item),
+                _ => None,
+            });
+            return Some((Grow::Known, Some(known.collect())));
+        }
         _ => {
             let message = "a list in `for_each` that is written out cannot use results";
             let diagnostic = Diagnostic::error(&codes::BAD_EXPRESSION, message).at(node.span);
@@ -143,6 +151,20 @@ fn for_each(
         _ => Grow::Later { list },
     };
     Some((grow, None))
+}
+
+/// Whether a value is known, or waits for nothing but the value of a param.
+fn waits_for_params(value: &EditValue) -> bool {
+    match value {
+        EditValue::Ready(_) => true,
+        EditValue::Later(text) => match Template::parse(&text.text) {
+            Ok(Some(template)) => template.uses().names.iter().all(|name| name == "params"),
+            _ => false,
+        },
+        EditValue::List(items) => items.iter().all(waits_for_params),
+        EditValue::Map(members) => members.values().all(waits_for_params),
+        EditValue::Link { .. } => false,
+    }
 }
 
 /// An empty list skips its step, which is seldom what was meant when nothing but a path decides about it.

@@ -11,7 +11,7 @@ use super::sealed::{CLOUD_LOST_AFTER_MS, EditValue, HERE, ServerKind, ServerPlan
 use crate::artifact::Datum;
 use crate::base::ServerName;
 use crate::base::secret::placeholder;
-use crate::diagnostic::{Diagnostic, SourceMap, Span, codes, list_of};
+use crate::diagnostic::{Code, Diagnostic, SourceMap, Span, codes, list_of};
 use crate::spec::{self, Node, Project, Spanned};
 
 /// Where a `ComfyUI` listens unless told otherwise.
@@ -90,6 +90,13 @@ impl Chosen {
         sources: &SourceMap,
     ) -> Option<ServerName> {
         let project = materials.project;
+        if holds_credentials(name) {
+            evaluator.report.push(match span {
+                Some(span) => with_credentials(&codes::BAD_VALUE).at(span),
+                None => with_credentials(&codes::BAD_ARGUMENT),
+            });
+            return None;
+        }
         if is_address(name) {
             let url = name.trim_end_matches('/').to_owned();
             let key = ServerName(
@@ -165,6 +172,19 @@ fn unknown(name: &str, span: Option<Span>, project: Option<&Project>) -> Diagnos
 fn is_address(text: &str) -> bool {
     (text.starts_with("http://") || text.starts_with("https://"))
         && url::Url::parse(text).is_ok_and(|url| url.host().is_some())
+}
+
+/// Whether an address holds what must not be printed.
+fn holds_credentials(text: &str) -> bool {
+    let url = url::Url::parse(text).ok().filter(|_| is_address(text));
+    url.is_some_and(|url| !url.username().is_empty() || url.password().is_some())
+}
+
+fn with_credentials(code: &'static Code) -> Diagnostic {
+    let message = "the server's address holds a user name or password";
+    Diagnostic::error(code, message).help(
+        "declare the server in kiln.yaml with `headers: { Authorization: \"{{ secret('NAME') }}\" }` or `token:`, and leave them out of its address",
+    )
 }
 
 fn from_spec(
@@ -244,6 +264,11 @@ fn from_spec(
 
 fn address(node: &Node, evaluator: &mut Evaluator<'_>, sources: &SourceMap) -> Option<String> {
     let text = evaluator.text_now(node, "`url`", sources)?;
+    if holds_credentials(&text) {
+        let built = with_credentials(&codes::BAD_VALUE).at(node.span);
+        evaluator.report.push(built);
+        return None;
+    }
     if is_address(&text) {
         return Some(text.trim_end_matches('/').to_owned());
     }

@@ -286,3 +286,31 @@ fn exit_codes_say_whose_mistake_it_was() {
         assert!(guide.contains(&format!("\n| {code} | ")), "{code}");
     }
 }
+
+#[test]
+fn members_of_a_written_list_are_checked_while_a_param_has_no_value() {
+    let project = project();
+    project.file(
+        "p.yaml",
+        "params:\n  y: { type: string }\nsteps:\n  a:\n    for_each: [x, \"{{ params.y }}\"]\n    command: [echo, \"{{ item }}\"]\n",
+    );
+    assert_eq!(said(&project, &["check", "p.yaml"], 0), "ok p.yaml\n");
+    let planned = project.kiln(&["plan", "p.yaml", "-p", "y=2"]).ok().stdout;
+    assert!(planned.contains("a[x], a[2]"), "{planned}");
+}
+
+#[test]
+fn an_address_with_a_password_is_refused_and_not_repeated() {
+    let project = project();
+    let command = [
+        "plan",
+        "sizes.yaml",
+        "-p",
+        "wide=1",
+        "--server",
+        "http://me:hunter2@host:8188",
+    ];
+    let done = project.kiln(&command).code(2);
+    assert!(!done.stderr.contains("hunter2"), "{}", done.stderr);
+    insta::assert_snapshot!(settled(&done.stderr, project.path()));
+}

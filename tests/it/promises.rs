@@ -121,7 +121,7 @@ fn secrets_that_are_written_out_in_the_project_file_are_sent_and_neither_stored_
     project.file("kiln.yaml", WRITTEN_OUT.replace("URL", &url));
     let refused = project.kiln(&["run", "p.yaml"]);
     let request = requests
-        .recv_timeout(std::time::Duration::from_secs(60))
+        .recv_timeout(std::time::Duration::from_mins(1))
         .unwrap()
         .to_lowercase();
     assert!(request.contains("bearer tok-written-out"), "{request}");

@@ -46,9 +46,10 @@ pub(super) fn free(args: &FreeArgs) -> Exit {
                 (false, true) => "forgets the results of nodes",
                 _ => "unloads its models and forgets the results of nodes",
             };
-            let when = match row.after_job {
-                true => ", once the job that runs has ended",
-                false => "",
+            let when = if row.after_job {
+                ", once the job that runs has ended"
+            } else {
+                ""
             };
             writeln!(out, "{server} ({}) {did}{when}", row.url)?;
         }

@@ -64,9 +64,10 @@ fn list(rows: &[NodeRow]) -> Sheet {
         Column::new("FROM", Fit::Spare(2)),
     ]);
     for row in rows {
-        let class = match row.deprecated {
-            true => Cell::styled(row.class.as_str(), faint()),
-            false => row.class.as_str().into(),
+        let class = if row.deprecated {
+            Cell::styled(row.class.as_str(), faint())
+        } else {
+            row.class.as_str().into()
         };
         sheet.row([
             class,
@@ -135,9 +136,10 @@ fn inputs(rows: &[InputRow]) -> Sheet {
     ])
     .bare(2);
     for row in rows {
-        let needed = match row.required {
-            true => Cell::styled("needed", odd()),
-            false => Cell::from("may be"),
+        let needed = if row.required {
+            Cell::styled("needed", odd())
+        } else {
+            Cell::from("may be")
         };
         sheet.row([
             row.name.as_str().into(),

@@ -90,7 +90,7 @@ mod tests {
             let text = String::from_utf8(text).unwrap();
             let fits = |line: &str| unicode_width::UnicodeWidthStr::width(line) <= width;
             assert!(text.lines().all(fits), "{text}");
-            all.push_str(&format!("-- {width}\n{text}"));
+            all = format!("{all}-- {width}\n{text}");
         }
         insta::assert_snapshot!(all);
     }

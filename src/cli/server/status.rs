@@ -49,9 +49,10 @@ fn to_text(out: &mut dyn Write, rows: &[ServerStatus], width: Option<usize>) -> 
             Column::new("", Fit::Spare(1)),
         ])
         .bare(0);
-        let word = match row.reachable {
-            true => Cell::styled("up", good()),
-            false => Cell::styled("down", bad()),
+        let word = if row.reachable {
+            Cell::styled("up", good())
+        } else {
+            Cell::styled("down", bad())
         };
         head.row([
             Cell::styled(row.server.as_str(), strong()),
@@ -179,7 +180,7 @@ mod tests {
             let mut out = Vec::new();
             to_text(&mut out, &rows(), Some(width)).unwrap();
             let text = anstream::adapter::strip_bytes(&out).into_vec();
-            all.push_str(&format!("-- {width}\n{}", String::from_utf8(text).unwrap()));
+            all = format!("{all}-- {width}\n{}", String::from_utf8(text).unwrap());
         }
         insta::assert_snapshot!(all);
     }

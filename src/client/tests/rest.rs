@@ -337,7 +337,7 @@ async fn an_older_server_without_replacements_has_none() {
 #[tokio::test]
 async fn the_doorway_tells_clock_and_proxy() {
     let here = || async {
-        let then = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+        let then = std::time::SystemTime::now() + std::time::Duration::from_hours(1);
         let head = [
             (header::DATE, httpdate::fmt_http_date(then)),
             (header::SERVER, "nginx/1.25".to_owned()),

@@ -56,7 +56,6 @@ fn refused(cloud: &Cloud, whim: Whim, prompt: Option<&Value>) -> Option<Response
     };
     let final_429 = |kind, message| Some(typed(StatusCode::TOO_MANY_REQUESTS, kind, message));
     match whim {
-        Whim::None | Whim::NoTier | Whim::Fault(_) => {}
         Whim::NoCredits => {
             return Some(refusal(
                 StatusCode::PAYMENT_REQUIRED,
@@ -88,7 +87,7 @@ fn refused(cloud: &Cloud, whim: Whim, prompt: Option<&Value>) -> Option<Response
                 "no machine is free, on request",
             ));
         }
-        Whim::QueueLimit | Whim::Unavailable => {}
+        Whim::QueueLimit | Whim::Unavailable | Whim::None | Whim::NoTier | Whim::Fault(_) => {}
     }
     let waiting = cloud.server.board.queued().1.len();
     (waiting >= cloud.account.queue())

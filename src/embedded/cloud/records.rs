@@ -51,9 +51,8 @@ pub(super) async fn queue(State(cloud): State<Cloud>) -> Response {
 
 /// Unlike the local one, it stops what runs as well, and says what it did.
 pub(super) async fn change_queue(State(cloud): State<Cloud>, request: Request) -> Response {
-    let change = match object(request).await {
-        Ok(change) => change,
-        Err(_) => return bad("the body must be a JSON object"),
+    let Ok(change) = object(request).await else {
+        return bad("the body must be a JSON object");
     };
     let board = &cloud.server.board;
     let cleared = truthy(change.get("clear"));

@@ -220,8 +220,8 @@ async fn as_many_jobs_run_as_the_plan_has_and_the_queue_has_an_end() {
         graph
     };
     let first = cloud.submit(color(1)).await;
-    let second = cloud.submit(color(2)).await;
     cloud.until(&first, "in_progress").await;
+    let second = cloud.submit(color(2)).await;
     cloud.until(&second, "in_progress").await;
     let third = cloud.submit(color(3)).await;
     assert_eq!(cloud.until(&third, "pending").await["id"], third.as_str());

@@ -73,6 +73,10 @@ pub async fn install(
     Ok(done)
 }
 
+#[expect(
+    clippy::unnecessary_box_returns,
+    reason = "it is the error of a result, where it is boxed"
+)]
 fn complaint(open: &Open, url: &str, wish: &Wish, error: &InstallError) -> Box<Complaint> {
     if let InstallError::Client(error) = error {
         return open.wrong(error);

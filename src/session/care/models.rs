@@ -82,6 +82,10 @@ pub async fn models_in(open: &Open, folder: &str) -> Result<Vec<ModelRow>, Box<C
     Ok(rows)
 }
 
+#[expect(
+    clippy::unnecessary_box_returns,
+    reason = "it is the error of a result, where it is boxed"
+)]
 fn no_folder(open: &Open, folder: &str, known: &[String]) -> Box<Complaint> {
     let message = format!("`{}` has no folder of models `{folder}`", open.name);
     let near = did_you_mean(folder, known.iter().map(String::as_str));

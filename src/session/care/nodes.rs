@@ -29,6 +29,10 @@ pub struct NodeRow {
 }
 
 /// A class with all that it takes and gives.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something of its own"
+)]
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NodeDetail {
     /// The class.

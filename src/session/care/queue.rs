@@ -117,9 +117,10 @@ pub async fn cancel(open: &Open, typed: &[String]) -> Result<Stopped, Box<Compla
     };
     for row in named {
         let answer = endpoint_of(open, &row).client().cancel(&row.id).await;
-        match answer.map_err(|error| open.wrong(&error))? {
-            true => done.stopped.push(row),
-            false => done.gone.push(row),
+        if answer.map_err(|error| open.wrong(&error))? {
+            done.stopped.push(row);
+        } else {
+            done.gone.push(row);
         }
     }
     Ok(done)
@@ -171,9 +172,10 @@ pub async fn interrupt(
     for row in named {
         let client = endpoint_of(open, &row).client();
         let answer = client.interrupt(Some(&row.id)).await;
-        match answer.map_err(|error| open.wrong(&error))? {
-            true => done.stopped.push(row),
-            false => done.gone.push(row),
+        if answer.map_err(|error| open.wrong(&error))? {
+            done.stopped.push(row);
+        } else {
+            done.gone.push(row);
         }
     }
     Ok(done)

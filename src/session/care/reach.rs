@@ -33,6 +33,10 @@ pub struct Complaint {
 
 impl Complaint {
     /// One thing that concerns no text.
+    #[expect(
+        clippy::unnecessary_box_returns,
+        reason = "it is the error of a result, where it is boxed"
+    )]
     pub(super) fn of(diagnostic: Diagnostic) -> Box<Self> {
         let report = Report {
             items: vec![diagnostic],
@@ -44,6 +48,10 @@ impl Complaint {
     }
 
     /// Something typed makes no sense.
+    #[expect(
+        clippy::unnecessary_box_returns,
+        reason = "it is the error of a result, where it is boxed"
+    )]
     pub(super) fn typed(message: impl Into<String>, help: impl Into<String>) -> Box<Self> {
         Self::of(Diagnostic::error(&codes::BAD_ARGUMENT, message).help(help))
     }
@@ -195,6 +203,10 @@ impl Open {
     }
 
     /// What went wrong with it.
+    #[expect(
+        clippy::unnecessary_box_returns,
+        reason = "it is the error of a result, where it is boxed"
+    )]
     pub(super) fn wrong(&self, error: &ClientError) -> Box<Complaint> {
         let diagnostic = client::diagnostic(&self.name, error, None);
         Complaint::of(diagnostic)

@@ -47,6 +47,10 @@ pub struct ServerStatus {
 }
 
 /// What was asked to be emptied.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something of its own"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Freed {
     /// The address of the server.

@@ -1,4 +1,4 @@
-//! The same pipeline on older and younger versions of ComfyUI, and how the rehearsals are started.
+//! The same pipeline on older and younger versions of `ComfyUI`, and how the rehearsals are started.
 
 use crate::proofs::{assert_right, two_by};
 use crate::support::{Project, Running, Server, finish, kiln, quick, slow, wait_for};

@@ -1,4 +1,4 @@
-//! What works on a ComfyUI works on Comfy Cloud, and the key stays between the two of us.
+//! What works on a `ComfyUI` works on Comfy Cloud, and the key stays between the two of us.
 
 use super::{KEY, VARIABLE, cloud, declared, ended, ended_with, keyed};
 use crate::proofs::{assert_right, two_by};

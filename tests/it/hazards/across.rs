@@ -9,10 +9,14 @@ use crate::support::{Running, pictures, quick};
 /// The colours of the pictures in a folder, each of which has one; sorted.
 fn colours_in(folder: &Path) -> Vec<[u8; 3]> {
     let pictures = pictures(folder).into_iter();
-    let colour = |path| {
+    let colour = |path: std::path::PathBuf| {
         let image = image::open(&path).unwrap().to_rgb8();
         let first = image.get_pixel(0, 0).0;
-        assert!(image.pixels().all(|pixel| pixel.0 == first), "{path:?}");
+        assert!(
+            image.pixels().all(|pixel| pixel.0 == first),
+            "{}",
+            path.display()
+        );
         first
     };
     let mut colours: Vec<_> = pictures.map(colour).collect();

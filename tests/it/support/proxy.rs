@@ -1,5 +1,6 @@
 //! A proxy in front of a server that does to requests what a bad network does, by a script that the test holds.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -38,7 +39,9 @@ struct State {
     target: String,
     script: Script,
     /// Both ends of everything that is open.
-    open: Vec<TcpStream>,
+    open: HashMap<u64, [TcpStream; 2]>,
+    /// How many connections there were.
+    opened: u64,
     /// Whole requests whose connections are closed.
     kept: Vec<Vec<u8>>,
     /// What is held is passed on.
@@ -59,7 +62,8 @@ impl Proxy {
         let state = Arc::new(Mutex::new(State {
             target: host(url),
             script,
-            open: Vec::new(),
+            open: HashMap::new(),
+            opened: 0,
             kept: Vec::new(),
             released: false,
         }));
@@ -103,9 +107,33 @@ impl Proxy {
 
     /// Cuts every open connection, sockets too.
     pub(crate) fn cut(&self) {
-        for stream in self.state.lock().unwrap().open.drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
+        for (_, ends) in self.state.lock().unwrap().open.drain() {
+            for stream in ends {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
         }
+    }
+}
+
+/// A connection that can be cut until it has ended; one that has ended must not use up the process's files.
+struct Open<'a> {
+    state: &'a Mutex<State>,
+    id: u64,
+}
+
+impl<'a> Open<'a> {
+    fn new(state: &'a Mutex<State>, ends: [TcpStream; 2]) -> Self {
+        let mut locked = state.lock().unwrap();
+        locked.opened += 1;
+        let id = locked.opened;
+        locked.open.insert(id, ends);
+        Self { state, id }
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.state.lock().unwrap().open.remove(&self.id);
     }
 }
 
@@ -143,11 +171,7 @@ fn serve(mut client: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         _ => {}
     }
     let mut server = TcpStream::connect(&target)?;
-    {
-        let mut state = state.lock().unwrap();
-        state.open.push(client.try_clone()?);
-        state.open.push(server.try_clone()?);
-    }
+    let _open = Open::new(state, [client.try_clone()?, server.try_clone()?]);
     server.write_all(one_request(&head).as_bytes())?;
     server.write_all(&rest)?;
     let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
