@@ -47,6 +47,8 @@ mod tries;
 mod twins;
 
 #[cfg(test)]
+mod entry;
+#[cfg(test)]
 mod foresight;
 #[cfg(test)]
 mod oracle;

@@ -5,56 +5,14 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::choose::MAX_OVERTAKEN;
 use super::decide::MAX_SUBMISSIONS;
+use super::entry::{Entry, Live};
 use super::foresight::ran;
 use super::scenario::TaskId;
 use super::*;
-use crate::base::ContentHash;
 use crate::event::{RunStatus, TaskStatus};
 use crate::plan::{RetryClass, TaskIx, TaskPlan};
 
 type Verdict<T = ()> = Result<T, String>;
-
-/// A try under way.
-#[derive(Clone, Debug)]
-struct Live {
-    ticket: Ticket,
-    endpoint: EndpointIx,
-    phase: Phase,
-    key: Option<ContentHash>,
-    told: Option<CancelReason>,
-    /// How often a lower-ranked task took what it claims while it was the first of its kind on its endpoint.
-    overtaken: u32,
-}
-
-#[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "a protocol of what was seen")]
-struct Entry {
-    id: TaskId,
-    needs: Vec<TaskIx>,
-    live: Option<Live>,
-    status: Option<TaskStatus>,
-    /// It was not wanted before the run was resumed, and may be asked again.
-    asked_before: bool,
-    unwanted: bool,
-    /// Its try may have been given up when the run was resumed.
-    put_back: bool,
-    /// Its try ended, and a decision must follow.
-    unsettled: bool,
-    /// Submissions of the attempt that is under way.
-    submissions: u32,
-}
-
-impl Entry {
-    fn ask_again(&mut self) {
-        if std::mem::take(&mut self.asked_before) {
-            self.status = None;
-        }
-        if std::mem::take(&mut self.put_back) {
-            self.live = None;
-            self.unsettled = false;
-        }
-    }
-}
 
 /// Follows a journal and refuses what must not be.
 #[derive(Clone, Debug)]

@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::path::Path;
 
 use indexmap::IndexMap;
-use serde_json::Value;
 
 use super::join::{join_list, join_map};
 use super::scope;
@@ -523,58 +522,6 @@ impl Evaluator<'_> {
             scope = scope.with_step(step, result);
         }
         scope
-    }
-
-    /// A value of a workflow file, with the templates in its texts: `None` when it holds none.
-    pub(super) fn json(
-        &mut self,
-        value: &Value,
-        file: FileId,
-        (step, pointer): (&str, &str),
-        sources: &SourceMap,
-        found: &mut Vec<(String, Option<EditValue>)>,
-    ) {
-        match value {
-            Value::String(text) if text.contains("{{") || text.contains("{%") => {
-                let place = Place::Json { file, pointer };
-                found.push((
-                    pointer.to_owned(),
-                    self.text(
-                        text,
-                        place,
-                        &Extra {
-                            salt: format!("{step}{pointer}"),
-                            ..Extra::default()
-                        },
-                        sources,
-                    ),
-                ));
-            }
-            Value::Array(items) => {
-                for (at, item) in items.iter().enumerate() {
-                    self.json(
-                        item,
-                        file,
-                        (step, &format!("{pointer}/{at}")),
-                        sources,
-                        found,
-                    );
-                }
-            }
-            Value::Object(entries) => {
-                for (key, item) in entries {
-                    let key = key.replace('~', "~0").replace('/', "~1");
-                    self.json(
-                        item,
-                        file,
-                        (step, &format!("{pointer}/{key}")),
-                        sources,
-                        found,
-                    );
-                }
-            }
-            _ => {}
-        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! A step's workflow: read, parsed, and the templates in its texts evaluated as far as they can be.
 
-use super::eval::Evaluator;
+use serde_json::Value;
+
+use super::eval::{Evaluator, Extra, Place};
 use super::sealed::{EditValue, InFile};
 use super::steps::{StepContext, neighbour};
 use crate::artifact::Datum;
@@ -91,4 +93,58 @@ pub(super) fn in_file(
         }
     }
     all
+}
+
+impl Evaluator<'_> {
+    /// A value of a workflow file, with the templates in its texts: `None` when it holds none.
+    fn json(
+        &mut self,
+        value: &Value,
+        file: FileId,
+        (step, pointer): (&str, &str),
+        sources: &SourceMap,
+        found: &mut Vec<(String, Option<EditValue>)>,
+    ) {
+        match value {
+            Value::String(text) if text.contains("{{") || text.contains("{%") => {
+                let place = Place::Json { file, pointer };
+                found.push((
+                    pointer.to_owned(),
+                    self.text(
+                        text,
+                        place,
+                        &Extra {
+                            salt: format!("{step}{pointer}"),
+                            ..Extra::default()
+                        },
+                        sources,
+                    ),
+                ));
+            }
+            Value::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    self.json(
+                        item,
+                        file,
+                        (step, &format!("{pointer}/{at}")),
+                        sources,
+                        found,
+                    );
+                }
+            }
+            Value::Object(entries) => {
+                for (key, item) in entries {
+                    let key = key.replace('~', "~0").replace('/', "~1");
+                    self.json(
+                        item,
+                        file,
+                        (step, &format!("{pointer}/{key}")),
+                        sources,
+                        found,
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
 }
