@@ -110,6 +110,7 @@ impl Client {
             Flavour::Comfy => Dialect::comfy(told).with_jobs(jobs?),
             Flavour::Cloud => Dialect {
                 version: told,
+                support: Dialect::comfy(told).support,
                 ..Dialect::cloud()
             },
         };
