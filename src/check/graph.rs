@@ -47,6 +47,8 @@ pub struct Setting<'a> {
     pub bare: bool,
     /// The folders in which the user's own files are looked for; none where nothing is to be set any more.
     pub folders: &'a [PathBuf],
+    /// There is a key for partner nodes, or it is said elsewhere that there is none.
+    pub partner_key: bool,
     /// Outputs that the server refuses are left out, as long as one runs.
     pub partial: bool,
 }

@@ -186,14 +186,6 @@ pub(super) fn either<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 /// The option that was probably meant. Names of model files are the same with `/` and `\`, and a file is found in another folder.
 pub(super) fn nearest_option<'a>(wrong: &str, options: &'a [Value]) -> Option<&'a str> {
     let names = || options.iter().filter_map(Value::as_str);
-    let folded = |text: &str| text.replace('\\', "/").to_lowercase();
-    let last_part = |text: &str| {
-        folded(text)
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    };
     let wanted = folded(wrong);
     names()
         .find(|name| folded(name) == wanted)
@@ -202,6 +194,23 @@ pub(super) fn nearest_option<'a>(wrong: &str, options: &'a [Value]) -> Option<&'
             same.next().filter(|_| same.next().is_none())
         })
         .or_else(|| did_you_mean(wrong, names()))
+}
+
+/// A name as it is compared: `\\` is `/`, and case counts for nothing.
+fn folded(name: &str) -> String {
+    name.replace('\\', "/").to_lowercase()
+}
+
+fn last_part(name: &str) -> String {
+    let folded = folded(name);
+    folded.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+/// The option that names the same file, whatever folder it lies in.
+pub(super) fn same_file<'a>(wrong: &str, options: &'a [Value]) -> Option<&'a str> {
+    let wanted = last_part(wrong);
+    let mut names = options.iter().filter_map(Value::as_str);
+    names.find(|name| is_file(name) && last_part(name) == wanted)
 }
 
 /// Whether options are names of files.

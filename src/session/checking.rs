@@ -1,15 +1,17 @@
 //! Checking without running: a plan's graphs, or a bare workflow, against a catalog.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::load::{Loaded, Request, Target, is_project_file, load, load_project};
 use super::{prepare, way_out};
 use crate::base::{Inputs, NodeId, Secrets, ServerName};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CatalogError};
 use crate::check::{self, Setting};
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes};
 use crate::plan::{self, Plan, StepPlan};
+use crate::protocol;
 use crate::workflow::verdict::{self, JudgeOptions};
 use crate::workflow::{self, Graph};
 
@@ -128,7 +130,8 @@ impl Checker {
         // What `--set` changes is no longer the file as it stands.
         let as_written = request.sets.is_empty();
         if let (Target::Workflow(file), Some(catalog), true) = (target, &self.offline, as_written) {
-            return check_workflow(file, catalog, sources, false);
+            let key = plan.as_ref().is_some_and(has_partner_key);
+            return check_workflow(file, catalog, sources, (false, key));
         }
         let Some(plan) = plan else {
             if let Some(sound) = sound {
@@ -157,7 +160,8 @@ impl Checker {
             && as_written
             && let Some(catalog) = catalogs.of(server)
         {
-            return check_workflow(file, &catalog, sources, is_embedded(&plan, server));
+            let setting = (is_embedded(&plan, server), has_partner_key(&plan));
+            return check_workflow(file, &catalog, sources, setting);
         }
         report.extend(check_plan(&plan, target, &*catalogs).items);
         let accepted = if report.has_errors() {
@@ -203,12 +207,17 @@ pub fn deny_warnings(found: &mut FileReport) {
     }
 }
 
+/// Whether there is a key for partner nodes, or one is declared and what is wrong with it is told.
+fn has_partner_key(plan: &Plan) -> bool {
+    plan.partner_key.is_some() || !plan.no_partner_key.is_empty()
+}
+
 /// A bare workflow by the verdict alone, as a server would see it.
 fn check_workflow(
     file: FileId,
     catalog: &Catalog,
     sources: SourceMap,
-    embedded: bool,
+    (embedded, partner_key): (bool, bool),
 ) -> FileReport {
     let mut report = Report::default();
     let Some(graph) = read_as_server(file, &sources, &mut report) else {
@@ -231,11 +240,13 @@ fn check_workflow(
         embedded,
         bare: true,
         partial: false,
+        partner_key,
         folders: &std::env::current_dir().into_iter().collect::<Vec<_>>(),
     };
     report.extend(check::verdict_diagnostics(
         &verdict, &graph, catalog, &origin_of, &sources, setting,
     ));
+    report.extend(without_inputs(file, &graph, &sources));
     let mut runs: Vec<String> = verdict.runs.iter().map(|id| id.0.clone()).collect();
     runs.sort();
     FileReport {
@@ -244,6 +255,30 @@ fn check_workflow(
         report,
         sources,
     }
+}
+
+/// Nodes that have no `inputs` in the file, although they are none the worse for it in kiln's hands.
+fn without_inputs(file: FileId, graph: &Graph, sources: &SourceMap) -> Vec<Diagnostic> {
+    let text = &sources.file(file).text;
+    let empty = graph.nodes.iter().filter(|(_, node)| node.inputs.is_empty());
+    empty
+        .filter(|(id, _)| {
+            let pointer = workflow::pointer([id.as_str(), "inputs"]);
+            workflow::locate(text, &pointer).is_none()
+        })
+        .map(|(id, node)| {
+            let place = Origin::Json {
+                file,
+                pointer: workflow::pointer([id.as_str()]),
+            };
+            let name = node.label();
+            let message = format!("`{name}` (node {id}) has no `inputs`, and servers stop working altogether when they are sent such a node");
+            Diagnostic::warning(&codes::NO_INPUTS, message)
+                .at(workflow::span_of(&place, sources))
+                .node(id.as_str(), &node.class_type, None)
+                .help("write `\"inputs\": {}`; kiln itself always sends it")
+        })
+        .collect()
 }
 
 /// The graph as a server reads it: what it refuses by verdict is left for the verdict.
@@ -258,16 +293,15 @@ fn read_as_server(file: FileId, sources: &SourceMap, report: &mut Report) -> Opt
 ///
 /// # Errors
 /// When the file cannot be read or is no such answer.
-pub fn catalog_file(path: &std::path::Path) -> Result<(Catalog, Vec<String>), Box<Diagnostic>> {
-    let value = object_info_file(path)?;
-    Ok(Catalog::from_object_info(&value))
+pub fn catalog_file(path: &Path) -> Result<Catalog, Box<Diagnostic>> {
+    let text = catalog_text(path)?;
+    Catalog::open(&text).map_err(|error| match error {
+        CatalogError::NotJson(error) if !error.is_data() => no_json(path, &error),
+        _ => no_catalog(path),
+    })
 }
 
-/// A saved `GET /object_info` answer as it is, by itself or in what `kiln server catalog` saved; `-` is stdin.
-///
-/// # Errors
-/// When the file cannot be read or is no such answer.
-pub fn object_info_file(path: &std::path::Path) -> Result<serde_json::Value, Box<Diagnostic>> {
+fn catalog_text(path: &Path) -> Result<String, Box<Diagnostic>> {
     let inputs = Inputs::default();
     let text = if path.as_os_str() == "-" {
         inputs
@@ -276,13 +310,33 @@ pub fn object_info_file(path: &std::path::Path) -> Result<serde_json::Value, Box
     } else {
         inputs.read_text(path).map_err(|error| error.to_string())
     };
-    let text = text.map_err(|why| Box::new(Diagnostic::error(&codes::FILE_NOT_READABLE, why)))?;
-    let mut value: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
-        Box::new(Diagnostic::error(
+    text.map_err(|why| Box::new(Diagnostic::error(&codes::FILE_NOT_READABLE, why)))
+}
+
+fn no_json(path: &Path, error: &serde_json::Error) -> Box<Diagnostic> {
+    Box::new(Diagnostic::error(
+        &codes::NOT_JSON,
+        format!("the catalog `{}` is not JSON: {error}", path.display()),
+    ))
+}
+
+fn no_catalog(path: &Path) -> Box<Diagnostic> {
+    Box::new(
+        Diagnostic::error(
             &codes::NOT_JSON,
-            format!("the catalog `{}` is not JSON: {error}", path.display()),
-        ))
-    })?;
+            format!("the catalog `{}` is no map of node classes", path.display()),
+        )
+        .help("save one with `kiln server catalog -o FILE`, or a server's answer to GET /object_info"),
+    )
+}
+
+/// A saved `GET /object_info` answer as it is, by itself or in what `kiln server catalog` saved; `-` is stdin.
+///
+/// # Errors
+/// When the file cannot be read or is no such answer.
+pub fn object_info_file(path: &Path) -> Result<serde_json::Value, Box<Diagnostic>> {
+    let text = catalog_text(path)?;
+    let mut value = protocol::tolerant_json(&text).map_err(|error| no_json(path, &error))?;
     // What `kiln server catalog` saves holds more than the answer.
     if value
         .get("kiln_catalog")
@@ -292,13 +346,7 @@ pub fn object_info_file(path: &std::path::Path) -> Result<serde_json::Value, Box
         value = info.take();
     }
     if !value.is_object() {
-        return Err(Box::new(
-            Diagnostic::error(
-                &codes::NOT_JSON,
-                format!("the catalog `{}` is no map of node classes", path.display()),
-            )
-            .help("save a server's answer to GET /object_info"),
-        ));
+        return Err(no_catalog(path));
     }
     Ok(value)
 }

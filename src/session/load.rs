@@ -45,6 +45,8 @@ pub struct Request {
     pub force: bool,
     /// Params of the run that is gone on with.
     pub recalled: IndexMap<String, ParamValue>,
+    /// Only which nodes the steps have matters: everything else that steps say is left out, and so are its mistakes.
+    pub nodes_only: bool,
     /// What to do about required params without a value.
     pub missing_params: MissingParams,
 }
@@ -106,6 +108,10 @@ pub fn load(request: &Request) -> Loaded {
             loaded.report.push(*diagnostic);
             return loaded;
         }
+    };
+    let pipeline = match pipeline {
+        Some(pipeline) if request.nodes_only => Some(without_details(pipeline)),
+        pipeline => pipeline,
     };
     loaded.secrets = Secrets::of(Arc::clone(&inputs));
     let Loaded {
@@ -299,6 +305,23 @@ fn bare(file: FileId, path: &Path, stdin: bool) -> Pipeline {
     Pipeline {
         steps: IndexMap::from([(StepId(id), only)]),
         ..Pipeline::new(file, name)
+    }
+}
+
+/// The pipeline with nothing in its steps but what they run, and where.
+fn without_details(pipeline: Pipeline) -> Pipeline {
+    let steps = pipeline.steps.into_iter();
+    let steps = steps.map(|(id, step)| {
+        let bare = Step {
+            server: step.server,
+            template: step.template,
+            ..Step::new(step.id, step.work)
+        };
+        (id, bare)
+    });
+    Pipeline {
+        steps: steps.collect(),
+        ..pipeline
     }
 }
 

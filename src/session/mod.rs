@@ -6,6 +6,7 @@ pub mod care;
 mod checking;
 pub mod doctor;
 mod earlier;
+mod editing;
 mod foresight;
 pub mod history;
 mod load;
@@ -22,6 +23,7 @@ mod why;
 mod wishes;
 
 pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings, object_info_file};
+pub use editing::{EditorSchema, editor_schema};
 pub use foresight::fates;
 pub use load::{Loaded, Request, Target, load};
 pub use running::{Broken, run};

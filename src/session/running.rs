@@ -245,7 +245,8 @@ async fn get_ready(
         let (catalogs, unreachable) = prepare::catalogs_of(&plan, &servers).await;
         report.extend(unreachable);
         if !report.has_errors() {
-            report.extend(check_plan(&plan, target, &catalogs).items);
+            let found = check_plan(&plan, target, &catalogs).items;
+            report.extend(found.into_iter().filter(|d| d.severity > Severity::Note));
         }
         if !report.has_errors() {
             report.extend(confirm(&plan, wishes).await);
