@@ -9,7 +9,12 @@ use crate::diagnostic::{Diagnostic, Origin, SourceMap, Span};
 use crate::plan::Origins;
 use crate::workflow::Graph;
 use crate::workflow::verdict::Verdict;
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::path::PathBuf;
+
+/// How many complaints of one kind are told of what lies beyond the server.
+const MOST: usize = 100;
 
 /// Where a graph's parts are written.
 pub trait Places {
@@ -69,8 +74,29 @@ pub fn verdict_diagnostics(
         places,
         sources,
         setting,
+        index: OnceCell::new(),
     };
     let mut out = refusals::refusals(&scene, verdict);
-    out.extend(beyond::beyond(&scene, verdict));
+    out.extend(in_bounds(beyond::beyond(&scene, verdict)));
     out
+}
+
+/// Of each kind the first complaints, and how many more there are: a workflow of ten thousand nodes may have one mistake as often.
+fn in_bounds(found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    let mut kept: Vec<Diagnostic> = Vec::new();
+    for diagnostic in found {
+        let count = counts.entry(diagnostic.code.id).or_insert(0);
+        *count += 1;
+        if *count <= MOST {
+            kept.push(diagnostic);
+        }
+    }
+    for (code, count) in counts {
+        let last = kept.iter_mut().rfind(|d| d.code.id == code);
+        if let Some(last) = last.filter(|_| count > MOST) {
+            last.help.push(format!("{} more are like this", count - MOST));
+        }
+    }
+    kept
 }

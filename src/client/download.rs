@@ -119,6 +119,22 @@ impl Client {
         Ok(size.filter(|_| response.status() == StatusCode::OK))
     }
 
+    /// Whether the server has a file; `None` where its answer does not tell.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn has(&self, file: &FileRef) -> Result<Option<bool>, ClientError> {
+        let call = Call {
+            method: reqwest::Method::HEAD,
+            ..Call::get(self.view(file))
+        };
+        Ok(match self.send(call).await?.status() {
+            StatusCode::OK => Some(true),
+            StatusCode::NOT_FOUND => Some(false),
+            _ => None,
+        })
+    }
+
     /// What is in a file that the server has: the hash of its content, or of one with more than `most` bytes what the server calls this
     /// version of it. `None` when it has none of this name, or does not tell.
     ///

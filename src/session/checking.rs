@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::load::{Loaded, Request, Target, is_project_file, load, load_project};
-use super::{prepare, way_out};
+use super::{asking, packs, prepare, way_out};
 use crate::base::{Inputs, NodeId, Secrets, ServerName};
 use crate::catalog::{Catalog, CatalogError};
 use crate::check::{self, Setting};
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes};
 use crate::plan::{self, Plan, StepPlan};
 use crate::protocol;
-use crate::workflow::verdict::{self, JudgeOptions};
+use crate::workflow::verdict::{self, Assumed, JudgeOptions};
 use crate::workflow::{self, Graph};
 
 /// Catalogs by server; a server without one is checked by structure alone.
@@ -131,7 +131,12 @@ impl Checker {
         let as_written = request.sets.is_empty();
         if let (Target::Workflow(file), Some(catalog), true) = (target, &self.offline, as_written) {
             let key = plan.as_ref().is_some_and(has_partner_key);
-            return check_workflow(file, catalog, sources, (false, key));
+            let nobody = |_: &Graph, _: &[Assumed]| None;
+            let mut found = check_workflow(file, catalog, sources, (false, key), &nobody);
+            if let Some(plan) = &plan {
+                packs::advise(&mut found.report, &plan.project_dir, &[]);
+            }
+            return found;
         }
         let Some(plan) = plan else {
             if let Some(sound) = sound {
@@ -160,10 +165,21 @@ impl Checker {
             && as_written
             && let Some(catalog) = catalogs.of(server)
         {
-            let setting = (is_embedded(&plan, server), has_partner_key(&plan));
-            return check_workflow(file, &catalog, sources, setting);
+            let embedded = is_embedded(&plan, server);
+            let ask = |graph: &Graph, assumed: &[Assumed]| {
+                let asked = asking::files(&plan, server, &secrets, graph, assumed);
+                (!embedded).then(|| self.runtime.block_on(asked))
+            };
+            let setting = (embedded, has_partner_key(&plan));
+            let mut found = check_workflow(file, &catalog, sources, setting, &ask);
+            found.report.extend(report.items);
+            packs::advise(&mut found.report, &plan.project_dir, &[]);
+            return found;
         }
         report.extend(check_plan(&plan, target, &*catalogs).items);
+        let others = plan.servers.keys();
+        let others = others.filter_map(|name| Some((name.to_string(), catalogs.of(name)?)));
+        packs::advise(&mut report, &plan.project_dir, &others.collect::<Vec<_>>());
         let accepted = if report.has_errors() {
             Some(false)
         } else {
@@ -189,10 +205,15 @@ impl Checker {
             return Box::new(Same(Arc::clone(catalog)));
         }
         let (catalogs, unreachable) = self.runtime.block_on(prepare::catalogs(plan, secrets));
+        let blind = plan.servers.keys().any(|name| catalogs.of(name).is_none());
         report.extend(unreachable.into_iter().map(|d| {
             let mut d = way_out::advise(d, plan, rehearsal);
             d.severity = Severity::Warning;
-            d.help("checked without it: nodes, inputs and values are not verified")
+            if blind {
+                d.help("checked without it: nodes, inputs and values are not verified")
+            } else {
+                d
+            }
         }));
         Box::new(catalogs)
     }
@@ -218,6 +239,7 @@ fn check_workflow(
     catalog: &Catalog,
     sources: SourceMap,
     (embedded, partner_key): (bool, bool),
+    ask: &dyn Fn(&Graph, &[Assumed]) -> Option<asking::Told>,
 ) -> FileReport {
     let mut report = Report::default();
     let Some(graph) = read_as_server(file, &sources, &mut report) else {
@@ -228,7 +250,16 @@ fn check_workflow(
             sources,
         };
     };
-    let verdict = verdict::judge(&graph, catalog, &JudgeOptions::default());
+    let mut verdict = verdict::judge(&graph, catalog, &JudgeOptions::default());
+    if !verdict.assumed.is_empty()
+        && let Some(told) = ask(&graph, &verdict.assumed)
+    {
+        let files = JudgeOptions {
+            files: &told,
+            ..JudgeOptions::default()
+        };
+        verdict = verdict::judge(&graph, catalog, &files);
+    }
     let origin_of = |node: &NodeId, input: Option<&str>| {
         let pointer = match input {
             Some(input) => workflow::pointer([node.as_str(), "inputs", input]),

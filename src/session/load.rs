@@ -310,11 +310,17 @@ fn bare(file: FileId, path: &Path, stdin: bool) -> Pipeline {
 
 /// The pipeline with nothing in its steps but what they run, and where.
 fn without_details(pipeline: Pipeline) -> Pipeline {
+    let rendered = |work: &StepWork| match work {
+        StepWork::Workflow(file) => file.as_str().is_some_and(|name| name.ends_with(".j2")),
+        StepWork::Command(_) => false,
+    };
     let steps = pipeline.steps.into_iter();
+    let steps = steps.filter(|(_, step)| matches!(step.work, StepWork::Workflow(_)));
     let steps = steps.map(|(id, step)| {
         let bare = Step {
             server: step.server,
-            template: step.template,
+            // A file that is a template as a whole is no workflow before.
+            template: Some(rendered(&step.work)),
             ..Step::new(step.id, step.work)
         };
         (id, bare)

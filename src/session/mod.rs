@@ -5,13 +5,16 @@
 pub mod care;
 mod checking;
 pub mod doctor;
+mod asking;
 mod earlier;
 mod editing;
 mod foresight;
 pub mod history;
+mod kept;
 mod load;
 mod made_work;
 mod outlook;
+mod packs;
 mod prepare;
 mod resume;
 mod running;

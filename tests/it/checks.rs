@@ -1,10 +1,8 @@
 //! What `kiln check` finds beyond a server's own validation, and how it tells it.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
-use crate::support::{Done, Project, finish, kiln, repository};
+use crate::support::{Done, Project, Server, finish, repository};
 
 /// A catalog of our own, in the shape of a server's answer.
 fn catalog() -> Value {
@@ -43,15 +41,15 @@ fn saving(nodes: &Value) -> String {
 
 fn project(files: &[(&str, &str)]) -> Project {
     let project = Project::new();
-    project.write("catalog.json", &catalog().to_string());
+    project.file("catalog.json", &catalog().to_string());
     for (name, text) in files {
-        project.write(name, text);
+        project.file(name, text);
     }
     project
 }
 
 fn check(project: &Project, rest: &[&str]) -> Done {
-    let mut command = project.kiln(&["check", "--catalog", "catalog.json"]);
+    let mut command = project.command(&["check", "--catalog", "catalog.json"]);
     finish(command.args(rest))
 }
 
@@ -162,7 +160,7 @@ fn a_saved_catalog_tells_the_folder_of_a_model() {
         "s": node("ShowModel", &json!({"model": ["m", 0]})),
     });
     let project = project(&[("saved.json", &saved.to_string()), ("w.json", &workflow.to_string())]);
-    let done = finish(project.kiln(&["check", "--catalog", "saved.json", "w.json"]).args([""; 0])).code(3);
+    let done = project.kiln(&["check", "--catalog", "saved.json", "w.json"]).code(3);
     done.says("it lies in `loras`, where `ckpt_name` does not look");
 }
 
@@ -186,8 +184,8 @@ fn whether_a_server_accepts_what_nobody_here_can_know_is_left_open() {
     let other = json!({"2": node("EmptyImage", &json!({"width": 8})), "3": node("SaveImage", &json!({"images": ["2", 0], "filename_prefix": "x"}))});
     assert_eq!(accepted("mine/b.png", &other), (json!(true), json!(["3", "9"])));
     // Another mistake refuses it in any case.
-    let broken = json!({"1": node("ImageInvert", &json!({"image": ["2", 0], "more": 1})), "2": node("LoadImage", &json!({"image": "mine/b.png", "x": 1})), "9": node("SaveImage", &json!({"images": ["1", 0]}))});
-    let _ = broken;
+    let broken = json!({"1": node("ImageInvert", &json!({"image": ["2", 0]})), "2": node("EmptyImage", &json!({"width": 0}))});
+    assert_eq!(accepted("mine/b.png", &broken), (json!(false), json!([])));
 }
 
 const BASE: &str = r#"{
@@ -321,7 +319,7 @@ fn warnings_are_errors_when_they_are_denied() {
         "0": node("EmptyImage", &json!({"width": 8})),
         "1": node("NewInvert", &json!({"image": ["0", 0]})),
     }));
-    project.write("w.json", &experimental);
+    project.file("w.json", &experimental);
     check(&project, &["--deny", "warnings", "w.json"]).ok().says("note[K0307]");
 }
 
@@ -371,10 +369,10 @@ fn definitions_that_cannot_be_read_are_told_when_they_are_needed() {
     let project = project(&[("w.json", BASE)]);
     let mut odd = catalog();
     odd["SaveVideo"] = json!({"input": 7});
-    project.write("catalog.json", &odd.to_string());
+    project.file("catalog.json", &odd.to_string());
     assert_eq!(check(&project, &["w.json"]).ok().stderr, "ok w.json\n");
     odd["EmptyImage"] = json!({"input": {"required": {"width": 5}}});
-    project.write("catalog.json", &odd.to_string());
+    project.file("catalog.json", &odd.to_string());
     let done = check(&project, &["w.json"]).code(3);
     done.says("warning: node `EmptyImage` is left out: input `width`: its type is neither a name nor a list");
     done.says("the server has no node class `EmptyImage`");
@@ -384,7 +382,7 @@ fn definitions_that_cannot_be_read_are_told_when_they_are_needed() {
 fn what_servers_write_into_json_and_what_is_no_catalog_is_told_apart() {
     let project = project(&[("w.json", BASE)]);
     let text = catalog().to_string().replacen("\"max\":4096", "\"max\":Infinity,\"x\":NaN", 1);
-    project.write("catalog.json", &format!("\u{feff}{text}"));
+    project.file("catalog.json", &format!("\u{feff}{text}"));
     check(&project, &["w.json"]).ok();
     let deep = format!("{{\"EmptyImage\":{{\"input\":{}{}}},\"SaveImage\":{{}}}}", "[".repeat(5_000_000), "]".repeat(5_000_000));
     for (text, complaint) in [
@@ -394,10 +392,99 @@ fn what_servers_write_into_json_and_what_is_no_catalog_is_told_apart() {
         (catalog().to_string()[..500].to_owned(), "the catalog `catalog.json` is not JSON: EOF"),
         (deep, "node `EmptyImage` is left out: recursion limit exceeded"),
     ] {
-        project.write("catalog.json", &text);
+        project.file("catalog.json", &text);
         check(&project, &["w.json"]).code(3).says(complaint);
     }
     std::fs::write(project.path().join("catalog.json"), b"{\"\xff\": 1}").unwrap();
     check(&project, &["w.json"]).code(3).says("catalog.json");
-    assert!(Path::new(&project.path().join("w.json")).is_file());
+}
+
+#[test]
+fn a_server_is_asked_for_files_that_its_lists_do_not_show() {
+    let server = Server::start(&[]);
+    let input = server.dir().join("input/mine");
+    std::fs::create_dir_all(&input).unwrap();
+    std::fs::copy(repository().join("pipelines/inputs/coffee.png"), input.join("b.png")).unwrap();
+    let workflow = |name: &str| saving(&json!({"1": node("LoadImage", &json!({"image": name}))}));
+    let project = Project::of(&[("there.json", &workflow("mine/b.png")), ("gone.json", &workflow("mine/c.png"))]);
+    let accepted = |file: &str| {
+        let done = project.kiln(&["check", "--server", &server.url, "--output", "json", file]);
+        let line: Value = serde_json::from_str(done.stdout.trim()).unwrap();
+        line["accepted"].clone()
+    };
+    assert_eq!(accepted("there.json"), json!(true));
+    assert_eq!(accepted("gone.json"), json!(false));
+}
+
+#[test]
+fn a_server_that_is_away_is_checked_against_what_it_told_before() {
+    let server = Server::start(&[]);
+    let address = server.url.clone();
+    let wrong = saving(&json!({"1": node("EmptyImage", &json!({"width": 0, "height": 8, "batch_size": 1, "color": 0}))}));
+    let project = Project::of(&[("w.json", &wrong)]);
+    let check = |file: &str| project.kiln(&["check", "--server", &address, file]);
+    check("w.json").code(3).says("K0205");
+    // Nothing is written where nothing ever ran.
+    assert!(!project.path().join(".kiln").exists());
+    std::fs::create_dir(project.path().join(".kiln")).unwrap();
+    check("w.json").code(3).says("K0205");
+    drop(server);
+    let away = check("w.json").code(3);
+    away.says("K0401");
+    away.says("checked against what it offered on 20");
+    away.says("K0205");
+    // Of classes that it was never asked for nothing is known.
+    let other = saving(&json!({"1": node("ImageInvert", &json!({"image": "x"})), "2": node("Emty", &json!({}))}));
+    project.file("other.json", other);
+    let blind = check("other.json").ok();
+    blind.says("checked without it");
+    blind.says_not("K0201");
+    // It is in the format that `--catalog` reads.
+    let kept = std::fs::read_dir(project.path().join(".kiln/catalogs")).unwrap();
+    let kept = kept.map(|entry| entry.unwrap().path()).next().unwrap();
+    project.kiln(&["check", "--catalog", kept.to_str().unwrap(), "w.json"]).code(3).says("K0205");
+}
+
+#[test]
+fn a_missing_class_is_told_with_the_pack_that_another_server_has_it_from() {
+    let kept = json!({
+        "kiln_catalog": 1, "version": "0.33.0", "saved": "2026-11-22T10:00:00Z",
+        "object_info": {"FaceDetailer": {"input": {}, "output": ["IMAGE"], "python_module": "custom_nodes.ComfyUI-Impact-Pack"}},
+    });
+    let nodes = json!({"1": node("FaceDetailer", &json!({}))});
+    let project = project(&[
+        ("w.json", &saving(&nodes)),
+        (".kiln/catalogs/farm-0123abcd.json", &kept.to_string()),
+    ]);
+    check(&project, &["w.json"]).code(3).says(
+        "the server `farm` has `FaceDetailer` from the node pack `ComfyUI-Impact-Pack`: install that pack",
+    );
+}
+
+#[test]
+fn one_bad_file_does_not_keep_the_others_from_being_checked() {
+    let good = saving(&json!({"1": node("EmptyImage", &json!({"width": 8}))}));
+    let project = project(&[("good.json", &good)]);
+    project.file("latin.json", b"{\"1\": {\"class_type\": \"Emp\xe9\"}}");
+    let utf16: Vec<u8> = std::iter::once(0xfeff).chain(good.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    project.file("utf16.json", utf16);
+    project.file("deep.json", "[".repeat(1_000_000));
+    project.file("nested.json", format!("{{\"1\": {{\"class_type\": \"EmptyImage\", \"inputs\": {{\"width\": {}1{}}}}}}}", "[".repeat(5000), "]".repeat(5000)));
+    project.file("cut.json", &good[..good.len() / 2]);
+    let mut big = json!({});
+    for at in 0..50_000 {
+        big[at.to_string()] = node("EmptyImage", &json!({"width": 8, "text": "x".repeat(400)}));
+    }
+    project.file("big.json", big.to_string());
+    let files = ["latin.json", "utf16.json", "deep.json", "nested.json", "cut.json", "big.json", "good.json"];
+    let done = check(&project, &[&["--output", "json"], &files[..]].concat()).code(3);
+    let lines = done.json_lines();
+    assert_eq!(lines.len(), files.len());
+    for (line, file) in lines.iter().zip(files) {
+        assert_eq!(line["file"], file);
+        let found = line["diagnostics"].as_array().unwrap();
+        assert_eq!(found.is_empty(), file == "good.json", "{file}");
+        assert!(found.len() < 1000, "{file} says too much");
+    }
+    assert_eq!(lines[6]["accepted"], true);
 }

@@ -10,6 +10,7 @@
 
 mod architecture;
 mod attempts;
+mod checks;
 mod choices;
 mod cloud;
 mod codes;
@@ -23,6 +24,7 @@ mod helping;
 mod history;
 mod leftovers;
 mod mistakes;
+mod mutations;
 mod newcomer;
 mod odd;
 mod params;

@@ -128,9 +128,7 @@ impl<'a, F: Fn(&str) -> Vec<String>> Inputs<'a, F> {
                 "true or false",
             ),
             InputType::String => {
-                let mut schema = json!({ "type": ["string", "number", "boolean", "null", "array"] });
-                linked(&mut schema);
-                schema
+                json!({ "type": ["string", "number", "boolean", "null", "array"] })
             }
             InputType::Combo(combo) => self.combo(def, combo),
             InputType::MatchType { allowed, .. } => self.link(allowed),
@@ -195,20 +193,12 @@ fn any_of(mut forms: Vec<Value>) -> Value {
 
 /// One schema for all forms of a scalar, since editors say more clearly what is wrong with it than with one of several.
 fn flat(types: &[&str], pattern: &str, takes: &str) -> Value {
-    let mut schema = json!({
+    // A list is a link. Its items are not described, or editors would begin a list where they should offer a value.
+    json!({
         "type": types,
         "pattern": format!("{TEMPLATE}|{pattern}"),
         "patternErrorMessage": format!("This takes {takes}, or a template that gives one."),
-    });
-    linked(&mut schema);
-    schema
-}
-
-/// A list is a link.
-fn linked(schema: &mut Value) {
-    schema["items"] = json!([{ "type": "string" }, { "type": "integer", "minimum": 0 }]);
-    schema["minItems"] = json!(2);
-    schema["maxItems"] = json!(2);
+    })
 }
 
 fn number(def: &InputDef, ty: &str, pattern: &str, takes: &str) -> Value {
