@@ -129,6 +129,7 @@ impl Client {
     }
 
     async fn upload_once(&self, part: FilePart) -> Result<Uploaded, ClientError> {
+        let _place = self.place().await;
         let url = self.at(&["upload", "image"]);
         let call = Call::post(url.clone(), Payload::Upload(part));
         let text = self.text(call, JSON_LIMIT).await?;

@@ -4,6 +4,7 @@ mod access;
 mod fake;
 mod following;
 mod jobs;
+mod odd_answers;
 mod requests;
 mod rest;
 mod transfers;
