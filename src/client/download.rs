@@ -6,10 +6,11 @@
 use std::path::Path;
 
 use reqwest::StatusCode;
-use reqwest::header::{ACCEPT_ENCODING, ETAG, HeaderValue, IF_NONE_MATCH};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderValue, IF_NONE_MATCH, RANGE};
 
 use super::error::ClientError;
 use super::fetch::Fetch;
+use super::growing::Growing;
 use super::http::{Call, Client, SILENCE, next_piece};
 use super::sink::Sink;
 use crate::base::{Finished, Hasher, WriteError};
@@ -21,6 +22,15 @@ pub struct Downloaded {
     /// Where it lies, its hash and size.
     pub finished: Finished,
     /// What the server calls this version of it.
+    pub etag: Option<String>,
+}
+
+/// What a server tells of a file without handing it out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Bytes.
+    pub size: Option<u64>,
+    /// What it calls this version of the file.
     pub etag: Option<String>,
 }
 
@@ -50,19 +60,25 @@ impl Client {
         &self,
         file: &FileRef,
         target: &Path,
-        mut progress: impl FnMut(u64, Option<u64>) + Send,
+        progress: impl FnMut(u64, Option<u64>) + Send,
     ) -> Result<Downloaded, DownloadError> {
-        let mut fetch = Fetch::new(self, file, Sink::new(target));
-        match fetch.complete(&mut progress).await {
-            Ok(()) => Ok(Downloaded {
-                finished: fetch.sink.finish().await?,
-                etag: fetch.etag,
-            }),
-            Err(error) => {
-                fetch.sink.abandon().await;
-                Err(error)
-            }
-        }
+        let fetch = Fetch::new(self, file, Sink::new(target));
+        whole(fetch, progress).await
+    }
+
+    /// [`Client::download`] that offers the file, before its first byte has come, to somebody who may pass it on meanwhile. It is offered
+    /// at most once, and only where its length and version are known.
+    ///
+    /// # Errors
+    /// As [`Client::download`].
+    pub async fn download_offering(
+        &self,
+        file: &FileRef,
+        target: &Path,
+        offer: impl FnOnce(Growing) + Send,
+    ) -> Result<Downloaded, DownloadError> {
+        let fetch = Fetch::new(self, file, Sink::new(target)).offering(Box::new(offer));
+        whole(fetch, |_, _| {}).await
     }
 
     /// Whether the server still has exactly the file whose download answered `etag`.
@@ -91,6 +107,29 @@ impl Client {
         let length = response.headers().get(reqwest::header::CONTENT_LENGTH);
         let size = length.and_then(|length| length.to_str().ok()?.parse().ok());
         Ok(size.filter(|_| response.status() == StatusCode::OK))
+    }
+
+    /// What the server tells of a file that it has; `None` when it has none of this name. One byte of it is asked for: addresses that are
+    /// signed are signed for `GET` alone.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn stamp_of(&self, file: &FileRef) -> Result<Option<Stamp>, ClientError> {
+        let mut call = self.view(file);
+        let first = HeaderValue::from_static("bytes=0-0");
+        call.headers.insert(RANGE, first);
+        let response = self.send(call).await?;
+        let text = |name| response.headers().get(name)?.to_str().ok();
+        let size = match response.status() {
+            StatusCode::OK => response.content_length(),
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+                let range = text(CONTENT_RANGE).and_then(|range| range.rsplit_once('/'));
+                range.and_then(|(_, total)| total.trim().parse().ok())
+            }
+            _ => return Ok(None),
+        };
+        let etag = text(ETAG).map(str::to_owned);
+        Ok(Some(Stamp { size, etag }))
     }
 
     /// What is in a file that the server has: the hash of its content, or of one with more than `most` bytes what the server calls this
@@ -133,3 +172,18 @@ impl Client {
     }
 }
 
+async fn whole(
+    mut fetch: Fetch<'_>,
+    mut progress: impl FnMut(u64, Option<u64>) + Send,
+) -> Result<Downloaded, DownloadError> {
+    match fetch.complete(&mut progress).await {
+        Ok(()) => Ok(Downloaded {
+            finished: fetch.sink.finish().await?,
+            etag: fetch.etag,
+        }),
+        Err(error) => {
+            fetch.sink.abandon().await;
+            Err(error)
+        }
+    }
+}

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::download::DownloadError;
 use super::error::ClientError;
+use super::growing::Growing;
 use super::http::{Client, SILENCE, media_type, next_piece, show};
 use super::patience::Patience;
 use super::refusal::Refusal;
@@ -39,7 +40,12 @@ pub(super) struct Fetch<'a> {
     /// Whether the rest may be asked for; servers that answer such a question wrongly are not asked it again.
     resumes: bool,
     unpack: Option<GzDecoder<Vec<u8>>>,
+    /// Wants the file while it comes.
+    offer: Option<Offer<'a>>,
 }
+
+/// Is given a file whose length and version are known, before its first byte has come.
+pub(super) type Offer<'a> = Box<dyn FnOnce(Growing) + Send + 'a>;
 
 impl<'a> Fetch<'a> {
     pub(super) fn new(client: &'a Client, file: &'a FileRef, sink: Sink) -> Self {
@@ -53,6 +59,15 @@ impl<'a> Fetch<'a> {
             total: None,
             resumes: true,
             unpack: None,
+            offer: None,
+        }
+    }
+
+    /// Offers the file to somebody as soon as it is begun.
+    pub(super) fn offering(self, offer: Offer<'a>) -> Self {
+        Self {
+            offer: Some(offer),
+            ..self
         }
     }
 
@@ -210,14 +225,26 @@ impl<'a> Fetch<'a> {
             self.received = 0;
             self.sink.start_again().await?;
         }
-        self.etag = text(headers, &ETAG);
+        self.etag = text(headers, &ETAG).filter(|tag| !tag.is_empty());
         self.total = response.content_length();
         if self.unpack.is_some() {
             // Its length and its parts are those of the packed content.
             self.resumes = false;
             self.total = None;
         }
+        self.offered();
         Ok(())
+    }
+
+    /// A file that nobody can tell from another one, or whose length is not known, is offered to nobody.
+    fn offered(&mut self) {
+        let tag = self.etag.as_deref().filter(|tag| !tag.starts_with("W/"));
+        if let (Some(tag), Some(total)) = (tag, self.total)
+            && let Some(offer) = self.offer.take()
+            && let Some(growing) = self.sink.growing(total, tag)
+        {
+            offer(growing);
+        }
     }
 
     /// Whether a part is what follows what is here, of the same file.

@@ -5,6 +5,7 @@ mod fake;
 mod following;
 mod jobs;
 mod odd_answers;
+mod passing_on;
 mod requests;
 mod rest;
 mod transfers;
