@@ -56,7 +56,11 @@ impl PartialEq for Catalog {
         let same = |class: &String| self.node(class) == other.node(class);
         self.nodes.len() == other.nodes.len()
             && self.models == other.models
-            && self.nodes.keys().zip(other.nodes.keys()).all(|(a, b)| a == b)
+            && self
+                .nodes
+                .keys()
+                .zip(other.nodes.keys())
+                .all(|(a, b)| a == b)
             && self.nodes.keys().all(same)
     }
 }

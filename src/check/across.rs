@@ -52,7 +52,15 @@ pub(super) fn across(plan: &Plan, catalog_of: CatalogOf<'_>) -> Vec<Diagnostic> 
             Work::Workflow(work) => {
                 let catalog = catalog_of(&step.server);
                 for place in places(work) {
-                    of_place(plan, step, work, &place, catalog.as_deref(), catalog_of, &mut out);
+                    of_place(
+                        plan,
+                        step,
+                        work,
+                        &place,
+                        catalog.as_deref(),
+                        catalog_of,
+                        &mut out,
+                    );
                 }
             }
             Work::Command(command) => {
@@ -274,7 +282,9 @@ fn of_step(
         {
             given.wrong.push(no_such_kind(from, &given.what, made));
         } else if !many {
-            given.wrong.extend(too_many(plan, from, kind, made, one, &given.what));
+            given
+                .wrong
+                .extend(too_many(plan, from, kind, made, one, &given.what));
         }
     }
     Some(given)
@@ -415,7 +425,10 @@ fn too_many(
     if each > 1 {
         return Some((
             &codes::WRONG_COUNT,
-            format!("{what} wants exactly one {name}, but {each} nodes of `{}` save one", from.id),
+            format!(
+                "{what} wants exactly one {name}, but {each} nodes of `{}` save one",
+                from.id
+            ),
             format!("name the one that is meant in `outputs` of `{}`", from.id),
         ));
     }
@@ -467,7 +480,9 @@ fn wanted(class: &str, input: &str, def: &InputDef) -> Option<&'static [Kind]> {
     let config: Value = serde_json::from_str(&def.config).ok()?;
     let flag = |name: &str| {
         let options = config.get(1);
-        options.and_then(|options| options.get(name)).is_some_and(|on| on == true)
+        options
+            .and_then(|options| options.get(name))
+            .is_some_and(|on| on == true)
     };
     if flag("video_upload") {
         Some(&[Kind::Video, Kind::Image])

@@ -7,6 +7,7 @@ use crate::base::NodeId;
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, Origin, SourceMap, Span};
 use crate::plan::Origins;
+use crate::protocol::UploadRules;
 use crate::workflow::Graph;
 use crate::workflow::verdict::Verdict;
 use std::cell::OnceCell;
@@ -56,6 +57,8 @@ pub struct Setting<'a> {
     pub partner_key: bool,
     /// Outputs that the server refuses are left out, as long as one runs.
     pub partial: bool,
+    /// What the server takes for files, where that is known.
+    pub uploads: Option<UploadRules>,
 }
 
 /// Everything to be said about a graph, each at the place that `places` names for a node or one of its inputs. `graph` is the
@@ -95,7 +98,8 @@ fn in_bounds(found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     for (code, count) in counts {
         let last = kept.iter_mut().rfind(|d| d.code.id == code);
         if let Some(last) = last.filter(|_| count > MOST) {
-            last.help.push(format!("{} more are like this", count - MOST));
+            last.help
+                .push(format!("{} more are like this", count - MOST));
         }
     }
     kept

@@ -84,13 +84,7 @@ pub(super) fn links(scene: &Scene<'_>, followed: &HashSet<NodeId>) -> Vec<Diagno
     out
 }
 
-fn of_node(
-    scene: &Scene<'_>,
-    id: &NodeId,
-    node: &Node,
-    def: &NodeDef,
-    out: &mut Vec<Diagnostic>,
-) {
+fn of_node(scene: &Scene<'_>, id: &NodeId, node: &Node, def: &NodeDef, out: &mut Vec<Diagnostic>) {
     let mut shared: BTreeMap<&str, (String, String)> = BTreeMap::new();
     for open in def.open_inputs(&node.inputs) {
         let Some(value) = node.inputs.get(&open.name) else {

@@ -12,10 +12,12 @@ mod links;
 mod plan;
 mod refusals;
 mod standing;
+mod uploads;
 mod words;
 
 pub use graph::{Places, Setting, verdict_diagnostics};
 pub use plan::plan;
+pub use uploads::upload_diagnostic;
 
 #[cfg(test)]
 mod plan_tests;

@@ -213,9 +213,7 @@ impl Complaint<'_> {
             return diagnostic.help(format!("did you mean `{near}`?"));
         }
         match options.len() {
-            _ if files
-                && let Some(help) = text.and_then(|text| self.elsewhere(text)) =>
-            {
+            _ if files && let Some(help) = text.and_then(|text| self.elsewhere(text)) => {
                 diagnostic.help(help)
             }
             0 if files => {

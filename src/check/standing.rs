@@ -63,7 +63,10 @@ fn of_classes(scene: &Scene<'_>, needed: &HashSet<NodeId>) -> Vec<Diagnostic> {
         })
         .collect();
     found.sort_by_key(|(at, _)| *at);
-    found.into_iter().map(|(_, diagnostic)| diagnostic).collect()
+    found
+        .into_iter()
+        .map(|(_, diagnostic)| diagnostic)
+        .collect()
 }
 
 fn of_class(scene: &Scene<'_>, class: &str, def: &NodeDef, nodes: &[&NodeId]) -> Diagnostic {
@@ -113,8 +116,13 @@ fn no_key(scene: &Scene<'_>, needed: &HashSet<NodeId>) -> Option<Diagnostic> {
     let paid: Vec<(&NodeId, &str)> = paid.map(|(id, n)| (id, n.class_type.as_str())).collect();
     let (first, class) = *paid.first()?;
     let message = match paid.len() {
-        1 => format!("`{class}` is a partner node, which costs credits, and there is no key for it"),
-        n => format!("`{class}` and {} more are partner nodes, which cost credits, and there is no key for them", n - 1),
+        1 => {
+            format!("`{class}` is a partner node, which costs credits, and there is no key for it")
+        }
+        n => format!(
+            "`{class}` and {} more are partner nodes, which cost credits, and there is no key for them",
+            n - 1
+        ),
     };
     let warning = Diagnostic::warning(&codes::NO_PARTNER_KEY, message).help(
         "write `partner_api_key: \"{{ secret('COMFY_API_KEY') }}\"` in kiln.yaml, and set that variable",
@@ -139,9 +147,9 @@ fn dead_ends(scene: &Scene<'_>, needed: &HashSet<NodeId>) -> Vec<Diagnostic> {
             let name = scene.node_name(id);
             let message = match below {
                 0 => format!("{name} leads to no result, so it never runs"),
-                1 => format!(
-                    "{name} leads to no result, so it and the node that feeds it never run"
-                ),
+                1 => {
+                    format!("{name} leads to no result, so it and the node that feeds it never run")
+                }
                 n => format!(
                     "{name} leads to no result, so it and the {n} nodes that feed it never run"
                 ),

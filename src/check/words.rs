@@ -44,7 +44,8 @@ impl<'a> Scene<'a> {
 
     /// The bytes of an origin. Files can be large and complaints many, so nodes are looked for once.
     fn place(&self, origin: &Origin) -> Span {
-        let (Origin::Json { file, pointer }, Some((key, value, rest))) = (origin, self.in_file(origin))
+        let (Origin::Json { file, pointer }, Some((key, value, rest))) =
+            (origin, self.in_file(origin))
         else {
             return workflow::span_of(origin, self.sources);
         };
@@ -93,7 +94,11 @@ impl<'a> Scene<'a> {
             && let Some(node) = self.sources.file(file).text.get(value.clone())
             && let Some(key) = workflow::locate_key(node, &rest)
         {
-            return Some(Span::new(file, value.start + key.start, value.start + key.end));
+            return Some(Span::new(
+                file,
+                value.start + key.start,
+                value.start + key.end,
+            ));
         }
         self.span(id, Some(input))
     }

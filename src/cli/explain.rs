@@ -23,7 +23,11 @@ pub(super) fn explain(args: &ExplainArgs) -> Exit {
     };
     if let Some(code) = codes::find(wanted) {
         let columns = super::sheet::width().unwrap_or(COLUMNS);
-        let _ = write!(out, "{}", render_page(code.page, columns.clamp(LEAST, COLUMNS)));
+        let _ = write!(
+            out,
+            "{}",
+            render_page(code.page, columns.clamp(LEAST, COLUMNS))
+        );
         return Exit::Done;
     }
     let near = did_you_mean(wanted, codes::ALL.iter().map(|c| c.id));

@@ -21,7 +21,9 @@ pub(super) fn schema(args: &SchemaArgs) -> Exit {
             Err(exit) => return exit,
         },
         (_, Some(_)) => {
-            complain("`--pipeline` goes with `kiln schema pipeline`: the other schemas are the same for all files");
+            complain(
+                "`--pipeline` goes with `kiln schema pipeline`: the other schemas are the same for all files",
+            );
             return Exit::Usage;
         }
         (SchemaKind::Pipeline, None) => spec::pipeline_schema(),
@@ -64,7 +66,8 @@ fn of_file(args: &SchemaArgs, file: &Path) -> Result<Value, Exit> {
     if let Some(catalog) = &catalog {
         warn(&catalog.broken());
     }
-    made.schema.ok_or_else(|| Exit::of_report(&report, &made.sources))
+    made.schema
+        .ok_or_else(|| Exit::of_report(&report, &made.sources))
 }
 
 fn write(args: &SchemaArgs, schema: &Value) -> Exit {

@@ -73,11 +73,16 @@ mod tests {
         let mut report = Report::default();
         let at = Span::new(file, 8, 11);
         report.push(
-            Diagnostic::error(&codes::BAD_VALUE, "100 % wrong:\r\nreally").at(at).help("a, b"),
+            Diagnostic::error(&codes::BAD_VALUE, "100 % wrong:\r\nreally")
+                .at(at)
+                .help("a, b"),
         );
         report.push(Diagnostic::warning(&codes::UNDECLARED_INPUT, "no place"));
         let whole = Span::new(file, 0, 12);
-        report.push(Diagnostic { severity: Severity::Note, ..Diagnostic::error(&codes::CYCLE, "all of it").at(whole) });
+        report.push(Diagnostic {
+            severity: Severity::Note,
+            ..Diagnostic::error(&codes::CYCLE, "all of it").at(whole)
+        });
         assert_eq!(
             to_github(&report, &sources, "w.json"),
             "::notice file=a%2Cb%3Ac.yaml,line=1,endLine=3,title=K0112 cycle::all of it\n\

@@ -28,7 +28,11 @@ pub fn render_page(page: &str, columns: usize) -> String {
         if !out.is_empty() {
             out.push('\n');
         }
-        if let Some(title) = line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with('#')) {
+        if let Some(title) = line
+            .trim_start_matches('#')
+            .strip_prefix(' ')
+            .filter(|_| line.starts_with('#'))
+        {
             let bold = Style::new().bold();
             out.push_str(&format!("{bold}{title}{bold:#}\n"));
         } else if line.starts_with("```") {
@@ -148,9 +152,16 @@ fn words(text: &str) -> Vec<Word> {
             style = if style == bold { Style::new() } else { bold };
             rest = &rest[2..];
         } else if !in_code && c == '*' && (style == slanted || starts_stress(&rest[1..])) {
-            style = if style == slanted { Style::new() } else { slanted };
+            style = if style == slanted {
+                Style::new()
+            } else {
+                slanted
+            };
             rest = &rest[1..];
-        } else if !in_code && c == '[' && let Some((label, after)) = link(rest) {
+        } else if !in_code
+            && c == '['
+            && let Some((label, after)) = link(rest)
+        {
             for c in label.chars().filter(|c| *c != '`') {
                 if c == ' ' {
                     flush(&mut parts, &mut words);
@@ -169,7 +180,10 @@ fn words(text: &str) -> Vec<Word> {
 }
 
 fn starts_stress(rest: &str) -> bool {
-    let tight = rest.chars().next().is_some_and(|c| !c.is_whitespace() && c != '*');
+    let tight = rest
+        .chars()
+        .next()
+        .is_some_and(|c| !c.is_whitespace() && c != '*');
     tight && rest.contains('*')
 }
 

@@ -50,7 +50,17 @@ pub(super) async fn files(
     if let Some(endpoint) = servers.of(server).iter().find(|e| !e.is_here()) {
         let asked = names.iter().map(|name| {
             let file = file_of(name);
-            async move { (*name, endpoint.client().has(&file).await.ok().flatten()) }
+            async move {
+                (
+                    *name,
+                    endpoint
+                        .client()
+                        .stamp_of(&file)
+                        .await
+                        .ok()
+                        .map(|stamp| stamp.is_some()),
+                )
+            }
         });
         for (name, answer) in join_all(asked).await {
             if let Some(there) = answer {

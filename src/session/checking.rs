@@ -11,7 +11,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::check::{self, Setting};
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes};
 use crate::plan::{self, Plan, StepPlan};
-use crate::protocol;
+use crate::protocol::{self, Dialect, UploadRules};
 use crate::workflow::verdict::{self, Assumed, JudgeOptions};
 use crate::workflow::{self, Graph};
 
@@ -19,6 +19,11 @@ use crate::workflow::{self, Graph};
 pub trait Catalogs {
     /// The catalog of a server, with at least these classes.
     fn of(&self, server: &ServerName) -> Option<Arc<Catalog>>;
+
+    /// What the server said that it takes for files.
+    fn uploads(&self, _server: &ServerName) -> Option<UploadRules> {
+        None
+    }
 }
 
 /// What checking a file found.
@@ -54,7 +59,14 @@ fn is_embedded(plan: &Plan, server: &ServerName) -> bool {
 /// Every complaint about a plan that can be known before anything runs.
 pub(super) fn check_plan(plan: &Plan, target: Target, catalogs: &dyn Catalogs) -> Report {
     let bare = matches!(target, Target::Workflow(_));
-    check::plan(plan, bare, &|server| catalogs.of(server))
+    let rules = |server: &ServerName| {
+        let told = catalogs.uploads(server);
+        told.or_else(|| match plan.servers.get(server)?.kind {
+            plan::ServerKind::Cloud { .. } => Some(Dialect::cloud().uploads),
+            _ => None,
+        })
+    };
+    check::plan(plan, bare, &|server| catalogs.of(server), &rules)
 }
 
 /// What else is wrong in a pipeline that has errors: its sound steps, against the catalogs that are at hand without a connection.
@@ -272,6 +284,7 @@ fn check_workflow(
         bare: true,
         partial: false,
         partner_key,
+        uploads: None,
         folders: &std::env::current_dir().into_iter().collect::<Vec<_>>(),
     };
     report.extend(check::verdict_diagnostics(
@@ -291,7 +304,10 @@ fn check_workflow(
 /// Nodes that have no `inputs` in the file, although they are none the worse for it in kiln's hands.
 fn without_inputs(file: FileId, graph: &Graph, sources: &SourceMap) -> Vec<Diagnostic> {
     let text = &sources.file(file).text;
-    let empty = graph.nodes.iter().filter(|(_, node)| node.inputs.is_empty());
+    let empty = graph
+        .nodes
+        .iter()
+        .filter(|(_, node)| node.inputs.is_empty());
     empty
         .filter(|(id, _)| {
             let pointer = workflow::pointer([id.as_str(), "inputs"]);
@@ -357,7 +373,9 @@ fn no_catalog(path: &Path) -> Box<Diagnostic> {
             &codes::NOT_JSON,
             format!("the catalog `{}` is no map of node classes", path.display()),
         )
-        .help("save one with `kiln server catalog -o FILE`, or a server's answer to GET /object_info"),
+        .help(
+            "save one with `kiln server catalog -o FILE`, or a server's answer to GET /object_info",
+        ),
     )
 }
 

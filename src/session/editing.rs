@@ -52,7 +52,10 @@ pub fn editor_schema(
         });
     };
     if let Target::Workflow(_) = target {
-        let message = format!("`{}` is a workflow, and no pipeline", request.file.display());
+        let message = format!(
+            "`{}` is a workflow, and no pipeline",
+            request.file.display()
+        );
         let help = "give the pipeline in whose steps nodes are to be completed";
         report.push(Diagnostic::error(&codes::BAD_ARGUMENT, message).help(help));
         return Ok(EditorSchema {
@@ -88,7 +91,9 @@ pub fn editor_schema(
     });
     let schema = spec::pipeline_schema_for(steps.collect::<Vec<_>>());
     let mut seen = BTreeSet::new();
-    report.items.retain(|d| seen.insert((d.code.id, d.message.clone())));
+    report
+        .items
+        .retain(|d| seen.insert((d.code.id, d.message.clone())));
     Ok(EditorSchema {
         schema: Some(schema),
         report,

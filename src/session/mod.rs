@@ -2,10 +2,10 @@
 //!
 //! `cli` calls this room and nothing deeper; a watcher or a dashboard would call it the same way.
 
+mod asking;
 pub mod care;
 mod checking;
 pub mod doctor;
-mod asking;
 mod earlier;
 mod editing;
 mod foresight;

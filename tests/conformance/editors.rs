@@ -5,7 +5,7 @@
 //! shows as ignored, unless `KILN_REQUIRE_YAML_LANGUAGE_SERVER` is set.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -173,7 +173,9 @@ impl Server {
             .unwrap()
             .iter()
             .map(|item| {
-                let insert = item["insertText"].as_str().or(item["textEdit"]["newText"].as_str());
+                let insert = item["insertText"]
+                    .as_str()
+                    .or(item["textEdit"]["newText"].as_str());
                 (
                     plain(&item["label"]),
                     plain(&item["documentation"]),

@@ -35,7 +35,10 @@ fn node(class: &str, inputs: &Value) -> Value {
 /// A workflow that makes an image with `nodes` and saves node `1`.
 fn saving(nodes: &Value) -> String {
     let mut all = nodes.clone();
-    all["9"] = node("SaveImage", &json!({"images": ["1", 0], "filename_prefix": "x"}));
+    all["9"] = node(
+        "SaveImage",
+        &json!({"images": ["1", 0], "filename_prefix": "x"}),
+    );
     format!("{all:#}")
 }
 
@@ -122,7 +125,10 @@ fn a_node_without_inputs_kills_servers() {
 fn partner_nodes_want_a_key() {
     let nodes = json!({"1": node("Painted", &json!({"prompt": "a teapot"}))});
     insta::assert_snapshot!(told(&nodes));
-    let project = project(&[("w.json", &saving(&nodes)), ("kiln.yaml", "partner_api_key: x\n")]);
+    let project = project(&[
+        ("w.json", &saving(&nodes)),
+        ("kiln.yaml", "partner_api_key: x\n"),
+    ]);
     check(&project, &["w.json"]).ok().says_not("K0313");
     let unused = json!({
         "1": node("EmptyImage", &json!({"width": 8})),
@@ -139,13 +145,20 @@ fn a_model_is_found_in_the_folder_where_it_lies() {
         let project = project(&[("w.json", &format!("{all:#}"))]);
         check(&project, &["w.json"]).code(3).stderr
     };
-    let checkpoint = |name: &str| show(&json!({"m": node("Checkpoint", &json!({"ckpt_name": name}))}));
+    let checkpoint =
+        |name: &str| show(&json!({"m": node("Checkpoint", &json!({"ckpt_name": name}))}));
     insta::assert_snapshot!(checkpoint("ink.safetensors"));
     // The same file with the other system's separator.
     let near = checkpoint("sdxl/base.safetensors");
-    assert!(near.contains(r"did you mean `sdxl\base.safetensors`?"), "{near}");
+    assert!(
+        near.contains(r"did you mean `sdxl\base.safetensors`?"),
+        "{near}"
+    );
     let moved = checkpoint("other/sd15.safetensors");
-    assert!(moved.contains("did you mean `sd15.safetensors`?"), "{moved}");
+    assert!(
+        moved.contains("did you mean `sd15.safetensors`?"),
+        "{moved}"
+    );
 }
 
 #[test]
@@ -159,8 +172,13 @@ fn a_saved_catalog_tells_the_folder_of_a_model() {
         "m": node("Checkpoint", &json!({"ckpt_name": "paint.safetensors"})),
         "s": node("ShowModel", &json!({"model": ["m", 0]})),
     });
-    let project = project(&[("saved.json", &saved.to_string()), ("w.json", &workflow.to_string())]);
-    let done = project.kiln(&["check", "--catalog", "saved.json", "w.json"]).code(3);
+    let project = project(&[
+        ("saved.json", &saved.to_string()),
+        ("w.json", &workflow.to_string()),
+    ]);
+    let done = project
+        .kiln(&["check", "--catalog", "saved.json", "w.json"])
+        .code(3);
     done.says("it lies in `loras`, where `ckpt_name` does not look");
 }
 
@@ -182,7 +200,10 @@ fn whether_a_server_accepts_what_nobody_here_can_know_is_left_open() {
     assert_eq!(accepted("mine/b.png", &none), (json!(null), json!(["9"])));
     // Another output runs in any case.
     let other = json!({"2": node("EmptyImage", &json!({"width": 8})), "3": node("SaveImage", &json!({"images": ["2", 0], "filename_prefix": "x"}))});
-    assert_eq!(accepted("mine/b.png", &other), (json!(true), json!(["3", "9"])));
+    assert_eq!(
+        accepted("mine/b.png", &other),
+        (json!(true), json!(["3", "9"]))
+    );
     // Another mistake refuses it in any case.
     let broken = json!({"1": node("ImageInvert", &json!({"image": ["2", 0]})), "2": node("EmptyImage", &json!({"width": 0}))});
     assert_eq!(accepted("mine/b.png", &broken), (json!(false), json!([])));
@@ -301,7 +322,10 @@ fn steps_that_fit_each_other_need_no_words() {
 #[test]
 fn annotations_stand_at_the_line_of_the_file() {
     let wrong = saving(&json!({"1": node("EmptyImage", &json!({"width": 0, "wdith": 1}))}));
-    let project = project(&[("w.json", &wrong), ("v.json", &wrong.replace("\"width\": 0", "\"width\": 1"))]);
+    let project = project(&[
+        ("w.json", &wrong),
+        ("v.json", &wrong.replace("\"width\": 0", "\"width\": 1")),
+    ]);
     let done = check(&project, &["--output", "github", "w.json", "v.json"]).code(3);
     insta::assert_snapshot!(done.stdout);
     assert_eq!(done.stderr, "");
@@ -312,15 +336,25 @@ fn warnings_are_errors_when_they_are_denied() {
     let odd = saving(&json!({"1": node("EmptyImage", &json!({"width": 8, "wdith": 1}))}));
     let project = project(&[("w.json", &odd)]);
     check(&project, &["w.json"]).ok();
-    let done = check(&project, &["--deny", "warnings", "--output", "json", "w.json"]).code(3);
-    assert!(done.stdout.contains("\"severity\":\"error\""), "{}", done.stdout);
+    let done = check(
+        &project,
+        &["--deny", "warnings", "--output", "json", "w.json"],
+    )
+    .code(3);
+    assert!(
+        done.stdout.contains("\"severity\":\"error\""),
+        "{}",
+        done.stdout
+    );
     // A note is no warning.
     let experimental = saving(&json!({
         "0": node("EmptyImage", &json!({"width": 8})),
         "1": node("NewInvert", &json!({"image": ["0", 0]})),
     }));
     project.file("w.json", &experimental);
-    check(&project, &["--deny", "warnings", "w.json"]).ok().says("note[K0307]");
+    check(&project, &["--deny", "warnings", "w.json"])
+        .ok()
+        .says("note[K0307]");
 }
 
 /// What SARIF 2.1.0 demands of the parts of a log that kiln writes, and nothing else in it.
@@ -336,32 +370,73 @@ fn a_sarif_log_has_the_structure_that_its_standard_demands() {
         "2": node("EmptyImage", &json!({"width": 0})),
         "3": node("EmptyLatent", &json!({})),
     }));
-    let project = project(&[("a b.json", &wrong), ("broken.json", "{"), ("fine.json", BASE)]);
-    let done = check(&project, &["--output", "sarif", "a b.json", "broken.json", "fine.json", "absent.json"]).code(3);
+    let project = project(&[
+        ("a b.json", &wrong),
+        ("broken.json", "{"),
+        ("fine.json", BASE),
+    ]);
+    let done = check(
+        &project,
+        &[
+            "--output",
+            "sarif",
+            "a b.json",
+            "broken.json",
+            "fine.json",
+            "absent.json",
+        ],
+    )
+    .code(3);
     let log: Value = serde_json::from_str(&done.stdout).unwrap();
     let validator = jsonschema::validator_for(&sarif_schema()).unwrap();
-    let wrong: Vec<String> = validator.iter_errors(&log).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    let wrong: Vec<String> = validator
+        .iter_errors(&log)
+        .map(|e| format!("{}: {e}", e.instance_path()))
+        .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     let run = &log["runs"][0];
-    let rules: Vec<&str> = run["tool"]["driver"]["rules"].as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap()).collect();
+    let rules: Vec<&str> = run["tool"]["driver"]["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["id"].as_str().unwrap())
+        .collect();
     let mut codes = Vec::new();
     for result in run["results"].as_array().unwrap() {
         let at = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
         assert_eq!(result["ruleId"], rules[at]);
         codes.push(rules[at]);
     }
-    assert!(codes.contains(&"K0205") && codes.contains(&"K0004") && codes.contains(&"K0001"), "{codes:?}");
-    let low = run["results"].as_array().unwrap().iter().find(|r| r["ruleId"] == "K0205").unwrap();
+    assert!(
+        codes.contains(&"K0205") && codes.contains(&"K0004") && codes.contains(&"K0001"),
+        "{codes:?}"
+    );
+    let low = run["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|r| r["ruleId"] == "K0205")
+        .unwrap();
     let place = &low["locations"][0];
-    assert_eq!(place["physicalLocation"]["artifactLocation"]["uri"], "a%20b.json");
+    assert_eq!(
+        place["physicalLocation"]["artifactLocation"]["uri"],
+        "a%20b.json"
+    );
     let region = &place["physicalLocation"]["region"];
     let line = saving(&json!({
         "1": node("Switch", &json!({"on": true, "yes": ["2", 0], "no": ["3", 0], "nope": 1})),
         "2": node("EmptyImage", &json!({"width": 0})),
         "3": node("EmptyLatent", &json!({})),
-    })).lines().position(|l| l.contains("\"width\": 0")).unwrap() + 1;
+    }))
+    .lines()
+    .position(|l| l.contains("\"width\": 0"))
+    .unwrap()
+        + 1;
     assert_eq!(region["startLine"], line);
-    assert_eq!(place["logicalLocations"][0]["fullyQualifiedName"], "2.width");
+    assert_eq!(
+        place["logicalLocations"][0]["fullyQualifiedName"],
+        "2.width"
+    );
 }
 
 #[test]
@@ -381,16 +456,37 @@ fn definitions_that_cannot_be_read_are_told_when_they_are_needed() {
 #[test]
 fn what_servers_write_into_json_and_what_is_no_catalog_is_told_apart() {
     let project = project(&[("w.json", BASE)]);
-    let text = catalog().to_string().replacen("\"max\":4096", "\"max\":Infinity,\"x\":NaN", 1);
+    let text = catalog()
+        .to_string()
+        .replacen("\"max\":4096", "\"max\":Infinity,\"x\":NaN", 1);
     project.file("catalog.json", &format!("\u{feff}{text}"));
     check(&project, &["w.json"]).ok();
-    let deep = format!("{{\"EmptyImage\":{{\"input\":{}{}}},\"SaveImage\":{{}}}}", "[".repeat(5_000_000), "]".repeat(5_000_000));
+    let deep = format!(
+        "{{\"EmptyImage\":{{\"input\":{}{}}},\"SaveImage\":{{}}}}",
+        "[".repeat(5_000_000),
+        "]".repeat(5_000_000)
+    );
     for (text, complaint) in [
-        ("<html>".to_owned(), "the catalog `catalog.json` is not JSON"),
-        ("[1]".to_owned(), "the catalog `catalog.json` is no map of node classes"),
-        ("{\"error\": \"no\"}".to_owned(), "the catalog `catalog.json` is no map of node classes"),
-        (catalog().to_string()[..500].to_owned(), "the catalog `catalog.json` is not JSON: EOF"),
-        (deep, "node `EmptyImage` is left out: recursion limit exceeded"),
+        (
+            "<html>".to_owned(),
+            "the catalog `catalog.json` is not JSON",
+        ),
+        (
+            "[1]".to_owned(),
+            "the catalog `catalog.json` is no map of node classes",
+        ),
+        (
+            "{\"error\": \"no\"}".to_owned(),
+            "the catalog `catalog.json` is no map of node classes",
+        ),
+        (
+            catalog().to_string()[..500].to_owned(),
+            "the catalog `catalog.json` is not JSON: EOF",
+        ),
+        (
+            deep,
+            "node `EmptyImage` is left out: recursion limit exceeded",
+        ),
     ] {
         project.file("catalog.json", &text);
         check(&project, &["w.json"]).code(3).says(complaint);
@@ -404,9 +500,16 @@ fn a_server_is_asked_for_files_that_its_lists_do_not_show() {
     let server = Server::start(&[]);
     let input = server.dir().join("input/mine");
     std::fs::create_dir_all(&input).unwrap();
-    std::fs::copy(repository().join("pipelines/inputs/coffee.png"), input.join("b.png")).unwrap();
+    std::fs::copy(
+        repository().join("pipelines/inputs/coffee.png"),
+        input.join("b.png"),
+    )
+    .unwrap();
     let workflow = |name: &str| saving(&json!({"1": node("LoadImage", &json!({"image": name}))}));
-    let project = Project::of(&[("there.json", &workflow("mine/b.png")), ("gone.json", &workflow("mine/c.png"))]);
+    let project = Project::of(&[
+        ("there.json", &workflow("mine/b.png")),
+        ("gone.json", &workflow("mine/c.png")),
+    ]);
     let accepted = |file: &str| {
         let done = project.kiln(&["check", "--server", &server.url, "--output", "json", file]);
         let line: Value = serde_json::from_str(done.stdout.trim()).unwrap();
@@ -420,7 +523,9 @@ fn a_server_is_asked_for_files_that_its_lists_do_not_show() {
 fn a_server_that_is_away_is_checked_against_what_it_told_before() {
     let server = Server::start(&[]);
     let address = server.url.clone();
-    let wrong = saving(&json!({"1": node("EmptyImage", &json!({"width": 0, "height": 8, "batch_size": 1, "color": 0}))}));
+    let wrong = saving(
+        &json!({"1": node("EmptyImage", &json!({"width": 0, "height": 8, "batch_size": 1, "color": 0}))}),
+    );
     let project = Project::of(&[("w.json", &wrong)]);
     let check = |file: &str| project.kiln(&["check", "--server", &address, file]);
     check("w.json").code(3).says("K0205");
@@ -434,7 +539,9 @@ fn a_server_that_is_away_is_checked_against_what_it_told_before() {
     away.says("checked against what it offered on 20");
     away.says("K0205");
     // Of classes that it was never asked for nothing is known.
-    let other = saving(&json!({"1": node("ImageInvert", &json!({"image": "x"})), "2": node("Emty", &json!({}))}));
+    let other = saving(
+        &json!({"1": node("ImageInvert", &json!({"image": "x"})), "2": node("Emty", &json!({}))}),
+    );
     project.file("other.json", other);
     let blind = check("other.json").ok();
     blind.says("checked without it");
@@ -442,7 +549,10 @@ fn a_server_that_is_away_is_checked_against_what_it_told_before() {
     // It is in the format that `--catalog` reads.
     let kept = std::fs::read_dir(project.path().join(".kiln/catalogs")).unwrap();
     let kept = kept.map(|entry| entry.unwrap().path()).next().unwrap();
-    project.kiln(&["check", "--catalog", kept.to_str().unwrap(), "w.json"]).code(3).says("K0205");
+    project
+        .kiln(&["check", "--catalog", kept.to_str().unwrap(), "w.json"])
+        .code(3)
+        .says("K0205");
 }
 
 #[test]
@@ -466,17 +576,35 @@ fn one_bad_file_does_not_keep_the_others_from_being_checked() {
     let good = saving(&json!({"1": node("EmptyImage", &json!({"width": 8}))}));
     let project = project(&[("good.json", &good)]);
     project.file("latin.json", b"{\"1\": {\"class_type\": \"Emp\xe9\"}}");
-    let utf16: Vec<u8> = std::iter::once(0xfeff).chain(good.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let utf16: Vec<u8> = std::iter::once(0xfeff)
+        .chain(good.encode_utf16())
+        .flat_map(u16::to_le_bytes)
+        .collect();
     project.file("utf16.json", utf16);
     project.file("deep.json", "[".repeat(1_000_000));
-    project.file("nested.json", format!("{{\"1\": {{\"class_type\": \"EmptyImage\", \"inputs\": {{\"width\": {}1{}}}}}}}", "[".repeat(5000), "]".repeat(5000)));
+    project.file(
+        "nested.json",
+        format!(
+            "{{\"1\": {{\"class_type\": \"EmptyImage\", \"inputs\": {{\"width\": {}1{}}}}}}}",
+            "[".repeat(5000),
+            "]".repeat(5000)
+        ),
+    );
     project.file("cut.json", &good[..good.len() / 2]);
     let mut big = json!({});
     for at in 0..50_000 {
         big[at.to_string()] = node("EmptyImage", &json!({"width": 8, "text": "x".repeat(400)}));
     }
     project.file("big.json", big.to_string());
-    let files = ["latin.json", "utf16.json", "deep.json", "nested.json", "cut.json", "big.json", "good.json"];
+    let files = [
+        "latin.json",
+        "utf16.json",
+        "deep.json",
+        "nested.json",
+        "cut.json",
+        "big.json",
+        "good.json",
+    ];
     let done = check(&project, &[&["--output", "json"], &files[..]].concat()).code(3);
     let lines = done.json_lines();
     assert_eq!(lines.len(), files.len());

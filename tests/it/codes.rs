@@ -90,18 +90,29 @@ fn reference() -> String {
         "# Diagnostic codes\n\nEvery complaint of kiln's has a code that stays the same, and a page: `kiln explain K0203` shows it in a terminal. In the JSON of `kiln check`\na diagnostic also has a `kind`: what a server would raise itself has the server's own error type.\n\nThis page is generated from the pages in [`docs/codes`](../codes) by `KILN_BLESS=1 cargo test reference_of_codes`.\n",
     );
     for (prefix, family) in families {
-        let codes: Vec<_> = codes::ALL.iter().filter(|code| code.id.starts_with(prefix)).collect();
+        let codes: Vec<_> = codes::ALL
+            .iter()
+            .filter(|code| code.id.starts_with(prefix))
+            .collect();
         if codes.is_empty() {
             continue;
         }
-        let _ = write!(text, "\n## {prefix}xx: {family}\n\n| code | kind | what it says |\n|---|---|---|\n");
+        let _ = write!(
+            text,
+            "\n## {prefix}xx: {family}\n\n| code | kind | what it says |\n|---|---|---|\n"
+        );
         for code in codes {
             let title = code.page.lines().next().unwrap();
             let title = title.split_once(": ").unwrap().1;
             let body = code.page.split_once('\n').unwrap().1.trim_start();
             let paragraph: Vec<&str> = body.lines().take_while(|line| !line.is_empty()).collect();
             let paragraph = paragraph.join(" ");
-            let first = paragraph.split_inclusive(". ").next().unwrap().trim().trim_end_matches(':');
+            let first = paragraph
+                .split_inclusive(". ")
+                .next()
+                .unwrap()
+                .trim()
+                .trim_end_matches(':');
             let first = first.replace('|', "\\|");
             let _ = writeln!(
                 text,
@@ -128,6 +139,10 @@ fn the_reference_of_codes_is_made_from_their_pages() {
         "docs/reference/codes.md is stale: KILN_BLESS=1 cargo test reference_of_codes"
     );
     for code in codes::ALL {
-        assert!(now.contains(&format!("[{}]", code.id)), "{} is in no family", code.id);
+        assert!(
+            now.contains(&format!("[{}]", code.id)),
+            "{} is in no family",
+            code.id
+        );
     }
 }

@@ -3,7 +3,9 @@
 
 use kiln::catalog::Catalog;
 use kiln::check::{Setting, editor, verdict_diagnostics};
-use kiln::diagnostic::{FileId, Origin, Report, SourceMap, SarifLog, render_human, to_github, to_json};
+use kiln::diagnostic::{
+    FileId, Origin, Report, SarifLog, SourceMap, render_human, to_github, to_json,
+};
 use kiln::workflow::verdict::{JudgeOptions, judge};
 use kiln::workflow::{self, Graph};
 use serde_json::{Value, json};
@@ -68,11 +70,16 @@ fn mutate(value: &mut Value, random: &mut fastrand::Rng) {
         }
         match (random.u8(..4), at) {
             (0, Value::Object(members)) => {
-                let name = ["", "1", "class_type", "inputs", "input", "required", "x"][random.usize(..7)];
+                let name =
+                    ["", "1", "class_type", "inputs", "input", "required", "x"][random.usize(..7)];
                 members.insert(name.to_owned(), odd(random));
             }
             (1, Value::Object(members)) if !members.is_empty() => {
-                let name = members.keys().nth(random.usize(..members.len())).unwrap().clone();
+                let name = members
+                    .keys()
+                    .nth(random.usize(..members.len()))
+                    .unwrap()
+                    .clone();
                 members.shift_remove(&name);
             }
             (0 | 1, Value::Array(items)) => items.push(odd(random)),
@@ -174,7 +181,11 @@ fn no_workflow_crashes_a_check() {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut graph = workflow();
         mutate(&mut graph, &mut random);
-        let text = if random.bool() { graph.to_string() } else { format!("{graph:#}") };
+        let text = if random.bool() {
+            graph.to_string()
+        } else {
+            format!("{graph:#}")
+        };
         check(&text, &catalog);
     }
 }
@@ -182,7 +193,10 @@ fn no_workflow_crashes_a_check() {
 #[test]
 fn no_text_crashes_a_check() {
     let good = Catalog::from_object_info(&catalog()).0;
-    let texts = [workflow().to_string().into_bytes(), catalog().to_string().into_bytes()];
+    let texts = [
+        workflow().to_string().into_bytes(),
+        catalog().to_string().into_bytes(),
+    ];
     for seed in 0..1500 {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut bytes = texts[random.usize(..2)].clone();

@@ -69,7 +69,12 @@ impl<'a, F: Fn(&str) -> Vec<String>> Inputs<'a, F> {
         match &grow.names {
             AutogrowNames::List(names) => {
                 for part in names {
-                    self.put(&format!("{name}.{part}"), &grow.template, schema.clone(), only);
+                    self.put(
+                        &format!("{name}.{part}"),
+                        &grow.template,
+                        schema.clone(),
+                        only,
+                    );
                 }
             }
             AutogrowNames::Prefix { prefix, max } => {

@@ -45,7 +45,9 @@ fn schema(catalog: Option<&Catalog>) -> Value {
 }
 
 fn wrong(schema: &Value, set: &str) -> bool {
-    let text = format!("steps: {{ a: {{ workflow: a.json, {set} }}, b: {{ workflow: b.json, set: {{ Any: {{ x: 1 }} }} }} }}");
+    let text = format!(
+        "steps: {{ a: {{ workflow: a.json, {set} }}, b: {{ workflow: b.json, set: {{ Any: {{ x: 1 }} }} }} }}"
+    );
     let value: Value = serde_yaml::from_str(&text).unwrap();
     !jsonschema::draft7::new(schema).unwrap().is_valid(&value)
 }
@@ -109,7 +111,16 @@ fn each_node_is_offered_under_the_name_that_people_use() {
     let names: Vec<&String> = set["properties"].as_object().unwrap().keys().collect();
     assert_eq!(
         names,
-        ["Loader", "First (draft)", "3", "LoadImage", "Resize", "Batch", "Save", "Strange"]
+        [
+            "Loader",
+            "First (draft)",
+            "3",
+            "LoadImage",
+            "Resize",
+            "Batch",
+            "Save",
+            "Strange"
+        ]
     );
     let inputs = |at: usize| &schema["definitions"][format!("a.{at}")]["anyOf"][0]["properties"];
     assert_eq!(
