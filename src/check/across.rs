@@ -124,6 +124,9 @@ fn of_place(
                     let class = class.map_or("", |node| node.class_type.as_str());
                     d.node(place.node.as_str(), class, Some(place.input))
                 }));
+                if !given.wrong.is_empty() {
+                    return;
+                }
                 given
             }
             None => return,

@@ -197,7 +197,7 @@ fn uri(path: &str) -> String {
     let mut out = String::new();
     if slashed.starts_with('/') {
         out.push_str("file://");
-    } else if slashed.as_bytes().get(1) == Some(&b':') {
+    } else if slashed.get(1..3) == Some(":/") {
         out.push_str("file:///");
     }
     for byte in slashed.bytes() {

@@ -195,7 +195,7 @@ impl Server {
             self.hear();
         }
         let found = &self.diagnostics[&uri(path)];
-        found
+        let mut found: Vec<(u64, String)> = found
             .as_array()
             .unwrap()
             .iter()
@@ -203,7 +203,9 @@ impl Server {
                 let line = d["range"]["start"]["line"].as_u64().unwrap();
                 (line, d["message"].as_str().unwrap().to_owned())
             })
-            .collect()
+            .collect();
+        found.sort();
+        found
     }
 }
 
