@@ -17,6 +17,7 @@ use super::http::{Call, Client, SILENCE, next_piece, show};
 use super::refusal::Refusal;
 use super::sink::Sink;
 use super::text::flavour;
+use super::whole::Seal;
 use crate::base::{Finished, Hasher, WriteError};
 use crate::protocol::FileRef;
 
@@ -58,6 +59,7 @@ struct Transfer<'a> {
     received: u64,
     total: Option<u64>,
     sink: Sink,
+    seal: Seal,
 }
 
 impl Client {
@@ -78,6 +80,7 @@ impl Client {
             received: 0,
             total: None,
             sink: Sink::new(target),
+            seal: Seal::of(&file.filename),
         };
         match transfer.complete(file, &mut progress).await {
             Ok(()) => Ok(Downloaded {
@@ -205,6 +208,7 @@ impl Transfer<'_> {
         let url = response.url().clone();
         while let Some(piece) = next_piece(&mut response, &url, SILENCE).await? {
             self.received += piece.len() as u64;
+            self.seal.update(&piece);
             self.sink.append(piece).await?;
             progress(self.received, self.total);
         }
@@ -216,14 +220,23 @@ impl Transfer<'_> {
             }
             known => known,
         };
-        match total {
-            Some(total) if total != self.received => Err(ClientError::Broken {
+        if let Some(total) = total.filter(|total| *total != self.received) {
+            return Err(ClientError::Broken {
                 url: show(&self.url),
                 cause: format!("{} of {total} bytes came", self.received),
             }
-            .into()),
-            _ => Ok(()),
+            .into());
         }
+        let Some(damage) = self.seal.damage() else {
+            return Ok(());
+        };
+        // Nothing of it is worth going on with.
+        self.etag = None;
+        Err(ClientError::Broken {
+            url: show(&self.url),
+            cause: format!("`{}` came damaged: {damage}", file.filename),
+        }
+        .into())
     }
 
     /// Reads the head of an answer: the rest of the file, the whole file again, or no file.
@@ -239,6 +252,7 @@ impl Transfer<'_> {
                 if self.received > 0 {
                     self.received = 0;
                     self.sink.start_again().await?;
+                    self.seal.start_again();
                 }
                 self.etag = headers
                     .get(ETAG)

@@ -28,6 +28,14 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub(super) const SILENCE: Duration = Duration::from_mins(1);
 /// Redirects in a row.
 const HOPS: usize = 5;
+/// The longest pauses before a question is asked again.
+const AGAIN: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1600),
+];
+/// A server that wants to be left alone for longer is left alone.
+const LONGEST_MOMENT: Duration = Duration::from_secs(5);
 /// The largest JSON answer but `object_info`.
 pub(super) const JSON_LIMIT: usize = 64 << 20;
 
@@ -61,7 +69,8 @@ impl fmt::Debug for Client {
     }
 }
 
-/// A request, described so that it can be made again at the address of a redirect.
+/// A request, described so that it can be made again, at the address of a redirect too.
+#[derive(Clone)]
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) url: Url,
@@ -235,8 +244,26 @@ impl Client {
         tolerant_json(&text.body).map_err(|error| text.unreadable(&error))
     }
 
-    /// Asks for JSON, unparsed.
+    /// Asks for JSON, unparsed. A question to which no answer came, or none of the server's own, is asked again after a moment.
     pub(super) async fn text(&self, call: Call, limit: usize) -> Result<Text, ClientError> {
+        let mut pauses = AGAIN.iter();
+        loop {
+            let asked = self.text_once(call.clone(), limit).await;
+            let Err(error) = &asked else {
+                return asked;
+            };
+            let pause = match pauses.next() {
+                Some(longest) if call.method == Method::GET => moment(error, *longest),
+                _ => None,
+            };
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return asked,
+            }
+        }
+    }
+
+    async fn text_once(&self, call: Call, limit: usize) -> Result<Text, ClientError> {
         let silence = call.silence;
         let response = self.send(call).await?;
         let text = read_text(response, limit, silence).await?;
@@ -372,6 +399,19 @@ pub(super) fn install_tls() {
     ONCE.call_once(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
+}
+
+/// How long to wait before a question is asked again, if that is worth it: anything up to a longest time, and as long as the server says.
+/// A server that is not there, or silent, is not asked at once: whoever asked decides about that.
+fn moment(error: &ClientError, longest: Duration) -> Option<Duration> {
+    let passes = match error {
+        ClientError::Broken { .. } => true,
+        ClientError::Refused(no) => no.kind.is_passing() || no.status >= 500,
+        _ => false,
+    };
+    let wanted = error.refusal().and_then(|no| no.retry_after);
+    let pause = wanted.unwrap_or_default() + longest.mul_f64(fastrand::f64());
+    (passes && pause <= LONGEST_MOMENT).then_some(pause)
 }
 
 /// Reads a whole body as text, at most `limit` bytes, with at most `silence` between two pieces.

@@ -26,6 +26,7 @@ mod socket;
 mod text;
 mod upload;
 mod userdata;
+mod whole;
 mod worker;
 
 pub use access::Access;

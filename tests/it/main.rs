@@ -17,6 +17,7 @@ mod commands;
 mod engine;
 mod examples;
 mod failures;
+mod faults;
 mod harmless;
 mod hazards;
 mod helping;
