@@ -18,6 +18,7 @@ mod engine;
 mod examples;
 mod failures;
 mod faults;
+mod fuzzed;
 mod harmless;
 mod hazards;
 mod helping;
