@@ -35,19 +35,71 @@ pub struct Target {
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
-    Target { name: "event", run: event, seeds: EVENTS },
-    Target { name: "frame", run: frame, seeds: FRAMES },
-    Target { name: "record", run: record, seeds: RECORDS },
-    Target { name: "history", run: history, seeds: HISTORIES },
-    Target { name: "queue", run: queue, seeds: QUEUES },
-    Target { name: "object_info", run: object_info, seeds: CATALOGS },
-    Target { name: "prompt_answer", run: prompt_answer, seeds: ANSWERS },
-    Target { name: "http", run: http, seeds: HTTP },
-    Target { name: "pipeline", run: pipeline, seeds: PIPELINES },
-    Target { name: "project", run: project, seeds: PROJECTS },
-    Target { name: "params", run: params, seeds: PARAMS },
-    Target { name: "workflow", run: workflow, seeds: WORKFLOWS },
-    Target { name: "template", run: template, seeds: TEMPLATES },
+    Target {
+        name: "event",
+        run: event,
+        seeds: EVENTS,
+    },
+    Target {
+        name: "frame",
+        run: frame,
+        seeds: FRAMES,
+    },
+    Target {
+        name: "record",
+        run: record,
+        seeds: RECORDS,
+    },
+    Target {
+        name: "history",
+        run: history,
+        seeds: HISTORIES,
+    },
+    Target {
+        name: "queue",
+        run: queue,
+        seeds: QUEUES,
+    },
+    Target {
+        name: "object_info",
+        run: object_info,
+        seeds: CATALOGS,
+    },
+    Target {
+        name: "prompt_answer",
+        run: prompt_answer,
+        seeds: ANSWERS,
+    },
+    Target {
+        name: "http",
+        run: http,
+        seeds: HTTP,
+    },
+    Target {
+        name: "pipeline",
+        run: pipeline,
+        seeds: PIPELINES,
+    },
+    Target {
+        name: "project",
+        run: project,
+        seeds: PROJECTS,
+    },
+    Target {
+        name: "params",
+        run: params,
+        seeds: PARAMS,
+    },
+    Target {
+        name: "workflow",
+        run: workflow,
+        seeds: WORKFLOWS,
+    },
+    Target {
+        name: "template",
+        run: template,
+        seeds: TEMPLATES,
+    },
 ];
 
 fn text(bytes: &[u8]) -> Cow<'_, str> {
@@ -79,7 +131,10 @@ fn judge(entry: &HistoryEntry) {
             let _ = safe_name(&file.filename);
             // A value that an input is given leads back to the file, unless its name has a folder's form.
             let named = FileRef::named(&file.annotated());
-            assert_eq!(named.annotated(), FileRef::named(&named.annotated()).annotated());
+            assert_eq!(
+                named.annotated(),
+                FileRef::named(&named.annotated()).annotated()
+            );
             seen.insert(file);
         }
     }
@@ -114,7 +169,12 @@ pub fn queue(bytes: &[u8]) {
     if let Some(queue) = Queue::from_value(&value) {
         let _ = queue.running.len() + queue.pending.len();
     }
-    for item in value.get("queue_pending").and_then(Value::as_array).into_iter().flatten() {
+    for item in value
+        .get("queue_pending")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let _ = QueueItem::from_value(item);
     }
 }
@@ -191,7 +251,10 @@ static MOUTH: LazyLock<Mutex<Mouth>> = LazyLock::new(|| {
     Mutex::new(Mouth {
         client: Client::new(ServerName::from("fuzzed"), &url).unwrap(),
         says,
-        runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+        runtime: tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap(),
         folder: tempfile::tempdir().unwrap(),
     })
 });
@@ -234,7 +297,10 @@ pub fn pipeline(bytes: &[u8]) {
     let path = Path::new("p.yaml");
     let file = sources.add_file(path, &text(bytes));
     let read = spec::pipeline_from_text(file, path, &sources, &mut report);
-    assert!(read.is_some() || !report.items.is_empty(), "nothing, and no reason");
+    assert!(
+        read.is_some() || !report.items.is_empty(),
+        "nothing, and no reason"
+    );
     told(&report, &sources);
 }
 
@@ -246,7 +312,10 @@ pub fn project(bytes: &[u8]) {
     std::fs::write(&path, bytes).unwrap();
     let (mut sources, mut report) = (SourceMap::default(), Report::default());
     let read = spec::load_project(&path, &Inputs::default(), &mut sources, &mut report);
-    assert!(read.is_some() || !report.items.is_empty(), "nothing, and no reason");
+    assert!(
+        read.is_some() || !report.items.is_empty(),
+        "nothing, and no reason"
+    );
     told(&report, &sources);
 }
 
@@ -255,7 +324,10 @@ pub fn params(bytes: &[u8]) {
     let (mut sources, mut report) = (SourceMap::default(), Report::default());
     let file = sources.add_file(Path::new("params.yaml"), &text(bytes));
     let read = spec::values_from_text(file, &sources, &mut report);
-    assert!(read.is_some() || !report.items.is_empty(), "nothing, and no reason");
+    assert!(
+        read.is_some() || !report.items.is_empty(),
+        "nothing, and no reason"
+    );
     told(&report, &sources);
 }
 
@@ -269,7 +341,10 @@ pub fn workflow(bytes: &[u8]) {
     let (mut sources, mut report) = (SourceMap::default(), Report::default());
     let file = sources.add_file(Path::new("w.json"), &text);
     let read = workflow::read(file, &sources, &mut report);
-    assert!(read.is_some() || !report.items.is_empty(), "nothing, and no reason");
+    assert!(
+        read.is_some() || !report.items.is_empty(),
+        "nothing, and no reason"
+    );
     told(&report, &sources);
     let Some(graph) = read else {
         return;
@@ -279,7 +354,8 @@ pub fn workflow(bytes: &[u8]) {
         let _ = workflow::address(&graph, key);
     }
     let again = serde_json::to_string(&graph).unwrap();
-    let again = workflow::parse(&again).unwrap_or_else(|_| panic!("what was written is not read: {again}"));
+    let again =
+        workflow::parse(&again).unwrap_or_else(|_| panic!("what was written is not read: {again}"));
     assert_eq!(again.nodes.len(), graph.nodes.len());
 }
 
@@ -315,11 +391,14 @@ pub fn template(bytes: &[u8]) {
     let text = text(bytes);
     let scope = || {
         Scope::default()
-            .with("params", Datum::default())
-            .with("n", Datum::default())
+            .with("params", Datum::Null)
+            .with("n", Datum::Null)
     };
     let inside = |range: &std::ops::Range<usize>| {
-        assert!(range.start <= range.end && range.end <= text.len(), "{range:?} of {text:?}");
+        assert!(
+            range.start <= range.end && range.end <= text.len(),
+            "{range:?} of {text:?}"
+        );
         assert!(text.is_char_boundary(range.start) && text.is_char_boundary(range.end));
     };
     for parsed in [Template::parse(&text), Template::parse_in_workflow(&text)] {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use url::{Host, Url};
 
 use super::access::{Access, Credentials, tls};
@@ -36,6 +36,8 @@ const AGAIN: [Duration; 3] = [
 ];
 /// A server that wants to be left alone for longer is left alone.
 const LONGEST_MOMENT: Duration = Duration::from_secs(5);
+/// Files on their way to or from one server at a time.
+const TRANSFERS: usize = 16;
 /// The largest JSON answer but `object_info`.
 pub(super) const JSON_LIMIT: usize = 64 << 20;
 
@@ -58,6 +60,8 @@ struct Inner {
     cancelled: Mutex<HashSet<String>>,
     /// Wakes whoever follows them.
     cancels: watch::Sender<()>,
+    /// Files on their way, at most [`TRANSFERS`].
+    transfers: Semaphore,
 }
 
 impl fmt::Debug for Client {
@@ -145,8 +149,14 @@ impl Client {
                 presumed,
                 cancelled: Mutex::default(),
                 cancels: watch::Sender::new(()),
+                transfers: Semaphore::new(TRANSFERS),
             }),
         })
+    }
+
+    /// Waits until one file more may be on its way to or from the server. It is `None` never: the semaphore is not closed.
+    pub(super) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.inner.transfers.acquire().await.ok()
     }
 
     /// The server's name in the project.

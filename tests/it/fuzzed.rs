@@ -14,11 +14,74 @@ use crate::proofs::Dice;
 
 /// What means something to one reader or another.
 const WORDS: &[&str] = &[
-    "{", "}", "[", "]", "\"", ":", ",", "null", "true", "NaN", "-Infinity", "1e999", "-0", "18446744073709551616", "0x1F",
-    "\\u0000", "\\ud800", "\u{0}", "\u{feff}", "ü", "🜂", "\r\n", "\n", "\t", "  ", "- ", "? ", "&a ", "*a ", "!!binary ", "|\n", ">-\n",
-    "{{", "}}", "{%", "%}", "{#", "#}", "~", "..", "../", "/", "\\", "%00", "%", "''", "'", "__value__", "prompt_id", "node", "data",
-    "type", "class_type", "inputs", "COMBO", "INT", "messages", "outputs", "filename", "Content-Length: 99999999999999999999\r\n",
-    "ETag: \"\"\r\n", "Retry-After: -1\r\n", "Location: http://127.0.0.1:1/\r\n", "range(", "loop", " if ", "steps.", "secret('x')",
+    "{",
+    "}",
+    "[",
+    "]",
+    "\"",
+    ":",
+    ",",
+    "null",
+    "true",
+    "NaN",
+    "-Infinity",
+    "1e999",
+    "-0",
+    "18446744073709551616",
+    "0x1F",
+    "\\u0000",
+    "\\ud800",
+    "\u{0}",
+    "\u{feff}",
+    "ü",
+    "🜂",
+    "\r\n",
+    "\n",
+    "\t",
+    "  ",
+    "- ",
+    "? ",
+    "&a ",
+    "*a ",
+    "!!binary ",
+    "|\n",
+    ">-\n",
+    "{{",
+    "}}",
+    "{%",
+    "%}",
+    "{#",
+    "#}",
+    "~",
+    "..",
+    "../",
+    "/",
+    "\\",
+    "%00",
+    "%",
+    "''",
+    "'",
+    "__value__",
+    "prompt_id",
+    "node",
+    "data",
+    "type",
+    "class_type",
+    "inputs",
+    "COMBO",
+    "INT",
+    "messages",
+    "outputs",
+    "filename",
+    "Content-Length: 99999999999999999999\r\n",
+    "ETag: \"\"\r\n",
+    "Retry-After: -1\r\n",
+    "Location: http://127.0.0.1:1/\r\n",
+    "range(",
+    "loop",
+    " if ",
+    "steps.",
+    "secret('x')",
 ];
 
 fn number(name: &str, usual: u64) -> u64 {
@@ -75,7 +138,11 @@ fn fuzz(name: &str, usual: u64) {
     for case in 0..count {
         let bytes = mutated(target, &mut dice);
         let ran = catch_unwind(AssertUnwindSafe(|| (target.run)(&bytes)));
-        assert!(ran.is_ok(), "case {case}: {:?}", String::from_utf8_lossy(&bytes));
+        assert!(
+            ran.is_ok(),
+            "case {case}: {:?}",
+            String::from_utf8_lossy(&bytes)
+        );
     }
 }
 

@@ -337,6 +337,9 @@ pub(super) fn files() -> Vec<Fault> {
         view("files: closed", Deed::Close),
         view("files: reset", Deed::Reset),
         view("files: lost", Deed::Swallow),
+        view("files: 500", Deed::Refuse(trouble)),
+        view("files: 429", Deed::Refuse(busy)),
+        view("files: a page with 200", Deed::Instead(ok_page)).on(PAGE, PAGE),
         view("files: a page with 502", Deed::Refuse(page_502)),
         view("files: a page with 503", Deed::Refuse(page_503)),
         view("files: half, cut", Deed::Cut(50)),
@@ -391,6 +394,7 @@ pub(super) fn files() -> Vec<Fault> {
     ]
 }
 
+const PAGE: End = End::Says(4, "a web page in place of the file");
 const LOOP: End = End::Says(5, "and on and on");
 
 /// Files to the server.
