@@ -254,33 +254,37 @@ impl Client {
         tolerant_json(&text.body).map_err(|error| text.unreadable(&error))
     }
 
-    /// Asks for JSON, unparsed. A question to which no answer came, or none of the server's own, is asked again after a moment.
+    /// Asks for JSON, unparsed.
     pub(super) async fn text(&self, call: Call, limit: usize) -> Result<Text, ClientError> {
-        let mut pauses = AGAIN.iter();
-        loop {
-            let asked = self.text_once(call.clone(), limit).await;
-            let Err(error) = &asked else {
-                return asked;
-            };
-            let pause = match pauses.next() {
-                Some(longest) if call.method == Method::GET => moment(error, *longest),
-                _ => None,
-            };
-            match pause {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return asked,
-            }
-        }
-    }
-
-    async fn text_once(&self, call: Call, limit: usize) -> Result<Text, ClientError> {
-        let silence = call.silence;
-        let response = self.send(call).await?;
-        let text = read_text(response, limit, silence).await?;
+        let text = self.answer(call, limit).await?;
         if text.status.is_success() {
             return Ok(text);
         }
         Err(text.refused())
+    }
+
+    /// Asks for a text, whatever its status. A question to which no answer came, or one that says that a later one is worth it, is asked
+    /// again after a moment.
+    pub(super) async fn answer(&self, call: Call, limit: usize) -> Result<Text, ClientError> {
+        let mut pauses = AGAIN.iter().filter(|_| call.method == Method::GET);
+        loop {
+            let answer = self.answer_once(call.clone(), limit).await;
+            let pause = pauses.next().and_then(|longest| match &answer {
+                Ok(text) if text.status.is_success() => None,
+                Ok(text) => moment(&text.clone().refused(), *longest),
+                Err(error) => moment(error, *longest),
+            });
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return answer,
+            }
+        }
+    }
+
+    async fn answer_once(&self, call: Call, limit: usize) -> Result<Text, ClientError> {
+        let silence = call.silence;
+        let response = self.send(call).await?;
+        read_text(response, limit, silence).await
     }
 
     /// Sends a request, follows redirects by hand, and gives the head of the answer whatever its status.

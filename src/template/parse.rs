@@ -1,5 +1,6 @@
 //! A template that was understood.
 
+use super::depth;
 use super::engine::{ANSWER, KEPT, WITH_COMMENTS, WITHOUT_COMMENTS};
 use super::error::{TemplateError, TemplateErrorKind, from_syntax};
 use super::filters::RESULT;
@@ -70,8 +71,11 @@ impl Template {
             return Ok(None);
         }
         if let Some(inside) = whole_expression(text) {
+            depth::check([scan::bare(text, inside.clone()).as_slice()])?;
             return Ok(Some(Self::expression(text, inside)));
         }
+        let blocks = scan::blocks(text, comments);
+        depth::check(blocks.iter().map(Vec::as_slice))?;
         let env = if comments {
             &*WITH_COMMENTS
         } else {
@@ -80,7 +84,6 @@ impl Template {
         let parsed = env
             .template_from_str(text)
             .map_err(|error| from_syntax(text, &error))?;
-        let blocks = scan::blocks(text, comments);
         let flat = unsliced(text, &blocks.concat());
         let seen = env.template_from_str(&flat);
         let seen = seen.as_ref().unwrap_or(&parsed);
@@ -108,6 +111,7 @@ impl Template {
     /// When its syntax is wrong, or it is empty.
     pub fn parse_expression(text: &str) -> Result<Self, TemplateError> {
         if let Some(inside) = whole_expression(text) {
+            depth::check([scan::bare(text, inside.clone()).as_slice()])?;
             return Ok(Self::expression(text, inside));
         }
         let inside = trimmed(text, 0..text.len());
@@ -119,6 +123,7 @@ impl Template {
                 help: None,
             });
         }
+        depth::check([scan::bare(text, inside.clone()).as_slice()])?;
         WITH_COMMENTS
             .compile_expression(&text[inside.clone()])
             .map_err(|error| {

@@ -1,9 +1,10 @@
 //! What is read from outside, mutated: nothing that a server, a file or a template says stops the program.
 //!
 //! The targets are those of `fuzz/`. Here each gets some thousand mutations of its seeds, drawn from a number, so that a failure comes
-//! again; `KILN_FUZZ` says how many, and `KILN_FUZZ_SEED` changes which.
+//! again; `KILN_FUZZ` says how many, `KILN_FUZZ_SEED` changes which, and `KILN_FUZZ_LAST` names a file that keeps the last one.
 
 #[path = "../../fuzz/targets.rs"]
+#[allow(unreachable_pub, reason = "the programs of `fuzz/` share it")]
 mod targets;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -135,8 +136,13 @@ fn fuzz(name: &str, usual: u64) {
     }
     let count = number("KILN_FUZZ", usual);
     let mut dice = Dice(number("KILN_FUZZ_SEED", 1));
+    // What overflows a stack leaves no other trace.
+    let last = std::env::var_os("KILN_FUZZ_LAST");
     for case in 0..count {
         let bytes = mutated(target, &mut dice);
+        if let Some(path) = &last {
+            std::fs::write(path, &bytes).unwrap();
+        }
         let ran = catch_unwind(AssertUnwindSafe(|| (target.run)(&bytes)));
         assert!(
             ran.is_ok(),
