@@ -170,34 +170,6 @@ steps:
 }
 
 #[test]
-fn tasks_that_need_the_same_file_at_the_same_time_wait_for_one_upload() {
-    let server = Server::start(&[]);
-    let project = Project::of(&[("load.json", &load())]);
-    project.file(
-        "kiln.yaml",
-        format!(
-            "servers:\n  one: {{ url: \"{}\", max_jobs: 8 }}\n",
-            server.url
-        ),
-    );
-    project.file(
-        "p.yaml",
-        r#"steps:
-  one:
-    workflow: load.json
-    server: one
-    matrix: { i: "{{ range(8) }}" }
-    set: { Photo: { image: "{{ file('photo.png') }}" }, "9": { filename_prefix: "out-{{ matrix.i }}" } }
-"#,
-    );
-    project.file("photo.png", noise(700, 5));
-    let told = events(&project, &[]);
-    assert_eq!(uploads(&told).len(), 1, "{told:#?}");
-    assert_eq!(inputs(&server).len(), 1);
-    assert_eq!(told.last().unwrap()["counts"]["done"], 8);
-}
-
-#[test]
 fn a_picture_that_no_node_would_load_is_refused_before_anything_is_queued() {
     let server = Server::start(&[]);
     let project = Project::of(&[
