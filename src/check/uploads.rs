@@ -46,7 +46,13 @@ pub fn upload_diagnostic(
     let built = too_large(path, size, server, setting.uploads)
         .or_else(|| too_wide(path, (class, &upload.input), server, setting))?;
     let built = built.node(upload.node.as_str(), class, Some(&upload.input));
-    Some(placed(built, rendered, &upload.node, &upload.input, sources))
+    Some(placed(
+        built,
+        rendered,
+        &upload.node,
+        &upload.input,
+        sources,
+    ))
 }
 
 fn placed(

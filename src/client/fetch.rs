@@ -7,7 +7,9 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use flate2::write::GzDecoder;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE};
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE,
+};
 use reqwest::{Response, StatusCode};
 use url::Url;
 
@@ -152,7 +154,8 @@ impl<'a> Fetch<'a> {
                 return Ok(());
             };
             let written = unpack.write_all(part);
-            written.map_err(|error| broken(url, &format!("it is not packed as it says: {error}")))?;
+            written
+                .map_err(|error| broken(url, &format!("it is not packed as it says: {error}")))?;
             let plain = std::mem::take(unpack.get_mut());
             self.append(plain.into()).await?;
         }
@@ -209,7 +212,10 @@ impl<'a> Fetch<'a> {
         let headers = response.headers();
         // ComfyUI hands web pages out as plain bytes: this is a login, or a proxy's page.
         if media_type(headers) == "text/html" {
-            return Err(odd(response.url(), "it sent a web page in place of the file"));
+            return Err(odd(
+                response.url(),
+                "it sent a web page in place of the file",
+            ));
         }
         self.unpack = match encoding(headers).as_deref() {
             None => None,

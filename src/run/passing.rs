@@ -108,7 +108,9 @@ pub(super) fn onward(
             && other.when.is_none()
             && !other.transfer_upload
             && !found.iter().any(|known| known.url == only.url)
-            && other.workflow().is_some_and(|work| takes(other, work, step, results))
+            && other
+                .workflow()
+                .is_some_and(|work| takes(other, work, step, results))
         {
             found.push(Arc::clone(only));
         }
@@ -127,9 +129,8 @@ fn takes(other: &StepPlan, work: &WorkflowStep, step: &StepPlan, results: usize)
     let mut edits = work.edits.iter();
     edits.any(|edit| {
         let class = work.graph.nodes.get(&edit.node);
-        let loads = class.is_some_and(|node| {
-            LOADERS.contains(&(node.class_type.as_str(), edit.input.as_str()))
-        });
+        let loads = class
+            .is_some_and(|node| LOADERS.contains(&(node.class_type.as_str(), edit.input.as_str())));
         let EditValue::Later(template) = &edit.value else {
             return false;
         };

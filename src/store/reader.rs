@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::notes::KnownUpload;
 use super::cache::CacheRecord;
 use super::database;
 use super::error::{Holder, StoreError};
 use super::lock;
+use super::notes::KnownUpload;
 use super::place::Place;
 use crate::artifact::Artifact;
 use crate::base::{ContentHash, RunId, StepId, TaskName};

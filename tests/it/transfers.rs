@@ -37,7 +37,13 @@ fn head(width: u32, height: u32) -> Vec<u8> {
         crc.update(kind);
         crc.update(data);
         let length = u32::try_from(data.len()).unwrap();
-        [&length.to_be_bytes(), &kind[..], data, &crc.sum().to_be_bytes()].concat()
+        [
+            &length.to_be_bytes(),
+            &kind[..],
+            data,
+            &crc.sum().to_be_bytes(),
+        ]
+        .concat()
     };
     let edges = [width.to_be_bytes(), height.to_be_bytes()].concat();
     let about = [&edges[..], &[1, 0, 0, 0, 0]].concat();
@@ -109,9 +115,15 @@ steps:
         let made = std::fs::read_dir(made).unwrap().map(|e| e.unwrap().path());
         let made = made.filter(|path| path.extension().is_some_and(|e| e == "png"));
         let made: Vec<_> = made.collect();
-        assert_eq!(std::fs::read(&made[0]).unwrap(), std::fs::read(new).unwrap());
+        assert_eq!(
+            std::fs::read(&made[0]).unwrap(),
+            std::fs::read(new).unwrap()
+        );
         // Where it lies there is remembered as of any other file.
-        let again = events(&project, &["-p", &format!("photo={photo}"), "--from", "second"]);
+        let again = events(
+            &project,
+            &["-p", &format!("photo={photo}"), "--from", "second"],
+        );
         assert_eq!(uploads(&again), Vec::<&str>::new(), "{photo}");
     }
 }
@@ -174,7 +186,9 @@ fn a_picture_that_no_node_would_load_is_refused_before_anything_is_queued() {
     assert_eq!(inputs(&server), Vec::<PathBuf>::new());
     // The limit itself is none too many.
     project.file("wide.png", head(13_377, 13_377));
-    project.kiln(&["check", "p.yaml", "--server", &server.url]).ok();
+    project
+        .kiln(&["check", "p.yaml", "--server", &server.url])
+        .ok();
 }
 
 #[test]
@@ -188,7 +202,9 @@ fn a_result_that_the_next_step_could_not_load_is_refused_before_it_is_sent() {
         ),
     ]);
     project.file("wide.bin", head(20_000, 20_000));
-    let done = project.kiln(&["run", "p.yaml", "--server", &server.url]).code(4);
+    let done = project
+        .kiln(&["run", "p.yaml", "--server", &server.url])
+        .code(4);
     insta::assert_snapshot!(settled(&done.stderr, project.path()));
     assert_eq!(inputs(&server), Vec::<PathBuf>::new());
 }
@@ -205,7 +221,9 @@ fn what_a_server_does_not_take_is_refused_before_anything_is_queued() {
     ]);
     let file = std::fs::File::create(project.path().join("large.png")).unwrap();
     file.set_len(120 << 20).unwrap();
-    let done = project.kiln(&["run", "p.yaml", "--server", &server.url]).code(3);
+    let done = project
+        .kiln(&["run", "p.yaml", "--server", &server.url])
+        .code(3);
     insta::assert_snapshot!(settled(&done.stderr, project.path()));
 }
 

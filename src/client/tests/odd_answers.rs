@@ -64,9 +64,10 @@ fn part(range: String, body: &[u8]) -> Response {
     (StatusCode::PARTIAL_CONTENT, head, body.to_vec()).into_response()
 }
 
-/// A server that answers the n-th question so, and what it was asked for.
+/// The ranges that a server was asked for, in order.
 type Asked = Arc<Mutex<Vec<Option<String>>>>;
 
+/// A server that answers the n-th question so, and what it was asked for.
 async fn answering(
     answer: impl Fn(usize, Option<&str>) -> Response + Clone + Send + Sync + 'static,
 ) -> (String, Asked) {
@@ -74,7 +75,10 @@ async fn answering(
     let seen = asked.clone();
     let view = move |headers: HeaderMap| async move {
         assert_eq!(headers[header::ACCEPT_ENCODING], "identity");
-        assert!(!headers.contains_key("x-api-key"), "the key left its origin");
+        assert!(
+            !headers.contains_key("x-api-key"),
+            "the key left its origin"
+        );
         let range = headers.get(header::RANGE);
         let range = range.map(|range| range.to_str().unwrap().to_owned());
         let mut seen = seen.lock().unwrap();
@@ -107,9 +111,15 @@ async fn another_part_than_the_one_asked_for_is_never_put_into_the_file() {
     let from = |n: usize| format!("bytes {n}-{}", length - 1);
     for (range, body) in [
         (format!("{}/{length}", from(0)), all.clone()),
-        (format!("{}/{length}", from(BREAK - 1)), all[BREAK - 1..].to_vec()),
+        (
+            format!("{}/{length}", from(BREAK - 1)),
+            all[BREAK - 1..].to_vec(),
+        ),
         // The file has grown since.
-        (format!("bytes {BREAK}-{length}/{}", length + 1), vec![9; length + 1 - BREAK]),
+        (
+            format!("bytes {BREAK}-{length}/{}", length + 1),
+            vec![9; length + 1 - BREAK],
+        ),
         ("bytes what/ever".to_owned(), vec![1; 10]),
     ] {
         let told = range.clone();
@@ -173,7 +183,10 @@ fn packed(bytes: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn what_a_proxy_packed_is_unpacked_and_its_end_is_proven() {
     let (url, asked) = answering(|n, asked| {
-        assert_eq!(asked, None, "parts of packed content are nothing to ask for");
+        assert_eq!(
+            asked, None,
+            "parts of packed content are nothing to ask for"
+        );
         let bytes = packed(&content());
         let head = [(header::CONTENT_ENCODING, "gzip"), (header::ETAG, "\"e1\"")];
         match n {
@@ -193,11 +206,14 @@ async fn what_a_proxy_packed_is_unpacked_and_its_end_is_proven() {
 async fn what_cannot_be_unpacked_and_pages_in_place_of_files_are_refused_at_once() {
     for (name, value, said) in [
         (header::CONTENT_ENCODING, "br", "packed as `br`"),
-        (header::CONTENT_TYPE, "text/html; charset=utf-8", "a web page"),
+        (
+            header::CONTENT_TYPE,
+            "text/html; charset=utf-8",
+            "a web page",
+        ),
     ] {
         let head = (name, HeaderValue::from_static(value));
-        let (url, asked) =
-            answering(move |_, _| ([head.clone()], "<html>").into_response()).await;
+        let (url, asked) = answering(move |_, _| ([head.clone()], "<html>").into_response()).await;
         let (fetched, dir) = fetch(&client(&url)).await;
         let error = fetched.unwrap_err();
         assert!(error.to_string().contains(said), "{error}");
