@@ -13,7 +13,32 @@ const JOINED: usize = 500;
 pub(super) fn check<'a>(
     blocks: impl IntoIterator<Item = &'a [Placed]>,
 ) -> Result<(), TemplateError> {
-    blocks.into_iter().try_for_each(block)
+    // Each `elif` stands inside the one before.
+    let mut elifs = 0;
+    for tokens in blocks {
+        if let Some(first) = tokens.first().filter(|first| is(first, "elif")) {
+            elifs += 1;
+            if elifs > JOINED {
+                return Err(too_deep(first));
+            }
+        }
+        block(tokens)?;
+    }
+    Ok(())
+}
+
+fn is(placed: &Placed, name: &str) -> bool {
+    matches!(&placed.token, Token::Name(other) if other == name)
+}
+
+fn too_deep(at: &Placed) -> TemplateError {
+    let help = "give parts of it names with `{% set %}`, or compute the value elsewhere";
+    TemplateError {
+        range: at.range.clone(),
+        kind: TemplateErrorKind::Syntax,
+        message: "the expression is too deep here".to_owned(),
+        help: Some(help.to_owned()),
+    }
 }
 
 fn block(tokens: &[Placed]) -> Result<(), TemplateError> {
@@ -50,15 +75,7 @@ fn block(tokens: &[Placed]) -> Result<(), TemplateError> {
             _ => continue,
         }
         if open.len() > NESTED || joints > JOINED {
-            return Err(TemplateError {
-                range: placed.range.clone(),
-                kind: TemplateErrorKind::Syntax,
-                message: "the expression is too deep here".to_owned(),
-                help: Some(
-                    "give parts of it names with `{% set %}`, or compute the value elsewhere"
-                        .to_owned(),
-                ),
-            });
+            return Err(too_deep(placed));
         }
     }
     Ok(())
@@ -90,6 +107,8 @@ mod tests {
                 assert_eq!(error.message, "the expression is too deep here", "{link}");
                 assert!(error.range.start < 8000, "{link}: {:?}", error.range);
             }
+            let elifs = "{% elif 1 %}a".repeat(10_000);
+            assert!(Template::parse(&format!("{{% if 1 %}}{elifs}{{% endif %}}")).is_err());
             let bare = format!("1{}", link.repeat(50_000));
             assert!(Template::parse_expression(&bare).is_err());
         }

@@ -71,7 +71,6 @@ impl Template {
             return Ok(None);
         }
         if let Some(inside) = whole_expression(text) {
-            depth::check([scan::bare(text, inside.clone()).as_slice()])?;
             return Ok(Some(Self::expression(text, inside)));
         }
         let blocks = scan::blocks(text, comments);
@@ -111,7 +110,6 @@ impl Template {
     /// When its syntax is wrong, or it is empty.
     pub fn parse_expression(text: &str) -> Result<Self, TemplateError> {
         if let Some(inside) = whole_expression(text) {
-            depth::check([scan::bare(text, inside.clone()).as_slice()])?;
             return Ok(Self::expression(text, inside));
         }
         let inside = trimmed(text, 0..text.len());
@@ -250,6 +248,8 @@ fn whole_expression(text: &str) -> Option<Range<usize>> {
     // `{{ -1 }}` and `{{-1}}` differ: the second's dash belongs to the braces, as minijinja has it.
     let inside = trimmed(text, from..to);
     let code = &text[inside.clone()];
+    // Before anybody goes into its depths.
+    depth::check([scan::bare(text, inside.clone()).as_slice()]).ok()?;
     (!code.is_empty() && WITH_COMMENTS.compile_expression(code).is_ok()).then_some(inside)
 }
 
