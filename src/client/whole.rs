@@ -94,8 +94,8 @@ impl Seal {
             }
             Format::Mute => None,
             Format::Long(least) => (self.seen < *least).then_some(CUT),
-            Format::Png(chunks) if chunks.damaged => Some("a checksum in it is wrong"),
-            Format::Png(chunks) => (!chunks.ended).then_some(CUT),
+            Format::Png(chunks) if chunks.at == At::Damage => Some("a checksum in it is wrong"),
+            Format::Png(chunks) => (chunks.at != At::End).then_some(CUT),
             Format::Boxes(boxes) => (!boxes.is_whole()).then_some(CUT),
         }
     }
@@ -137,32 +137,43 @@ impl Format {
 /// The chunks of a PNG: length, name, content, and a sum over the latter two.
 #[derive(Debug, Default)]
 struct Chunks {
+    at: At,
     /// The signature, a chunk's length and name, or its sum, as far as it has come.
     part: Vec<u8>,
-    begun: bool,
     /// What is left of the content.
     left: u64,
-    inside: bool,
+    /// Whether it is the last chunk.
     last: bool,
     sum: crc32fast::Hasher,
-    ended: bool,
-    damaged: bool,
+}
+
+/// What comes next of a PNG.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum At {
+    #[default]
+    Signature,
+    /// The length and name of a chunk.
+    Head,
+    /// The content of a chunk, and then its sum.
+    Content,
+    /// Nothing that counts.
+    End,
+    /// A sum was wrong.
+    Damage,
 }
 
 impl Chunks {
     fn take(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && !self.ended && !self.damaged {
-            if self.inside && self.left > 0 {
-                let length = usize::try_from(self.left)
-                    .unwrap_or(usize::MAX)
-                    .min(bytes.len());
-                let (content, rest) = bytes.split_at(length);
+        while !bytes.is_empty() && !matches!(self.at, At::End | At::Damage) {
+            if self.at == At::Content && self.left > 0 {
+                let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+                let (content, rest) = bytes.split_at(left.min(bytes.len()));
                 self.sum.update(content);
-                self.left -= length as u64;
+                self.left -= content.len() as u64;
                 bytes = rest;
                 continue;
             }
-            let wanted = if self.inside { 4 } else { 8 };
+            let wanted = if self.at == At::Content { 4 } else { 8 };
             let (more, rest) = bytes.split_at((wanted - self.part.len()).min(bytes.len()));
             self.part.extend_from_slice(more);
             bytes = rest;
@@ -175,24 +186,21 @@ impl Chunks {
 
     /// A signature, the head of a chunk, or its sum has come.
     fn step(&mut self) {
-        let number = self
-            .part
-            .first_chunk()
-            .map_or(0, |four| u32::from_be_bytes(*four));
-        if !self.begun {
-            self.begun = true;
-        } else if self.inside {
-            let sum = std::mem::take(&mut self.sum).finalize();
-            self.damaged = sum != number;
-            self.inside = false;
-            self.ended = self.last;
-        } else {
-            let name = &self.part[4..];
-            self.last = name == b"IEND";
-            self.sum.update(name);
-            self.left = u64::from(number);
-            self.inside = true;
-        }
+        let number = self.part.first_chunk();
+        let number = number.map_or(0, |four| u32::from_be_bytes(*four));
+        self.at = match self.at {
+            At::Signature => At::Head,
+            At::Head => {
+                let name = &self.part[4..];
+                self.last = name == b"IEND";
+                self.sum.update(name);
+                self.left = u64::from(number);
+                At::Content
+            }
+            _ if std::mem::take(&mut self.sum).finalize() != number => At::Damage,
+            _ if self.last => At::End,
+            _ => At::Head,
+        };
     }
 }
 
