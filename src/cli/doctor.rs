@@ -168,7 +168,8 @@ fn variables(command: &clap::Command) -> Vec<String> {
 
 /// An address without the name and password in it.
 fn without_login(address: &str) -> String {
-    let Ok(mut url) = url::Url::parse(address) else {
+    // Without a scheme what comes before the colon would be taken for one.
+    let Some(mut url) = url::Url::parse(address).ok().filter(url::Url::has_host) else {
         return "a proxy".to_owned();
     };
     let _ = url.set_username("");

@@ -5,5 +5,6 @@ mod fake;
 mod following;
 mod jobs;
 mod requests;
+mod rest;
 mod transfers;
 mod wire;
