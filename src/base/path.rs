@@ -109,10 +109,27 @@ pub fn safe_name(name: &str) -> String {
 
 /// A path for people: as they would write it from the current folder, when that is shorter, else as it is.
 pub fn display_path(path: &Path) -> String {
+    display_path_from(std::env::current_dir().ok().as_deref(), path)
+}
+
+/// A path for people who are in `folder`: many paths take one question to the system.
+pub fn display_path_from(folder: Option<&Path>, path: &Path) -> String {
+    let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    let inside = folder.and_then(|folder| path.strip_prefix(folder).ok());
+    if let Some(inside) = inside
+        && inside.components().next().is_some()
+        && inside.components().all(plain)
+    {
+        return inside
+            .components()
+            .collect::<PathBuf>()
+            .display()
+            .to_string();
+    }
     let path = normalized(path);
-    match std::env::current_dir() {
-        Ok(here) => seen_from(&path, &here).display().to_string(),
-        Err(_) => path.display().to_string(),
+    match folder {
+        Some(folder) => seen_from(&path, folder).display().to_string(),
+        None => path.display().to_string(),
     }
 }
 

@@ -108,7 +108,12 @@ impl Connection {
         let hub = Arc::new(Hub::default());
         let stop = CancellationToken::new();
         let (first, opened) = oneshot::channel();
-        tokio::spawn(keep_open(client.clone(), hub.clone(), first, stop.clone()));
+        tokio::spawn(keep_open(
+            client.clone(),
+            (hub.clone(), timing.pulse),
+            first,
+            stop.clone(),
+        ));
         let socket_error = match opened.await {
             // Sockets do not go through proxies: the server may be there all the same.
             Ok(Err(error @ ClientError::Unreachable { .. })) if !client.answers().await => {

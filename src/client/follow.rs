@@ -32,7 +32,7 @@ use super::connection::Connection;
 use super::error::ClientError;
 use super::progress::Progress;
 use super::records::Record;
-use super::socket::{Registered, Signal};
+use super::socket::{Pulse, Registered, Signal};
 use super::worker::Suspicion;
 use crate::base::NodeId;
 use crate::protocol::{Event, HistoryEntry, NodeFailure, NodeResult, Verdict};
@@ -137,6 +137,8 @@ pub(super) struct Timing {
     pub(super) stop: Duration,
     /// How long nothing may be heard of a job before the server's log is asked whether its worker lives.
     pub(super) doubt: Duration,
+    /// How patient the socket is.
+    pub(super) pulse: Pulse,
 }
 
 impl Default for Timing {
@@ -149,6 +151,7 @@ impl Default for Timing {
             stall: Duration::from_mins(5),
             stop: Duration::from_mins(2),
             doubt: Duration::from_secs(20),
+            pulse: Pulse::default(),
         }
     }
 }

@@ -26,12 +26,33 @@ use super::progress::Progress;
 use super::refusal::Refusal;
 use crate::protocol::{Event, Frame, Head};
 
-const CONNECT: Duration = Duration::from_secs(10);
-/// How long the greeting of a fresh socket may take; it proves that the server knows the socket.
-const GREETING: Duration = Duration::from_secs(2);
-const PING: Duration = Duration::from_secs(15);
-/// A socket without a sign of life for this long is dead. Servers stop answering while they load models.
-const DEAD: Duration = Duration::from_mins(1);
+/// How patient a socket is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pulse {
+    /// How long opening one may take.
+    pub(super) connect: Duration,
+    /// How long the greeting of a fresh one may take; it proves that the server knows the socket.
+    pub(super) greeting: Duration,
+    /// How often it is asked for a sign of life, and how long the question itself may take.
+    pub(super) ping: Duration,
+    /// One without a sign of life for this long is dead. Servers stop answering while they load models.
+    pub(super) dead: Duration,
+    /// How long its end may take.
+    pub(super) close: Duration,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            greeting: Duration::from_secs(2),
+            ping: Duration::from_secs(15),
+            dead: Duration::from_mins(1),
+            close: Duration::from_secs(1),
+        }
+    }
+}
+
 /// A picture of 4K is one frame of tens of megabytes.
 const LARGEST: usize = 256 << 20;
 /// What is read from the socket at a time: it is cleared for every read, and most messages are short.
@@ -237,7 +258,7 @@ fn offer(listener: &mpsc::Sender<Signal>, signal: Signal) {
 /// Opens the socket and keeps it open until `stop`. The first attempt's result goes to `first`.
 pub(super) async fn keep_open(
     client: Client,
-    hub: Arc<Hub>,
+    (hub, pulse): (Arc<Hub>, Pulse),
     first: oneshot::Sender<Result<(), ClientError>>,
     stop: CancellationToken,
 ) {
@@ -246,7 +267,7 @@ pub(super) async fn keep_open(
     while !stop.is_cancelled() {
         let client_id = Uuid::new_v4().simple().to_string();
         let opened = tokio::select! {
-            opened = open(&client, &client_id) => opened,
+            opened = open(&client, &client_id, pulse) => opened,
             () = stop.cancelled() => return,
         };
         match opened {
@@ -256,7 +277,7 @@ pub(super) async fn keep_open(
                 if let Some(first) = first.take() {
                     let _ = first.send(Ok(()));
                 }
-                drain(socket, &hub, &stop).await;
+                drain(socket, (&hub, pulse), &stop).await;
                 hub.down();
             }
             Err(error) => {
@@ -275,7 +296,7 @@ pub(super) async fn keep_open(
 }
 
 /// Connects, introduces itself and waits for the greeting, which the server sends once it knows the socket.
-async fn open(client: &Client, client_id: &str) -> Result<Socket, ClientError> {
+async fn open(client: &Client, client_id: &str, pulse: Pulse) -> Result<Socket, ClientError> {
     install_tls();
     let rules = client.dialect().socket;
     let mut url = client.below(rules.path);
@@ -299,10 +320,10 @@ async fn open(client: &Client, client_id: &str) -> Result<Socket, ClientError> {
         .max_frame_size(Some(LARGEST));
     let timed_out = || ClientError::Timeout {
         url: client.url(),
-        after: CONNECT,
+        after: pulse.connect,
     };
     let (mut socket, _) = timeout(
-        CONNECT,
+        pulse.connect,
         connect_async_tls_with_config(
             request,
             Some(config),
@@ -313,11 +334,11 @@ async fn open(client: &Client, client_id: &str) -> Result<Socket, ClientError> {
     .await
     .map_err(|_| timed_out())?
     .map_err(|error| bad(&error))?;
-    socket
-        .send(Message::text(FLAGS))
+    timeout(pulse.connect, socket.send(Message::text(FLAGS)))
         .await
+        .map_err(|_| timed_out())?
         .map_err(|error| bad(&error))?;
-    match timeout(GREETING, socket.next()).await {
+    match timeout(pulse.greeting, socket.next()).await {
         Ok(Some(Err(error))) => Err(bad(&error)),
         Ok(None) => Err(bad(&Error::ConnectionClosed)),
         // The greeting tells only the length of the queue; a server without one is good too.
@@ -345,8 +366,8 @@ fn refused(client: &Client, error: &Error) -> ClientError {
 }
 
 /// Reads until the socket ends, dies or is not wanted any more.
-async fn drain(mut socket: Socket, hub: &Hub, stop: &CancellationToken) {
-    let mut ping = interval(PING);
+async fn drain(mut socket: Socket, (hub, pulse): (&Hub, Pulse), stop: &CancellationToken) {
+    let mut ping = interval(pulse.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ping.tick().await;
     let mut seen = Instant::now();
@@ -354,7 +375,7 @@ async fn drain(mut socket: Socket, hub: &Hub, stop: &CancellationToken) {
         tokio::select! {
             biased;
             () = stop.cancelled() => {
-                let _ = timeout(Duration::from_secs(1), socket.close(None)).await;
+                let _ = timeout(pulse.close, socket.close(None)).await;
                 return;
             }
             message = socket.next() => {
@@ -367,8 +388,8 @@ async fn drain(mut socket: Socket, hub: &Hub, stop: &CancellationToken) {
                 }
             }
             _ = ping.tick() => {
-                let sent = timeout(PING, socket.send(Message::Ping(bytes::Bytes::new()))).await;
-                if seen.elapsed() > DEAD || !matches!(sent, Ok(Ok(()))) {
+                let sent = timeout(pulse.ping, socket.send(Message::Ping(bytes::Bytes::new()))).await;
+                if seen.elapsed() > pulse.dead || !matches!(sent, Ok(Ok(()))) {
                     return;
                 }
             }

@@ -6,6 +6,7 @@ use crate::diagnostic::JsonDiagnostic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The version of the event format.
 pub const VERSION: u32 = 1;
@@ -204,7 +205,7 @@ pub struct TaskInfo {
     /// The server it is meant for.
     pub server: ServerName,
     /// Tasks it waits for, as far as they are known.
-    pub needs: Vec<TaskName>,
+    pub needs: Arc<Vec<TaskName>>,
     /// It is a command on this machine.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub command: bool,

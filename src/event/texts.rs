@@ -1,6 +1,7 @@
 //! The texts of an event that came, or may have come, from outside of kiln: whoever masks secrets looks at all of them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::run_event::{Output, RunEvent, TaskInfo};
 use crate::diagnostic::JsonDiagnostic;
@@ -157,7 +158,7 @@ fn of_task(told: &mut TaskInfo, visit: &mut dyn FnMut(&mut String)) {
     visit(&mut task.0);
     visit(&mut step.0);
     visit(&mut server.0);
-    for need in needs {
+    for need in Arc::make_mut(needs) {
         visit(&mut need.0);
     }
 }

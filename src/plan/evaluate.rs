@@ -1,7 +1,7 @@
 //! Templates of a sealed plan, evaluated for one task: while it runs, when every name has a value, or before, when some have none yet.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::world::PlanWorld;
 use crate::artifact::Datum;
 use crate::base::{Inputs, StepId};
 use crate::diagnostic::{Diagnostic, Origin};
-use crate::template::{Engine, Scope, StepResult, Template, TemplateError};
+use crate::template::{Engine, Scope, StepResult, TaskResult, Template, TemplateError};
 
 /// How a template's text is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,9 +29,11 @@ pub(super) type Evaluated = Result<Option<Datum>, Box<Diagnostic>>;
 
 /// How many templates a thread remembers.
 const REMEMBERED: usize = 4096;
+/// How many steps' results it remembers.
+const STEPS: usize = 8;
 
 /// What makes an engine what it is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 struct Ground {
     folder: PathBuf,
     project: PathBuf,
@@ -39,13 +41,22 @@ struct Ground {
     started_at: jiff::Zoned,
 }
 
-type Parsed = Result<Option<Rc<Template>>, TemplateError>;
+/// A template understood.
+#[derive(Clone)]
+struct Known {
+    template: Result<Option<Rc<Template>>, TemplateError>,
+    /// It was evaluated well before: another time takes the short way.
+    proven: Rc<Cell<bool>>,
+}
 
 /// What a thread keeps between tasks: making an engine or reading a template costs more than evaluating one.
 #[derive(Default)]
 struct Kept {
     engines: Vec<(Ground, Rc<Engine>)>,
-    templates: HashMap<(bool, Reading, String), Parsed>,
+    /// By text; those of workflow files, and bare expressions, apart.
+    templates: HashMap<(bool, Reading), HashMap<String, Known>>,
+    /// What large steps made, as expressions see it: for their dependants, of which there may be as many.
+    steps: VecDeque<(Arc<StepOutcome>, Vec<String>, Arc<StepResult>)>,
 }
 
 thread_local! {
@@ -54,16 +65,22 @@ thread_local! {
 
 /// An engine whose relative paths start from `folder`.
 fn engine_at(plan: &Plan, folder: &Path) -> Rc<Engine> {
-    let ground = Ground {
-        folder: folder.to_path_buf(),
-        project: plan.project_dir.clone(),
-        seed: plan.seed,
-        started_at: plan.started_at.clone(),
+    let same = |known: &Ground| {
+        known.folder.as_os_str() == folder.as_os_str()
+            && known.project.as_os_str() == plan.project_dir.as_os_str()
+            && known.seed == plan.seed
+            && known.started_at == plan.started_at
     };
     KEPT.with_borrow_mut(|kept| {
-        if let Some((_, engine)) = kept.engines.iter().find(|(known, _)| *known == ground) {
+        if let Some((_, engine)) = kept.engines.iter().find(|(known, _)| same(known)) {
             return Rc::clone(engine);
         }
+        let ground = Ground {
+            folder: folder.to_path_buf(),
+            project: plan.project_dir.clone(),
+            seed: plan.seed,
+            started_at: plan.started_at.clone(),
+        };
         let inputs = Arc::new(Inputs::default());
         let world = PlanWorld::new(inputs, folder, plan.seed, plan.started_at.clone())
             .in_project(&plan.project_dir)
@@ -77,24 +94,67 @@ fn engine_at(plan: &Plan, folder: &Path) -> Rc<Engine> {
 }
 
 /// A template understood, or remembered.
-fn parsed(template: &TemplateText, reading: Reading) -> Parsed {
+fn parsed(template: &TemplateText, reading: Reading) -> Known {
     let json = matches!(template.origin, Origin::Json { .. });
-    let key = (json, reading, template.text.clone());
     KEPT.with_borrow_mut(|kept| {
-        if let Some(known) = kept.templates.get(&key) {
+        let templates = kept.templates.entry((json, reading)).or_default();
+        if let Some(known) = templates.get(&template.text) {
             return known.clone();
         }
         let parsed = match reading {
             Reading::Scalar => parse_at(&template.origin, &template.text),
             Reading::Expression => Template::parse_expression(&template.text).map(Some),
         };
-        let parsed = parsed.map(|template| template.map(Rc::new));
-        if kept.templates.len() >= REMEMBERED {
-            kept.templates.clear();
+        let known = Known {
+            template: parsed.map(|template| template.map(Rc::new)),
+            proven: Rc::default(),
+        };
+        if templates.len() >= REMEMBERED {
+            templates.clear();
+            // They keep what they compiled.
+            kept.engines.clear();
         }
-        kept.templates.insert(key, parsed.clone());
-        parsed
+        templates.insert(template.text.clone(), known.clone());
+        known
     })
+}
+
+/// What a step made, as expressions see it, or remembered.
+fn seen(plan: &Plan, id: &StepId, outcome: &Arc<StepOutcome>) -> Arc<StepResult> {
+    let declared = plan.steps.get(id).map(|step| step.outputs.keys());
+    KEPT.with_borrow_mut(|kept| {
+        let same = |names: &[String]| match declared.clone() {
+            Some(declared) => declared.eq(names.iter()),
+            None => names.is_empty(),
+        };
+        let known = kept
+            .steps
+            .iter()
+            .find(|(known, names, _)| Arc::ptr_eq(known, outcome) && same(names));
+        if let Some((_, _, result)) = known {
+            return Arc::clone(result);
+        }
+        let result = Arc::new(scope::step_result(plan, id, outcome));
+        kept.steps.truncate(STEPS - 1);
+        let names = declared.map(|names| names.cloned().collect());
+        kept.steps.push_front((
+            Arc::clone(outcome),
+            names.unwrap_or_default(),
+            Arc::clone(&result),
+        ));
+        result
+    })
+}
+
+/// What the templates are those of.
+#[derive(Clone, Copy)]
+enum Of<'a> {
+    /// No task.
+    Run,
+    /// An attempt of a task.
+    Task(&'a TaskPlan, u32),
+    /// A task before anything ran; whether its `task` is known.
+    Before(&'a TaskPlan, bool),
 }
 
 /// The names that one task's templates see.
@@ -102,96 +162,145 @@ pub(super) struct Evaluation<'a> {
     plan: &'a Plan,
     /// `None` before a run.
     results: Option<&'a Results>,
-    scope: Scope,
+    of: Of<'a>,
+    /// Names beside those of the task.
+    more: Vec<(String, Datum)>,
+    result: Option<Arc<TaskResult>>,
+    paths: bool,
     /// Names that have no value yet.
     unknown: Vec<&'static str>,
     /// The task's name, so that `random()` differs between tasks.
-    salt: String,
-    engine: Rc<Engine>,
+    salt: &'a str,
+    /// All names with their values, once something asked for more than those which a template uses.
+    whole: OnceCell<Scope>,
+    item: OnceCell<Arc<TaskResult>>,
+    engine: OnceCell<Rc<Engine>>,
     steps: RefCell<HashMap<StepId, Arc<StepResult>>>,
 }
 
 impl<'a> Evaluation<'a> {
     /// What every expression of a run sees, outside of any task.
     pub(super) fn of_run(plan: &'a Plan, results: &'a Results) -> Self {
-        let mut all = Self::new(plan, Some(results));
-        all.put("run", scope::about_run(plan, &results.run));
-        all
+        Self::new(plan, Some(results), Of::Run)
     }
 
     /// What an attempt of a task sees.
     pub(super) fn of_task(
         plan: &'a Plan,
-        task: &TaskPlan,
+        task: &'a TaskPlan,
         results: &'a Results,
         attempt: u32,
     ) -> Self {
-        let mut all = Self::of_run(plan, results);
-        all.salt.clone_from(&task.name.0);
-        all.put("task", scope::about_task(plan.seed, task, attempt));
-        all.put_matrix(task);
-        match (&task.item, &results.item) {
-            (Some(Item::Value(value)), _) => all.put("item", value.clone()),
-            (Some(Item::Given(outcome)), _) | (_, Some(outcome)) => all.put_item(outcome),
-            _ => {}
-        }
-        all
+        Self::new(plan, Some(results), Of::Task(task, attempt))
     }
 
     /// What is known of a task's names before anything ran.
-    pub(super) fn before(plan: &'a Plan, task: &TaskPlan) -> Self {
-        let mut all = Self::new(plan, None);
-        all.salt.clone_from(&task.name.0);
+    pub(super) fn before(plan: &'a Plan, task: &'a TaskPlan) -> Self {
+        let grows = plan.steps.get(&task.step).map(|step| &step.grow);
+        let stands_for_others =
+            task.item.is_none() && grows.is_some_and(|grow| *grow != Grow::Known);
+        let mut all = Self::new(plan, None, Of::Before(task, !stands_for_others));
         all.unknown.push("run");
-        all.put_matrix(task);
         if task.matrix.is_empty() {
             all.unknown.push("matrix");
         }
-        match &task.item {
-            Some(Item::Value(value)) => all.put("item", value.clone()),
-            Some(Item::Given(outcome)) => all.put_item(outcome),
-            _ => all.unknown.push("item"),
+        if !matches!(task.item, Some(Item::Value(_) | Item::Given(_))) {
+            all.unknown.push("item");
         }
-        let grows = plan.steps.get(&task.step).map(|step| &step.grow);
-        if task.item.is_none() && grows.is_some_and(|grow| *grow != Grow::Known) {
+        if stands_for_others {
             // It stands for tasks that are not known yet.
             all.unknown.extend(["task", "random"]);
-        } else {
-            all.put("task", scope::about_task(plan.seed, task, 1));
         }
         all
     }
 
-    fn new(plan: &'a Plan, results: Option<&'a Results>) -> Self {
+    fn new(plan: &'a Plan, results: Option<&'a Results>, of: Of<'a>) -> Self {
         Self {
             plan,
             results,
-            scope: scope::fixed(&plan.pipeline, &plan.pipeline_dir, &plan.params).with_steps(),
+            of,
+            more: Vec::new(),
+            result: None,
+            paths: false,
             unknown: Vec::new(),
-            salt: String::new(),
-            engine: engine_at(plan, &plan.pipeline_dir),
+            salt: match of {
+                Of::Run => "",
+                Of::Task(task, _) | Of::Before(task, _) => task.name.as_str(),
+            },
+            whole: OnceCell::new(),
+            item: OnceCell::new(),
+            engine: OnceCell::new(),
             steps: RefCell::default(),
         }
     }
 
-    fn put_matrix(&mut self, task: &TaskPlan) {
-        if !task.matrix.is_empty() {
-            self.put("matrix", Datum::Map(task.matrix.clone()));
+    /// The names that are wanted, with their values, but for steps.
+    fn scope(&self, wanted: impl Fn(&str) -> bool) -> Scope {
+        let mut scope = Scope::default().with_steps();
+        if self.paths {
+            scope = scope.with_paths();
+        }
+        let plan = self.plan;
+        if wanted("params") {
+            scope = scope.with("params", scope::params(&plan.params));
+        }
+        if wanted("pipeline") {
+            scope = scope.with(
+                "pipeline",
+                scope::about_pipeline(&plan.pipeline, &plan.pipeline_dir),
+            );
+        }
+        if let Some(results) = self.results.filter(|_| wanted("run")) {
+            scope = scope.with("run", scope::about_run(plan, &results.run));
+        }
+        if let Of::Task(task, _) | Of::Before(task, _) = self.of {
+            let attempt = match self.of {
+                Of::Task(_, attempt) => Some(attempt),
+                Of::Before(_, known) => known.then_some(1),
+                Of::Run => None,
+            };
+            if let Some(attempt) = attempt.filter(|_| wanted("task")) {
+                scope = scope.with("task", scope::about_task(plan.seed, task, attempt));
+            }
+            if !task.matrix.is_empty() && wanted("matrix") {
+                scope = scope.with_map("matrix", Arc::clone(&task.matrix));
+            }
+            if wanted("item") {
+                scope = self.with_item(scope, task);
+            }
+        }
+        for (name, value) in self.more.iter().filter(|(name, _)| wanted(name)) {
+            scope = scope.with(name, value.clone());
+        }
+        match &self.result {
+            Some(result) if wanted("result") => scope.with_result(Arc::clone(result)),
+            _ => scope,
         }
     }
 
-    fn put_item(&mut self, outcome: &TaskOutcome) {
-        self.change(|scope| scope.with_item(scope::task_result(outcome)));
+    fn with_item(&self, scope: Scope, task: &TaskPlan) -> Scope {
+        let of_run = self.results.and_then(|results| results.item.as_ref());
+        let outcome = match (&task.item, of_run) {
+            (Some(Item::Value(value)), _) => return scope.with("item", value.clone()),
+            (Some(Item::Given(outcome)), _) | (_, Some(outcome)) => outcome,
+            _ => return scope,
+        };
+        let item = self
+            .item
+            .get_or_init(|| Arc::new(scope::task_result(outcome)));
+        scope.with_item(Arc::clone(item))
     }
 
     /// Adds a name.
     pub(super) fn put(&mut self, name: &str, value: Datum) {
-        self.change(|scope| scope.with(name, value));
+        self.more.push((name.to_owned(), value));
+        self.whole = OnceCell::new();
     }
 
     /// Adds `result`: what the task made.
     pub(super) fn put_result(&mut self, outcome: &TaskOutcome) {
-        self.change(|scope| scope.with_result(scope::task_result(outcome)));
+        self.result = Some(Arc::new(scope::task_result(outcome)));
+        self.whole = OnceCell::new();
     }
 
     /// A name that has no value yet.
@@ -207,11 +316,8 @@ impl<'a> Evaluation<'a> {
 
     /// Lets files in longer text stand for their paths.
     pub(super) fn print_paths(&mut self) {
-        self.change(Scope::with_paths);
-    }
-
-    fn change(&mut self, change: impl FnOnce(Scope) -> Scope) {
-        self.scope = change(std::mem::take(&mut self.scope));
+        self.paths = true;
+        self.whole = OnceCell::new();
     }
 
     /// Evaluates a template. `place` tells it from the task's others, for `random()`; `value` is what the workflow file says there.
@@ -226,27 +332,45 @@ impl<'a> Evaluation<'a> {
             let (text, origin) = (&template.text, &template.origin);
             Box::new(complaint(&error, text, origin, &self.plan.sources))
         };
-        let Some(parsed) = parsed(template, reading).map_err(complain)? else {
+        let Known {
+            template: parsed,
+            proven,
+        } = parsed(template, reading);
+        let Some(parsed) = parsed.map_err(complain)? else {
             return Ok(Some(Datum::String(template.text.clone())));
         };
         if !self.knows(&parsed) {
             return Ok(None);
         }
-        let mut scope = self
-            .scope
-            .clone()
-            .with_salt(&format!("{}/{place}", self.salt));
-        if let Some(value) = value {
-            scope = scope.with("value", value.clone());
-        }
-        for step in &template.steps {
-            if let Some(result) = self.step(step) {
-                scope = scope.with_step(step.as_str(), result);
+        let here = |scope: Scope| {
+            let mut scope = scope.with_salt(&format!("{}/{place}", self.salt));
+            if let Some(value) = value {
+                scope = scope.with("value", value.clone());
+            }
+            for step in &template.steps {
+                if let Some(result) = self.step(step) {
+                    scope = scope.with_step(step.as_str(), result);
+                }
+            }
+            scope
+        };
+        let elsewhere = template.folder.as_deref().map(|f| engine_at(self.plan, f));
+        let engine = elsewhere.as_ref().unwrap_or_else(|| self.engine());
+        if proven.get() {
+            let used = here(self.scope(|name| parsed.uses().names.contains(name)));
+            if let Some(datum) = engine.eval_again(&parsed, &used) {
+                return Ok(Some(datum));
             }
         }
-        let elsewhere = template.folder.as_deref().map(|f| engine_at(self.plan, f));
-        let engine = elsewhere.as_ref().unwrap_or(&self.engine);
-        engine.eval(&parsed, &scope).map(Some).map_err(complain)
+        let whole = self.whole.get_or_init(|| self.scope(|_| true)).clone();
+        let evaluated = engine.eval(&parsed, &here(whole)).map_err(complain)?;
+        proven.set(true);
+        Ok(Some(evaluated))
+    }
+
+    fn engine(&self) -> &Rc<Engine> {
+        self.engine
+            .get_or_init(|| engine_at(self.plan, &self.plan.pipeline_dir))
     }
 
     /// Whether every name of a template has a value; in a run all have.
@@ -268,7 +392,7 @@ impl<'a> Evaluation<'a> {
         }
         let of_run = self.results.and_then(|results| results.steps.get(id));
         let outcome = of_run.or_else(|| self.plan.given.get(id))?;
-        let result = Arc::new(scope::step_result(self.plan, id, outcome));
+        let result = seen(self.plan, id, outcome);
         self.steps
             .borrow_mut()
             .insert(id.clone(), Arc::clone(&result));

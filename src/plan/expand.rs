@@ -4,6 +4,7 @@
 //! order never depend on which of the two it was.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
@@ -162,7 +163,7 @@ pub(super) fn of_parts(outcome: &TaskOutcome, items: Vec<Branch>) -> Vec<Branch>
 }
 
 /// One item for each result of an ended task.
-pub(super) fn of_outcomes(tasks: &[std::sync::Arc<TaskOutcome>]) -> Vec<Branch> {
+pub(super) fn of_outcomes(tasks: &[Arc<TaskOutcome>]) -> Vec<Branch> {
     let tasks = tasks.iter().zip(0..);
     tasks
         .map(|(outcome, at)| Branch {
@@ -258,7 +259,7 @@ pub(super) fn tasks(step: &StepPlan, branches: Vec<Branch>, first: u32) -> Vec<T
                 step: step.id.clone(),
                 index: first.saturating_add(count(tasks.len())),
                 order,
-                matrix: matrix.clone(),
+                matrix: Arc::clone(matrix),
                 item: branch.item.clone(),
                 needs: branch.source.into_iter().collect(),
                 skip: false,
@@ -271,9 +272,9 @@ pub(super) fn tasks(step: &StepPlan, branches: Vec<Branch>, first: u32) -> Vec<T
 /// For each key of a matrix, the place of each value that may have to be told by it.
 type Places = HashMap<String, HashMap<String, usize>>;
 
-fn places(matrix: &[IndexMap<String, Datum>]) -> Places {
+fn places(matrix: &[Arc<IndexMap<String, Datum>>]) -> Places {
     let mut places = Places::new();
-    for (key, value) in matrix.iter().flatten() {
+    for (key, value) in matrix.iter().flat_map(|combination| combination.iter()) {
         if !told_by_place(value) {
             continue;
         }

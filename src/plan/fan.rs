@@ -1,6 +1,7 @@
 //! `matrix` and `for_each` as written become combinations and a way to grow.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
@@ -23,7 +24,7 @@ pub(super) type Combination = IndexMap<String, Datum>;
 #[derive(Clone, Debug)]
 pub(super) struct Fan {
     /// The combinations of its matrix; one empty combination without one.
-    pub(super) matrix: Vec<Combination>,
+    pub(super) matrix: Vec<Arc<Combination>>,
     /// How its tasks become known.
     pub(super) grow: Grow,
     /// The items of its `for_each`, when they are known.
@@ -70,8 +71,9 @@ fn keys(matrix: &Matrix) -> Vec<String> {
 pub(super) fn fan(step: &Step, evaluator: &mut Evaluator<'_>, sources: &SourceMap) -> Option<Fan> {
     let outer = std::mem::take(&mut evaluator.here);
     let combinations = match &step.matrix {
-        None => Some(vec![Combination::new()]),
-        Some(matrix) => combinations(&step.id.value, matrix, evaluator, sources),
+        None => Some(vec![Arc::default()]),
+        Some(matrix) => combinations(&step.id.value, matrix, evaluator, sources)
+            .map(|all| all.into_iter().map(Arc::new).collect()),
     };
     let grown = match &step.for_each {
         None => Some((Grow::Known, None)),

@@ -70,10 +70,13 @@ impl Namer {
             Some((last, rest)) => format!("{step}[{},{last}{mark}]", rest.join(",")),
         };
         let mut mark = String::new();
-        while !self.taken.insert(whole(&mark)) {
+        loop {
+            let name = whole(&mark);
+            if self.taken.insert(name.clone()) {
+                return TaskName(name);
+            }
             mark = format!("{mark}#{place}");
         }
-        TaskName(whole(&mark))
     }
 }
 

@@ -51,7 +51,7 @@ pub struct TaskOutcome {
     pub order: Vec<u32>,
     /// Its combination of the matrix.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub matrix: IndexMap<String, Datum>,
+    pub matrix: Arc<IndexMap<String, Datum>>,
     /// What it was for, when that is a plain value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<Datum>,
@@ -71,7 +71,7 @@ impl TaskOutcome {
             name: task.name.clone(),
             index: task.index,
             order: task.order.clone(),
-            matrix: task.matrix.clone(),
+            matrix: Arc::clone(&task.matrix),
             item: match &task.item {
                 Some(Item::Value(value)) => Some(value.clone()),
                 _ => None,
@@ -107,18 +107,28 @@ impl Results {
 }
 
 /// Names that are the same for all tasks of a plan: `params` and `pipeline`.
-pub(super) fn fixed(pipeline: &str, dir: &Path, params: &IndexMap<String, ParamValue>) -> Scope {
-    let params = params
-        .iter()
-        .map(|(name, param)| (name.clone(), param.value.clone()))
-        .collect();
-    let about = IndexMap::from([
-        ("name".to_owned(), Datum::String(pipeline.to_owned())),
-        ("dir".to_owned(), Datum::String(dir.display().to_string())),
-    ]);
+pub(super) fn fixed(pipeline: &str, dir: &Path, values: &IndexMap<String, ParamValue>) -> Scope {
     Scope::default()
-        .with("params", Datum::Map(params))
-        .with("pipeline", Datum::Map(about))
+        .with("params", params(values))
+        .with("pipeline", about_pipeline(pipeline, dir))
+}
+
+/// `params`.
+pub(super) fn params(values: &IndexMap<String, ParamValue>) -> Datum {
+    let params = values.iter();
+    Datum::Map(
+        params
+            .map(|(name, param)| (name.clone(), param.value.clone()))
+            .collect(),
+    )
+}
+
+/// `pipeline`.
+pub(super) fn about_pipeline(name: &str, dir: &Path) -> Datum {
+    Datum::Map(IndexMap::from([
+        ("name".to_owned(), Datum::String(name.to_owned())),
+        ("dir".to_owned(), Datum::String(dir.display().to_string())),
+    ]))
 }
 
 /// `task` of one attempt.
@@ -169,7 +179,7 @@ pub(super) fn task_result(task: &TaskOutcome) -> TaskResult {
     TaskResult {
         name: task.name.0.clone(),
         index: task.index,
-        matrix: task.matrix.clone(),
+        matrix: Arc::clone(&task.matrix),
         item: task.item.clone(),
         source: task.source.as_deref().map(|s| Arc::new(task_result(s))),
         status: task.status.clone(),

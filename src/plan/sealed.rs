@@ -202,7 +202,7 @@ pub struct StepPlan {
     #[serde(default)]
     pub grow: Grow,
     /// The combinations of its matrix, in order; one empty combination without a matrix.
-    pub matrix: Vec<IndexMap<String, Datum>>,
+    pub matrix: Vec<Arc<IndexMap<String, Datum>>>,
     /// Its `when`, where that could not be decided yet: a bare expression, evaluated for each task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<TemplateText>,
@@ -250,7 +250,7 @@ impl StepPlan {
             server,
             work,
             grow: Grow::Known,
-            matrix: vec![IndexMap::new()],
+            matrix: vec![Arc::default()],
             when: None,
             outputs: IndexMap::new(),
             output_spans: Vec::new(),
@@ -469,7 +469,7 @@ pub struct TaskPlan {
     pub order: Vec<u32>,
     /// Its combination of the matrix.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub matrix: IndexMap<String, Datum>,
+    pub matrix: Arc<IndexMap<String, Datum>>,
     /// What it is for, in a step with `for_each`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<Item>,
@@ -489,7 +489,7 @@ impl TaskPlan {
             step: step.clone(),
             index: 0,
             order: Vec::new(),
-            matrix: IndexMap::new(),
+            matrix: Arc::default(),
             item: None,
             needs: Vec::new(),
             skip: false,

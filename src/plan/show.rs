@@ -324,7 +324,7 @@ pub fn to_json(plan: &Plan) -> Value {
         "tasks": plan.tasks.iter().map(|task| {
             let mut about = json!({ "task": task.name, "step": task.step });
             if !task.matrix.is_empty() {
-                about["matrix"] = Datum::Map(task.matrix.clone()).to_json();
+                about["matrix"] = Datum::Map(task.matrix.as_ref().clone()).to_json();
             }
             match &task.item {
                 Some(Item::Value(value)) => about["item"] = value.to_json(),

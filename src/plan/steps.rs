@@ -323,8 +323,11 @@ fn needs(step: &Step, evaluator: &mut Evaluator<'_>) -> Vec<NeedPlan> {
             });
         }
     }
-    let place = |need: &NeedPlan| evaluator.names.order.iter().position(|s| *s == need.step.0);
-    needs.sort_by_key(place);
+    if needs.len() > 1 {
+        let order = evaluator.names.order;
+        let place = |need: &NeedPlan| order.iter().position(|s| *s == need.step.0);
+        needs.sort_by_cached_key(place);
+    }
     needs.dedup_by(|later, first| {
         let same = later.step == first.step;
         if same {

@@ -26,16 +26,27 @@ impl<N: Write + Send, W: Write + Send> JsonReporter<N, W> {
     }
 }
 
-impl<N: Write + Send, W: Write + Send> Reporter for JsonReporter<N, W> {
-    fn event(&mut self, envelope: &Envelope) -> ReportResult {
-        serde_json::to_writer(&mut self.out, envelope)?;
-        self.out.write_all(b"\n")?;
-        self.out.flush()?;
+impl<N: Write, W: Write> JsonReporter<N, W> {
+    fn heed_trouble(&mut self) -> ReportResult {
         if let Some(error) = self.out.trouble() {
             self.failed = true;
             write_trouble(&mut self.notes, &error)?;
         }
         Ok(())
+    }
+}
+
+impl<N: Write + Send, W: Write + Send> Reporter for JsonReporter<N, W> {
+    fn event(&mut self, envelope: &Envelope) -> ReportResult {
+        serde_json::to_writer(&mut self.out, envelope)?;
+        self.out.write_all(b"\n")?;
+        self.out.flush()?;
+        self.heed_trouble()
+    }
+
+    fn gather(&mut self, gather: bool) -> ReportResult {
+        self.out.gather(gather)?;
+        self.heed_trouble()
     }
 
     fn failed(&self) -> bool {

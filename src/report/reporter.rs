@@ -22,6 +22,14 @@ pub trait Reporter: Send {
         Ok(())
     }
 
+    /// Whether what is told may wait for more: between `true` and `false` very much is told at one moment.
+    ///
+    /// # Errors
+    /// When its stream cannot be written.
+    fn gather(&mut self, _gather: bool) -> ReportResult {
+        Ok(())
+    }
+
     /// Called about ten times a second while a run is under way.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! else. Where both are a terminal the paths are indented below their task.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
@@ -15,7 +15,7 @@ use super::sink::Sink;
 use super::text::{cut, duration, plural, tame};
 use super::view::View;
 use super::{ReportResult, Reporter};
-use crate::base::{ServerName, StepId, TaskName, display_path};
+use crate::base::{ServerName, StepId, TaskName, display_path, display_path_from};
 use crate::diagnostic::{JsonDiagnostic, Report, SourceMap};
 use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskInfo, TaskStatus};
 
@@ -51,6 +51,8 @@ pub struct TerminalReporter<N, R> {
     results: Sink<R>,
     failed: bool,
     terminal: Terminal,
+    /// Where the user is: paths are told from here.
+    folder: Option<PathBuf>,
     view: View,
     width: usize,
     /// Live lines on the terminal.
@@ -67,6 +69,7 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
             results: Sink::new(results),
             failed: false,
             terminal,
+            folder: std::env::current_dir().ok(),
             view: View::default(),
             width: 0,
             live_drawn: 0,
@@ -262,22 +265,29 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
     fn result(&mut self, output: &Output) -> ReportResult {
         match (&output.path, &output.text) {
             (Some(path), _) if self.terminal.shared => {
-                writeln!(self.notes, "      {}", display_path(path))
+                let path = display_path_from(self.folder.as_deref(), path);
+                writeln!(self.notes, "      {path}")
             }
             (Some(path), _) => {
-                writeln!(self.results, "{}", display_path(path))?;
+                let mut line = display_path_from(self.folder.as_deref(), path);
+                line.push('\n');
+                self.results.write_all(line.as_bytes())?;
                 self.results.flush()?;
-                if let Some(error) = self.results.trouble() {
-                    self.failed = true;
-                    write_trouble(&mut self.notes, &error)?;
-                }
-                Ok(())
+                self.heed_trouble()
             }
             (None, Some(text)) => {
                 writeln!(self.notes, "      {DIM}{}{DIM:#}", cut(&tame(text), 100))
             }
             (None, None) => Ok(()),
         }
+    }
+
+    fn heed_trouble(&mut self) -> ReportResult {
+        if let Some(error) = self.results.trouble() {
+            self.failed = true;
+            write_trouble(&mut self.notes, &error)?;
+        }
+        Ok(())
     }
 
     fn diagnostic(&mut self, diagnostic: &JsonDiagnostic) -> ReportResult {
@@ -531,6 +541,11 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
         let columns = self.terminal.columns.map(|ask| ask());
         write_report(&mut self.notes, report, sources, columns)?;
         self.notes.flush()
+    }
+
+    fn gather(&mut self, gather: bool) -> ReportResult {
+        self.results.gather(gather)?;
+        self.heed_trouble()
     }
 
     fn tick(&mut self) -> ReportResult {

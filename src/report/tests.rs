@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{Reporter, Terminal, TerminalReporter};
 use crate::artifact::Kind;
-use crate::base::{RunId, TaskName};
+use crate::base::RunId;
 use crate::diagnostic::{Diagnostic, SourceMap, codes, to_json};
 use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskInfo, TaskStatus};
 
@@ -106,7 +106,7 @@ fn info(task: &str, step: &str) -> TaskInfo {
         task: task.into(),
         step: step.into(),
         server: "farm".into(),
-        needs: Vec::<TaskName>::new(),
+        needs: std::sync::Arc::default(),
         command: false,
     }
 }

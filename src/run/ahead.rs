@@ -13,14 +13,31 @@ use crate::artifact::Artifact;
 use crate::base::{RunId, ServerName, StepId, safe_join, safe_name};
 use crate::event::{Counts, RunEvent, RunStatus, TaskInfo, TaskStatus};
 use crate::plan::key::{Realm, ServerFacts, server_files};
-use crate::plan::{Plan, TaskPlan};
+use crate::plan::{Plan, TaskIx, TaskPlan};
 use crate::servers::Servers;
+
+/// A plan of which nothing need run.
+#[derive(Clone, Debug, Default)]
+pub struct Resting {
+    /// Tasks beyond those of the plan: they follow from what lies there.
+    pub grown: Vec<TaskPlan>,
+    /// All tasks, by steps in file order.
+    pub lying: Vec<Lying>,
+}
+
+impl Resting {
+    fn task<'a>(&'a self, plan: &'a Plan, ix: TaskIx) -> Option<&'a TaskPlan> {
+        let at = ix.0 as usize;
+        let grown = || self.grown.get(at - plan.tasks.len());
+        plan.tasks.get(at).or_else(grown)
+    }
+}
 
 /// A task that need not run.
 #[derive(Clone, Debug)]
 pub struct Lying {
     /// It.
-    pub task: TaskPlan,
+    pub task: TaskIx,
     /// What it made, as it lies in the newest run's folder; `None`: its `when` is false.
     pub artifacts: Option<Vec<Arc<Artifact>>>,
 }
@@ -36,11 +53,15 @@ pub fn newest(plan: &Plan) -> Option<RunId> {
     Some(RunId(name))
 }
 
-/// Whether a run would put a result that is to be called `wanted` where this file lies; another result of the step may have had the
-/// name first.
-pub fn would_be(plan: &Plan, run: &RunId, step: &StepId, wanted: &str, path: &Path) -> bool {
-    let folder = run_folder(plan, run).join(safe_name(step.as_str()));
-    let Ok(place) = safe_join(&folder, wanted) else {
+/// The folder of a step in a run's folder.
+pub fn step_folder(plan: &Plan, run: &RunId, step: &StepId) -> PathBuf {
+    run_folder(plan, run).join(safe_name(step.as_str()))
+}
+
+/// Whether a run would put a result that is to be called `wanted` where this file lies, in its step's folder; another result of the step
+/// may have had the name first.
+pub fn would_be(folder: &Path, wanted: &str, path: &Path) -> bool {
+    let Ok(place) = safe_join(folder, wanted) else {
         return false;
     };
     if place == path {
@@ -94,28 +115,34 @@ pub async fn told_of_models(
     told
 }
 
-/// What is told of such a run, but for its end, and the end itself.
-pub fn nothing_to_do(plan: &Plan, run: &RunId, lying: &[Lying]) -> Vec<RunEvent> {
-    let mut events = vec![RunEvent::RunStarted {
+/// Tells of such a run and of its end.
+pub fn nothing_to_do(plan: &Plan, run: &RunId, resting: &Resting, mut tell: impl FnMut(RunEvent)) {
+    tell(RunEvent::RunStarted {
         pipeline: plan.pipeline.clone(),
         tasks: infos(plan),
         growing: false,
         output_dir: run_folder(plan, run),
-    }];
+    });
+    let tasks = resting.lying.iter().filter_map(|lying| {
+        Some((
+            lying.task,
+            resting.task(plan, lying.task)?,
+            &lying.artifacts,
+        ))
+    });
     let mut added: IndexMap<&StepId, Vec<TaskInfo>> = IndexMap::new();
-    let known: std::collections::HashSet<_> = plan.tasks.iter().map(|task| &task.name).collect();
-    for Lying { task, .. } in lying {
-        if !known.contains(&task.name) {
+    for (ix, task, _) in tasks.clone() {
+        if ix.0 as usize >= plan.tasks.len() {
             let tasks = added.entry(&task.step).or_default();
-            tasks.push(info(plan, task, Vec::new()));
+            tasks.push(info(plan, task, Arc::default()));
         }
     }
-    events.extend(added.into_iter().map(|(step, tasks)| RunEvent::TasksAdded {
-        step: step.clone(),
-        tasks,
-    }));
+    for (step, tasks) in added {
+        let step = step.clone();
+        tell(RunEvent::TasksAdded { step, tasks });
+    }
     let mut counts = Counts::default();
-    for Lying { task, artifacts } in lying {
+    for (_, task, artifacts) in tasks {
         let status = match artifacts {
             Some(_) => TaskStatus::Cached,
             None => TaskStatus::Skipped,
@@ -125,7 +152,7 @@ pub fn nothing_to_do(plan: &Plan, run: &RunId, lying: &[Lying]) -> Vec<RunEvent>
             _ => counts.skipped += 1,
         }
         let outputs = artifacts.iter().flatten().map(|made| output(made));
-        events.push(RunEvent::TaskFinished {
+        tell(RunEvent::TaskFinished {
             task: task.name.clone(),
             status,
             outputs: outputs.collect(),
@@ -134,7 +161,7 @@ pub fn nothing_to_do(plan: &Plan, run: &RunId, lying: &[Lying]) -> Vec<RunEvent>
         });
     }
     let latest: PathBuf = output_set(plan).join("latest");
-    events.push(RunEvent::RunFinished {
+    tell(RunEvent::RunFinished {
         status: RunStatus::Done,
         exit_code: 0,
         counts,
@@ -144,7 +171,6 @@ pub fn nothing_to_do(plan: &Plan, run: &RunId, lying: &[Lying]) -> Vec<RunEvent>
         resume: None,
         seconds: 0.0,
     });
-    events
 }
 
 #[cfg(test)]
@@ -158,7 +184,7 @@ mod tests {
         let (run, step) = (RunId::from("r1"), StepId::from("draw"));
         let at = |wanted: &str, path: &str| {
             let path = Path::new("/out/shots/r1/draw").join(path);
-            would_be(&plan, &run, &step, wanted, &path)
+            would_be(&step_folder(&plan, &run, &step), wanted, &path)
         };
         assert!(at("a.png", "a.png") && at("a.png", "a-2.png") && at("deep/a", "deep/a-13"));
         assert!(!at("a.png", "b.png") && !at("a.png", "a-1.png") && !at("a.png", "a-x.png"));

@@ -19,7 +19,7 @@ use crate::artifact::Artifact;
 use crate::base::{AtomicFile, ContentHash, RunId, TaskName};
 use crate::plan::key::{Manifest, Recorded, StaleReason, explain};
 use crate::plan::{CacheMode, StepPlan, Work};
-use crate::store::{BlobError, Blobs, CacheRecord, Held, Place, Reader, Store, StoreError};
+use crate::store::{BlobError, Blobs, CacheRecord, Held, Place, Reader, Store, StoreError, Unread};
 
 /// What is remembered beside a result: who made it, and what its server was then. The `facts` of a [`CacheRecord`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -132,18 +132,21 @@ pub fn find(store: &Store, key: &ContentHash) -> Result<Result<Found, Miss>, Sto
 ///
 /// # Errors
 /// When one is not.
-pub fn glance(record: CacheRecord, place: &Place) -> Result<Found, Miss> {
+pub fn glance(unread: &Unread, place: &Place) -> Result<Found, Miss> {
+    let Some((record, made)) = unread.read_apart::<Made>() else {
+        return Err(Miss::Unknown);
+    };
     let mut files = record.artifacts.iter().filter(|a| a.text.is_none());
     if let Some(gone) = files.find(|a| !place.holds(&a.hash, a.size)) {
         let file = gone.name.clone();
         return Err(Miss::Damaged { file, error: None });
     }
-    understood(record)
+    made.map(|made| Found { record, made }).ok_or(Miss::Unknown)
 }
 
-fn understood(record: CacheRecord) -> Result<Found, Miss> {
+fn understood(mut record: CacheRecord) -> Result<Found, Miss> {
     // What another kiln noted in another way is unknown to this one.
-    serde_json::from_value::<Made>(record.facts.clone())
+    serde_json::from_value::<Made>(std::mem::take(&mut record.facts))
         .map(|made| Found { record, made })
         .map_err(|_| Miss::Unknown)
 }
@@ -186,6 +189,9 @@ impl Found {
     /// What the task would have, with its files where they were put last. For looking ahead, not for handing on.
     pub fn artifacts_of(&self, step: &StepPlan, task: &TaskName) -> Vec<Arc<Artifact>> {
         let artifacts = self.record.artifacts.iter().map(|artifact| {
+            if artifact.task == *task && is_named(artifact, step) {
+                return Arc::clone(artifact);
+            }
             Arc::new(Artifact {
                 path: artifact.path.clone(),
                 ..renamed(artifact, step, task)
@@ -301,20 +307,31 @@ fn put<E>(
 
 /// The artifact as the present step and task would have made it.
 fn renamed(artifact: &Artifact, step: &StepPlan, task: &TaskName) -> Artifact {
-    let mut outputs = step.outputs.iter();
     Artifact {
         path: None,
         name: match artifact.text {
             Some(_) => String::new(),
             None => artifact.name.clone(),
         },
-        output: outputs
-            .find(|(_, node)| **node == artifact.node)
-            .map(|(name, _)| name.clone()),
+        output: output_of(artifact, step).cloned(),
         step: step.id.clone(),
         task: task.clone(),
         ..artifact.clone()
     }
+}
+
+/// Whether the artifact is called what the present step would call it.
+fn is_named(artifact: &Artifact, step: &StepPlan) -> bool {
+    artifact.step == step.id
+        && (artifact.text.is_none() || artifact.name.is_empty())
+        && artifact.output.as_ref() == output_of(artifact, step)
+}
+
+/// The name that the step gives to what the artifact's node makes.
+fn output_of<'a>(artifact: &Artifact, step: &'a StepPlan) -> Option<&'a String> {
+    let mut outputs = step.outputs.iter();
+    let found = outputs.find(|(_, node)| **node == artifact.node);
+    found.map(|(name, _)| name)
 }
 
 fn stamps(artifacts: &[Arc<Artifact>]) -> Vec<Option<Stamp>> {

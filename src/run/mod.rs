@@ -40,7 +40,7 @@ mod tests;
 mod transfer;
 mod uses;
 
-pub use ahead::{Lying, newest, nothing_to_do, told_of_models, would_be};
+pub use ahead::{Lying, Resting, newest, nothing_to_do, step_folder, told_of_models, would_be};
 pub use cache::{
     Found, Made, Miss, Noted, Restored, Unrestored, always, earlier, find, glance, prove, why,
 };

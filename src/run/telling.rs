@@ -1,6 +1,7 @@
 //! What the dispatcher tells of decisions and ends.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use indexmap::IndexMap;
@@ -14,7 +15,7 @@ use crate::event::{RunEvent, StopReason, TaskInfo, TaskStatus};
 use crate::machine::{
     CancelReason, Cause, Fact, FailureClass, RetryCause, Settlement, StepIx, TaskState, Ticket,
 };
-use crate::plan::{Plan, RetryClass, TaskIx, TaskPlan};
+use crate::plan::{Plan, RetryClass, StepPlan, TaskIx, TaskPlan};
 
 /// Names of tasks that one task waits for, at most: a step may wait for thousands.
 const NEEDS: usize = 32;
@@ -138,7 +139,7 @@ impl Dispatcher {
         let mut of_step: IndexMap<StepId, Vec<TaskInfo>> = IndexMap::new();
         for (_, task) in self.roster.iter().skip(planned) {
             let sources = task.needs.iter().map(|need| self.name(*need));
-            let told = info(&self.shared.plan, task, sources.collect());
+            let told = info(&self.shared.plan, task, Arc::new(sources.collect()));
             of_step.entry(task.step.clone()).or_default().push(told);
         }
         for (step, tasks) in of_step {
@@ -158,7 +159,7 @@ impl Dispatcher {
         let tasks: Vec<TaskInfo> = new
             .map(|(_, task)| {
                 let sources = task.needs.iter().map(|need| self.name(*need));
-                info(plan, task, sources.collect())
+                info(plan, task, Arc::new(sources.collect()))
             })
             .collect();
         if !tasks.is_empty() {
@@ -215,20 +216,22 @@ pub(super) fn infos(plan: &Plan) -> Vec<TaskInfo> {
     for task in &plan.tasks {
         of_step.entry(&task.step).or_default().push(&task.name);
     }
-    let needs = |task: &TaskPlan| -> Vec<TaskName> {
-        let steps = plan.steps[&task.step].needs.iter();
-        let names = steps.filter_map(|need| of_step.get(&need.step));
-        names
-            .flatten()
-            .take(NEEDS)
-            .map(|name| (*name).clone())
-            .collect()
+    let needs = |step: &StepPlan| -> Arc<Vec<TaskName>> {
+        let names = step.needs.iter();
+        let names = names.filter_map(|need| of_step.get(&need.step)).flatten();
+        Arc::new(names.take(NEEDS).map(|&name| name.clone()).collect())
     };
+    // All tasks of a step have the same.
+    let steps = plan.steps.iter();
+    let needs: HashMap<&StepId, Arc<Vec<TaskName>>> =
+        steps.map(|(id, step)| (id, needs(step))).collect();
     let tasks = plan.tasks.iter();
-    tasks.map(|task| info(plan, task, needs(task))).collect()
+    tasks
+        .map(|task| info(plan, task, Arc::clone(&needs[&task.step])))
+        .collect()
 }
 
-pub(super) fn info(plan: &Plan, task: &TaskPlan, needs: Vec<TaskName>) -> TaskInfo {
+pub(super) fn info(plan: &Plan, task: &TaskPlan, needs: Arc<Vec<TaskName>>) -> TaskInfo {
     let step = &plan.steps[&task.step];
     TaskInfo {
         task: task.name.clone(),

@@ -4,26 +4,27 @@
 //! can be judged by the results that it has; one that would run leaves those after it open. Where no server was asked, its models are
 //! taken for what they were when the task ran last, and values for the types that they had then.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
 
+use super::made_work::MadeWork;
 use super::why::{Fate, Would};
 use crate::artifact::Artifact;
-use crate::base::{ContentHash, RunId, ServerName, StepId};
+use crate::base::{ContentHash, RunId, ServerName, StepId, parallel};
 use crate::catalog::Catalog;
-use crate::plan::key::{
-    self, CommandInputs, Manifest, Memo, Realm, ServerFacts, StaleReason, command_manifest,
-    of_command, of_workflow, workflow_manifest,
-};
+use crate::plan::key::{Memo, Realm, ServerFacts, StaleReason};
 use crate::plan::{
-    self, CacheMode, Grow, Item, Plan, Rendered, RenderedCommand, Results, ServerKind, StepOutcome,
-    StepPlan, TaskIx, TaskOutcome, TaskPlan, Work,
+    self, Grow, Item, Plan, Results, ServerKind, StepOutcome, StepPlan, TaskIx, TaskOutcome,
+    TaskPlan, Work,
 };
-use crate::run::{self, Found, Lying, Miss, Noted};
-use crate::store::{self, CacheRecord, Place, Reader};
+use crate::run::{self, Found, Lying, Miss, Resting};
+use crate::store::{self, Place, Reader, Unread};
+
+mod skipped;
 
 /// What the servers of a plan told of themselves.
 pub(super) type Told = HashMap<ServerName, ServerFacts>;
@@ -32,290 +33,308 @@ pub(super) type Told = HashMap<ServerName, ServerFacts>;
 pub fn fates(plan: &Plan) -> Vec<Fate> {
     let memory = remembered(&plan.project_dir);
     let memory = memory.as_ref().map(|(reader, place)| (reader, place));
-    Foresight::new(plan, memory, None, None).look().0
+    Foresight::new(plan, memory, None, None).fates()
 }
 
-/// Whether there is anything to do.
-#[derive(Debug)]
-pub(super) enum Outlook {
-    /// There is.
-    Work,
-    /// Every result lies where the newest run put it.
-    Done(Vec<Lying>),
-    /// The same, unless a server has other models by now.
-    DoneUnless,
-}
-
-/// Whether there is anything to do in a new run of a plan; `told` is what its servers told, once they were asked.
-pub(super) fn outlook(plan: &Plan, told: Option<&Told>) -> Outlook {
-    let Some(newest) = run::newest(plan) else {
-        return Outlook::Work;
-    };
-    let Some((reader, place)) = remembered(&plan.project_dir) else {
-        return Outlook::Work;
-    };
-    let foresight = Foresight::new(plan, Some((&reader, &place)), told, Some(newest));
-    let (fates, lying) = foresight.look();
-    let done = |fate: &Fate| matches!(fate.would, Would::Cached | Would::Skipped);
-    if !fates.iter().all(done) || lying.iter().all(|lying| lying.artifacts.is_none()) {
-        return Outlook::Work;
-    }
-    if lying.len() != fates.iter().filter(|fate| fate.task.is_some()).count() {
-        return Outlook::Work;
-    }
-    if fates.iter().any(|fate| fate.provided.is_some()) {
-        return Outlook::DoneUnless;
-    }
-    Outlook::Done(lying)
-}
-
-fn remembered(project: &Path) -> Option<(Reader, Place)> {
+pub(super) fn remembered(project: &Path) -> Option<(Reader, Place)> {
     let reader = store::read(project).ok().flatten()?;
     Some((reader, Place::of(project)))
 }
 
+/// Tasks that are looked at together: enough for all threads, and few enough to keep their graphs at hand.
+const TOGETHER: usize = 4096;
+
 /// A plan while it is looked through.
-struct Foresight<'a> {
+pub(super) struct Foresight<'a> {
     plan: &'a Plan,
     memory: Option<(&'a Reader, &'a Place)>,
     told: Option<&'a Told>,
-    /// The run behind `latest`, when it matters whether results lie there.
+    /// The run behind `latest`, when it matters whether results lie there, and nothing but that does.
     newest: Option<RunId>,
-    /// What steps that would be cached made.
-    results: Results,
-    /// The plan's tasks and those that follow from cached results.
-    tasks: Vec<TaskPlan>,
-    of_steps: HashMap<StepId, Vec<TaskIx>>,
+    /// What steps made that would be cached, or skipped; as far as others wait for them.
+    results: IndexMap<StepId, Arc<StepOutcome>>,
+    /// Tasks that follow from cached results: their numbers come after those of the plan's tasks.
+    grown: Vec<TaskPlan>,
+    of_steps: HashMap<&'a StepId, Vec<TaskIx>>,
+    /// Steps that others wait for: what their tasks made is kept.
+    needed: HashSet<&'a StepId>,
     /// The nodes of kiln's own server, which need not be asked for them.
     own: Catalog,
+    /// Plans of earlier runs.
+    plans: Mutex<HashMap<RunId, Option<Plan>>>,
     /// What tasks that would be cached made.
     ended: HashMap<TaskIx, Arc<TaskOutcome>>,
-    fates: IndexMap<StepId, Vec<Fate>>,
-    lying: IndexMap<StepId, Vec<Lying>>,
+    fates: HashMap<&'a StepId, Vec<Fate>>,
     /// Steps of which only the run tells whether any task of theirs is run.
-    doubtful: HashSet<StepId>,
+    doubtful: HashSet<&'a StepId>,
+    lying: HashMap<&'a StepId, Vec<Lying>>,
+    /// Something was taken for granted.
+    provided: bool,
+    /// A task was found that does not lie where the newest run put it.
+    work: bool,
 }
 
-/// Why a step without tasks is skipped.
-const NOTHING: &str = "there is nothing to do it for";
-/// Why a task is skipped by its own wish.
-const UNWANTED: &str = "its `when` is false";
+/// A step while its tasks are looked at.
+#[derive(Clone, Copy)]
+struct Look<'a> {
+    step: &'a StepPlan,
+    /// What the steps made that it waits for.
+    results: &'a Results,
+    memo: Option<&'a Memo>,
+    /// Where the newest run put what it made, when that matters.
+    folder: Option<&'a Path>,
+}
 
 /// What was found of a task at first.
 enum Seen {
-    Fate(Fate),
+    Judged(Judged),
     Made(Box<Made>),
 }
 
 /// A task's work with every value in it.
 struct Made {
     work: MadeWork,
-    results: Results,
     key: Option<ContentHash>,
 }
 
-enum MadeWork {
-    Graph(Rendered, ServerFacts),
-    Command(RenderedCommand, IndexMap<String, String>),
+/// What was found of a task in the end.
+struct Judged {
+    would: Would,
+    why: Vec<StaleReason>,
+    from: Option<RunId>,
+    provided: Option<&'static str>,
+    since: Option<String>,
+    /// What it made, when it would be cached and others wait for that.
+    outcome: Option<Arc<TaskOutcome>>,
+    /// What it made, when that lies where the newest run put it.
+    lying: Option<Vec<Arc<Artifact>>>,
+}
+
+impl Judged {
+    fn new(would: Would, why: Vec<StaleReason>) -> Self {
+        Self {
+            would,
+            why,
+            from: None,
+            provided: None,
+            since: None,
+            outcome: None,
+            lying: None,
+        }
+    }
+
+    fn skipped(since: &str) -> Self {
+        Self {
+            since: Some(since.to_owned()),
+            ..Self::new(Would::Skipped, Vec::new())
+        }
+    }
 }
 
 impl<'a> Foresight<'a> {
-    fn new(
+    pub(super) fn new(
         plan: &'a Plan,
         memory: Option<(&'a Reader, &'a Place)>,
         told: Option<&'a Told>,
         newest: Option<RunId>,
     ) -> Self {
-        let mut of_steps: HashMap<StepId, Vec<TaskIx>> = HashMap::new();
+        let mut of_steps: HashMap<&StepId, Vec<TaskIx>> = HashMap::new();
         for (task, ix) in plan.tasks.iter().zip(0..) {
-            of_steps
-                .entry(task.step.clone())
-                .or_default()
-                .push(TaskIx(ix));
+            of_steps.entry(&task.step).or_default().push(TaskIx(ix));
         }
+        let needs = plan.steps.values().flat_map(|step| &step.needs);
         Self {
             plan,
             memory,
             told,
             newest,
-            results: Results::new(RunId::from("not yet")),
-            tasks: plan.tasks.clone(),
+            results: IndexMap::new(),
+            grown: Vec::new(),
             of_steps,
+            needed: needs.map(|need| &need.step).collect(),
             own: crate::embedded::catalog(),
+            plans: Mutex::default(),
             ended: HashMap::new(),
-            fates: IndexMap::new(),
-            lying: IndexMap::new(),
+            fates: HashMap::new(),
             doubtful: HashSet::new(),
+            lying: HashMap::new(),
+            provided: false,
+            work: false,
         }
     }
 
-    fn look(mut self) -> (Vec<Fate>, Vec<Lying>) {
-        let plan = self.plan;
-        let mut left: Vec<&StepPlan> = plan.steps.values().collect();
-        while !left.is_empty() {
-            let (ready, rest): (Vec<&StepPlan>, Vec<&StepPlan>) = left.iter().partition(|step| {
-                let mut needs = step.needs.iter();
-                needs.all(|need| {
-                    self.fates.contains_key(&need.step) || !plan.steps.contains_key(&need.step)
-                })
-            });
-            if ready.is_empty() {
-                break;
+    /// What would become of all tasks, in file order.
+    fn fates(mut self) -> Vec<Fate> {
+        self.look();
+        let mut fates = self.fates;
+        let steps = self.plan.steps.keys();
+        steps
+            .filter_map(|step| fates.remove(step))
+            .flatten()
+            .collect()
+    }
+
+    /// All tasks, when every result lies where the newest run put it, and whether something was taken for granted for that.
+    pub(super) fn rest(mut self) -> Option<(Resting, bool)> {
+        self.look();
+        let mut of_steps = self.lying;
+        let steps = self.plan.steps.keys();
+        let lying: Vec<Lying> = steps
+            .filter_map(|step| of_steps.remove(step))
+            .flatten()
+            .collect();
+        if self.work || lying.iter().all(|lying| lying.artifacts.is_none()) {
+            return None;
+        }
+        let grown = self.grown;
+        Some((Resting { grown, lying }, self.provided))
+    }
+
+    /// Looks at the steps, each after those that it waits for.
+    fn look(&mut self) {
+        let steps = &self.plan.steps;
+        let mut waiting: HashMap<&StepId, usize> = HashMap::new();
+        let mut dependants: HashMap<&StepId, Vec<&'a StepPlan>> = HashMap::new();
+        let mut ready: VecDeque<&'a StepPlan> = VecDeque::new();
+        for step in steps.values() {
+            let needs = step.needs.iter().map(|need| &need.step);
+            let needs: HashSet<&StepId> = needs.filter(|id| steps.contains_key(*id)).collect();
+            if needs.is_empty() {
+                ready.push_back(step);
             }
-            for step in ready {
-                let fates = self.step(step);
-                if self.is_doubtful(step, &fates) {
-                    self.doubtful.insert(step.id.clone());
+            waiting.insert(&step.id, needs.len());
+            for need in needs {
+                dependants.entry(need).or_default().push(step);
+            }
+        }
+        while let Some(step) = ready.pop_front() {
+            let fates = self.step(step);
+            if self.work {
+                return;
+            }
+            if self.is_doubtful(step, &fates) {
+                self.doubtful.insert(&step.id);
+            }
+            self.fates.insert(&step.id, fates);
+            for dependant in dependants.remove(&step.id).unwrap_or_default() {
+                if let Some(left) = waiting.get_mut(&dependant.id) {
+                    *left -= 1;
+                    if *left == 0 {
+                        ready.push_back(dependant);
+                    }
                 }
-                self.fates.insert(step.id.clone(), fates);
             }
-            left = rest;
         }
-        let (mut fates, mut lying) = (self.fates, self.lying);
-        let steps = || plan.steps.keys();
-        (
-            steps()
-                .filter_map(|step| fates.swap_remove(step))
-                .flatten()
-                .collect(),
-            steps()
-                .filter_map(|step| lying.swap_remove(step))
-                .flatten()
-                .collect(),
-        )
     }
 
-    fn step(&mut self, step: &StepPlan) -> Vec<Fate> {
+    fn step(&mut self, step: &'a StepPlan) -> Vec<Fate> {
         if let Some(since) = self.skipped_since(step) {
             return self.skip(step, &since);
         }
-        let waits: Vec<String> = step
-            .needs
-            .iter()
-            .filter(|need| {
-                self.plan.steps.contains_key(&need.step)
-                    && !self.results.steps.contains_key(&need.step)
-            })
-            .map(|need| need.step.0.clone())
+        let needs = step.needs.iter().map(|need| &need.step);
+        let waits: Vec<String> = needs
+            .filter(|id| self.plan.steps.contains_key(*id) && !self.results.contains_key(*id))
+            .map(|id| id.0.clone())
             .collect();
         if !waits.is_empty() {
+            self.work = self.newest.is_some();
             return self.open(step, waits);
         }
         if let Err(fate) = self.grow(step) {
-            return vec![fate];
+            self.work = self.newest.is_some();
+            return vec![*fate];
         }
         let known = self.of_steps.get(&step.id).cloned().unwrap_or_default();
         if known.is_empty() {
-            return self.skip(step, NOTHING);
+            return self.skip(step, skipped::NOTHING);
         }
+        let results = self.seen_by(step);
         let memo = step.workflow().map(|work| Memo::of(&work.graph));
-        let seen: Vec<Seen> = known
-            .iter()
-            .map(|ix| self.task(step, &self.tasks[ix.0 as usize], memo.as_ref()))
-            .collect();
-        let records = self.records(&seen);
-        let mut fates = Vec::with_capacity(known.len());
+        let newest = self.newest.as_ref();
+        let folder = newest.map(|newest| run::step_folder(self.plan, newest, &step.id));
+        let look = Look {
+            step,
+            results: &results,
+            memo: memo.as_ref(),
+            folder: folder.as_deref(),
+        };
+        let mut fates = Vec::new();
         let mut complete = true;
-        for ((ix, seen), record) in known.into_iter().zip(seen).zip(records) {
-            let fate = match seen {
-                Seen::Fate(fate) => fate,
-                Seen::Made(made) => self.judge(step, ix, *made, record),
-            };
-            if fate.would == Would::Skipped {
-                let task = self.tasks[ix.0 as usize].clone();
-                let lying = self.lying.entry(step.id.clone()).or_default();
-                lying.push(Lying {
-                    task,
-                    artifacts: None,
-                });
+        for some in known.chunks(TOGETHER) {
+            for (ix, judged) in some.iter().zip(self.together(look, some)) {
+                complete &= matches!(judged.would, Would::Cached | Would::Skipped);
+                fates.extend(self.note(step, *ix, judged));
             }
-            complete &= matches!(fate.would, Would::Cached | Would::Skipped);
-            fates.push(fate);
+            if self.work {
+                return Vec::new();
+            }
         }
         if complete {
-            let tasks = self.of_steps.get(&step.id).into_iter().flatten();
-            let tasks: Vec<_> = tasks.filter_map(|ix| self.ended.get(ix).cloned()).collect();
+            self.end(step, &known);
+        }
+        fates
+    }
+
+    /// What a step's tasks may see, as in a run: the steps that it waits for, but for one that it follows task by task.
+    fn seen_by(&self, step: &StepPlan) -> Results {
+        let followed = match &step.grow {
+            Grow::Stream { from, .. } => Some(from),
+            _ => None,
+        };
+        let needs = step.needs.iter().map(|need| &need.step);
+        let ended = needs.filter(|id| Some(*id) != followed);
+        let mut results = Results::new(RunId::from("not yet"));
+        results.steps = ended
+            .filter_map(|id| Some((id.clone(), Arc::clone(self.results.get(id)?))))
+            .collect();
+        results
+    }
+
+    /// Notes what was found of a task; its fate, when that is asked for.
+    fn note(&mut self, step: &'a StepPlan, ix: TaskIx, judged: Judged) -> Option<Fate> {
+        if let Some(outcome) = judged.outcome {
+            self.ended.insert(ix, outcome);
+        }
+        if self.newest.is_none() {
+            return Some(Fate {
+                from: judged.from,
+                provided: judged.provided,
+                since: judged.since,
+                ..Fate::of(self.at(ix), judged.would, judged.why)
+            });
+        }
+        self.provided |= judged.provided.is_some();
+        self.work |= judged.would != Would::Skipped && judged.lying.is_none();
+        let lying = self.lying.entry(&step.id).or_default();
+        lying.push(Lying {
+            task: ix,
+            artifacts: judged.lying,
+        });
+        None
+    }
+
+    /// A step of which every task would be cached or skipped is taken for done.
+    fn end(&mut self, step: &StepPlan, tasks: &[TaskIx]) {
+        if self.needed.contains(&step.id) {
+            let made = tasks.iter().filter_map(|ix| self.ended.get(ix).cloned());
+            let tasks: Vec<_> = made.collect();
             let status = if tasks.is_empty() { "skipped" } else { "done" };
             self.ended_as(step, status, tasks);
         }
-        fates
-    }
-
-    /// Why nothing of a step will be run, whatever becomes of the rest: it has no tasks, none of them is to run, or a step that it needs is
-    /// skipped.
-    fn skipped_since(&self, step: &StepPlan) -> Option<String> {
-        let tasks = self.of_steps.get(&step.id).into_iter().flatten();
-        let mut own = tasks.map(|ix| &self.tasks[ix.0 as usize]).peekable();
-        if step.grow == Grow::Known {
-            if own.peek().is_none() {
-                return Some(NOTHING.to_owned());
-            }
-            if own.all(|task| task.skip) {
-                return Some(UNWANTED.to_owned());
-            }
-        }
-        let skipped = |id: &StepId| {
-            let outcome = self.results.steps.get(id);
-            outcome.is_some_and(|outcome| outcome.status == "skipped")
-        };
-        let mut needs = step.needs.iter().filter(|need| !need.optional);
-        let gone = needs.find(|need| skipped(&need.step))?;
-        Some(format!("{} is skipped", gone.step))
-    }
-
-    fn skip(&mut self, step: &StepPlan, since: &str) -> Vec<Fate> {
-        let known = self.of_steps.get(&step.id).into_iter().flatten();
-        let known: Vec<TaskPlan> = known.map(|ix| self.tasks[ix.0 as usize].clone()).collect();
-        let mut fates: Vec<Fate> = known
-            .iter()
-            .map(|task| Fate::of(task, Would::Skipped, Vec::new()))
-            .collect();
-        if fates.is_empty() {
-            fates.push(Fate::of_step(&step.id, Would::Skipped, Vec::new()));
-        }
-        for fate in &mut fates {
-            fate.since = Some(since.to_owned());
-        }
-        let lying = |task| Lying {
-            task,
-            artifacts: None,
-        };
-        let lying = known.into_iter().map(lying).collect();
-        self.lying.insert(step.id.clone(), lying);
-        self.ended_as(step, "skipped", Vec::new());
-        fates
     }
 
     fn ended_as(&mut self, step: &StepPlan, status: &str, tasks: Vec<Arc<TaskOutcome>>) {
-        let outcome = StepOutcome {
-            status: status.to_owned(),
-            tasks,
-        };
-        let ended = &mut self.results.steps;
-        ended.insert(step.id.clone(), Arc::new(outcome));
+        let status = status.to_owned();
+        let outcome = Arc::new(StepOutcome { status, tasks });
+        self.results.insert(step.id.clone(), outcome);
     }
 
-    /// Whether a step that was looked at may yet be skipped: by its own `when`, for an empty list, or with a step that it needs.
-    fn is_doubtful(&self, step: &StepPlan, fates: &[Fate]) -> bool {
-        if self.results.steps.contains_key(&step.id) {
-            return false;
+    fn at(&self, ix: TaskIx) -> &TaskPlan {
+        let at = ix.0 as usize;
+        match self.plan.tasks.get(at) {
+            Some(task) => task,
+            None => &self.grown[at - self.plan.tasks.len()],
         }
-        let unlisted = match &step.grow {
-            Grow::Known | Grow::Stream { list: None, .. } => false,
-            Grow::Later { .. } | Grow::Stream { list: Some(_), .. } => true,
-        };
-        let settled = |fate: &Fate| {
-            matches!(fate.would, Would::Run | Would::Cached) && !(unlisted && fate.task.is_none())
-        };
-        if fates.iter().any(settled) {
-            return false;
-        }
-        step.when.is_some() || unlisted || self.needs_doubtful(step)
-    }
-
-    fn needs_doubtful(&self, step: &StepPlan) -> bool {
-        let mut needs = step.needs.iter();
-        needs.any(|need| !need.optional && self.doubtful.contains(&need.step))
     }
 
     /// The fates of tasks that wait for steps which would run.
@@ -334,17 +353,14 @@ impl<'a> Foresight<'a> {
             None => Fate::of_step(&step.id, would, why.clone()),
         };
         match self.of_steps.get(&step.id) {
-            Some(known) => known
-                .iter()
-                .map(|ix| of(Some(&self.tasks[ix.0 as usize])))
-                .collect(),
+            Some(known) => known.iter().map(|ix| of(Some(self.at(*ix)))).collect(),
             None if step.grow == Grow::Known => Vec::new(),
             None => vec![of(None)],
         }
     }
 
     /// Adds the tasks that follow from the results of cached steps.
-    fn grow(&mut self, step: &StepPlan) -> Result<(), Fate> {
+    fn grow(&mut self, step: &'a StepPlan) -> Result<(), Box<Fate>> {
         let sources: Vec<Option<(TaskIx, Arc<TaskOutcome>)>> = match &step.grow {
             Grow::Known => return Ok(()),
             Grow::Later { .. } => vec![None],
@@ -354,69 +370,74 @@ impl<'a> Foresight<'a> {
                 ended.map(Some).collect()
             }
         };
+        let results = self.seen_by(step);
         for source in sources {
             let ended = source.as_ref().map(|(ix, outcome)| (*ix, outcome.as_ref()));
-            let Ok(grown) = plan::expand(self.plan, &step.id, ended, &self.results) else {
+            let Ok(grown) = plan::expand(self.plan, &step.id, ended, &results) else {
                 let what = "`for_each`".to_owned();
                 let why = vec![StaleReason::NotYetKnown { what }];
-                return Err(Fate::of_step(&step.id, Would::Open, why));
+                return Err(Box::new(Fate::of_step(&step.id, Would::Open, why)));
             };
             for task in grown {
-                let Ok(ix) = u32::try_from(self.tasks.len()) else {
+                let Ok(ix) = u32::try_from(self.plan.tasks.len() + self.grown.len()) else {
                     break;
                 };
-                let tasks = self.of_steps.entry(task.step.clone()).or_default();
+                let tasks = self.of_steps.entry(&step.id).or_default();
                 tasks.push(TaskIx(ix));
-                self.tasks.push(task);
+                self.grown.push(task);
             }
         }
         Ok(())
     }
 
+    /// What would become of some tasks of a step.
+    fn together(&self, look: Look<'_>, some: &[TaskIx]) -> Vec<Judged> {
+        let seen = parallel(some.to_vec(), |ix| (ix, self.task(look, self.at(ix))));
+        let records = self.records(&seen);
+        let both: Vec<_> = seen.into_iter().zip(records).collect();
+        parallel(both, |((ix, seen), record)| match seen {
+            Seen::Judged(judged) => judged,
+            Seen::Made(made) => self.judge(look, self.at(ix), *made, record.as_ref()),
+        })
+    }
+
     /// The task's work, unless its fate is clear without it.
-    fn task(&self, step: &StepPlan, task: &TaskPlan, memo: Option<&Memo>) -> Seen {
-        let results = self.results_for(step, task);
-        let runs = |reason| Seen::Fate(Fate::of(task, Would::Run, vec![reason]));
-        match plan::condition(self.plan, task, &results, 1) {
+    fn task(&self, look: Look<'_>, task: &TaskPlan) -> Seen {
+        let results = &*self.results_for(look, task);
+        let runs = |reason| Seen::Judged(Judged::new(Would::Run, vec![reason]));
+        match plan::condition(self.plan, task, results, 1) {
             Ok(true) => {}
-            Ok(false) => {
-                return Seen::Fate(Fate {
-                    since: Some(UNWANTED.to_owned()),
-                    ..Fate::of(task, Would::Skipped, Vec::new())
-                });
-            }
+            Ok(false) => return Seen::Judged(Judged::skipped(skipped::UNWANTED)),
             Err(_) => {
                 let what = "`when`".to_owned();
                 return runs(StaleReason::NotYetKnown { what });
             }
         }
-        if let Some(reason) = run::always(step) {
+        if let Some(reason) = run::always(look.step) {
             return runs(reason);
         }
         if self.memory.is_none() {
             return runs(StaleReason::NeverRan);
         }
-        let Some(work) = self.render(step, task, &results) else {
+        let Some(work) = self.render(look.step, task, results) else {
             let what = "one of its values".to_owned();
             return runs(StaleReason::NotYetKnown { what });
         };
-        let key = work.key(step, memo);
-        Seen::Made(Box::new(Made { work, results, key }))
+        let key = work.key(look.step, look.memo);
+        Seen::Made(Box::new(Made { work, key }))
     }
 
-    /// What a task's templates can see: what the steps made that its step needs.
-    fn results_for(&self, step: &StepPlan, task: &TaskPlan) -> Results {
-        let ended = |id: &StepId| self.results.steps.get(id).map(Arc::clone);
-        let needs = step.needs.iter();
-        Results {
-            run: self.results.run.clone(),
-            steps: needs
-                .filter_map(|need| Some((need.step.clone(), ended(&need.step)?)))
-                .collect(),
-            item: match &task.item {
-                Some(Item::Task(ix)) => self.ended.get(ix).cloned(),
-                _ => None,
-            },
+    fn results_for<'r>(&self, look: Look<'r>, task: &TaskPlan) -> Cow<'r, Results> {
+        let item = match &task.item {
+            Some(Item::Task(ix)) => self.ended.get(ix).cloned(),
+            _ => None,
+        };
+        match item {
+            None => Cow::Borrowed(look.results),
+            item => Cow::Owned(Results {
+                item,
+                ..look.results.clone()
+            }),
         }
     }
 
@@ -443,184 +464,129 @@ impl<'a> Foresight<'a> {
     }
 
     /// What is kept under the keys of many tasks, in their order.
-    fn records(&self, seen: &[Seen]) -> Vec<Option<CacheRecord>> {
+    fn records(&self, seen: &[(TaskIx, Seen)]) -> Vec<Option<Unread>> {
         let key = |seen: &Seen| match seen {
             Seen::Made(made) => made.key,
-            Seen::Fate(_) => None,
+            Seen::Judged(_) => None,
         };
-        let keys: Vec<ContentHash> = seen.iter().filter_map(key).collect();
+        let keys: Vec<ContentHash> = seen.iter().filter_map(|(_, seen)| key(seen)).collect();
         let kept = self
             .memory
             .and_then(|(reader, _)| reader.cached_many(&keys).ok());
         let mut kept = kept.unwrap_or_default().into_iter();
         seen.iter()
-            .map(|seen| key(seen).and_then(|_| kept.next().flatten()))
+            .map(|(_, seen)| key(seen).and_then(|_| kept.next().flatten()))
             .collect()
     }
 
     fn judge(
-        &mut self,
-        step: &StepPlan,
-        ix: TaskIx,
+        &self,
+        look: Look<'_>,
+        task: &TaskPlan,
         mut made: Made,
-        record: Option<CacheRecord>,
-    ) -> Fate {
+        record: Option<&Unread>,
+    ) -> Judged {
         let Some((reader, place)) = self.memory else {
             unreachable!("without a memory no task gets as far as this");
         };
-        let task = self.tasks[ix.0 as usize].clone();
         let mut found = record.map_or(Err(Miss::Unknown), |record| run::glance(record, place));
         if found.is_ok() {
-            return self.hit(step, ix, &made, found);
+            return self.hit(look, task, &made, found);
         }
         let earlier = run::earlier(reader, &self.plan.pipeline, &task.name);
-        if self.told.is_none()
+        let told = self.told.is_some();
+        if !told
             && let (MadeWork::Graph(_, facts), Some((run, noted))) = (&mut made.work, &earlier)
             && let Some(realm) = noted.manifest.realm()
             && realm != facts.realm
-            && self.is_where(step, reader, run)
+            && self.is_where(look.step, reader, run)
         {
             facts.realm = realm;
         }
         let earlier = earlier.map(|(_, noted)| noted);
-        if let Some(key) = made
-            .work
-            .assume(step, earlier.as_ref(), self.told.is_some())
-        {
+        if let Some(key) = made.work.assume(look.step, earlier.as_ref(), told) {
             made.key = Some(key);
-            if let Ok(Some(record)) = reader.cached(&key) {
+            let kept = reader.cached_many(&[key]).unwrap_or_default();
+            if let [Some(record)] = kept.as_slice() {
                 found = run::glance(record, place);
             }
         }
         match found {
-            Ok(_) => self.hit(step, ix, &made, found),
+            Ok(_) => self.hit(look, task, &made, found),
             Err(miss) => {
-                let manifest = made.work.manifest(self.plan, step);
-                let why = run::why(step, Some(&miss), earlier.as_ref(), &manifest);
-                Fate::of(&task, Would::Run, why)
+                let manifest = made.work.manifest(self.plan, look.step);
+                let why = run::why(look.step, Some(&miss), earlier.as_ref(), &manifest);
+                Judged::new(Would::Run, why)
             }
         }
     }
 
     /// Whether a step has the address that it had in an earlier run: what is behind it is taken for what was behind it then.
     fn is_where(&self, step: &StepPlan, reader: &Reader, run: &RunId) -> bool {
-        let Ok(Some(earlier)) = reader.plan(run) else {
-            return false;
-        };
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if !plans.contains_key(run) {
+            plans.insert(run.clone(), reader.plan(run).ok().flatten());
+        }
         let of = |plan: &Plan| {
             let step = plan.steps.get(&step.id)?;
             plan.servers.get(&step.server).map(|s| s.kind.clone())
         };
+        let (now, then) = (of(self.plan), plans[run].as_ref().and_then(of));
         matches!(
-            of(self.plan),
+            now,
             Some(ServerKind::Comfy { .. } | ServerKind::Cloud { .. })
-        ) && of(self.plan) == of(&earlier)
+        ) && now == then
     }
 
     fn hit(
-        &mut self,
-        step: &StepPlan,
-        ix: TaskIx,
+        &self,
+        look: Look<'_>,
+        task: &TaskPlan,
         made: &Made,
         found: Result<Found, Miss>,
-    ) -> Fate {
-        let task = self.tasks[ix.0 as usize].clone();
+    ) -> Judged {
         let Ok(found) = found else {
-            return Fate::of(&task, Would::Run, vec![StaleReason::Removed]);
+            return Judged::new(Would::Run, vec![StaleReason::Removed]);
         };
-        let artifacts = found.artifacts_of(step, &task.name);
-        let outcome = TaskOutcome::of(&task, "cached", artifacts);
-        let outcome = outcome.following(made.results.item.as_ref());
-        let fits = plan::until(self.plan, &task, &made.results, &outcome, 1);
-        if !matches!(fits, Ok(true)) {
-            return Fate::of(&task, Would::Run, vec![StaleReason::Unfit]);
+        let mut judged = Judged::new(Would::Cached, Vec::new());
+        let step = look.step;
+        let needed = self.needed.contains(&step.id);
+        if needed || step.retry.until.is_some() {
+            let artifacts = found.artifacts_of(step, &task.name);
+            let results = self.results_for(look, task);
+            let outcome = TaskOutcome::of(task, "cached", artifacts);
+            let outcome = outcome.following(results.item.as_ref());
+            let fits = plan::until(self.plan, task, &results, &outcome, 1);
+            if !matches!(fits, Ok(true)) {
+                return Judged::new(Would::Run, vec![StaleReason::Unfit]);
+            }
+            judged.outcome = needed.then(|| Arc::new(outcome));
         }
-        self.note_lying(&task, made, &found);
-        let outcome = Arc::new(outcome);
-        self.ended.insert(ix, outcome);
-        Fate {
-            from: Some(found.made.run.clone()),
-            provided: made.work.provided(step, self.told.is_some()),
-            ..Fate::of(&task, Would::Cached, Vec::new())
-        }
+        judged.lying = look
+            .folder
+            .and_then(|folder| self.lying(look, task, folder, &found));
+        judged.from = Some(found.made.run).filter(|_| self.newest.is_none());
+        judged.provided = made.work.provided(step, self.told.is_some());
+        judged
     }
 
-    /// Notes a result that lies where the newest run put it, under the names that it would have now.
-    fn note_lying(&mut self, task: &TaskPlan, made: &Made, found: &Found) {
-        let Some(newest) = &self.newest else {
-            return;
-        };
-        let Some(artifacts) = found.in_place(newest, &task.name) else {
-            return;
-        };
+    /// A result that lies where the newest run put it, under the names that it would have now.
+    fn lying(
+        &self,
+        look: Look<'_>,
+        task: &TaskPlan,
+        folder: &Path,
+        found: &Found,
+    ) -> Option<Vec<Arc<Artifact>>> {
+        let artifacts = found.in_place(self.newest.as_ref()?, &task.name)?;
+        let results = self.results_for(look, task);
         let named = |artifact: &Arc<Artifact>| {
             let Some(path) = &artifact.path else {
                 return true;
             };
-            plan::save_as(self.plan, task, artifact, &made.results, found.made.attempt)
-                .is_ok_and(|wanted| run::would_be(self.plan, newest, &task.step, &wanted, path))
+            plan::save_as(self.plan, task, artifact, &results, found.made.attempt)
+                .is_ok_and(|wanted| run::would_be(folder, &wanted, path))
         };
-        if artifacts.iter().all(named) {
-            let lying = self.lying.entry(task.step.clone()).or_default();
-            lying.push(Lying {
-                task: task.clone(),
-                artifacts: Some(artifacts),
-            });
-        }
-    }
-}
-
-impl MadeWork {
-    fn key(&self, step: &StepPlan, memo: Option<&Memo>) -> Option<ContentHash> {
-        match self {
-            Self::Graph(rendered, facts) => Some(of_workflow(rendered, step.cache, facts, memo)),
-            Self::Command(command, collect) => of_command(&CommandInputs::of(command, collect)),
-        }
-    }
-
-    /// Takes what is not known for what it was in an earlier task of the same name; the key by that.
-    fn assume(
-        &mut self,
-        step: &StepPlan,
-        earlier: Option<&Noted>,
-        told: bool,
-    ) -> Option<ContentHash> {
-        let earlier = &earlier?.manifest;
-        let Self::Graph(rendered, facts) = self else {
-            return None;
-        };
-        key::settle(&mut rendered.graph, earlier);
-        if !told {
-            *facts = ServerFacts::assumed(facts.realm, earlier);
-        }
-        self.key(step, None)
-    }
-
-    fn manifest(&self, plan: &Plan, step: &StepPlan) -> Manifest {
-        match self {
-            Self::Graph(rendered, facts) => workflow_manifest(plan, rendered, step.cache, facts),
-            Self::Command(command, collect) => {
-                command_manifest(plan, &CommandInputs::of(command, collect))
-            }
-        }
-    }
-
-    /// What was taken for granted.
-    fn provided(&self, step: &StepPlan, told: bool) -> Option<&'static str> {
-        match self {
-            // Packs are not asked for ahead of a run.
-            Self::Graph(_, facts)
-                if step.cache == CacheMode::Strict && facts.realm == Realm::Comfy =>
-            {
-                Some("the server is the same")
-            }
-            Self::Graph(_, facts) if !told && !facts.models.is_empty() => {
-                Some("the server's models are the same")
-            }
-            Self::Graph(_, facts) if !told && !facts.files.is_empty() => {
-                Some("the server's files are the same")
-            }
-            _ => None,
-        }
+        artifacts.iter().all(named).then_some(artifacts)
     }
 }

@@ -9,6 +9,8 @@ mod earlier;
 mod foresight;
 pub mod history;
 mod load;
+mod made_work;
+mod outlook;
 mod prepare;
 mod resume;
 mod running;

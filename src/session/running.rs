@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::checking::{check_plan, check_sound};
-use super::foresight::{Outlook, outlook};
 use super::load::{Request, Target, load};
+use super::outlook::{Outlook, outlook};
 use super::prepare;
 use super::resume::{self, Taken};
 use super::signals::Signals;
@@ -20,7 +20,7 @@ use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::Fact;
 use crate::plan::Plan;
 use crate::report::Reporter;
-use crate::run::{Lying, RunContext, RunOutcome, Stop, output_set, told_of_models};
+use crate::run::{Resting, RunContext, RunOutcome, Stop, output_set, told_of_models};
 use crate::servers::{Servers, StartFailure};
 use crate::store::{Holder, Journal, Lock, Store, StoreError};
 
@@ -56,7 +56,7 @@ enum Readiness {
     /// The report says what.
     Refused,
     /// Nothing, and there is nothing to do.
-    UpToDate(Box<Plan>, Vec<Lying>),
+    UpToDate(Box<Plan>, Resting),
     /// Nothing.
     Ready(Box<Plan>, Ready),
 }
@@ -150,7 +150,12 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
         match outlook(&start.plan, None) {
             Outlook::Work => {}
             Outlook::DoneUnless => start.ask_models = true,
-            Outlook::Done(lying) => return Ok(told.nothing_to_do(&start.plan, &report, &lying)),
+            Outlook::Done(resting) => {
+                let code = told.nothing_to_do(&start.plan, &report, &resting);
+                // The process ends: to give the memory of very many tasks back piece by piece would only take time.
+                std::mem::forget((start, resting));
+                return Ok(code);
+            }
         }
     }
     // Until something is queued, whatever is under way can be dropped.
@@ -166,8 +171,8 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
     };
     let (plan, ready) = match ready {
         Readiness::Refused => return Ok(told.refuse(&report, &sources)),
-        Readiness::UpToDate(plan, lying) => {
-            return Ok(told.nothing_to_do(&plan, &report, &lying));
+        Readiness::UpToDate(plan, resting) => {
+            return Ok(told.nothing_to_do(&plan, &report, &resting));
         }
         Readiness::Ready(plan, ready) => (plan, ready),
     };
@@ -230,9 +235,9 @@ async fn get_ready(
     report.extend(servers.away().iter().map(StartFailure::warning));
     if ask_models {
         let models = told_of_models(&plan, &servers).await;
-        if let Outlook::Done(lying) = outlook(&plan, Some(&models)) {
+        if let Outlook::Done(resting) = outlook(&plan, Some(&models)) {
             prepare::shutdown(servers).await;
-            return Readiness::UpToDate(Box::new(plan), lying);
+            return Readiness::UpToDate(Box::new(plan), resting);
         }
     }
     // A stored plan was checked when it was new, and what the servers say now each task finds out.

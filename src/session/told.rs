@@ -5,7 +5,7 @@ use crate::diagnostic::{Report, SourceMap, to_json};
 use crate::event::{Counts, Envelope, RunEvent, RunStatus, StopReason, VERSION};
 use crate::plan::Plan;
 use crate::report::{ReportResult, Reporter, exit_code};
-use crate::run::{self, Lying};
+use crate::run::{self, Resting};
 
 /// A reporter that is told of one run.
 pub(super) struct Told {
@@ -14,6 +14,8 @@ pub(super) struct Told {
     seq: u64,
     /// Its stream is closed: the run goes on, nobody listens.
     deaf: bool,
+    /// The last time that was told, in milliseconds since 1970 and as text: many events may share it.
+    time: (i64, String),
 }
 
 impl Told {
@@ -23,6 +25,7 @@ impl Told {
             run,
             seq: 0,
             deaf: false,
+            time: (i64::MIN, String::new()),
         }
     }
 
@@ -33,15 +36,31 @@ impl Told {
         let envelope = Envelope {
             v: VERSION,
             seq: self.seq,
-            time: jiff::Zoned::now()
-                .strftime("%Y-%m-%dT%H:%M:%S%.3f%:z")
-                .to_string(),
+            time: self.now(),
             run: self.run.clone(),
             event,
         };
         self.seq += 1;
         let told = self.reporter.event(&envelope);
         self.heard(&told);
+    }
+
+    fn gather(&mut self, gather: bool) {
+        if !self.deaf {
+            let told = self.reporter.gather(gather);
+            self.heard(&told);
+        }
+    }
+
+    fn now(&mut self) -> String {
+        let now = jiff::Timestamp::now();
+        let millisecond = now.as_millisecond();
+        if self.time.0 != millisecond {
+            let now = now.to_zoned(jiff::tz::TimeZone::system());
+            let text = now.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string();
+            self.time = (millisecond, text);
+        }
+        self.time.1.clone()
     }
 
     pub(super) fn tick(&mut self) {
@@ -92,12 +111,12 @@ impl Told {
     }
 
     /// There is nothing to do: each result lies where an earlier run put it.
-    pub(super) fn nothing_to_do(&mut self, plan: &Plan, report: &Report, lying: &[Lying]) -> u8 {
+    pub(super) fn nothing_to_do(&mut self, plan: &Plan, report: &Report, resting: &Resting) -> u8 {
         self.complain(report, &plan.sources);
         if let Some(newest) = run::newest(plan) {
-            for event in run::nothing_to_do(plan, &newest, lying) {
-                self.tell(event);
-            }
+            self.gather(true);
+            run::nothing_to_do(plan, &newest, resting, |event| self.tell(event));
+            self.gather(false);
         }
         self.code(0)
     }

@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::cache::CacheRecord;
 use super::database;
 use super::error::{Holder, StoreError};
 use super::lock;
 use super::place::Place;
+use crate::artifact::Artifact;
 use crate::base::{ContentHash, RunId, StepId, TaskName};
 use crate::event::{Counts, RunStatus};
 use crate::machine::Fact;
@@ -56,6 +60,44 @@ pub struct KeptManifest {
     pub run: RunId,
     /// The manifest.
     pub manifest: Value,
+}
+
+/// What is kept under a key, as it lies in the database.
+#[derive(Clone, Debug)]
+pub struct Unread(String);
+
+/// A record whose facts are not read yet.
+#[derive(Deserialize)]
+struct Halfway<'a> {
+    key: ContentHash,
+    artifacts: Vec<Arc<Artifact>>,
+    #[serde(borrow)]
+    facts: &'a RawValue,
+    run: RunId,
+    task: TaskName,
+    made_at: u64,
+}
+
+impl Unread {
+    /// The record; one that cannot be understood is none: the task runs again.
+    pub fn read(&self) -> Option<CacheRecord> {
+        serde_json::from_str(&self.0).ok()
+    }
+
+    /// The record without its facts, and those as what they are, if they are that.
+    pub fn read_apart<T: DeserializeOwned>(&self) -> Option<(CacheRecord, Option<T>)> {
+        let read: Halfway<'_> = serde_json::from_str(&self.0).ok()?;
+        let facts = serde_json::from_str(read.facts.get()).ok();
+        let record = CacheRecord {
+            key: read.key,
+            artifacts: read.artifacts,
+            facts: Value::Null,
+            run: read.run,
+            task: read.task,
+            made_at: read.made_at,
+        };
+        Some((record, facts))
+    }
 }
 
 /// A door to the database that cannot write. Never waits for a running run.
@@ -149,27 +191,26 @@ impl Reader {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// What is kept under each of many keys, in their order.
+    /// What is kept under each of many keys, in their order; reading it is left to the caller, who may have several threads for that.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn cached_many(
-        &self,
-        keys: &[ContentHash],
-    ) -> Result<Vec<Option<CacheRecord>>, StoreError> {
+    pub fn cached_many(&self, keys: &[ContentHash]) -> Result<Vec<Option<Unread>>, StoreError> {
+        // In the order of the table each of its pages is read once.
+        let mut order: Vec<usize> = (0..keys.len()).collect();
+        order.sort_unstable_by_key(|at| keys[*at]);
         self.query(|connection| {
             // One transaction: otherwise every look takes and gives back the reader's mark.
             let transaction = connection.unchecked_transaction()?;
             let mut statement =
                 transaction.prepare_cached("SELECT record FROM cache WHERE key = ?1")?;
-            keys.iter()
-                .map(|key| {
-                    let text: Option<String> = statement
-                        .query_row([key.as_bytes()], |row| row.get(0))
-                        .optional()?;
-                    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
-                })
-                .collect()
+            let mut found: Vec<Option<Unread>> = Vec::new();
+            found.resize_with(keys.len(), || None);
+            for at in order {
+                let text = statement.query_row([keys[at].as_bytes()], |row| row.get(0));
+                found[at] = text.optional()?.map(Unread);
+            }
+            Ok(found)
         })
     }
 
@@ -279,11 +320,7 @@ impl Reader {
         })
     }
 
-    fn understand<T: serde::de::DeserializeOwned>(
-        &self,
-        run: &RunId,
-        text: &str,
-    ) -> Result<T, StoreError> {
+    fn understand<T: DeserializeOwned>(&self, run: &RunId, text: &str) -> Result<T, StoreError> {
         serde_json::from_str(text).map_err(|error| StoreError::Damaged {
             path: self.path.clone(),
             cause: format!("the journal of run {run} cannot be understood: {error}"),

@@ -16,7 +16,7 @@ use super::results::{ResultsObject, StepsObject};
 use super::scope::Scope;
 use super::secrets;
 use super::text::marked_text;
-use super::value::{Files, from_datum, undefined};
+use super::value::{Files, from_datum, from_map, undefined};
 use super::world::World;
 use crate::artifact::Datum;
 
@@ -41,6 +41,11 @@ impl fmt::Debug for Engine {
         f.debug_struct("Engine").finish_non_exhaustive()
     }
 }
+
+/// What the names of templates begin with that stay compiled; no text contains it.
+pub(super) const KEPT: &str = "\u{f8fe}kept ";
+/// The name of an expression's result in what it is compiled to.
+pub(super) const ANSWER: &str = "__kiln_answer";
 
 /// The environment without anything from outside, enough to parse. Making one takes longer than most templates run.
 pub(super) static WITH_COMMENTS: LazyLock<Environment<'static>> =
@@ -134,6 +139,8 @@ impl Engine {
         let make = |env: &Environment<'static>| {
             let mut env = env.clone();
             functions::add(&mut env, &world);
+            // What a kept template is compiled from is in its name.
+            env.set_loader(|name| Ok(name.strip_prefix(KEPT).map(str::to_owned)));
             env
         };
         Self {
@@ -156,11 +163,7 @@ impl Engine {
         if let Some(error) = explain.unknown_callables().into_iter().next() {
             return Err(error);
         }
-        let files = if scope.paths {
-            Files::Paths
-        } else {
-            Files::Refused
-        };
+        let files = files(scope);
         match &template.body {
             Body::Expression(inside) => {
                 let code = format!("({})|{RESULT}", template.guarded.code);
@@ -178,6 +181,25 @@ impl Engine {
         }
     }
 
+    /// Evaluates a template once more that was evaluated well before, as it is or with other values: what it was compiled to is kept, and
+    /// `scope` need hold only the names that it uses. `None` when it fails: [`Engine::eval`] with all names says why.
+    pub fn eval_again(&self, template: &Template, scope: &Scope) -> Option<Datum> {
+        let context = self.small_context(scope, template);
+        let env = self.environment(template);
+        let compiled = env.get_template(&template.kept).ok()?;
+        match &template.body {
+            Body::Expression(_) => {
+                let captured = compiled.render_captured(context).ok()?;
+                let value = captured.state().lookup(ANSWER)?;
+                answer(&value, files(scope)).ok()
+            }
+            Body::Text => {
+                let text = text(&compiled, &context).ok()?;
+                files(scope).finish(&text).ok().map(Datum::String)
+            }
+        }
+    }
+
     /// What can be said against a template before its names have values: unknown functions, filters and tests, names that are not in
     /// `scope` (whose values do not matter; `steps` counts as known), params that are not declared, and unknown accessors of a step.
     pub fn check(&self, template: &Template, scope: &Scope) -> Vec<TemplateError> {
@@ -192,33 +214,47 @@ impl Engine {
         errors
     }
 
-    fn context(&self, scope: &Scope, template: &Template) -> Value {
-        let values = scope
-            .values
-            .iter()
-            .map(|(name, datum)| (name.as_str(), from_datum(datum)));
-        let steps = scope.steps.as_ref().map(|steps| {
-            let object = StepsObject {
-                steps: steps.clone(),
-                world: Arc::clone(&self.world),
-            };
-            ("steps", Value::from_object(object))
-        });
-        let tasks = scope.tasks.iter().map(|(name, task)| {
+    /// What a template can see that is known to be sound, without what it does not use.
+    fn small_context(&self, scope: &Scope, template: &Template) -> Value {
+        let uses = |name: &str| template.uses().names.contains(name);
+        let steps = self.steps(scope).filter(|_| uses("steps"));
+        let salt = uses("random").then(|| (SALT, salt(scope, template)));
+        let paths = scope.paths.then(|| (PATHS, Value::from(true)));
+        let more = self.tasks(scope).chain(steps).chain(salt).chain(paths);
+        Value::from_pairs(
+            values(scope)
+                .chain(more)
+                .map(|(name, value)| (Value::from(name), value)),
+        )
+    }
+
+    fn steps(&self, scope: &Scope) -> Option<(&'static str, Value)> {
+        let steps = scope.steps.as_ref()?;
+        let object = StepsObject {
+            steps: steps.clone(),
+            world: Arc::clone(&self.world),
+        };
+        Some(("steps", Value::from_object(object)))
+    }
+
+    fn tasks<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = (&'a str, Value)> {
+        scope.tasks.iter().map(|(name, task)| {
             let label = (*name).to_owned();
             let object = ResultsObject::of_task(label, Arc::clone(task), &[], &self.world);
             (*name, Value::from_object(object))
-        });
-        let salt = if scope.salt.is_empty() {
-            template.text.clone()
-        } else {
-            format!("{}\n{}", scope.salt, template.text)
-        };
+        })
+    }
+
+    fn context(&self, scope: &Scope, template: &Template) -> Value {
+        let fixed = [
+            (SALT, salt(scope, template)),
+            (PATHS, Value::from(scope.paths)),
+        ];
         Value::from_pairs(
-            values
-                .chain(steps)
-                .chain(tasks)
-                .chain([(SALT, Value::from(salt)), (PATHS, Value::from(scope.paths))])
+            values(scope)
+                .chain(self.steps(scope))
+                .chain(self.tasks(scope))
+                .chain(fixed)
                 .map(|(name, value)| (Value::from(name), value)),
         )
     }
@@ -228,29 +264,64 @@ impl Engine {
             .with_comments
             .compile_expression_owned(code)?
             .eval(context.clone())?;
-        match value.downcast_object::<Answer>() {
-            Some(answer) => Ok(answer.0.clone()),
-            None => super::value::to_datum(&value, files),
-        }
+        answer(&value, files)
     }
 
     fn text(&self, template: &Template, context: &Value) -> Result<String, Error> {
-        let env = if template.comments {
+        let env = self.environment(template);
+        text(&env.template_from_str(&template.guarded.code)?, context)
+    }
+
+    fn environment(&self, template: &Template) -> &Environment<'static> {
+        if template.comments {
             &self.with_comments
         } else {
             &self.without_comments
-        };
-        let mut out = Limited::default();
-        let outcome = env
-            .template_from_str(&template.guarded.code)?
-            .render_captured_to(context.clone(), &mut out)
-            .map(|_| ());
-        if out.full {
-            return Err(too_long());
         }
-        outcome?;
-        String::from_utf8(out.bytes).map_err(|_| failed("the result is no valid text"))
     }
+}
+
+fn values(scope: &Scope) -> impl Iterator<Item = (&str, Value)> {
+    let maps = scope.maps.iter();
+    let values = scope.values.iter();
+    values
+        .map(|(name, datum)| (name.as_str(), from_datum(datum)))
+        .chain(maps.map(|(name, map)| (*name, from_map(map))))
+}
+
+fn salt(scope: &Scope, template: &Template) -> Value {
+    if scope.salt.is_empty() {
+        Value::from(template.text.as_str())
+    } else {
+        Value::from(format!("{}\n{}", scope.salt, template.text))
+    }
+}
+
+fn files(scope: &Scope) -> Files {
+    if scope.paths {
+        Files::Paths
+    } else {
+        Files::Refused
+    }
+}
+
+fn answer(value: &Value, files: Files) -> Result<Datum, Error> {
+    match value.downcast_object::<Answer>() {
+        Some(answer) => Ok(answer.0.clone()),
+        None => super::value::to_datum(value, files),
+    }
+}
+
+fn text(compiled: &minijinja::Template<'_, '_>, context: &Value) -> Result<String, Error> {
+    let mut out = Limited::default();
+    let outcome = compiled
+        .render_captured_to(context.clone(), &mut out)
+        .map(|_| ());
+    if out.full {
+        return Err(too_long());
+    }
+    outcome?;
+    String::from_utf8(out.bytes).map_err(|_| failed("the result is no valid text"))
 }
 
 /// Text that may not grow without end.

@@ -1,7 +1,8 @@
 //! A template that was understood.
 
-use super::engine::{WITH_COMMENTS, WITHOUT_COMMENTS};
+use super::engine::{ANSWER, KEPT, WITH_COMMENTS, WITHOUT_COMMENTS};
 use super::error::{TemplateError, TemplateErrorKind, from_syntax};
+use super::filters::RESULT;
 use super::guard::{Guarded, guard};
 use super::names::{Mentions, mentions};
 use super::scan::{self, Placed, Token};
@@ -17,6 +18,8 @@ pub struct Template {
     pub(super) comments: bool,
     /// What is compiled: the expression, or the whole text.
     pub(super) guarded: Guarded,
+    /// The name under which it stays compiled.
+    pub(super) kept: String,
     pub(super) mentions: Mentions,
     uses: Uses,
 }
@@ -92,6 +95,7 @@ impl Template {
             text: text.to_owned(),
             body: Body::Text,
             comments,
+            kept: format!("{KEPT}{}", guarded.code),
             guarded,
             uses: uses(&mentions, undeclared),
             mentions,
@@ -144,6 +148,7 @@ impl Template {
             text: text.to_owned(),
             body: Body::Expression(inside),
             comments: true,
+            kept: format!("{KEPT}{{% set {ANSWER} = ({})|{RESULT} %}}", guarded.code),
             guarded,
             uses: uses(&mentions, undeclared),
             mentions,

@@ -10,9 +10,9 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
 use super::error::{TemplateErrorKind, failed, raise};
 use super::objects::ArtifactObject;
 use super::scope::{StepResult, TaskResult};
-use super::value::{from_datum, from_outside};
+use super::value::{from_datum, from_map, from_outside};
 use super::world::World;
-use crate::artifact::{Artifact, Datum, Kind};
+use crate::artifact::{Artifact, Kind};
 use crate::base::secret::without;
 use crate::diagnostic::list_of;
 
@@ -180,7 +180,7 @@ fn of_task(task: &TaskResult, key: &str) -> Option<Value> {
         "status" => Value::from(task.status.as_str()),
         "name" => Value::from(task.name.as_str()),
         "index" => Value::from(task.index),
-        "matrix" => from_datum(&Datum::Map(task.matrix.clone())),
+        "matrix" => from_map(&task.matrix),
         "item" => from_datum(task.item.as_ref()?),
         _ => return None,
     })

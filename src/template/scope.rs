@@ -10,6 +10,8 @@ use crate::artifact::{Artifact, Datum};
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     pub(super) values: IndexMap<String, Datum>,
+    /// Maps that others hold, too.
+    pub(super) maps: Vec<(&'static str, Arc<IndexMap<String, Datum>>)>,
     pub(super) steps: Option<IndexMap<String, Arc<StepResult>>>,
     /// `item` and `result`, where they are tasks.
     pub(super) tasks: IndexMap<&'static str, Arc<TaskResult>>,
@@ -36,7 +38,7 @@ pub struct TaskResult {
     /// Its place among its step's tasks.
     pub index: u32,
     /// Its combination of the matrix; empty without one.
-    pub matrix: IndexMap<String, Datum>,
+    pub matrix: Arc<IndexMap<String, Datum>>,
     /// The item of its `for_each`, where that is a plain value.
     pub item: Option<Datum>,
     /// The task that its `for_each` gave it, instead.
@@ -52,6 +54,13 @@ impl Scope {
     #[must_use]
     pub fn with(mut self, name: &str, value: Datum) -> Self {
         self.values.insert(name.to_owned(), value);
+        self
+    }
+
+    /// Adds a name whose value is a map that others hold, too; it is not copied.
+    #[must_use]
+    pub fn with_map(mut self, name: &'static str, map: Arc<IndexMap<String, Datum>>) -> Self {
+        self.maps.push((name, map));
         self
     }
 

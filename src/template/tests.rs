@@ -127,7 +127,19 @@ fn scope() -> Scope {
 }
 
 fn eval(text: &str) -> Result<Datum, TemplateError> {
-    engine().eval(&Template::parse(text)?.expect("a template"), &scope())
+    let template = Template::parse(text)?.expect("a template");
+    let engine = engine();
+    let evaluated = engine.eval(&template, &scope());
+    // Whoever evaluates it again sees the same, also with no more than it uses.
+    let uses = |name: &str| template.uses().names.contains(name);
+    let mut small = scope();
+    small.values.retain(|name, _| uses(name));
+    small.tasks.retain(|name, _| uses(name));
+    for _ in 0..2 {
+        let again = engine.eval_again(&template, &small);
+        assert_eq!(again.as_ref(), evaluated.as_ref().ok(), "{text}");
+    }
+    evaluated
 }
 
 fn value(text: &str) -> serde_json::Value {

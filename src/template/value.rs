@@ -70,17 +70,22 @@ pub(super) fn from_datum(datum: &Datum) -> Value {
         },
         Datum::String(text) => Value::from(text.as_str()),
         Datum::List(items) => items.iter().map(from_datum).collect(),
-        Datum::Map(entries) => Value::from_pairs(
-            entries
-                .iter()
-                .map(|(key, value)| (Value::from(key.as_str()), from_datum(value))),
-        ),
+        Datum::Map(entries) => from_map(entries),
         Datum::File(file) => Value::from_object(FileObject(file.clone())),
         Datum::Artifact(artifact) => match artifact.as_text() {
             Some(text) => Value::from(secret::without(text).as_ref()),
             None => Value::from_object(ArtifactObject(Arc::clone(artifact))),
         },
     }
+}
+
+/// minijinja's form of a map.
+pub(super) fn from_map(entries: &IndexMap<String, Datum>) -> Value {
+    Value::from_pairs(
+        entries
+            .iter()
+            .map(|(key, value)| (Value::from(key.as_str()), from_datum(value))),
+    )
 }
 
 /// kiln's form of a value.

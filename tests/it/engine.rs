@@ -189,31 +189,6 @@ fn a_job_that_the_server_lost_is_submitted_again_under_another_id() {
 }
 
 #[test]
-fn a_remembered_result_whose_file_is_gone_is_made_again() {
-    let server = Server::start(&[]);
-    let project = project(
-        "steps:\n  only: { workflow: quick.json }\n",
-        &[("quick", quick(9))],
-    );
-    let run = || project.kiln(&["run", "p.yaml", "--server", &server.url]);
-    run().ok();
-    let saved = walkdir::WalkDir::new(server.dir())
-        .into_iter()
-        .filter_map(Result::ok)
-        .find(|entry| entry.file_name() == "quick_00001_.png")
-        .unwrap();
-    let made = image::open(saved.path()).unwrap();
-    std::fs::remove_file(saved.path()).unwrap();
-    run().ok();
-    let latest = project.path().join("outputs/p/latest");
-    assert_eq!(files(&latest), ["only/quick_00001_.png"]);
-    assert_eq!(
-        image::open(latest.join("only/quick_00001_.png")).unwrap(),
-        made
-    );
-}
-
-#[test]
 fn the_first_failure_is_the_cause_and_nothing_new_starts() {
     let server = Server::start(&[]);
     let escape = json!({

@@ -17,6 +17,7 @@ mod doctor;
 mod engine;
 mod examples;
 mod failures;
+mod harmless;
 mod hazards;
 mod helping;
 mod history;

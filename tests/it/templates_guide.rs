@@ -91,10 +91,12 @@ fn task(index: u32, told: &Value) -> TaskResult {
     TaskResult {
         name: name.to_owned(),
         index,
-        matrix: matrix
-            .into_iter()
-            .map(|(k, v)| (k, Datum::from(v)))
-            .collect(),
+        matrix: std::sync::Arc::new(
+            matrix
+                .into_iter()
+                .map(|(k, v)| (k, Datum::from(v)))
+                .collect(),
+        ),
         status: "done".to_owned(),
         artifacts,
         ..TaskResult::default()

@@ -114,6 +114,72 @@ fn what_was_done_is_cached_and_a_change_is_told_with_old_and_new() {
     );
 }
 
+/// Enough tasks for several threads.
+const MANY: &str = r#"
+params:
+  more: { type: integer, default: 0 }
+steps:
+  base:
+    workflow: base.json
+    matrix: { i: "{{ range(150) }}" }
+    set: { EmptyImage: { color: "{{ matrix.i * 16 + (params.more if matrix.i == 77 else 0) }}" } }
+    save_as: "base-{{ matrix.i }}"
+  small:
+    workflow: small.json
+    for_each: steps.base
+    set: { LoadImage: { image: "{{ item.image }}" } }
+    save_as: "small-{{ item.matrix.i }}"
+"#;
+
+#[test]
+fn among_many_tasks_the_one_that_changed_is_found() {
+    let project = project();
+    project.file("p.yaml", MANY);
+    let first = project.kiln(&["run", "p.yaml"]).ok();
+    let again = project.kiln(&["run", "p.yaml"]).ok();
+    assert!(again.stderr.contains("nothing to do: 300 tasks"));
+    let sorted = |done: &Done| {
+        let mut lines: Vec<String> = done.stdout.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&again), sorted(&first));
+    let of_step = |step: &str| {
+        let names = (0..150).map(|i| format!("{step}-{i}.png"));
+        names.collect::<Vec<_>>()
+    };
+    let told: Vec<&str> = again
+        .stdout
+        .lines()
+        .filter_map(|line| line.rsplit('/').next())
+        .collect();
+    assert_eq!(told, [of_step("base"), of_step("small")].concat());
+
+    // An input: what it makes and what follows from that.
+    assert_eq!(counts(&project, &["-p", "more=1"]), (298, 2));
+    assert_eq!(counts(&project, &[]), (300, 0));
+    // A result that a person edited, one that is gone, and a blob that is gone.
+    let latest = project.path().join("outputs/p/latest");
+    for spoil in [0, 1, 2] {
+        let result = latest.join("base/base-101.png");
+        let whole = std::fs::read(&result).unwrap();
+        match spoil {
+            0 => std::fs::write(&result, [&whole[..], b"!"].concat()).unwrap(),
+            1 => std::fs::remove_file(&result).unwrap(),
+            _ => {
+                let hash = blake3::hash(&whole).to_hex().to_string();
+                let blob = project.path().join(".kiln/blobs").join(&hash[..2]);
+                std::fs::remove_file(blob.join(&hash)).unwrap();
+            }
+        }
+        let done = project.kiln(&["run", "p.yaml"]).ok();
+        assert!(!done.stderr.contains("nothing to do"), "{spoil}");
+        assert_eq!(std::fs::read(&result).unwrap(), whole, "{spoil}");
+        let done = project.kiln(&["run", "p.yaml"]).ok();
+        assert!(done.stderr.contains("nothing to do"), "{spoil}");
+    }
+}
+
 /// Steps that end as skipped in every way there is, and what depends on them.
 const SKIPPED: &str = r#"
 params:

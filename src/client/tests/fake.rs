@@ -17,6 +17,7 @@ use tokio::sync::broadcast;
 use crate::base::ServerName;
 use crate::client::Client;
 use crate::client::follow::Timing;
+use crate::client::socket::Pulse;
 use crate::workflow::Graph;
 
 /// Short times, so that tests of patience are quick.
@@ -29,6 +30,7 @@ pub(super) fn quick() -> Timing {
         stall: Duration::from_millis(100),
         stop: Duration::from_millis(250),
         doubt: Duration::from_millis(60),
+        pulse: Pulse::default(),
     }
 }
 
@@ -101,7 +103,7 @@ impl Fake {
             log: Mutex::default(),
             log_hangs: Mutex::default(),
             asked: Mutex::default(),
-            out: broadcast::Sender::new(64),
+            out: broadcast::Sender::new(4096),
         })
     }
 

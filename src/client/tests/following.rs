@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::fake::{Fake, Out, client, quick, serve, success};
 use super::jobs::{connect, follow, made_a_picture, pause, queued, submit};
 use crate::client::follow::Timing;
-use crate::client::{Connection, JobUpdate, Lookup, Outcome};
+use crate::client::socket::Pulse;
+use crate::client::{ClientError, Connection, JobUpdate, Lookup, Outcome};
 
 /// Longer than every wait of a follower with short times.
 const LONG: Duration = Duration::from_secs(20);
@@ -121,7 +123,9 @@ async fn a_log_that_never_comes_delays_nothing_but_the_doubt() {
 async fn noise_of_every_kind_hides_nothing() {
     let (fake, connection, id) = queued(Fake::new()).await;
     let text = id.to_string();
-    let following = follow(&connection, id);
+    let (sender, mut updates) = tokio::sync::mpsc::unbounded_channel();
+    let follower = connection.clone();
+    let following = tokio::spawn(async move { follower.follow(&id.to_string(), sender).await });
     fake.start(&text);
     let send = |out: Out| drop(fake.out.send(out));
     for n in 0..200_u32 {
@@ -171,17 +175,21 @@ async fn noise_of_every_kind_hides_nothing() {
         "executing",
         &json!({"node": "2", "display_node": "2", "prompt_id": text}),
     );
-    pause(100).await;
+    // What came after the noise is heard, on the same socket.
+    let heard = async {
+        while let Some(update) = updates.recv().await {
+            assert_ne!(update, JobUpdate::Unheard, "the socket was lost");
+            if matches!(&update, JobUpdate::Progress { node: Some(node), .. } if node.as_str() == "2")
+            {
+                return;
+            }
+        }
+        panic!("it ended before");
+    };
+    timeout(LONG, heard).await.expect("the noise drowned it");
     fake.record(&text, &success());
     fake.say("executing", &json!({"node": null, "prompt_id": text}));
-    let (outcome, told) = outcome(following).await;
-    made_a_picture(&outcome);
-    let at_work = |update: &JobUpdate| matches!(update, JobUpdate::Progress { node: Some(node), .. } if node.as_str() == "2");
-    assert!(
-        told.iter().any(at_work),
-        "what came after the noise was heard: {told:?}"
-    );
-    assert!(!told.contains(&JobUpdate::Unheard), "the socket held");
+    made_a_picture(&timeout(LONG, following).await.unwrap().unwrap());
     assert_eq!(fake.sockets.lock().unwrap().len(), 1);
 }
 
@@ -278,4 +286,77 @@ async fn a_submission_that_was_lost_is_decided_after_two_looks() {
     let id = Uuid::new_v4().to_string();
     let looked = timeout(LONG, connection.resolve_ambiguous(&id)).await;
     assert_eq!(looked.unwrap().unwrap(), Lookup::Absent);
+}
+
+/// A server whose sockets are opened and then never heard of again; how often one was.
+async fn half_open(opens: bool) -> (String, Arc<std::sync::Mutex<usize>>) {
+    let count = Arc::new(std::sync::Mutex::new(0));
+    let counted = Arc::clone(&count);
+    let router = Fake::new().router();
+    let inner = serve(router).await.replace("http://", "");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (inner, counted) = (inner.clone(), Arc::clone(&counted));
+            tokio::spawn(async move {
+                let mut head = vec![0; 4096];
+                let length = stream.read(&mut head).await.unwrap();
+                let mut behind = tokio::net::TcpStream::connect(inner).await.unwrap();
+                if String::from_utf8_lossy(&head[..length]).starts_with("GET /api/ws") {
+                    *counted.lock().unwrap() += 1;
+                    if opens {
+                        behind.write_all(&head[..length]).await.unwrap();
+                        let answer = behind.read(&mut head).await.unwrap();
+                        stream.write_all(&head[..answer]).await.unwrap();
+                    }
+                    std::future::pending::<()>().await;
+                }
+                behind.write_all(&head[..length]).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut behind).await;
+            });
+        }
+    });
+    (url, count)
+}
+
+fn hasty() -> Timing {
+    let ms = Duration::from_millis;
+    Timing {
+        pulse: Pulse {
+            connect: ms(200),
+            greeting: ms(50),
+            ping: ms(50),
+            dead: ms(150),
+            close: ms(50),
+        },
+        ..quick()
+    }
+}
+
+#[tokio::test]
+async fn a_half_open_socket_is_given_up_and_another_one_opened() {
+    let (url, opened) = half_open(true).await;
+    let connection = Connection::open_with(client(&url), hasty()).await.unwrap();
+    let again = async {
+        while *opened.lock().unwrap() < 2 {
+            pause(20).await;
+        }
+    };
+    timeout(LONG, again)
+        .await
+        .expect("it waits for a dead socket");
+    drop(connection);
+}
+
+#[tokio::test]
+async fn a_socket_that_is_never_opened_keeps_nobody_waiting() {
+    let (url, _) = half_open(false).await;
+    let opening = timeout(LONG, Connection::open_with(client(&url), hasty())).await;
+    let connection = opening.expect("it waits for ever").unwrap();
+    assert!(
+        connection
+            .socket_error()
+            .is_some_and(|error| matches!(error, ClientError::Timeout { .. }))
+    );
 }

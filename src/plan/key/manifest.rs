@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::Realm;
 use super::workflow::Memo;
-use crate::base::{ContentHash, Hasher, NodeId};
+use crate::base::{ContentHash, NodeId};
 use crate::workflow::Node;
 
 /// The version of the key's encoding. A new one forgets every earlier result.
@@ -106,16 +106,15 @@ pub(super) trait Sink {
 
 /// Hashes entries; a node's are hashed by themselves first, so that nodes which all tasks of a step share are hashed once.
 pub(super) struct HashSink<'a> {
-    whole: Hasher,
-    node: Option<(NodeId, Hasher)>,
+    whole: Vec<u8>,
+    node: Option<(NodeId, Vec<u8>)>,
     memo: Option<&'a Memo>,
 }
 
 impl<'a> HashSink<'a> {
     pub(super) fn new(memo: Option<&'a Memo>) -> Self {
-        let mut whole = Hasher::default();
-        whole.update(b"kiln task key\0");
-        whole.update(&FORMAT.to_le_bytes());
+        let mut whole = b"kiln task key\0".to_vec();
+        whole.extend_from_slice(&FORMAT.to_le_bytes());
         Self {
             whole,
             node: None,
@@ -124,11 +123,11 @@ impl<'a> HashSink<'a> {
     }
 
     pub(super) fn finish(self) -> ContentHash {
-        self.whole.finish().0
+        ContentHash::of(&self.whole)
     }
 
     fn digest(&mut self, id: &NodeId, digest: &str) {
-        self.whole.update(&[NODE]);
+        self.whole.push(NODE);
         part(&mut self.whole, id.as_str().as_bytes());
         part(&mut self.whole, digest.as_bytes());
     }
@@ -136,16 +135,16 @@ impl<'a> HashSink<'a> {
 
 impl Sink for HashSink<'_> {
     fn entry(&mut self, tag: Tag, path: &[&str], value: &[u8]) {
-        let hasher = match &mut self.node {
-            Some((_, hasher)) => hasher,
+        let bytes = match &mut self.node {
+            Some((_, bytes)) => bytes,
             None => &mut self.whole,
         };
-        hasher.update(&[tag as u8]);
-        length(hasher, path.len());
+        bytes.push(tag as u8);
+        length(bytes, path.len());
         for step in path {
-            part(hasher, step.as_bytes());
+            part(bytes, step.as_bytes());
         }
-        part(hasher, value);
+        part(bytes, value);
     }
 
     fn begin_node(&mut self, id: &NodeId, node: &Node, plain: bool) -> bool {
@@ -153,25 +152,25 @@ impl Sink for HashSink<'_> {
             self.digest(id, digest);
             return false;
         }
-        self.node = Some((id.clone(), Hasher::default()));
+        self.node = Some((id.clone(), Vec::new()));
         true
     }
 
     fn end_node(&mut self) {
-        if let Some((id, hasher)) = self.node.take() {
-            let digest = hasher.finish().0.to_hex();
+        if let Some((id, bytes)) = self.node.take() {
+            let digest = ContentHash::of(&bytes).to_hex();
             self.digest(&id, &digest);
         }
     }
 }
 
-fn part(hasher: &mut Hasher, bytes: &[u8]) {
-    length(hasher, bytes.len());
-    hasher.update(bytes);
+fn part(out: &mut Vec<u8>, bytes: &[u8]) {
+    length(out, bytes.len());
+    out.extend_from_slice(bytes);
 }
 
-fn length(hasher: &mut Hasher, length: usize) {
-    hasher.update(&(length as u64).to_le_bytes());
+fn length(out: &mut Vec<u8>, length: usize) {
+    out.extend_from_slice(&(length as u64).to_le_bytes());
 }
 
 /// Keeps entries, and what people call things.
@@ -233,8 +232,8 @@ pub(super) fn shortened(value: &str) -> String {
 /// The digest of one node by itself, as [`HashSink`] makes it.
 pub(super) fn digest_of(write: impl FnOnce(&mut HashSink<'_>)) -> Option<String> {
     let mut sink = HashSink::new(None);
-    sink.node = Some((NodeId(String::new()), Hasher::default()));
+    sink.node = Some((NodeId(String::new()), Vec::new()));
     write(&mut sink);
-    let (_, hasher) = sink.node.take()?;
-    Some(hasher.finish().0.to_hex())
+    let (_, bytes) = sink.node.take()?;
+    Some(ContentHash::of(&bytes).to_hex())
 }

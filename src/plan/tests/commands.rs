@@ -12,7 +12,7 @@ fn with_picture() -> Results {
         name: "draw".into(),
         index: 0,
         order: Vec::new(),
-        matrix: indexmap::IndexMap::new(),
+        matrix: std::sync::Arc::default(),
         item: None,
         source: None,
         status: "done".to_owned(),

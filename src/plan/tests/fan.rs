@@ -123,7 +123,7 @@ fn base(i: u32) -> TaskOutcome {
         name: name.as_str().into(),
         index: i,
         order: vec![i],
-        matrix: [("i".to_owned(), Datum::Number(i.into()))].into(),
+        matrix: Arc::new([("i".to_owned(), Datum::Number(i.into()))].into()),
         item: None,
         source: None,
         status: "done".to_owned(),

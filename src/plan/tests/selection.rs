@@ -69,7 +69,7 @@ fn only_runs_exactly_a_step_on_results_of_earlier_runs() {
             name: "b".into(),
             index: 0,
             order: Vec::new(),
-            matrix: indexmap::IndexMap::new(),
+            matrix: std::sync::Arc::default(),
             item: None,
             source: None,
             status: "cached".to_owned(),

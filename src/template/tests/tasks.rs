@@ -10,7 +10,7 @@ fn task(name: &str, index: u32, artifacts: Vec<Arc<Artifact>>) -> TaskResult {
         name: name.to_owned(),
         index,
         source: None,
-        matrix: IndexMap::from([("i".to_owned(), Datum::from(json!(index)))]),
+        matrix: IndexMap::from([("i".to_owned(), Datum::from(json!(index)))]).into(),
         item: Some(Datum::from(json!({"animal": "fox"}))),
         status: "done".to_owned(),
         artifacts,

@@ -1,0 +1,72 @@
+//! A task's work as it would be made now, with what it is known by.
+
+use indexmap::IndexMap;
+
+use crate::base::ContentHash;
+use crate::plan::key::{
+    self, CommandInputs, Manifest, Memo, Realm, ServerFacts, command_manifest, of_command,
+    of_workflow, workflow_manifest,
+};
+use crate::plan::{CacheMode, Plan, Rendered, RenderedCommand, StepPlan};
+use crate::run::Noted;
+
+/// A graph for a server that is known so far, or a command and what it collects.
+pub(super) enum MadeWork {
+    Graph(Rendered, ServerFacts),
+    Command(RenderedCommand, IndexMap<String, String>),
+}
+
+impl MadeWork {
+    pub(super) fn key(&self, step: &StepPlan, memo: Option<&Memo>) -> Option<ContentHash> {
+        match self {
+            Self::Graph(rendered, facts) => Some(of_workflow(rendered, step.cache, facts, memo)),
+            Self::Command(command, collect) => of_command(&CommandInputs::of(command, collect)),
+        }
+    }
+
+    /// Takes what is not known for what it was in an earlier task of the same name; the key by that.
+    pub(super) fn assume(
+        &mut self,
+        step: &StepPlan,
+        earlier: Option<&Noted>,
+        told: bool,
+    ) -> Option<ContentHash> {
+        let earlier = &earlier?.manifest;
+        let Self::Graph(rendered, facts) = self else {
+            return None;
+        };
+        key::settle(&mut rendered.graph, earlier);
+        if !told {
+            *facts = ServerFacts::assumed(facts.realm, earlier);
+        }
+        self.key(step, None)
+    }
+
+    pub(super) fn manifest(&self, plan: &Plan, step: &StepPlan) -> Manifest {
+        match self {
+            Self::Graph(rendered, facts) => workflow_manifest(plan, rendered, step.cache, facts),
+            Self::Command(command, collect) => {
+                command_manifest(plan, &CommandInputs::of(command, collect))
+            }
+        }
+    }
+
+    /// What was taken for granted.
+    pub(super) fn provided(&self, step: &StepPlan, told: bool) -> Option<&'static str> {
+        match self {
+            // Packs are not asked for ahead of a run.
+            Self::Graph(_, facts)
+                if step.cache == CacheMode::Strict && facts.realm == Realm::Comfy =>
+            {
+                Some("the server is the same")
+            }
+            Self::Graph(_, facts) if !told && !facts.models.is_empty() => {
+                Some("the server's models are the same")
+            }
+            Self::Graph(_, facts) if !told && !facts.files.is_empty() => {
+                Some("the server's files are the same")
+            }
+            _ => None,
+        }
+    }
+}
