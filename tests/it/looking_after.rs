@@ -23,7 +23,9 @@ fn ask(server: &str, words: &[&str]) -> (Project, Done) {
 
 fn busy(server: &Server) -> (String, String) {
     let running = server.queue(&slow(1, 60));
-    wait_for("a job that runs", || server.jobs().0.contains(&running));
+    wait_for("a job that runs", || {
+        server.jobs().0.contains(&running).then_some(())
+    });
     let waiting = server.queue(&quick(2));
     (running, waiting)
 }
@@ -177,9 +179,9 @@ fn a_foreign_job_is_interrupted_only_when_it_is_meant() {
     done.code(2).says("does not run: it waits");
     let (_, done) = ask(&server.url, &["interrupt", &running[..8]]);
     assert!(done.ok().stdout.starts_with("stopped job"));
-    wait_for("the end of the job", || server.status(&running).is_some());
+    wait_for("the end of the job", || server.status(&running));
     assert_eq!(server.status(&running).as_deref(), Some("error"));
-    wait_for("the other job", || server.status(&waiting).is_some());
+    wait_for("the other job", || server.status(&waiting));
     assert_eq!(server.status(&waiting).as_deref(), Some("success"));
 }
 
@@ -217,7 +219,9 @@ fn a_job_of_a_run_of_this_project_is_known_and_needs_no_yes() {
     ]);
     let mut run = project.command(&["run", "p.yaml"]);
     let mut child = crate::support::quiet(&mut run).spawn().unwrap();
-    wait_for("a job that runs", || !server.jobs().0.is_empty());
+    wait_for("a job that runs", || {
+        (!server.jobs().0.is_empty()).then_some(())
+    });
     let rows = project
         .kiln(&["server", "queue", "--output", "json"])
         .ok()
@@ -256,7 +260,7 @@ fn what_ended_is_listed_and_forgotten_by_name() {
     assert_eq!(rows.len(), 1);
     let (_, done) = ask(&server.url, &["history", "--delete", &first]);
     assert!(done.ok().stdout.contains("has forgotten 1 job"));
-    assert!(server.status(&first).is_none() && server.status(&second).is_some());
+    assert!(server.status(&first).is_none() && server.status(&second));
     ask(&server.url, &["history", "--clear"]).1.ok();
     assert!(server.status(&second).is_none());
 }

@@ -40,10 +40,10 @@ pub(super) fn sheet(rows: &[QueueRow], pool: bool) -> Sheet {
         Column::new("JOB", Fit::Whole),
         Column::new("PLACE", Fit::Whole),
         Column::new("AGE", Fit::Whole).right(),
-        Column::new("WHOSE", Fit::Cut(6)),
+        Column::new("WHOSE", Fit::Cut(5)),
         Column::new("SERVER", Fit::Spare(2)),
         Column::new("NODES", Fit::Spare(1)).right(),
-        Column::new("WHAT", Fit::Cut(8)),
+        Column::new("WHAT", Fit::Cut(6)),
     ]);
     for row in rows {
         let place = match row.state {

@@ -87,7 +87,10 @@ mod tests {
             let mut out = Vec::new();
             to_text(&mut out, &rows, "`farm`", pool, Some(width)).unwrap();
             let text = anstream::adapter::strip_bytes(&out).into_vec();
-            all.push_str(&format!("-- {width}\n{}", String::from_utf8(text).unwrap()));
+            let text = String::from_utf8(text).unwrap();
+            let fits = |line: &str| unicode_width::UnicodeWidthStr::width(line) <= width;
+            assert!(text.lines().all(fits), "{text}");
+            all.push_str(&format!("-- {width}\n{text}"));
         }
         insta::assert_snapshot!(all);
     }
