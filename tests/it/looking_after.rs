@@ -241,7 +241,7 @@ fn what_ended_is_listed_and_forgotten_by_name() {
     let first = server.queue(&quick(1));
     let second = server.queue(&quick(2));
     wait_for("both jobs", || {
-        server.status(&first).is_some() && server.status(&second).is_some()
+        server.status(&first).and(server.status(&second))
     });
     let rows = ask(&server.url, &["history", "--output", "json"])
         .1
