@@ -24,7 +24,9 @@ pub(super) fn refusals(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> 
     for (id, node) in &verdict.node_errors {
         for error in &node.errors {
             let refusal = refusal(scene, id, error);
-            out.push(if left_out {
+            // A link that leads nowhere is an exception there; such a graph is never sent.
+            let broken = refusal.code.id == codes::EXCEPTION.id;
+            out.push(if left_out && !broken {
                 Diagnostic {
                     severity: Severity::Warning,
                     ..refusal

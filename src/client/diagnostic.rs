@@ -9,6 +9,9 @@ pub fn diagnostic(server: &ServerName, error: &ClientError, span: Option<Span>) 
     let message = format!("server `{server}`: {error}");
     let built = advise(Diagnostic::error(code(error), message), error);
     let built = match error {
+        ClientError::Refused(no) if no.kind == RefusalKind::UnknownKey => built.help(format!(
+            "set `api_key:` of the server `{server}` in kiln.yaml to a key of your account, e.g. api_key: \"{{{{ secret('COMFY_CLOUD_API_KEY') }}}}\""
+        )),
         ClientError::Refused(no) if no.kind.is_about_access() => built.help(format!(
             "set `token:` or `headers:` of the server `{server}` in kiln.yaml, e.g. token: \"{{{{ secret('NAME') }}}}\"; if they are set, they are not the right ones"
         )),
@@ -98,6 +101,9 @@ fn advise(diagnostic: Diagnostic, error: &ClientError) -> Diagnostic {
 fn refusal(refusal: &Refusal) -> Option<&'static str> {
     Some(match refusal.kind {
         RefusalKind::Unauthorized => "the server, or a proxy in front of it, wants a login",
+        RefusalKind::UnknownKey => {
+            "the key is mistyped, was revoked, or belongs to something else than Comfy Cloud"
+        }
         RefusalKind::Forbidden => {
             "the server, or a proxy in front of it, does not let this machine in"
         }

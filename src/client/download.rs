@@ -16,6 +16,7 @@ use super::error::ClientError;
 use super::http::{Call, Client, SILENCE, next_piece, show};
 use super::refusal::Refusal;
 use super::sink::Sink;
+use super::text::flavour;
 use crate::base::{Finished, Hasher, WriteError};
 use crate::protocol::FileRef;
 
@@ -282,13 +283,8 @@ async fn refusal(response: &mut Response, url: &Url) -> ClientError {
     }
     let text = String::from_utf8_lossy(&body);
     let kind = super::http::media_type(response.headers());
-    ClientError::Refused(Refusal::read(
-        show(url),
-        status,
-        response.headers(),
-        &kind,
-        &text,
-    ))
+    let refusal = Refusal::read(show(url), status, response.headers(), &kind, &text);
+    ClientError::Refused(refusal.under(flavour(response)))
 }
 
 /// The first byte of `Content-Range: bytes 5-9/10`.

@@ -16,8 +16,9 @@ use tokio::sync::watch;
 use url::{Host, Url};
 
 use super::access::{Access, Credentials, tls};
-use super::error::{ClientError, first_line};
-use super::refusal::Refusal;
+use super::error::ClientError;
+pub(super) use super::text::Text;
+use super::text::flavour;
 use crate::base::ServerName;
 use crate::protocol::{Dialect, Flavour, tolerant_json};
 
@@ -265,10 +266,11 @@ impl Client {
                 response.status(),
                 StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
             );
-            if call.method != Method::GET && !keeps {
+            let asks = matches!(call.method, Method::GET | Method::HEAD);
+            if !asks && !keeps {
                 return refuse("which would turn the request into another one");
             }
-            if call.method != Method::GET && to.origin() != call.url.origin() {
+            if !asks && to.origin() != call.url.origin() {
                 return refuse("which is another server");
             }
             if call.url.scheme() == "https" && to.scheme() == "http" {
@@ -287,7 +289,8 @@ impl Client {
         let mut request = self
             .pool(&call.url)?
             .request(call.method.clone(), call.url.clone());
-        if call.url.origin() == self.inner.base.origin() {
+        let own = call.url.origin() == self.inner.base.origin();
+        if own {
             request = request.headers(self.headers()?);
         }
         request = request.headers(call.headers.clone());
@@ -312,7 +315,11 @@ impl Client {
         let mut before = 0;
         loop {
             if let Ok(answer) = tokio::time::timeout(call.silence, &mut sending).await {
-                return answer.map_err(|error| failed(&call.url, &error));
+                let mut answer = answer.map_err(|error| failed(&call.url, &error))?;
+                if own {
+                    answer.extensions_mut().insert(self.dialect().flavour);
+                }
+                return Ok(answer);
             }
             let now = moved.as_ref().map_or(0, super::upload::Counter::get);
             if now == before {
@@ -367,57 +374,6 @@ pub(super) fn install_tls() {
     });
 }
 
-/// An answer that was read whole.
-pub(super) struct Text {
-    pub(super) url: String,
-    pub(super) status: StatusCode,
-    pub(super) media_type: String,
-    pub(super) body: String,
-    pub(super) headers: HeaderMap,
-}
-
-impl Text {
-    /// The error for a status that means no.
-    pub(super) fn refused(self) -> ClientError {
-        let status = self.status.as_u16();
-        ClientError::Refused(Refusal::read(
-            self.url,
-            status,
-            &self.headers,
-            &self.media_type,
-            &self.body,
-        ))
-    }
-
-    /// The error for a body that is no JSON.
-    pub(super) fn unreadable(&self, error: &serde_json::Error) -> ClientError {
-        if self.media_type == "text/html" || self.body.trim_start().starts_with('<') {
-            return self.foreign();
-        }
-        ClientError::BadAnswer {
-            url: self.url.clone(),
-            reason: error.to_string(),
-        }
-    }
-
-    /// The error for something that is not `ComfyUI`.
-    pub(super) fn foreign(&self) -> ClientError {
-        let kind = match self.media_type.as_str() {
-            "" => "an answer without a media type",
-            kind => kind,
-        };
-        let line = first_line(&self.body);
-        ClientError::NotComfyUi {
-            url: self.url.clone(),
-            got: if line.is_empty() {
-                format!("{kind}, status {}", self.status.as_u16())
-            } else {
-                format!("{kind}, `{line}`")
-            },
-        }
-    }
-}
-
 /// Reads a whole body as text, at most `limit` bytes, with at most `silence` between two pieces.
 pub(super) async fn read_text(
     mut response: Response,
@@ -428,6 +384,7 @@ pub(super) async fn read_text(
     Ok(Text {
         status: response.status(),
         media_type: media_type(response.headers()),
+        flavour: flavour(&response),
         url: show(response.url()),
         headers: std::mem::take(response.headers_mut()),
         body: String::from_utf8(body)

@@ -23,6 +23,7 @@ mod records;
 mod refusal;
 mod sink;
 mod socket;
+mod text;
 mod upload;
 mod userdata;
 mod worker;

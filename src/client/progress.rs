@@ -299,7 +299,7 @@ mod tests {
     }
 
     impl Speaker {
-        fn say(&mut self, kind: &str, data: Value, begun: usize) {
+        fn say(&mut self, kind: &str, data: &Value, begun: usize) {
             self.said.push(json!({"type": kind, "data": data}));
             self.begun.push(begun);
         }
@@ -312,7 +312,7 @@ mod tests {
                 let nodes = self.states.clone();
                 self.say(
                     "progress_state",
-                    json!({"prompt_id": "p", "nodes": nodes}),
+                    &json!({"prompt_id": "p", "nodes": nodes}),
                     begun,
                 );
             }
@@ -321,10 +321,10 @@ mod tests {
         fn run(&mut self, (id, shown): (&str, &str), steps: u32, begun: usize) {
             self.state((id, shown), (0, steps + 1), begun);
             let data = json!({"node": id, "display_node": shown, "prompt_id": "p"});
-            self.say("executing", data, begun);
+            self.say("executing", &data, begun);
             for step in 1..=steps {
                 let data = json!({"value": step, "max": steps, "prompt_id": "p", "node": id});
-                self.say("progress", data, begun);
+                self.say("progress", &data, begun);
             }
         }
     }
@@ -339,10 +339,10 @@ mod tests {
         let cached = |(at, node): (usize, &Node)| node.cached.then(|| at.to_string());
         let cached: Vec<String> = job.nodes.iter().enumerate().filter_map(cached).collect();
         let mut begun = cached.len();
-        speaker.say("execution_start", json!({"prompt_id": "p"}), begun);
+        speaker.say("execution_start", &json!({"prompt_id": "p"}), begun);
         speaker.say(
             "execution_cached",
-            json!({"prompt_id": "p", "nodes": cached}),
+            &json!({"prompt_id": "p", "nodes": cached}),
             begun,
         );
         for (at, node) in job
@@ -364,7 +364,7 @@ mod tests {
             }
             speaker.state((&id, &id), (1, 1), begun);
         }
-        speaker.say("execution_success", json!({"prompt_id": "p"}), begun);
+        speaker.say("execution_success", &json!({"prompt_id": "p"}), begun);
         speaker
     }
 

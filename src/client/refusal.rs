@@ -9,6 +9,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
 use super::error::first_line;
+use crate::protocol::Flavour;
 
 /// The longest pause that a server is believed to want.
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
@@ -33,6 +34,8 @@ pub struct Refusal {
 pub enum RefusalKind {
     /// Nobody showed who asks, or the key or token is not known (401, 407).
     Unauthorized,
+    /// Comfy Cloud does not know the key that it was shown (401).
+    UnknownKey,
     /// Whoever asks may not (403).
     Forbidden,
     /// The account's plan has no access to the API, or its trial is used up (403, 429).
@@ -83,7 +86,10 @@ impl RefusalKind {
 
     /// Whether it is about who asks.
     pub fn is_about_access(self) -> bool {
-        matches!(self, Self::Unauthorized | Self::Forbidden)
+        matches!(
+            self,
+            Self::Unauthorized | Self::UnknownKey | Self::Forbidden
+        )
     }
 
     /// Whether it is about what the account has paid for.
@@ -102,6 +108,17 @@ impl Refusal {
             said: first_line(said).into_owned(),
             retry_after: None,
         }
+    }
+
+    /// What the same status means where accounts are asked to pay.
+    #[must_use]
+    pub(super) fn under(self, flavour: Flavour) -> Self {
+        let kind = match (flavour, self.kind) {
+            (Flavour::Cloud, RefusalKind::Unauthorized) => RefusalKind::UnknownKey,
+            (Flavour::Cloud, RefusalKind::Forbidden) => RefusalKind::Plan,
+            (_, kind) => kind,
+        };
+        Self { kind, ..self }
     }
 
     /// Reads an answer.
@@ -186,6 +203,17 @@ mod tests {
             assert_eq!(refusal.kind, means, "{status} {kind}");
             assert_eq!(refusal.said, "why");
         }
+    }
+
+    #[test]
+    fn a_refusal_of_the_cloud_is_about_the_key_or_the_plan() {
+        let answer = json!({"code": "X", "message": "no"});
+        let kind = |status, flavour| read(status, &answer).under(flavour).kind;
+        assert_eq!(kind(401, Flavour::Cloud), RefusalKind::UnknownKey);
+        assert_eq!(kind(403, Flavour::Cloud), RefusalKind::Plan);
+        assert_eq!(kind(404, Flavour::Cloud), RefusalKind::NotFound);
+        assert_eq!(kind(401, Flavour::Comfy), RefusalKind::Unauthorized);
+        assert_eq!(kind(403, Flavour::Comfy), RefusalKind::Forbidden);
     }
 
     #[test]

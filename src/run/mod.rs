@@ -30,6 +30,7 @@ mod log;
 mod news;
 mod provenance;
 mod recall;
+mod refused;
 mod roster;
 mod shared;
 mod start;

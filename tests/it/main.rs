@@ -11,6 +11,7 @@
 mod architecture;
 mod attempts;
 mod choices;
+mod cloud;
 mod codes;
 mod commands;
 mod doctor;

@@ -7,7 +7,7 @@ use image::{GenericImageView, RgbImage};
 use crate::support::{Project, finish, kiln, repository};
 
 /// The examples in a scratch project, so that the repository stays as it is.
-fn examples() -> Project {
+pub(crate) fn examples() -> Project {
     let project = Project::new();
     copy(
         &repository().join("pipelines"),
@@ -33,7 +33,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn picture(path: &Path) -> RgbImage {
+pub(crate) fn picture(path: &Path) -> RgbImage {
     image::open(path)
         .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
         .to_rgb8()
@@ -65,7 +65,7 @@ fn mean(picture: &RgbImage) -> f64 {
 }
 
 /// What is wrong with the results of a run, step by step.
-fn complaints(results: &Path, photo: &RgbImage) -> Vec<&'static str> {
+pub(crate) fn complaints(results: &Path, photo: &RgbImage) -> Vec<&'static str> {
     let mut wrong = Vec::new();
     let develop = only_picture(&results.join("develop"));
     let glow = only_picture(&results.join("glow"));

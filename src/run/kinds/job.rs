@@ -474,6 +474,15 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_cannot_be_heard_any_more_is_not_stalled() {
+        let mut patience = patience(Some(10), Some(5));
+        patience.hear(&JobUpdate::Executing);
+        patience.hear(&JobUpdate::Unheard);
+        let (_, overdue) = patience.due().unwrap();
+        assert_eq!(overdue, Overdue::Timeout(Duration::from_secs(10)));
+    }
+
+    #[test]
     fn progress_puts_a_stall_off_and_a_timeout_not() {
         let mut patience = patience(Some(10), Some(5));
         patience.hear(&JobUpdate::Executing);

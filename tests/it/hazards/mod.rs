@@ -111,7 +111,7 @@ fn servers(project: &Project, servers: &[(&str, String)]) {
 }
 
 /// The answer of a query on the project's database, `None` while there is none.
-fn ask(project: &Project, sql: &str) -> Option<u64> {
+pub(crate) fn ask(project: &Project, sql: &str) -> Option<u64> {
     let path = project.path().join(".kiln/kiln.db");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let connection = Connection::open_with_flags(path, flags).ok()?;

@@ -32,7 +32,7 @@ impl Dice {
 }
 
 /// A pipeline that draws `count` pictures and inverts each as soon as it is there.
-fn two_by(count: u64, size: u32) -> Project {
+pub(crate) fn two_by(count: u64, size: u32) -> Project {
     let project = Project::new();
     let mut draw = blurred(0, size, 3);
     draw["99"]["inputs"]["filename_prefix"] = json!("draw");
@@ -68,7 +68,7 @@ const COLOUR: u64 = 0x0040_2000;
 
 /// Whether exactly the right pictures of [`two_by`] are in a folder of results.
 #[track_caller]
-fn assert_right(folder: &Path, count: u64) {
+pub(crate) fn assert_right(folder: &Path, count: u64) {
     for i in 0..count {
         let colour = COLOUR + i;
         let [_, r, g, b, ..] = (colour << 32).to_be_bytes();

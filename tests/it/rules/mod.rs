@@ -5,7 +5,7 @@ mod graphs;
 mod project;
 mod recorder;
 mod results;
-mod secrets;
+pub(crate) mod secrets;
 mod steps;
 mod traps;
 

@@ -53,7 +53,7 @@ fn project(kiln_yaml: &str) -> Project {
 
 /// Fails when a value stands in anything that kiln wrote or said.
 #[track_caller]
-fn kept_quiet(project: &Project, said: &[&Done], value: &str) {
+pub(crate) fn kept_quiet(project: &Project, said: &[&Done], value: &str) {
     for done in said {
         assert!(!done.stdout.contains(value), "{}", done.stdout);
         assert!(!done.stderr.contains(value), "{}", done.stderr);

@@ -24,8 +24,12 @@ pub(crate) struct Running {
 impl Running {
     /// `kiln run` with these arguments, telling events.
     pub(crate) fn start(project: &Project, args: &[&str]) -> Self {
-        let mut child = project
-            .command(&[&["run", "--output", "json"], args].concat())
+        Self::prepared(project.command(&[&["run", "--output", "json"], args].concat()))
+    }
+
+    /// A command that tells events.
+    pub(crate) fn prepared(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .stdin(Stdio::null())

@@ -14,6 +14,8 @@ use super::program::kiln;
 pub(crate) struct Server {
     child: Child,
     pub url: String,
+    /// The key that opens it, if one does.
+    key: Option<String>,
     dir: tempfile::TempDir,
 }
 
@@ -42,6 +44,10 @@ impl Server {
         Self {
             child,
             url: url.to_owned(),
+            key: flags
+                .iter()
+                .position(|flag| *flag == "--api-key")
+                .map(|at| flags[at + 1].to_owned()),
             dir,
         }
     }
@@ -61,9 +67,11 @@ impl Server {
     pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> Value {
         let host = self.address();
         let mut stream = TcpStream::connect(host).unwrap();
+        let key = self.key.as_ref();
+        let key = key.map_or(String::new(), |key| format!("X-API-Key: {key}\r\n"));
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{key}Connection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )
         .unwrap();
@@ -85,13 +93,13 @@ impl Server {
     /// Queues somebody else's job.
     pub(crate) fn queue(&self, graph: &Value) -> String {
         let body = json!({"prompt": graph, "client_id": "somebody"}).to_string();
-        let answer = self.request("POST", "/prompt", &body);
+        let answer = self.request("POST", "/api/prompt", &body);
         answer["prompt_id"].as_str().unwrap().to_owned()
     }
 
     /// Ids of running and of waiting jobs.
     pub(crate) fn jobs(&self) -> (Vec<String>, Vec<String>) {
-        let queue = self.get("/queue");
+        let queue = self.get("/api/queue");
         let ids = |name: &str| {
             let jobs = queue[name].as_array().unwrap();
             jobs.iter()
