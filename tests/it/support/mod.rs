@@ -7,6 +7,7 @@ mod project;
 pub(crate) mod proxy;
 mod running;
 mod server;
+mod spoken;
 
 pub(crate) use files::{files, pictures};
 pub(crate) use graphs::{CARD, blurred, quick, slow};
@@ -14,3 +15,4 @@ pub(crate) use program::{Done, finish, kiln, quiet, repository, settled};
 pub(crate) use project::Project;
 pub(crate) use running::{Running, signal, wait_for};
 pub(crate) use server::Server;
+pub(crate) use spoken::Spoken;
