@@ -70,8 +70,8 @@ impl RunEvent {
             } => {
                 let cause = cause.as_mut().map(|cause| &mut cause.0);
                 cause.into_iter().chain(resume).for_each(&mut *visit);
-                if let Some(latest) = latest {
-                    of_path(latest, visit);
+                for path in latest {
+                    of_path(path, visit);
                 }
             }
         }
@@ -89,11 +89,19 @@ impl RunEvent {
             }
             Self::TaskUploaded {
                 task,
-                name,
+                name: text,
                 size: _,
-            } => {
+            }
+            | Self::TaskRetried {
+                task,
+                attempt: _,
+                class: _,
+                reason: text,
+                delay_seconds: _,
+            }
+            | Self::TaskOutput { task, line: text } => {
                 visit(&mut task.0);
-                visit(name);
+                visit(text);
             }
             Self::TaskQueued { task, prompt_id: _ } | Self::TaskExecuting { task } => {
                 visit(&mut task.0);
@@ -107,20 +115,6 @@ impl RunEvent {
                 visit(&mut task.0);
                 let node = node.as_mut().map(|node| &mut node.0);
                 node.into_iter().chain(node_title).for_each(visit);
-            }
-            Self::TaskRetried {
-                task,
-                attempt: _,
-                class: _,
-                reason,
-                delay_seconds: _,
-            } => {
-                visit(&mut task.0);
-                visit(reason);
-            }
-            Self::TaskOutput { task, line } => {
-                visit(&mut task.0);
-                visit(line);
             }
             Self::TaskWarning { task, diagnostic } => {
                 visit(&mut task.0);
@@ -137,8 +131,8 @@ impl RunEvent {
                 for output in outputs {
                     of_output(output, visit);
                 }
-                if let Some(diagnostic) = diagnostic {
-                    of_diagnostic(diagnostic, visit);
+                for told in diagnostic {
+                    of_diagnostic(told, visit);
                 }
             }
             // Of the others, [`RunEvent::each_text`] tells.

@@ -12,6 +12,7 @@ use crate::base::{Input, NodeId, ServerName, StepId, TaskName};
 use crate::diagnostic::{Diagnostic, FileId, Origin, SourceMap, Span};
 use crate::workflow::Graph;
 
+pub use crate::servers::ServerKind;
 pub use crate::spec::{CacheMode, RetryClass};
 
 /// The version of [`Plan`]'s stored form.
@@ -162,30 +163,6 @@ pub(super) const CLOUD_LOST_AFTER_MS: u64 = 10 * 365 * 24 * 3_600_000;
 
 /// The name of the pseudo server on which commands run.
 pub const HERE: &str = "this machine";
-
-/// What a server is and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ServerKind {
-    /// `ComfyUI` at one address, or at several equal ones.
-    Comfy {
-        /// Base URLs without a trailing slash, at least one.
-        urls: Vec<String>,
-    },
-    /// Comfy Cloud.
-    Cloud {
-        /// Its base URL without a trailing slash.
-        url: String,
-    },
-    /// kiln's own server, inside this process.
-    Embedded {
-        /// Classes that it does not have are painted as marked stand-ins.
-        #[serde(default)]
-        simulate: bool,
-    },
-    /// No server: this machine, where commands run.
-    Here,
-}
 
 /// A step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -59,18 +59,11 @@ pub(super) async fn connect_but(
 pub(super) fn spec(name: &ServerName, server: &plan::ServerPlan, secrets: &Secrets) -> ServerSpec {
     ServerSpec {
         name: name.clone(),
-        kind: match &server.kind {
-            plan::ServerKind::Comfy { urls } => ServerKind::Comfy { urls: urls.clone() },
-            plan::ServerKind::Cloud { url } => ServerKind::Cloud { url: url.clone() },
-            plan::ServerKind::Embedded { simulate } => ServerKind::Embedded {
-                simulate: *simulate,
-            },
-            plan::ServerKind::Here => ServerKind::Here,
-        },
+        kind: server.kind.clone(),
         max_jobs: usize::try_from(server.max_jobs).ok(),
         access: Access {
             flavour: match &server.kind {
-                plan::ServerKind::Cloud { .. } => Flavour::Cloud,
+                ServerKind::Cloud { .. } => Flavour::Cloud,
                 _ => Flavour::Comfy,
             },
             api_key: server.api_key.clone(),
@@ -166,8 +159,8 @@ fn uneven(
 pub(super) fn at_hand(plan: &Plan) -> Fetched {
     let embedded = plan.servers.iter().filter_map(|(name, server)| {
         let catalog = match server.kind {
-            plan::ServerKind::Embedded { simulate: false } => embedded::catalog(),
-            plan::ServerKind::Embedded { simulate: true } => {
+            ServerKind::Embedded { simulate: false } => embedded::catalog(),
+            ServerKind::Embedded { simulate: true } => {
                 let classes = classes(plan, name);
                 embedded::simulated_catalog(classes.iter().map(String::as_str))
             }

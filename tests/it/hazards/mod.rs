@@ -92,15 +92,6 @@ fn long(seed: u32) -> Value {
     sampled(seed, 400)
 }
 
-fn project(pipeline: &str, workflows: &[(&str, Value)]) -> Project {
-    let project = Project::new();
-    project.file("p.yaml", pipeline);
-    for (name, graph) in workflows {
-        project.file(&format!("{name}.json"), graph.to_string());
-    }
-    project
-}
-
 /// A project file with these servers, each a name and what is said of it.
 fn servers(project: &Project, servers: &[(&str, String)]) {
     let mut text = "servers:\n".to_owned();

@@ -9,7 +9,7 @@ mod running;
 mod server;
 mod spoken;
 
-pub(crate) use files::{files, pictures};
+pub(crate) use files::{files, names, pictures};
 pub(crate) use graphs::{CARD, blurred, quick, slow};
 pub(crate) use program::{Done, finish, kiln, quiet, repository, settled};
 pub(crate) use project::Project;
