@@ -19,7 +19,7 @@ mod secrets;
 
 pub use atomic::{
     Access, AtomicFile, Finished, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, WriteError, copy_file,
-    copy_file_unsynced, put_new, sync_folder,
+    copy_file_unsynced, put_unsynced, sync_folder,
 };
 pub use disk::{DiskStep, DiskWatcher, Watching, watch_disk};
 pub use dotenv::DotenvError;

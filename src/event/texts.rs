@@ -30,21 +30,9 @@ impl RunEvent {
                     of_task(task, visit);
                 }
             }
-            Self::ServerReady {
-                server,
-                url,
-                version,
-                embedded: _,
-            } => {
-                visit(&mut server.0);
-                visit(url);
-                visit(version);
+            Self::ServerReady { .. } | Self::ServerLost { .. } | Self::ServerBack { .. } => {
+                self.each_text_of_server(visit);
             }
-            Self::ServerLost { server, reason } => {
-                visit(&mut server.0);
-                visit(reason);
-            }
-            Self::ServerBack { server } => visit(&mut server.0),
             Self::TaskStarted { .. }
             | Self::TaskUploaded { .. }
             | Self::TaskQueued { .. }
@@ -70,10 +58,33 @@ impl RunEvent {
             } => {
                 let cause = cause.as_mut().map(|cause| &mut cause.0);
                 cause.into_iter().chain(resume).for_each(&mut *visit);
-                for path in latest {
+                if let Some(path) = latest {
                     of_path(path, visit);
                 }
             }
+        }
+    }
+
+    fn each_text_of_server(&mut self, visit: &mut dyn FnMut(&mut String)) {
+        match self {
+            Self::ServerReady {
+                server,
+                url,
+                version,
+                embedded: _,
+                cloud: _,
+            } => {
+                visit(&mut server.0);
+                visit(url);
+                visit(version);
+            }
+            Self::ServerLost { server, reason } => {
+                visit(&mut server.0);
+                visit(reason);
+            }
+            Self::ServerBack { server } => visit(&mut server.0),
+            // Of the others, [`RunEvent::each_text`] tells.
+            _ => {}
         }
     }
 
@@ -131,7 +142,7 @@ impl RunEvent {
                 for output in outputs {
                     of_output(output, visit);
                 }
-                for told in diagnostic {
+                if let Some(told) = diagnostic {
                     of_diagnostic(told, visit);
                 }
             }

@@ -10,7 +10,7 @@ use super::scope::{StepOutcome, TaskOutcome};
 use crate::artifact::Datum;
 use crate::base::{Input, NodeId, ServerName, StepId, TaskName};
 use crate::diagnostic::{Diagnostic, FileId, Origin, SourceMap, Span};
-use crate::workflow::Graph;
+use crate::workflow::{Graph, Node};
 
 pub use crate::servers::ServerKind;
 pub use crate::spec::{CacheMode, RetryClass};
@@ -364,6 +364,9 @@ pub struct WorkflowStep {
     /// Nodes that are taken out while what they get is passed on, and where `set` says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bypassed: Vec<(NodeId, Span)>,
+    /// Nodes that are not in the graph any more, and where `set` says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<(Node, Span)>,
 }
 
 /// A templated scalar of the workflow file.

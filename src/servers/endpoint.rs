@@ -10,6 +10,7 @@ use crate::base::ServerName;
 use crate::catalog::Catalog;
 use crate::client::{Client, ClientError, Connection, ServerInfo};
 use crate::embedded::{self, Embedded};
+use crate::protocol::Flavour;
 
 /// How long an endpoint that does not answer keeps its jobs, unless its server says otherwise.
 const LOST_AFTER: Duration = Duration::from_mins(2);
@@ -96,6 +97,11 @@ impl Endpoint {
     /// Whether it is kiln's own server, in this process.
     pub fn is_embedded(&self) -> bool {
         matches!(self.kind, EndpointKind::Embedded { .. })
+    }
+
+    /// Whether it is Comfy Cloud.
+    pub fn is_cloud(&self) -> bool {
+        !self.is_here() && self.client().dialect().flavour == Flavour::Cloud
     }
 
     /// Whether it is this machine.

@@ -136,6 +136,8 @@ fn what_pipelines_need_and_their_servers_lack_is_named_once() {
         ("sub/b.yaml", "steps:\n  draw: { workflow: ../w.json }\n"),
         ("broken.yaml", "steps:\n  draw: { workflw: w.json }\n"),
         ("outputs/old.yaml", "steps:\n  draw: { nonsense: 1 }\n"),
+        ("other/kiln.yaml", "default_server: embedded\n"),
+        ("other/deep/p.yaml", "steps:\n  draw: { nonsense: 1 }\n"),
         ("notes.yaml", "words: [1]\n"),
         ("w.json", lacking),
     ]);
@@ -156,6 +158,11 @@ fn what_pipelines_need_and_their_servers_lack_is_named_once() {
     assert!(
         all.iter()
             .all(|f| f["subject"] != "outputs/old.yaml" && f["subject"] != "notes.yaml")
+    );
+    assert!(
+        !all.iter()
+            .any(|f| f["subject"].as_str().unwrap_or_default().contains("other")),
+        "a folder with a project file is a project of its own: {all:#?}"
     );
 }
 

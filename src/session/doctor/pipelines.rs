@@ -146,9 +146,12 @@ async fn catalogs(plan: &Plan, started: &Started) -> Known {
 
 /// The pipelines of a project: YAML files with steps.
 fn pipelines(project: &Path) -> Vec<PathBuf> {
+    // A pipeline's project is the nearest folder above it with a project file: below another one, it is not ours.
+    let elsewhere = |entry: &walkdir::DirEntry| entry.path().join(PROJECT_FILE).is_file();
     let wanted = |entry: &walkdir::DirEntry| {
         let name = entry.file_name().to_string_lossy();
-        entry.depth() == 0 || !(name.starts_with('.') || OTHERS.contains(&&*name))
+        let other = || name.starts_with('.') || OTHERS.contains(&&*name) || elsewhere(entry);
+        entry.depth() == 0 || !other()
     };
     walkdir::WalkDir::new(project)
         .max_depth(DEEP)
