@@ -43,6 +43,7 @@ impl WriteError {
 
 fn reason(error: &io::Error) -> String {
     match error.kind() {
+        io::ErrorKind::StorageFull if error.get_ref().is_some() => error.to_string(),
         io::ErrorKind::StorageFull => "the disk is full".to_owned(),
         io::ErrorKind::QuotaExceeded => "the disk quota is used up".to_owned(),
         io::ErrorKind::FileTooLarge => {

@@ -14,6 +14,7 @@ mod path;
 #[cfg(test)]
 pub(crate) mod power;
 pub mod programs;
+mod room;
 pub mod secret;
 mod secrets;
 
@@ -28,5 +29,6 @@ pub use ids::{NodeId, RunId, ServerName, StepId, TaskName, valid_id};
 pub use inputs::{Input, Inputs, ReadError};
 pub use parallel::parallel;
 pub use path::{UnsafePath, display_path, display_path_from, safe_join, safe_name};
+pub use room::{ensure_room, free_space};
 pub use secret::Masker;
 pub use secrets::Secrets;

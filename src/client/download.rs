@@ -245,6 +245,9 @@ impl Transfer<'_> {
                     .and_then(|tag| tag.to_str().ok())
                     .map(str::to_owned);
                 self.total = response.content_length();
+                if let Some(total) = self.total {
+                    self.sink.expect(total)?;
+                }
                 Ok(())
             }
             // There is nothing after what came: the end of the body was lost, or the file is another one now.

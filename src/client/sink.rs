@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
-use crate::base::{AtomicFile, Finished, WriteError};
+use crate::base::{AtomicFile, Finished, WriteError, ensure_room};
 
 /// Up to this size a file is held until it is whole, bytes.
 const SMALL: usize = 128 << 10;
@@ -33,6 +33,15 @@ impl Sink {
             length: 0,
             writer: None,
         }
+    }
+
+    /// What is to come is this long: it must fit on the disk.
+    pub(super) fn expect(&self, length: u64) -> Result<(), WriteError> {
+        // A small file is not worth the question.
+        if usize::try_from(length).is_ok_and(|length| length <= SMALL) {
+            return Ok(());
+        }
+        ensure_room(&self.target, length)
     }
 
     /// Appends bytes. When what was appended before could not be written, that is the answer.

@@ -216,6 +216,10 @@ pub struct StepPlan {
     /// A server may leave out outputs that it finds invalid, and run the others.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_partial: bool,
+    /// Endpoints of its server, by their place there, that lack a class or a model which its tasks use, and that others have: it runs on
+    /// the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfit: Vec<u32>,
 }
 
 impl StepPlan {
@@ -241,6 +245,7 @@ impl StepPlan {
             force: false,
             transfer_upload: false,
             allow_partial: false,
+            unfit: Vec::new(),
         }
     }
 

@@ -10,7 +10,6 @@ use crate::base::ServerName;
 use crate::catalog::Catalog;
 use crate::client::{Client, ClientError, Connection, ServerInfo};
 use crate::embedded::{self, Embedded};
-use crate::protocol::Flavour;
 
 /// How long an endpoint that does not answer keeps its jobs, unless its server says otherwise.
 const LOST_AFTER: Duration = Duration::from_mins(2);
@@ -101,7 +100,7 @@ impl Endpoint {
 
     /// Whether it is Comfy Cloud.
     pub fn is_cloud(&self) -> bool {
-        !self.is_here() && self.client().dialect().flavour == Flavour::Cloud
+        self.kind == EndpointKind::Cloud
     }
 
     /// Whether it is this machine.

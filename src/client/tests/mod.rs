@@ -6,5 +6,6 @@ mod following;
 mod jobs;
 mod requests;
 mod rest;
+mod room;
 mod transfers;
 mod wire;

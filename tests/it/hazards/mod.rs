@@ -8,6 +8,7 @@ mod disks;
 mod edits;
 mod locks;
 mod memory;
+mod pools;
 mod resumed;
 mod stops;
 mod strays;
