@@ -38,7 +38,11 @@ pub(super) fn classes(plan: &Plan, server: &ServerName) -> BTreeSet<String> {
         .values()
         .filter(|step| step.server == *server)
         .filter_map(StepPlan::workflow)
-        .flat_map(|work| work.graph.nodes.values())
+        .flat_map(|work| {
+            // What was taken out is asked for, too: whether it was what the workflow is run for.
+            let removed = work.removed.iter().map(|(node, _)| node);
+            work.graph.nodes.values().chain(removed)
+        })
         .map(|node| node.class_type.clone())
         .collect()
 }
