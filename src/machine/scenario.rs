@@ -296,7 +296,7 @@ fn draw_step(dice: &mut Dice, at: u32, servers: u32, shape: &Shape) -> StepShape
         placeholders: matches!(grow, Grows::Stream(_)) && dice.chance(50),
         grow,
         server: ServerIx(dice.small(servers)),
-        unfit: (0..2).filter(|_| dice.chance(10)).collect(),
+        unfit: Vec::new(),
         claims,
         retry: RetryShape {
             attempts: 1 + dice.small(3),
