@@ -6,6 +6,15 @@ use serde_json::Value;
 use super::writer::{Write, signed, to_text};
 use crate::base::{ContentHash, RunId, StepId, TaskName};
 
+/// What a server was once given. A hint: it may have forgotten or changed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownUpload {
+    /// What an input there takes for it.
+    pub name: String,
+    /// What the server called this version of the file.
+    pub etag: Option<String>,
+}
+
 /// One statement with its values.
 fn one(statement: &'static str, values: impl Params + Send + 'static) -> Write {
     Box::new(move |transaction| {
@@ -35,10 +44,10 @@ pub(super) fn duration(pipeline: String, step: StepId, ms: u64) -> Write {
     )
 }
 
-pub(super) fn upload(server: String, hash: ContentHash, name: String) -> Write {
+pub(super) fn upload(server: String, hash: ContentHash, known: KnownUpload) -> Write {
     one(
-        "INSERT OR REPLACE INTO uploads (server, hash, name) VALUES (?1, ?2, ?3)",
-        (server, *hash.as_bytes(), name),
+        "INSERT OR REPLACE INTO uploads (server, hash, name, etag) VALUES (?1, ?2, ?3, ?4)",
+        (server, *hash.as_bytes(), known.name, known.etag),
     )
 }
 
