@@ -268,7 +268,9 @@ mod tests {
 
     fn png() -> Vec<u8> {
         let mut bytes = std::io::Cursor::new(Vec::new());
-        let image = image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8, y as u8, 7]));
+        let image = image::RgbImage::from_fn(40, 30, |x, y| {
+            image::Rgb([u8::try_from(x).unwrap(), u8::try_from(y).unwrap(), 7])
+        });
         image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
         bytes.into_inner()
     }
