@@ -28,14 +28,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub(super) const SILENCE: Duration = Duration::from_mins(1);
 /// Redirects in a row.
 const HOPS: usize = 5;
-/// The longest pauses before a question is asked again.
-const AGAIN: [Duration; 3] = [
-    Duration::from_millis(100),
-    Duration::from_millis(400),
-    Duration::from_millis(1600),
-];
-/// A server that wants to be left alone for longer is left alone.
-const LONGEST_MOMENT: Duration = Duration::from_secs(5);
 /// Files on their way to or from one server at a time.
 const TRANSFERS: usize = 16;
 /// The largest JSON answer but `object_info`.
@@ -263,30 +255,6 @@ impl Client {
         Err(text.refused())
     }
 
-    /// Asks for a text, whatever its status. A question to which no answer came, or one that says that a later one is worth it, is asked
-    /// again after a moment.
-    pub(super) async fn answer(&self, call: Call, limit: usize) -> Result<Text, ClientError> {
-        let mut pauses = AGAIN.iter().filter(|_| call.method == Method::GET);
-        loop {
-            let answer = self.answer_once(call.clone(), limit).await;
-            let pause = pauses.next().and_then(|longest| match &answer {
-                Ok(text) if text.status.is_success() => None,
-                Ok(text) => moment(&text.clone().refused(), *longest),
-                Err(error) => moment(error, *longest),
-            });
-            match pause {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return answer,
-            }
-        }
-    }
-
-    async fn answer_once(&self, call: Call, limit: usize) -> Result<Text, ClientError> {
-        let silence = call.silence;
-        let response = self.send(call).await?;
-        read_text(response, limit, silence).await
-    }
-
     /// Sends a request, follows redirects by hand, and gives the head of the answer whatever its status.
     pub(super) async fn send(&self, call: Call) -> Result<Response, ClientError> {
         let mut call = call;
@@ -413,19 +381,6 @@ pub(super) fn install_tls() {
     ONCE.call_once(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-}
-
-/// How long to wait before a question is asked again, if that is worth it: anything up to a longest time, and as long as the server says.
-/// A server that is not there, or silent, is not asked at once: whoever asked decides about that.
-fn moment(error: &ClientError, longest: Duration) -> Option<Duration> {
-    let passes = match error {
-        ClientError::Broken { .. } => true,
-        ClientError::Refused(no) => no.kind.is_passing() || no.status >= 500,
-        _ => false,
-    };
-    let wanted = error.refusal().and_then(|no| no.retry_after);
-    let pause = wanted.unwrap_or_default() + longest.mul_f64(fastrand::f64());
-    (passes && pause <= LONGEST_MOMENT).then_some(pause)
 }
 
 /// Reads a whole body as text, at most `limit` bytes, with at most `silence` between two pieces.

@@ -205,7 +205,7 @@ const SOME: When = When::OneIn(4);
 const PAUSE: Duration = Duration::from_millis(4);
 
 /// Nobody but the server knows what it calls a job whose answer was lost.
-const UNCLEAR: End = End::Says(4, "may or may not");
+const UNCLEAR: End = End::Says(5, "may or may not");
 
 /// Jobs on their way to the server.
 pub(super) fn posts() -> Vec<Fault> {
