@@ -75,8 +75,8 @@ impl Catalog {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut members: IndexMap<String, Box<RawValue>> = protocol::read(text)?;
         let mut models = IndexMap::new();
-        let saved = |raw: &Box<RawValue>| raw.get().parse::<u64>().is_ok();
-        if members.get("kiln_catalog").is_some_and(saved) {
+        let saved = |raw: &RawValue| raw.get().parse::<u64>().is_ok();
+        if members.get("kiln_catalog").is_some_and(|raw| saved(raw)) {
             if let Some(listed) = members.get("models") {
                 models = serde_json::from_str(listed.get()).unwrap_or_default();
             }
@@ -85,8 +85,8 @@ impl Catalog {
             };
             members = serde_json::from_str(info.get())?;
         }
-        let is_map = |raw: &Box<RawValue>| raw.get().starts_with('{');
-        if !members.is_empty() && !members.values().any(is_map) {
+        let is_map = |raw: &RawValue| raw.get().starts_with('{');
+        if !members.is_empty() && !members.values().any(|raw| is_map(raw)) {
             return Err(CatalogError::NoClasses);
         }
         let nodes = members.into_iter();

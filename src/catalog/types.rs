@@ -103,6 +103,36 @@ impl Catalog {
             .collect()
     }
 
+    /// Adds what only another catalog has: classes, and options of lists.
+    pub fn widen(&mut self, other: &Self) {
+        for (class, theirs) in &other.nodes {
+            let Some(ours) = self.nodes.get_mut(class) else {
+                self.nodes.insert(class.clone(), theirs.clone());
+                continue;
+            };
+            let (Some(def), Some(theirs)) = (ours.get(class), theirs.get(class)) else {
+                continue;
+            };
+            let mut wider = def.clone();
+            for input in &mut wider.inputs {
+                let same = theirs.inputs.iter().find(|i| i.name == input.name);
+                if let (InputType::Combo(ours), Some(InputType::Combo(theirs))) =
+                    (&mut input.ty, same.map(|input| &input.ty))
+                {
+                    let new = theirs.options.iter();
+                    let new: Vec<Value> = new
+                        .filter(|option| !ours.options.contains(option))
+                        .cloned()
+                        .collect();
+                    ours.options.extend(new);
+                }
+            }
+            if wider != *def {
+                ours.def = OnceLock::from(Ok(Arc::new(wider)));
+            }
+        }
+    }
+
     /// Takes over the definitions of another catalog; those of the other win.
     pub fn merge(&mut self, other: Self) {
         self.nodes.extend(other.nodes);
@@ -283,6 +313,10 @@ pub enum Section {
 
 /// An input.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are the server's own independent flags"
+)]
 pub struct InputDef {
     /// Its name; without the dotted path of the dynamic input it may be part of.
     pub name: String,

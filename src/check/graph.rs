@@ -46,6 +46,7 @@ impl Places for Origins {
 
 /// What shapes the advice, and not what is wrong.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub struct Setting<'a> {
     /// The server is kiln's own.
     pub embedded: bool,

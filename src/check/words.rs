@@ -59,7 +59,7 @@ impl<'a> Scene<'a> {
         }
         match workflow::nearest(node, &rest) {
             // Nothing of it is there but the node.
-            range if range == (0..1) => whole,
+            Range { start: 0, end: 1 } => whole,
             range => Span::new(*file, value.start + range.start, value.start + range.end),
         }
     }

@@ -48,7 +48,7 @@ fn of_file(args: &SchemaArgs, file: &Path) -> Result<Value, Exit> {
         nodes_only: true,
         ..Request::default()
     };
-    let made = match session::editor_schema(&request, catalog.clone()) {
+    let made = match session::editor_schema(&request, catalog.as_ref()) {
         Ok(made) => made,
         Err(error) => {
             complain(&format!("could not start: {error}"));

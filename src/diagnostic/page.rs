@@ -3,6 +3,8 @@
 //! Pages are written in a small part of Markdown: a title, paragraphs, lists, code in fences, and `code`, **weight** and *stress* in
 //! lines. What else Markdown has is shown as it is written.
 
+use std::fmt::Write as _;
+
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
@@ -34,7 +36,7 @@ pub fn render_page(page: &str, columns: usize) -> String {
             .filter(|_| line.starts_with('#'))
         {
             let bold = Style::new().bold();
-            out.push_str(&format!("{bold}{title}{bold:#}\n"));
+            let _ = writeln!(out, "{bold}{title}{bold:#}");
         } else if line.starts_with("```") {
             let code = lines.by_ref().take_while(|line| !line.starts_with("```"));
             for line in code {
@@ -116,7 +118,7 @@ fn wrap(text: &str, columns: usize, first: &str, rest: &str, out: &mut String) {
             width += 1;
         }
         for (part, style) in &word.parts {
-            line.push_str(&format!("{style}{part}{style:#}"));
+            let _ = write!(line, "{style}{part}{style:#}");
         }
         width += word.width;
         empty = false;

@@ -45,7 +45,11 @@ pub(super) fn classes(plan: &Plan, server: &ServerName) -> BTreeSet<String> {
         .values()
         .filter(|step| step.server == *server)
         .filter_map(StepPlan::workflow)
-        .flat_map(|work| work.graph.nodes.values())
+        .flat_map(|work| {
+            // What was taken out is asked for, too: whether it was what the workflow is run for.
+            let removed = work.removed.iter().map(|(node, _)| node);
+            work.graph.nodes.values().chain(removed)
+        })
         .map(|node| node.class_type.clone())
         .collect()
 }
@@ -130,45 +134,25 @@ impl Checker {
                 sources,
             };
         }
-        let Loaded {
-            plan,
-            sound,
-            target,
-            sources,
-            mut report,
-            secrets,
-            rehearsal,
-        } = load(request);
+        let mut loaded = load(request);
+        let target = loaded.target;
         // What `--set` changes is no longer the file as it stands.
         let as_written = request.sets.is_empty();
         if let (Target::Workflow(file), Some(catalog), true) = (target, &self.offline, as_written) {
-            let key = plan.as_ref().is_some_and(has_partner_key);
+            let key = loaded.plan.as_ref().is_some_and(has_partner_key);
             let nobody = |_: &Graph, _: &[Assumed]| None;
-            let mut found = check_workflow(file, catalog, sources, (false, key), &nobody);
-            if let Some(plan) = &plan {
+            let mut found = check_workflow(file, catalog, loaded.sources, (false, key), &nobody);
+            if let Some(plan) = &loaded.plan {
                 packs::advise(&mut found.report, &plan.project_dir, &[]);
             }
             return found;
         }
-        let Some(plan) = plan else {
-            if let Some(sound) = sound {
-                match &self.offline {
-                    Some(catalog) => {
-                        let more = check_plan(&sound, target, &Same(Arc::clone(catalog)));
-                        report.extend(without_echoes(more, &report));
-                    }
-                    None => report.extend(check_sound(&sound, target, &report)),
-                }
-            }
-            return FileReport {
-                accepted: Some(false),
-                runs: Vec::new(),
-                report,
-                sources,
-            };
+        let Some(plan) = loaded.plan.take() else {
+            return self.check_what_is_sound(loaded);
         };
-        let sources = plan.sources.clone();
-        let catalogs = self.catalogs(&plan, &secrets, rehearsal.as_deref(), &mut report);
+        let (sources, mut report) = (plan.sources.clone(), loaded.report);
+        let rehearsal = loaded.rehearsal.as_deref();
+        let catalogs = self.catalogs(&plan, &loaded.secrets, rehearsal, &mut report);
         let known = plan
             .servers
             .keys()
@@ -177,13 +161,7 @@ impl Checker {
             && as_written
             && let Some(catalog) = catalogs.of(server)
         {
-            let embedded = is_embedded(&plan, server);
-            let ask = |graph: &Graph, assumed: &[Assumed]| {
-                let asked = asking::files(&plan, server, &secrets, graph, assumed);
-                (!embedded).then(|| self.runtime.block_on(asked))
-            };
-            let setting = (embedded, has_partner_key(&plan));
-            let mut found = check_workflow(file, &catalog, sources, setting, &ask);
+            let mut found = self.check_bare((&plan, server, &loaded.secrets), file, &catalog);
             found.report.extend(report.items);
             packs::advise(&mut found.report, &plan.project_dir, &[]);
             return found;
@@ -202,6 +180,43 @@ impl Checker {
             runs: Vec::new(),
             report,
             sources,
+        }
+    }
+
+    /// A bare workflow against its server, which is asked for files that its lists do not show.
+    fn check_bare(
+        &self,
+        (plan, server, secrets): (&Plan, &ServerName, &Secrets),
+        file: FileId,
+        catalog: &Catalog,
+    ) -> FileReport {
+        let embedded = is_embedded(plan, server);
+        let ask = |graph: &Graph, assumed: &[Assumed]| {
+            let asked = asking::files(plan, server, secrets, graph, assumed);
+            (!embedded).then(|| self.runtime.block_on(asked))
+        };
+        let setting = (embedded, has_partner_key(plan));
+        check_workflow(file, catalog, plan.sources.clone(), setting, &ask)
+    }
+
+    /// A file with errors may have steps that are sound: what else is wrong with those.
+    fn check_what_is_sound(&self, loaded: Loaded) -> FileReport {
+        let mut report = loaded.report;
+        if let Some(sound) = &loaded.sound {
+            let more = match &self.offline {
+                Some(catalog) => {
+                    let same = Same(Arc::clone(catalog));
+                    without_echoes(check_plan(sound, loaded.target, &same), &report)
+                }
+                None => check_sound(sound, loaded.target, &report),
+            };
+            report.extend(more);
+        }
+        FileReport {
+            accepted: Some(false),
+            runs: Vec::new(),
+            report,
+            sources: loaded.sources,
         }
     }
 

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::checking::Catalogs;
 use super::load::{Loaded, Request, Target, load};
-use super::prepare;
+use super::prepare::{self, Fetched};
+use crate::base::Secrets;
 use crate::catalog::Catalog;
 use crate::check::editor;
 use crate::diagnostic::{Diagnostic, Report, Severity, SourceMap, codes};
@@ -33,7 +34,7 @@ pub struct EditorSchema {
 /// When the system refuses what asynchronous work needs.
 pub fn editor_schema(
     request: &Request,
-    offline: Option<Arc<Catalog>>,
+    offline: Option<&Arc<Catalog>>,
 ) -> std::io::Result<EditorSchema> {
     let Loaded {
         plan,
@@ -44,12 +45,13 @@ pub fn editor_schema(
         secrets,
         ..
     } = load(request);
+    let nothing = |report, sources| EditorSchema {
+        schema: None,
+        report,
+        sources,
+    };
     let Some(plan) = plan.or(sound) else {
-        return Ok(EditorSchema {
-            schema: None,
-            report,
-            sources,
-        });
+        return Ok(nothing(report, sources));
     };
     if let Target::Workflow(_) = target {
         let message = format!(
@@ -58,29 +60,16 @@ pub fn editor_schema(
         );
         let help = "give the pipeline in whose steps nodes are to be completed";
         report.push(Diagnostic::error(&codes::BAD_ARGUMENT, message).help(help));
-        return Ok(EditorSchema {
-            schema: None,
-            report,
-            sources,
-        });
+        return Ok(nothing(report, sources));
     }
-    let fetched = match offline {
-        Some(_) => None,
-        None => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            let (fetched, unreachable) = runtime.block_on(prepare::catalogs(&plan, &secrets));
-            report.extend(unreachable.into_iter().map(|diagnostic| Diagnostic {
-                severity: Severity::Warning,
-                ..diagnostic
-            }));
-            Some(fetched)
-        }
+    let fetched = if offline.is_none() {
+        Some(fetch(&plan, &secrets, &mut report)?)
+    } else {
+        None
     };
     let steps = plan.steps.values().filter_map(|step| {
         let work = step.workflow()?;
-        let catalog = match (&offline, &fetched) {
+        let catalog = match (offline, &fetched) {
             (Some(catalog), _) => Some(Arc::clone(catalog)),
             (None, Some(fetched)) => fetched.of(&step.server),
             (None, None) => None,
@@ -99,6 +88,19 @@ pub fn editor_schema(
         report,
         sources: plan.sources,
     })
+}
+
+/// What the plan's servers have; one that does not answer is warned of.
+fn fetch(plan: &Plan, secrets: &Secrets, report: &mut Report) -> std::io::Result<Fetched> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (fetched, unreachable) = runtime.block_on(prepare::catalogs(plan, secrets));
+    report.extend(unreachable.into_iter().map(|diagnostic| Diagnostic {
+        severity: Severity::Warning,
+        ..diagnostic
+    }));
+    Ok(fetched)
 }
 
 /// The graph as its file has it, templates and all.

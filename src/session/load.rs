@@ -52,6 +52,15 @@ pub struct Request {
 }
 
 impl Request {
+    /// What of a pipeline matters.
+    fn of_interest(&self, pipeline: Pipeline) -> Pipeline {
+        if self.nodes_only {
+            without_details(pipeline)
+        } else {
+            pipeline
+        }
+    }
+
     /// Whether a file was typed at all.
     pub(super) fn names_a_file(&self) -> bool {
         !self.file.as_os_str().is_empty()
@@ -87,6 +96,18 @@ pub struct Loaded {
     pub rehearsal: Option<String>,
 }
 
+impl Loaded {
+    /// With the plan that was made: one that may be run, unless there are errors.
+    fn with(mut self, plan: Option<Plan>) -> Self {
+        if self.report.has_errors() {
+            self.sound = plan;
+        } else {
+            self.plan = plan;
+        }
+        self
+    }
+}
+
 /// Reads the file, its project and the flags, and plans.
 pub fn load(request: &Request) -> Loaded {
     let inputs = Arc::new(Inputs::default());
@@ -109,10 +130,7 @@ pub fn load(request: &Request) -> Loaded {
             return loaded;
         }
     };
-    let pipeline = match pipeline {
-        Some(pipeline) if request.nodes_only => Some(without_details(pipeline)),
-        pipeline => pipeline,
-    };
+    let pipeline = pipeline.map(|pipeline| request.of_interest(pipeline));
     loaded.secrets = Secrets::of(Arc::clone(&inputs));
     let Loaded {
         target,
@@ -147,12 +165,7 @@ pub fn load(request: &Request) -> Loaded {
         };
         plan::build(&materials, sources, report)
     });
-    if loaded.report.has_errors() {
-        loaded.sound = plan;
-    } else {
-        loaded.plan = plan;
-    }
-    loaded
+    loaded.with(plan)
 }
 
 /// Whether a path is that of a project file.
@@ -311,7 +324,9 @@ fn bare(file: FileId, path: &Path, stdin: bool) -> Pipeline {
 /// The pipeline with nothing in its steps but what they run, and where.
 fn without_details(pipeline: Pipeline) -> Pipeline {
     let rendered = |work: &StepWork| match work {
-        StepWork::Workflow(file) => file.as_str().is_some_and(|name| name.ends_with(".j2")),
+        StepWork::Workflow(file) => file
+            .as_str()
+            .is_some_and(|name| Path::new(name).extension().is_some_and(|e| e == "j2")),
         StepWork::Command(_) => false,
     };
     let steps = pipeline.steps.into_iter();

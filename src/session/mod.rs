@@ -15,6 +15,7 @@ mod load;
 mod made_work;
 mod outlook;
 mod packs;
+mod pools;
 mod prepare;
 mod resume;
 mod running;

@@ -1,6 +1,6 @@
 //! Where a node class comes from that a server lacks: another server of the project may have it, and tells its pack.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(super) fn advise(report: &mut Report, project: &Path, others: &[(String, Arc
         let others = others.iter().map(|(name, catalog)| (name, &**catalog));
         others.chain(kept.iter().map(|(name, catalog)| (name, catalog)))
     };
-    let mut said: BTreeMap<String, ()> = BTreeMap::new();
+    let mut said: BTreeSet<String> = BTreeSet::new();
     for diagnostic in report.items.iter_mut().filter(|d| lacking(d)) {
         let class = diagnostic.class_type.as_deref().unwrap_or_default();
         let found = known().find_map(|(name, catalog)| {
@@ -29,7 +29,7 @@ pub(super) fn advise(report: &mut Report, project: &Path, others: &[(String, Arc
             Some(where_from(name, def))
         });
         if let Some(help) = found
-            && said.insert(format!("{class}\0{help}"), ()).is_none()
+            && said.insert(format!("{class}\0{help}"))
         {
             diagnostic.help.push(help);
         }

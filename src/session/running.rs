@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::checking::{check_plan, check_sound};
 use super::load::{Request, Target, load};
 use super::outlook::{Outlook, outlook};
+use super::pools;
 use super::prepare;
 use super::resume::{self, Taken};
 use super::signals::Signals;
@@ -212,7 +213,7 @@ async fn get_ready(
     report: &mut Report,
 ) -> Readiness {
     let Start {
-        plan,
+        mut plan,
         target,
         secrets,
         stored,
@@ -247,6 +248,7 @@ async fn get_ready(
         if !report.has_errors() {
             let found = check_plan(&plan, target, &catalogs).items;
             report.extend(found.into_iter().filter(|d| d.severity > Severity::Note));
+            pools::keep_away(&mut plan, &servers).await;
         }
         if !report.has_errors() {
             report.extend(confirm(&plan, wishes).await);

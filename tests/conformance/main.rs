@@ -12,6 +12,7 @@
 mod classes;
 mod client;
 mod editors;
+mod http;
 mod pixels;
 mod replay;
 mod server;
@@ -40,6 +41,7 @@ fn main() {
         transcripts::trials(fixtures.as_deref()),
         client::trials(fixtures.as_deref()),
         editors::trials(),
+        http::trials(fixtures.as_deref()),
     ]
     .into_iter()
     .flatten()

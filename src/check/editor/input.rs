@@ -1,5 +1,7 @@
 //! What an input takes, as a schema.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Number, Value, json};
 
 use super::super::links::needs_a_link;
@@ -229,26 +231,34 @@ fn about(def: &InputDef, was: Option<&Value>, only: Option<&str>) -> String {
     };
     let bound = |number: &Option<Number>| number.as_ref().map(ToString::to_string);
     match (bound(&def.bounds.min), bound(&def.bounds.max)) {
-        (Some(min), Some(max)) => about.push_str(&format!(", {min} to {max}")),
-        (Some(min), None) => about.push_str(&format!(", at least {min}")),
-        (None, Some(max)) => about.push_str(&format!(", at most {max}")),
+        (Some(min), Some(max)) => {
+            let _ = write!(about, ", {min} to {max}");
+        }
+        (Some(min), None) => {
+            let _ = write!(about, ", at least {min}");
+        }
+        (None, Some(max)) => {
+            let _ = write!(about, ", at most {max}");
+        }
         (None, None) => {}
     }
     if let Some(only) = only {
-        about.push_str(&format!(", with {only}"));
+        let _ = write!(about, ", with {only}");
     } else if !needed(def.section, &def.ty) {
         about.push_str(", optional");
     }
     match was {
         Some(value) => match workflow::is_link(value) {
             Some((from, slot)) => {
-                about.push_str(&format!(". In the workflow: output {slot} of node {from}"));
+                let _ = write!(about, ". In the workflow: output {slot} of node {from}");
             }
-            None => about.push_str(&format!(". In the workflow: {}", shown(value))),
+            None => {
+                let _ = write!(about, ". In the workflow: {}", shown(value));
+            }
         },
         None => {
             if let Some(default) = def.default.as_ref().filter(|d| !d.is_null()) {
-                about.push_str(&format!(". Usually {}", shown(default)));
+                let _ = write!(about, ". Usually {}", shown(default));
             }
         }
     }

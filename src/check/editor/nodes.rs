@@ -1,6 +1,7 @@
 //! The nodes of a workflow, by the names that people use for them.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
@@ -91,7 +92,7 @@ fn about(id: &NodeId, node: &Node, catalog: Option<&Catalog>) -> String {
     match def {
         Some(def) => {
             if let Some(name) = def.display_name.as_ref().filter(|name| *name != class) {
-                about.push_str(&format!(": {name}"));
+                let _ = write!(about, ": {name}");
             }
             if def.deprecated {
                 about.push_str(" (deprecated)");
