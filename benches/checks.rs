@@ -18,12 +18,6 @@ use std::time::Instant;
 
 use support::{KILN, peak_memory, quiet, tell};
 
-#[allow(
-    dead_code,
-    unreachable_pub,
-    unused_imports,
-    reason = "shared with the other benches, which need more of it"
-)]
 mod support;
 
 const ROUNDS: usize = 15;

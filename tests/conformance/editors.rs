@@ -17,13 +17,15 @@ use serde_json::{Value, json};
 /// How long the language server may take to answer: it starts a runtime of its own.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+type Test = fn(&Path) -> Result<(), Failed>;
+
 pub(crate) fn trials() -> Vec<Trial> {
     let program = program();
     if program.is_none() && std::env::var_os("KILN_REQUIRE_YAML_LANGUAGE_SERVER").is_some() {
         eprintln!("yaml-language-server is required, and is not there");
         std::process::exit(1);
     }
-    let tests: [(&str, fn(&Path) -> Result<(), Failed>); 4] = [
+    let tests: [(&str, Test); 4] = [
         ("editors_offer_the_nodes_of_a_workflow", nodes),
         ("editors_offer_inputs_and_choices", inputs),
         ("editors_complain_of_what_is_wrong", complaints),

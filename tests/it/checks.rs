@@ -44,7 +44,7 @@ fn saving(nodes: &Value) -> String {
 
 fn project(files: &[(&str, &str)]) -> Project {
     let project = Project::new();
-    project.file("catalog.json", &catalog().to_string());
+    project.file("catalog.json", catalog().to_string());
     for (name, text) in files {
         project.file(name, text);
     }
@@ -363,30 +363,10 @@ fn sarif_schema() -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-#[test]
-fn a_sarif_log_has_the_structure_that_its_standard_demands() {
-    let wrong = saving(&json!({
-        "1": node("Switch", &json!({"on": true, "yes": ["2", 0], "no": ["3", 0], "nope": 1})),
-        "2": node("EmptyImage", &json!({"width": 0})),
-        "3": node("EmptyLatent", &json!({})),
-    }));
-    let project = project(&[
-        ("a b.json", &wrong),
-        ("broken.json", "{"),
-        ("fine.json", BASE),
-    ]);
-    let done = check(
-        &project,
-        &[
-            "--output",
-            "sarif",
-            "a b.json",
-            "broken.json",
-            "fine.json",
-            "absent.json",
-        ],
-    )
-    .code(3);
+/// A log of files that are wrong in different ways, after a look at its structure.
+fn sarif(project: &Project) -> Value {
+    let files = ["a b.json", "broken.json", "fine.json", "absent.json"];
+    let done = check(project, &[&["--output", "sarif"], &files[..]].concat()).code(3);
     let log: Value = serde_json::from_str(&done.stdout).unwrap();
     let validator = jsonschema::validator_for(&sarif_schema()).unwrap();
     let wrong: Vec<String> = validator
@@ -394,49 +374,40 @@ fn a_sarif_log_has_the_structure_that_its_standard_demands() {
         .map(|e| format!("{}: {e}", e.instance_path()))
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
-    let run = &log["runs"][0];
-    let rules: Vec<&str> = run["tool"]["driver"]["rules"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|r| r["id"].as_str().unwrap())
-        .collect();
-    let mut codes = Vec::new();
-    for result in run["results"].as_array().unwrap() {
-        let at = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
-        assert_eq!(result["ruleId"], rules[at]);
-        codes.push(rules[at]);
-    }
-    assert!(
-        codes.contains(&"K0205") && codes.contains(&"K0004") && codes.contains(&"K0001"),
-        "{codes:?}"
-    );
-    let low = run["results"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|r| r["ruleId"] == "K0205")
-        .unwrap();
-    let place = &low["locations"][0];
-    assert_eq!(
-        place["physicalLocation"]["artifactLocation"]["uri"],
-        "a%20b.json"
-    );
-    let region = &place["physicalLocation"]["region"];
-    let line = saving(&json!({
+    log
+}
+
+#[test]
+fn a_sarif_log_has_the_structure_that_its_standard_demands() {
+    let text = saving(&json!({
         "1": node("Switch", &json!({"on": true, "yes": ["2", 0], "no": ["3", 0], "nope": 1})),
         "2": node("EmptyImage", &json!({"width": 0})),
         "3": node("EmptyLatent", &json!({})),
-    }))
-    .lines()
-    .position(|l| l.contains("\"width\": 0"))
-    .unwrap()
-        + 1;
-    assert_eq!(region["startLine"], line);
-    assert_eq!(
-        place["logicalLocations"][0]["fullyQualifiedName"],
-        "2.width"
+    }));
+    let log = sarif(&project(&[
+        ("a b.json", &text),
+        ("broken.json", "{"),
+        ("fine.json", BASE),
+    ]));
+    let run = &log["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    let results = run["results"].as_array().unwrap();
+    for result in results {
+        let at = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
+        assert_eq!(result["ruleId"], rules[at]["id"]);
+    }
+    let of = |code: &str| results.iter().find(|r| r["ruleId"] == code);
+    assert!(
+        of("K0004").is_some() && of("K0001").is_some(),
+        "{results:?}"
     );
+    let place = &of("K0205").unwrap()["locations"][0];
+    let physical = &place["physicalLocation"];
+    assert_eq!(physical["artifactLocation"]["uri"], "a%20b.json");
+    let line = text.lines().position(|l| l.contains("\"width\": 0"));
+    assert_eq!(physical["region"]["startLine"], line.unwrap() + 1);
+    let node = &place["logicalLocations"][0];
+    assert_eq!(node["fullyQualifiedName"], "2.width");
 }
 
 #[test]
@@ -444,10 +415,10 @@ fn definitions_that_cannot_be_read_are_told_when_they_are_needed() {
     let project = project(&[("w.json", BASE)]);
     let mut odd = catalog();
     odd["SaveVideo"] = json!({"input": 7});
-    project.file("catalog.json", &odd.to_string());
+    project.file("catalog.json", odd.to_string());
     assert_eq!(check(&project, &["w.json"]).ok().stderr, "ok w.json\n");
     odd["EmptyImage"] = json!({"input": {"required": {"width": 5}}});
-    project.file("catalog.json", &odd.to_string());
+    project.file("catalog.json", odd.to_string());
     let done = check(&project, &["w.json"]).code(3);
     done.says("warning: node `EmptyImage` is left out: input `width`: its type is neither a name nor a list");
     done.says("the server has no node class `EmptyImage`");
@@ -459,7 +430,7 @@ fn what_servers_write_into_json_and_what_is_no_catalog_is_told_apart() {
     let text = catalog()
         .to_string()
         .replacen("\"max\":4096", "\"max\":Infinity,\"x\":NaN", 1);
-    project.file("catalog.json", &format!("\u{feff}{text}"));
+    project.file("catalog.json", format!("\u{feff}{text}"));
     check(&project, &["w.json"]).ok();
     let deep = format!(
         "{{\"EmptyImage\":{{\"input\":{}{}}},\"SaveImage\":{{}}}}",

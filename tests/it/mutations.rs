@@ -42,7 +42,7 @@ fn odd(random: &mut fastrand::Rng) -> Value {
         json!({"__value__": ["1", 0]}),
         json!({"required": {"x": ["INT", {}]}}),
         json!(["COMBO", {"options": [1, "a", null, {}]}]),
-        json!(["COMFY_AUTOGROW_V3", {"template": {"input": {"required": {"i": ["IMAGE", {}]}}, "prefix": "i", "min": 3, "max": 18446744073709551615_u64}}]),
+        json!(["COMFY_AUTOGROW_V3", {"template": {"input": {"required": {"i": ["IMAGE", {}]}}, "prefix": "i", "min": 3, "max": 18_446_744_073_709_551_615_u64}}]),
         json!(["COMFY_DYNAMICCOMBO_V3", {"options": [{"key": 1, "inputs": {"required": {"": ["INT", {}]}}}]}]),
     ];
     choices[random.usize(..choices.len())].clone()
