@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
 
-use super::made_work::MadeWork;
+use super::made_work::{MadeWork, taken_for_granted};
 use super::why::{Fate, Would};
 use crate::artifact::Artifact;
 use crate::base::{ContentHash, RunId, ServerName, StepId, parallel};
@@ -86,14 +86,31 @@ struct Look<'a> {
 }
 
 /// What was found of a task at first.
-enum Seen {
+enum Seen<'a> {
     Judged(Judged),
-    Made(Box<Made>),
+    Made(Box<Made<'a>>),
+}
+
+impl Seen<'_> {
+    fn key(&self) -> Option<ContentHash> {
+        match self {
+            Self::Made(made) => made.key,
+            Self::Judged(_) => None,
+        }
+    }
+}
+
+/// The places of tasks in the order of their keys.
+fn by_key(seen: &[Option<Seen<'_>>]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..seen.len()).collect();
+    places.sort_by_cached_key(|at| seen[*at].as_ref().and_then(Seen::key));
+    places
 }
 
 /// A task's work with every value in it.
-struct Made {
-    work: MadeWork,
+struct Made<'a> {
+    /// `None` when it was not kept: it can be made again.
+    work: Option<MadeWork<'a>>,
     key: Option<ContentHash>,
 }
 
@@ -260,7 +277,7 @@ impl<'a> Foresight<'a> {
         };
         let mut fates = Vec::new();
         let mut complete = true;
-        for some in known.chunks(TOGETHER) {
+        for some in self.portions(&known) {
             for (ix, judged) in some.iter().zip(self.together(look, some)) {
                 complete &= matches!(judged.would, Would::Cached | Would::Skipped);
                 fates.extend(self.note(step, *ix, judged));
@@ -390,19 +407,42 @@ impl<'a> Foresight<'a> {
         Ok(())
     }
 
+    /// A step's tasks in portions that are looked at together. Where the first task that has work to do ends the look, the first portion
+    /// mostly finds it; the others need not keep their graphs, and pages of the database are read once when they are one portion.
+    fn portions<'t>(&self, known: &'t [TaskIx]) -> Vec<&'t [TaskIx]> {
+        if self.newest.is_none() {
+            return known.chunks(TOGETHER).collect();
+        }
+        let (first, rest) = known.split_at(known.len().min(TOGETHER));
+        [first, rest].into_iter().filter(|p| !p.is_empty()).collect()
+    }
+
     /// What would become of some tasks of a step.
     fn together(&self, look: Look<'_>, some: &[TaskIx]) -> Vec<Judged> {
-        let seen = parallel(some.to_vec(), |ix| (ix, self.task(look, self.at(ix))));
-        let records = self.records(&seen);
-        let both: Vec<_> = seen.into_iter().zip(records).collect();
-        parallel(both, |((ix, seen), record)| match seen {
-            Seen::Judged(judged) => judged,
-            Seen::Made(made) => self.judge(look, self.at(ix), *made, record.as_ref()),
-        })
+        let mut seen = parallel(some.to_vec(), |ix| Some(self.task(look, self.at(ix))));
+        let mut judged: Vec<Option<Judged>> = Vec::new();
+        judged.resize_with(seen.len(), || None);
+        for part in by_key(&seen).chunks(TOGETHER) {
+            let taken = part.iter().map(|at| (*at, seen[*at].take()));
+            let taken: Vec<_> = taken.filter_map(|(at, seen)| Some((at, seen?))).collect();
+            let records = self.records(taken.iter().map(|(_, seen)| seen));
+            let both: Vec<_> = taken.into_iter().zip(records).collect();
+            let ends = parallel(both, |((at, seen), record)| match seen {
+                Seen::Judged(judged) => (at, judged),
+                Seen::Made(made) => {
+                    let task = self.at(some[at]);
+                    (at, self.judge(look, task, *made, record.as_ref()))
+                }
+            });
+            for (at, end) in ends {
+                judged[at] = Some(end);
+            }
+        }
+        judged.into_iter().flatten().collect()
     }
 
     /// The task's work, unless its fate is clear without it.
-    fn task(&self, look: Look<'_>, task: &TaskPlan) -> Seen {
+    fn task(&self, look: Look<'_>, task: &TaskPlan) -> Seen<'a> {
         let results = &*self.results_for(look, task);
         let runs = |reason| Seen::Judged(Judged::new(Would::Run, vec![reason]));
         match plan::condition(self.plan, task, results, 1) {
@@ -424,6 +464,8 @@ impl<'a> Foresight<'a> {
             return runs(StaleReason::NotYetKnown { what });
         };
         let key = work.key(look.step, look.memo);
+        // Most are never looked at again, and many of them take much room.
+        let work = self.newest.is_none().then_some(work);
         Seen::Made(Box::new(Made { work, key }))
     }
 
@@ -441,7 +483,16 @@ impl<'a> Foresight<'a> {
         }
     }
 
-    fn render(&self, step: &StepPlan, task: &TaskPlan, results: &Results) -> Option<MadeWork> {
+    /// What is known of a step's server.
+    fn facts(&self, step: &StepPlan) -> Option<Cow<'a, ServerFacts>> {
+        if let Some(told) = self.told.and_then(|told| told.get(&step.server)) {
+            return Some(Cow::Borrowed(told));
+        }
+        let server = self.plan.servers.get(&step.server)?;
+        Some(Cow::Owned(ServerFacts::new(Realm::of(&server.kind))))
+    }
+
+    fn render(&self, step: &StepPlan, task: &TaskPlan, results: &Results) -> Option<MadeWork<'a>> {
         match &step.work {
             Work::Workflow(work) => {
                 let server = self.plan.servers.get(&step.server)?;
@@ -452,9 +503,7 @@ impl<'a> Foresight<'a> {
                     return None;
                 }
                 let rendered = plan::render(self.plan, task, work, results, catalog, 1).ok()?;
-                let told = self.told.and_then(|told| told.get(&step.server).cloned());
-                let facts = told.unwrap_or_else(|| ServerFacts::new(Realm::of(&server.kind)));
-                Some(MadeWork::Graph(rendered, facts))
+                Some(MadeWork::Graph(rendered, self.facts(step)?))
             }
             Work::Command(command) => {
                 let rendered = plan::render_command(self.plan, task, results, 1).ok()?;
@@ -464,18 +513,19 @@ impl<'a> Foresight<'a> {
     }
 
     /// What is kept under the keys of many tasks, in their order.
-    fn records(&self, seen: &[(TaskIx, Seen)]) -> Vec<Option<Unread>> {
-        let key = |seen: &Seen| match seen {
-            Seen::Made(made) => made.key,
-            Seen::Judged(_) => None,
-        };
-        let keys: Vec<ContentHash> = seen.iter().filter_map(|(_, seen)| key(seen)).collect();
+    fn records<'s>(
+        &self,
+        seen: impl Iterator<Item = &'s Seen<'a>> + Clone,
+    ) -> Vec<Option<Unread>>
+    where
+        'a: 's,
+    {
+        let keys: Vec<ContentHash> = seen.clone().filter_map(Seen::key).collect();
         let kept = self
             .memory
             .and_then(|(reader, _)| reader.cached_many(&keys).ok());
         let mut kept = kept.unwrap_or_default().into_iter();
-        seen.iter()
-            .map(|(_, seen)| key(seen).and_then(|_| kept.next().flatten()))
+        seen.map(|seen| seen.key().and_then(|_| kept.next().flatten()))
             .collect()
     }
 
@@ -483,7 +533,7 @@ impl<'a> Foresight<'a> {
         &self,
         look: Look<'_>,
         task: &TaskPlan,
-        mut made: Made,
+        mut made: Made<'a>,
         record: Option<&Unread>,
     ) -> Judged {
         let Some((reader, place)) = self.memory else {
@@ -491,33 +541,46 @@ impl<'a> Foresight<'a> {
         };
         let mut found = record.map_or(Err(Miss::Unknown), |record| run::glance(record, place));
         if found.is_ok() {
-            return self.hit(look, task, &made, found);
+            return self.hit(look, task, self.provided(look.step, &made), found);
         }
+        let again = || self.render(look.step, task, &self.results_for(look, task));
+        let Some(mut work) = made.work.take().or_else(again) else {
+            return Judged::new(Would::Run, vec![StaleReason::Removed]);
+        };
         let earlier = run::earlier(reader, &self.plan.pipeline, &task.name);
         let told = self.told.is_some();
         if !told
-            && let (MadeWork::Graph(_, facts), Some((run, noted))) = (&mut made.work, &earlier)
+            && let (MadeWork::Graph(_, facts), Some((run, noted))) = (&mut work, &earlier)
             && let Some(realm) = noted.manifest.realm()
             && realm != facts.realm
             && self.is_where(look.step, reader, run)
         {
-            facts.realm = realm;
+            facts.to_mut().realm = realm;
         }
         let earlier = earlier.map(|(_, noted)| noted);
-        if let Some(key) = made.work.assume(look.step, earlier.as_ref(), told) {
-            made.key = Some(key);
+        if let Some(key) = work.assume(look.step, earlier.as_ref(), told) {
             let kept = reader.cached_many(&[key]).unwrap_or_default();
             if let [Some(record)] = kept.as_slice() {
                 found = run::glance(record, place);
             }
         }
         match found {
-            Ok(_) => self.hit(look, task, &made, found),
+            Ok(_) => self.hit(look, task, work.provided(look.step, told), found),
             Err(miss) => {
-                let manifest = made.work.manifest(self.plan, look.step);
+                let manifest = work.manifest(self.plan, look.step);
                 let why = run::why(look.step, Some(&miss), earlier.as_ref(), &manifest);
                 Judged::new(Would::Run, why)
             }
+        }
+    }
+
+    /// What was taken for granted for a task's key.
+    fn provided(&self, step: &StepPlan, made: &Made<'_>) -> Option<&'static str> {
+        let told = self.told.is_some();
+        match (&made.work, &step.work) {
+            (Some(work), _) => work.provided(step, told),
+            (None, Work::Workflow(_)) => taken_for_granted(step, &*self.facts(step)?, told),
+            (None, Work::Command(_)) => None,
         }
     }
 
@@ -542,7 +605,7 @@ impl<'a> Foresight<'a> {
         &self,
         look: Look<'_>,
         task: &TaskPlan,
-        made: &Made,
+        provided: Option<&'static str>,
         found: Result<Found, Miss>,
     ) -> Judged {
         let Ok(found) = found else {
@@ -566,7 +629,7 @@ impl<'a> Foresight<'a> {
             .folder
             .and_then(|folder| self.lying(look, task, folder, &found));
         judged.from = Some(found.made.run).filter(|_| self.newest.is_none());
-        judged.provided = made.work.provided(step, self.told.is_some());
+        judged.provided = provided;
         judged
     }
 
