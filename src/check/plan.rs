@@ -16,7 +16,7 @@ use crate::plan::{
 };
 use crate::template::Template;
 use crate::workflow::verdict::{self, JudgeOptions};
-use crate::workflow::{self, Graph, Node};
+use crate::workflow::{self, Graph};
 
 /// How many of a step's values are complained about at one place.
 const AT_ONE_PLACE: usize = 3;
@@ -318,7 +318,10 @@ fn idle_outputs(step: &StepPlan, graph: &Graph, catalog: &Catalog) -> Vec<Diagno
         let diagnostic = Diagnostic::error(&codes::BAD_VALUE, message)
             .at(*span)
             .node(id.as_str(), &node.class_type, None);
-        let help = format!("nodes that do: {}", list_of(saving.map(Node::label), 8));
+        let help = format!(
+            "nodes that do: {}",
+            list_of(saving.map(|node| node.label()), 8)
+        );
         found.push(diagnostic.help(help));
     }
     found

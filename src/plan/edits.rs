@@ -76,7 +76,7 @@ pub(super) fn edits(
 
 /// Two keys of `set` can name one node, by its id and by its title.
 fn set_twice(graph: &Graph, id: &NodeId, name: &Spanned<String>, first: Span) -> Diagnostic {
-    let label = graph.nodes.get(id).map_or("", workflow::Node::label);
+    let label = graph.nodes.get(id).map_or("", |node| node.label());
     Diagnostic::error(
         &codes::DUPLICATE_KEY,
         format!("`{}` of `{label}` (node {id}) is set twice", name.value),
@@ -99,7 +99,7 @@ fn find(graph: &Graph, key: &str, span: Span, evaluator: &mut Evaluator<'_>) -> 
                         Some(near) => d.help(format!("did you mean `{near}`?")),
                         None => d.help(format!(
                             "nodes of this workflow: {}",
-                            list_of(graph.nodes.values().map(workflow::Node::label), 12)
+                            list_of(graph.nodes.values().map(|node| node.label()), 12)
                         )),
                     };
                     d

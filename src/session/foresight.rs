@@ -7,23 +7,24 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use indexmap::IndexMap;
 
-use super::made_work::{MadeWork, taken_for_granted};
+use super::made_work::MadeWork;
 use super::why::{Fate, Would};
 use crate::artifact::Artifact;
-use crate::base::{ContentHash, RunId, ServerName, StepId, parallel};
+use crate::base::{ContentHash, Nearby, RunId, ServerName, StepId, parallel};
 use crate::catalog::Catalog;
 use crate::plan::key::{Memo, Realm, ServerFacts, StaleReason};
 use crate::plan::{
     self, Grow, Item, Plan, Results, ServerKind, StepOutcome, StepPlan, TaskIx, TaskOutcome,
     TaskPlan, Work,
 };
-use crate::run::{self, Found, Lying, Miss, Resting};
-use crate::store::{self, Place, Reader, Unread};
+use crate::run::{self, Lying, Resting};
+use crate::store::{self, Place, Reader, Shelf, Unread};
 
+mod judged;
 mod skipped;
 
 /// What the servers of a plan told of themselves.
@@ -47,7 +48,7 @@ const TOGETHER: usize = 4096;
 /// A plan while it is looked through.
 pub(super) struct Foresight<'a> {
     plan: &'a Plan,
-    memory: Option<(&'a Reader, &'a Place)>,
+    memory: Option<(&'a Reader, Shelf)>,
     told: Option<&'a Told>,
     /// The run behind `latest`, when it matters whether results lie there, and nothing but that does.
     newest: Option<RunId>,
@@ -82,7 +83,7 @@ struct Look<'a> {
     results: &'a Results,
     memo: Option<&'a Memo>,
     /// Where the newest run put what it made, when that matters.
-    folder: Option<&'a Path>,
+    folder: Option<&'a Nearby>,
 }
 
 /// What was found of a task at first.
@@ -162,7 +163,7 @@ impl<'a> Foresight<'a> {
         let needs = plan.steps.values().flat_map(|step| &step.needs);
         Self {
             plan,
-            memory,
+            memory: memory.map(|(reader, place)| (reader, place.shelf())),
             told,
             newest,
             results: IndexMap::new(),
@@ -268,12 +269,13 @@ impl<'a> Foresight<'a> {
         let results = self.seen_by(step);
         let memo = step.workflow().map(|work| Memo::of(&work.graph));
         let newest = self.newest.as_ref();
-        let folder = newest.map(|newest| run::step_folder(self.plan, newest, &step.id));
+        let folder =
+            newest.map(|newest| Nearby::new(run::step_folder(self.plan, newest, &step.id)));
         let look = Look {
             step,
             results: &results,
             memo: memo.as_ref(),
-            folder: folder.as_deref(),
+            folder: folder.as_ref(),
         };
         let mut fates = Vec::new();
         let mut complete = true;
@@ -414,7 +416,10 @@ impl<'a> Foresight<'a> {
             return known.chunks(TOGETHER).collect();
         }
         let (first, rest) = known.split_at(known.len().min(TOGETHER));
-        [first, rest].into_iter().filter(|p| !p.is_empty()).collect()
+        [first, rest]
+            .into_iter()
+            .filter(|p| !p.is_empty())
+            .collect()
     }
 
     /// What would become of some tasks of a step.
@@ -513,143 +518,17 @@ impl<'a> Foresight<'a> {
     }
 
     /// What is kept under the keys of many tasks, in their order.
-    fn records<'s>(
-        &self,
-        seen: impl Iterator<Item = &'s Seen<'a>> + Clone,
-    ) -> Vec<Option<Unread>>
+    fn records<'s>(&self, seen: impl Iterator<Item = &'s Seen<'a>> + Clone) -> Vec<Option<Unread>>
     where
         'a: 's,
     {
         let keys: Vec<ContentHash> = seen.clone().filter_map(Seen::key).collect();
         let kept = self
             .memory
+            .as_ref()
             .and_then(|(reader, _)| reader.cached_many(&keys).ok());
         let mut kept = kept.unwrap_or_default().into_iter();
         seen.map(|seen| seen.key().and_then(|_| kept.next().flatten()))
             .collect()
-    }
-
-    fn judge(
-        &self,
-        look: Look<'_>,
-        task: &TaskPlan,
-        mut made: Made<'a>,
-        record: Option<&Unread>,
-    ) -> Judged {
-        let Some((reader, place)) = self.memory else {
-            unreachable!("without a memory no task gets as far as this");
-        };
-        let mut found = record.map_or(Err(Miss::Unknown), |record| run::glance(record, place));
-        if found.is_ok() {
-            return self.hit(look, task, self.provided(look.step, &made), found);
-        }
-        let again = || self.render(look.step, task, &self.results_for(look, task));
-        let Some(mut work) = made.work.take().or_else(again) else {
-            return Judged::new(Would::Run, vec![StaleReason::Removed]);
-        };
-        let earlier = run::earlier(reader, &self.plan.pipeline, &task.name);
-        let told = self.told.is_some();
-        if !told
-            && let (MadeWork::Graph(_, facts), Some((run, noted))) = (&mut work, &earlier)
-            && let Some(realm) = noted.manifest.realm()
-            && realm != facts.realm
-            && self.is_where(look.step, reader, run)
-        {
-            facts.to_mut().realm = realm;
-        }
-        let earlier = earlier.map(|(_, noted)| noted);
-        if let Some(key) = work.assume(look.step, earlier.as_ref(), told) {
-            let kept = reader.cached_many(&[key]).unwrap_or_default();
-            if let [Some(record)] = kept.as_slice() {
-                found = run::glance(record, place);
-            }
-        }
-        match found {
-            Ok(_) => self.hit(look, task, work.provided(look.step, told), found),
-            Err(miss) => {
-                let manifest = work.manifest(self.plan, look.step);
-                let why = run::why(look.step, Some(&miss), earlier.as_ref(), &manifest);
-                Judged::new(Would::Run, why)
-            }
-        }
-    }
-
-    /// What was taken for granted for a task's key.
-    fn provided(&self, step: &StepPlan, made: &Made<'_>) -> Option<&'static str> {
-        let told = self.told.is_some();
-        match (&made.work, &step.work) {
-            (Some(work), _) => work.provided(step, told),
-            (None, Work::Workflow(_)) => taken_for_granted(step, &*self.facts(step)?, told),
-            (None, Work::Command(_)) => None,
-        }
-    }
-
-    /// Whether a step has the address that it had in an earlier run: what is behind it is taken for what was behind it then.
-    fn is_where(&self, step: &StepPlan, reader: &Reader, run: &RunId) -> bool {
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if !plans.contains_key(run) {
-            plans.insert(run.clone(), reader.plan(run).ok().flatten());
-        }
-        let of = |plan: &Plan| {
-            let step = plan.steps.get(&step.id)?;
-            plan.servers.get(&step.server).map(|s| s.kind.clone())
-        };
-        let (now, then) = (of(self.plan), plans[run].as_ref().and_then(of));
-        matches!(
-            now,
-            Some(ServerKind::Comfy { .. } | ServerKind::Cloud { .. })
-        ) && now == then
-    }
-
-    fn hit(
-        &self,
-        look: Look<'_>,
-        task: &TaskPlan,
-        provided: Option<&'static str>,
-        found: Result<Found, Miss>,
-    ) -> Judged {
-        let Ok(found) = found else {
-            return Judged::new(Would::Run, vec![StaleReason::Removed]);
-        };
-        let mut judged = Judged::new(Would::Cached, Vec::new());
-        let step = look.step;
-        let needed = self.needed.contains(&step.id);
-        if needed || step.retry.until.is_some() {
-            let artifacts = found.artifacts_of(step, &task.name);
-            let results = self.results_for(look, task);
-            let outcome = TaskOutcome::of(task, "cached", artifacts);
-            let outcome = outcome.following(results.item.as_ref());
-            let fits = plan::until(self.plan, task, &results, &outcome, 1);
-            if !matches!(fits, Ok(true)) {
-                return Judged::new(Would::Run, vec![StaleReason::Unfit]);
-            }
-            judged.outcome = needed.then(|| Arc::new(outcome));
-        }
-        judged.lying = look
-            .folder
-            .and_then(|folder| self.lying(look, task, folder, &found));
-        judged.from = Some(found.made.run).filter(|_| self.newest.is_none());
-        judged.provided = provided;
-        judged
-    }
-
-    /// A result that lies where the newest run put it, under the names that it would have now.
-    fn lying(
-        &self,
-        look: Look<'_>,
-        task: &TaskPlan,
-        folder: &Path,
-        found: &Found,
-    ) -> Option<Vec<Arc<Artifact>>> {
-        let artifacts = found.in_place(self.newest.as_ref()?, &task.name)?;
-        let results = self.results_for(look, task);
-        let named = |artifact: &Arc<Artifact>| {
-            let Some(path) = &artifact.path else {
-                return true;
-            };
-            plan::save_as(self.plan, task, artifact, &results, found.made.attempt)
-                .is_ok_and(|wanted| run::would_be(folder, &wanted, path))
-        };
-        artifacts.iter().all(named).then_some(artifacts)
     }
 }

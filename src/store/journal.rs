@@ -154,7 +154,12 @@ fn write(
         next += TOGETHER as u64;
     }
     for fact in few {
-        insert_facts(transaction, INSERT_ONE.as_str(), (id, at, next), std::slice::from_ref(fact))?;
+        insert_facts(
+            transaction,
+            INSERT_ONE.as_str(),
+            (id, at, next),
+            std::slice::from_ref(fact),
+        )?;
         next += 1;
     }
     Ok(())

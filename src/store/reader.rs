@@ -350,7 +350,10 @@ fn pass_along(
         };
         let key = row.get_ref(0)?.as_blob()?;
         passed += 1;
-        while wanted.next_if(|at| &keys[*at].as_bytes()[..] < key).is_some() {}
+        while wanted
+            .next_if(|at| &keys[*at].as_bytes()[..] < key)
+            .is_some()
+        {}
         while let Some(at) = wanted.next_if(|at| &keys[*at].as_bytes()[..] == key) {
             found[at] = Some(Unread(row.get(1)?));
             passed = 0;
