@@ -1,7 +1,8 @@
 //! The journal of one run.
 
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Transaction, params};
 
 use super::lock::Lock;
@@ -34,6 +35,8 @@ pub(super) enum Opening {
 pub struct Journal {
     writer: Arc<Writer>,
     run: RunId,
+    /// The number of the run's row, once it is known.
+    number: Arc<OnceLock<i64>>,
     state: Arc<Mutex<State>>,
     _alive: Arc<Lock>,
 }
@@ -56,6 +59,7 @@ impl Journal {
         Self {
             writer,
             run,
+            number: Arc::default(),
             state: Arc::new(Mutex::new(State {
                 opening: Some(opening),
                 next,
@@ -81,14 +85,21 @@ impl Journal {
         let first = state.next;
         state.next += facts.len() as u64;
         let opening = state.opening.take();
-        let run = self.run.clone();
+        let (run, number) = (self.run.clone(), Arc::clone(&self.number));
         let work = move |transaction: &Transaction<'_>| {
             match opening {
                 Some(Opening::Begin(begin)) => insert(transaction, &run, &begin)?,
                 Some(Opening::Reopen) => reopen(transaction, &run)?,
                 None => {}
             }
-            write(transaction, &run, first, at, &facts)
+            let id = match number.get() {
+                Some(id) => *id,
+                None => {
+                    let found = number_of(transaction, &run)?;
+                    *number.get_or_init(|| found)
+                }
+            };
+            write(transaction, id, first, at, &facts)
         };
         send(&self.writer, Box::new(work))
     }
@@ -137,36 +148,14 @@ fn reopen(transaction: &Transaction<'_>, run: &RunId) -> rusqlite::Result<()> {
         .map(drop)
 }
 
-fn write(
-    transaction: &Transaction<'_>,
-    run: &RunId,
-    first: u64,
-    at: u64,
-    facts: &[Fact],
-) -> rusqlite::Result<()> {
-    let id: i64 = transaction
+fn number_of(transaction: &Transaction<'_>, run: &RunId) -> rusqlite::Result<i64> {
+    transaction
         .prepare_cached("SELECT id FROM runs WHERE run = ?1")?
-        .query_row([run.as_str()], |row| row.get(0))?;
-    let mut next = first;
-    let (many, few) = facts.as_chunks::<TOGETHER>();
-    for facts in many {
-        insert_facts(transaction, INSERT_MANY.as_str(), (id, at, next), facts)?;
-        next += TOGETHER as u64;
-    }
-    for fact in few {
-        insert_facts(
-            transaction,
-            INSERT_ONE.as_str(),
-            (id, at, next),
-            std::slice::from_ref(fact),
-        )?;
-        next += 1;
-    }
-    Ok(())
+        .query_row([run.as_str()], |row| row.get(0))
 }
 
-/// So many rows are written by one statement: starting it takes as long as writing a row.
-const TOGETHER: usize = 32;
+/// Rows that are written by one statement: starting it takes as long as writing a row.
+const TOGETHER: usize = 8;
 
 static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insert_statement(1));
 static INSERT_MANY: LazyLock<String> = LazyLock::new(|| insert_statement(TOGETHER));
@@ -181,18 +170,61 @@ fn insert_statement(rows: usize) -> String {
     )
 }
 
-fn insert_facts(
+fn write(
     transaction: &Transaction<'_>,
-    sql: &str,
-    (run, at, first): (i64, u64, u64),
+    run: i64,
+    first: u64,
+    at: u64,
     facts: &[Fact],
 ) -> rusqlite::Result<()> {
+    let (many, few) = facts.as_chunks::<TOGETHER>();
+    let many = many.iter().map(<[Fact; TOGETHER]>::as_slice);
+    let few = few.iter().map(std::slice::from_ref);
+    let mut next = first;
+    let mut text = Vec::new();
+    insert_all(
+        transaction,
+        &INSERT_MANY,
+        many,
+        (run, at),
+        &mut next,
+        &mut text,
+    )?;
+    insert_all(
+        transaction,
+        &INSERT_ONE,
+        few,
+        (run, at),
+        &mut next,
+        &mut text,
+    )
+}
+
+fn insert_all<'f>(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    mut rows: impl Iterator<Item = &'f [Fact]>,
+    (run, at): (i64, u64),
+    next: &mut u64,
+    text: &mut Vec<u8>,
+) -> rusqlite::Result<()> {
+    let Some(first) = rows.next() else {
+        return Ok(());
+    };
     let mut insert = transaction.prepare_cached(sql)?;
     insert.raw_bind_parameter(1, run)?;
     insert.raw_bind_parameter(2, signed(at))?;
-    insert.raw_bind_parameter(3, signed(first))?;
-    for (at, fact) in facts.iter().enumerate() {
-        insert.raw_bind_parameter(at + 4, to_text(fact)?)?;
+    for facts in std::iter::once(first).chain(rows) {
+        insert.raw_bind_parameter(3, signed(*next))?;
+        for (at, fact) in facts.iter().enumerate() {
+            text.clear();
+            serde_json::to_writer(&mut *text, fact)
+                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+            let text = ToSqlOutput::Borrowed(ValueRef::Text(text));
+            insert.raw_bind_parameter(at + 4, text)?;
+        }
+        insert.raw_execute()?;
+        *next += facts.len() as u64;
     }
-    insert.raw_execute().map(drop)
+    Ok(())
 }
