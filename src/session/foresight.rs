@@ -44,6 +44,8 @@ pub(super) fn remembered(project: &Path) -> Option<(Reader, Place)> {
 
 /// Tasks that are looked at together: enough for all threads, and few enough to keep their graphs at hand.
 const TOGETHER: usize = 4096;
+/// Tasks of which mostly one has work to do, when any has.
+const FIRST: usize = 128;
 
 /// A plan while it is looked through.
 pub(super) struct Foresight<'a> {
@@ -415,7 +417,7 @@ impl<'a> Foresight<'a> {
         if self.newest.is_none() {
             return known.chunks(TOGETHER).collect();
         }
-        let (first, rest) = known.split_at(known.len().min(TOGETHER));
+        let (first, rest) = known.split_at(known.len().min(FIRST));
         [first, rest]
             .into_iter()
             .filter(|p| !p.is_empty())
