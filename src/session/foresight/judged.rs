@@ -20,10 +20,10 @@ impl<'a> Foresight<'a> {
         mut made: Made<'a>,
         record: Option<&Unread>,
     ) -> Judged {
-        let Some((reader, shelf)) = &self.memory else {
+        let Some((reader, blobs)) = &self.memory else {
             unreachable!("without a memory no task gets as far as this");
         };
-        let mut found = record.map_or(Err(Miss::Unknown), |record| run::glance(record, shelf));
+        let mut found = record.map_or(Err(Miss::Unknown), |record| run::glance(record, blobs));
         if found.is_ok() {
             return self.hit(look, task, self.provided(look.step, &made), found);
         }
@@ -45,7 +45,7 @@ impl<'a> Foresight<'a> {
         if let Some(key) = work.assume(look.step, earlier.as_ref(), told) {
             let kept = reader.cached_many(&[key]).unwrap_or_default();
             if let [Some(record)] = kept.as_slice() {
-                found = run::glance(record, shelf);
+                found = run::glance(record, blobs);
             }
         }
         match found {
