@@ -92,12 +92,11 @@ impl Journal {
                 Some(Opening::Reopen) => reopen(transaction, &run)?,
                 None => {}
             }
-            let id = match number.get() {
-                Some(id) => *id,
-                None => {
-                    let found = number_of(transaction, &run)?;
-                    *number.get_or_init(|| found)
-                }
+            let id = if let Some(id) = number.get() {
+                *id
+            } else {
+                let found = number_of(transaction, &run)?;
+                *number.get_or_init(|| found)
             };
             write(transaction, id, first, at, &facts)
         };
