@@ -55,7 +55,7 @@ pub fn fragment(name: &str, graph: &Graph, catalog: Option<&Catalog>) -> StepFra
 /// Every name that means this node and no other.
 fn addresses<'a>(graph: &'a Graph, id: &'a NodeId) -> BTreeSet<&'a str> {
     let node = graph.nodes.get(id);
-    let title = node.and_then(Node::title);
+    let title = node.and_then(|node| node.title());
     let class = node.map(|node| node.class_type.as_str());
     let names = [Some(id.as_str()), title, class].into_iter().flatten();
     names
@@ -66,7 +66,7 @@ fn addresses<'a>(graph: &'a Graph, id: &'a NodeId) -> BTreeSet<&'a str> {
 /// The name that people would use: the title, else the class, else the id.
 pub(super) fn address_of<'a>(graph: &'a Graph, id: &'a NodeId) -> &'a str {
     let node = graph.nodes.get(id);
-    let title = node.and_then(Node::title);
+    let title = node.and_then(|node| node.title());
     let class = node.map(|node| node.class_type.as_str());
     let means = |name: &&str| workflow::address(graph, name).is_ok_and(|found| found == *id);
     let named = title.into_iter().chain(class).find(means);
