@@ -124,6 +124,7 @@ impl Checker {
             mut report,
             secrets,
             rehearsal,
+            ..
         } = load(request);
         // What `--set` changes is no longer the file as it stands.
         let as_written = request.sets.is_empty();

@@ -104,6 +104,7 @@ struct Judged {
     from: Option<RunId>,
     provided: Option<&'static str>,
     since: Option<String>,
+    key: Option<ContentHash>,
     /// What it made, when it would be cached and others wait for that.
     outcome: Option<Arc<TaskOutcome>>,
     /// What it made, when that lies where the newest run put it.
@@ -118,6 +119,7 @@ impl Judged {
             from: None,
             provided: None,
             since: None,
+            key: None,
             outcome: None,
             lying: None,
         }
@@ -300,6 +302,7 @@ impl<'a> Foresight<'a> {
                 from: judged.from,
                 provided: judged.provided,
                 since: judged.since,
+                key: judged.key,
                 ..Fate::of(self.at(ix), judged.would, judged.why)
             });
         }
@@ -397,7 +400,13 @@ impl<'a> Foresight<'a> {
         let both: Vec<_> = seen.into_iter().zip(records).collect();
         parallel(both, |((ix, seen), record)| match seen {
             Seen::Judged(judged) => judged,
-            Seen::Made(made) => self.judge(look, self.at(ix), *made, record.as_ref()),
+            Seen::Made(mut made) => {
+                let judged = self.judge(look, self.at(ix), &mut made, record.as_ref());
+                Judged {
+                    key: made.key,
+                    ..judged
+                }
+            }
         })
     }
 
@@ -483,7 +492,7 @@ impl<'a> Foresight<'a> {
         &self,
         look: Look<'_>,
         task: &TaskPlan,
-        mut made: Made,
+        made: &mut Made,
         record: Option<&Unread>,
     ) -> Judged {
         let Some((reader, place)) = self.memory else {
@@ -491,7 +500,7 @@ impl<'a> Foresight<'a> {
         };
         let mut found = record.map_or(Err(Miss::Unknown), |record| run::glance(record, place));
         if found.is_ok() {
-            return self.hit(look, task, &made, found);
+            return self.hit(look, task, made, found);
         }
         let earlier = run::earlier(reader, &self.plan.pipeline, &task.name);
         let told = self.told.is_some();
@@ -512,7 +521,7 @@ impl<'a> Foresight<'a> {
             }
         }
         match found {
-            Ok(_) => self.hit(look, task, &made, found),
+            Ok(_) => self.hit(look, task, made, found),
             Err(miss) => {
                 let manifest = made.work.manifest(self.plan, look.step);
                 let why = run::why(look.step, Some(&miss), earlier.as_ref(), &manifest);

@@ -37,7 +37,7 @@ pub use health::{Health, health};
 pub use journal::Journal;
 pub use lock::Lock;
 pub use open::{Store, read};
-pub use place::{Place, STATE_FOLDER};
+pub use place::{Place, STATE_FOLDER, is_network};
 pub use reader::{KeptManifest, Reader, Replay, StoredRun, Unread};
 pub use sweep::{Sweep, Waste, is_temporary};
 pub use writer::Ack;
