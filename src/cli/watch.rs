@@ -113,16 +113,28 @@ fn labels(files: &[&Path]) -> Vec<Option<String>> {
     if files.len() < 2 {
         return vec![None; files.len()];
     }
-    let stem = |file: &Path| file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = |file: &Path| {
+        file.file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
     let short: Vec<String> = files.iter().map(|file| stem(file)).collect();
     let name = |(at, file): (usize, &&Path)| {
         let shared = short.iter().filter(|other| **other == short[at]).count() > 1;
-        if shared { file.display().to_string() } else { short[at].clone() }
+        if shared {
+            file.display().to_string()
+        } else {
+            short[at].clone()
+        }
     };
     let names: Vec<String> = files.iter().enumerate().map(name).collect();
     let width = names.iter().map(|name| name.chars().count()).max();
     let width = width.unwrap_or(0);
-    names.iter().map(|name| Some(format!("{name:<width$}"))).collect()
+    names
+        .iter()
+        .map(|name| Some(format!("{name:<width$}")))
+        .collect()
 }
 
 pub(super) fn watch(args: &WatchArgs) -> ExitCode {

@@ -40,15 +40,15 @@ impl Pattern {
             })
             .collect();
         let deep = pattern.contains("**");
+        let (all, known) = (
+            Path::new(pattern).components().count(),
+            fixed.components().count(),
+        );
         Ok(Self {
             folder: folder.to_path_buf(),
             matcher,
             start: folder.join(fixed),
-            depth: if deep {
-                DEEPEST
-            } else {
-                pattern.split('/').count()
-            },
+            depth: if deep { DEEPEST } else { all - known },
             names_dot: pattern
                 .split('/')
                 .any(|part| part.starts_with('.') && part != "." && part != ".."),

@@ -48,9 +48,7 @@ pub(super) fn real(folder: &Path) -> PathBuf {
         return folder.to_path_buf();
     };
     let rest = folder.strip_prefix(known).unwrap_or(Path::new(""));
-    let known = known
-        .canonicalize()
-        .unwrap_or_else(|_| known.to_path_buf());
+    let known = known.canonicalize().unwrap_or_else(|_| known.to_path_buf());
     known.join(rest)
 }
 
@@ -68,11 +66,7 @@ pub(super) struct Arms {
 }
 
 impl Arms {
-    pub(super) fn new(
-        entries: HashSet<PathBuf>,
-        patterns: Vec<Pattern>,
-        outputs: Outputs,
-    ) -> Self {
+    pub(super) fn new(entries: HashSet<PathBuf>, patterns: Vec<Pattern>, outputs: Outputs) -> Self {
         let mut folders: BTreeSet<PathBuf> = entries
             .iter()
             .filter_map(|entry| entry.parent().map(Path::to_path_buf))
@@ -161,7 +155,12 @@ mod tests {
         ] {
             assert_eq!(concern(own, replaced), None, "{own}");
         }
-        assert!(!arms.folders.iter().any(|f| f.starts_with(base.join("outputs"))));
+        assert!(
+            !arms
+                .folders
+                .iter()
+                .any(|f| f.starts_with(base.join("outputs")))
+        );
         assert!(!arms.folders.contains(&base.join("elsewhere")));
     }
 }

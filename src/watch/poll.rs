@@ -90,12 +90,13 @@ impl Sight {
 
     /// What is different now.
     fn touches(&self, now: &Self) -> Vec<Touch> {
-        let differs = |before: Option<&Option<Glance>>, now: Option<&Option<Glance>>| {
-            match (before.and_then(Option::as_ref), now.and_then(Option::as_ref)) {
-                (Some(before), Some(now)) => before.differs(now),
-                (None, None) => false,
-                _ => true,
-            }
+        let differs = |before: Option<&Option<Glance>>, now: Option<&Option<Glance>>| match (
+            before.and_then(Option::as_ref),
+            now.and_then(Option::as_ref),
+        ) {
+            (Some(before), Some(now)) => before.differs(now),
+            (None, None) => false,
+            _ => true,
         };
         let entries = now.entries.iter();
         let entries = entries.filter(|(path, seen)| differs(self.entries.get(*path), Some(*seen)));

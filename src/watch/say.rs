@@ -53,7 +53,10 @@ impl Sheet {
 
     /// There was nothing to run when the watch began.
     pub(super) fn up_to_date(self, tasks: usize) -> String {
-        self.quiet(&format!("nothing to do: {} done before", plural(tasks, "task")))
+        self.quiet(&format!(
+            "nothing to do: {} done before",
+            plural(tasks, "task")
+        ))
     }
 
     /// What changed, what runs again and why, and what stays.
@@ -145,11 +148,19 @@ impl About<'_> {
                 Would::Open => note(&mut after, fate),
             }
         }
-        after.retain(|step| explained.iter().all(|(fate, ..)| fate.step.as_str() != *step));
+        after.retain(|step| {
+            explained
+                .iter()
+                .all(|(fate, ..)| fate.step.as_str() != *step)
+        });
         let mut parts = vec![what];
         parts.extend(explained.iter().take(STEPS).map(|(fate, count, why)| {
             let step = match count {
-                1 => fate.task.as_ref().map_or(fate.step.as_str(), TaskName::as_str).to_owned(),
+                1 => fate
+                    .task
+                    .as_ref()
+                    .map_or(fate.step.as_str(), TaskName::as_str)
+                    .to_owned(),
                 _ => format!("{} ({count} tasks)", fate.step),
             };
             match why.as_str() {
@@ -171,7 +182,11 @@ impl About<'_> {
             steps => parts.push(format!("then {}", steps.join(", "))),
         }
         if stay > 0 {
-            let stay = if stay == 1 { "1 stays".to_owned() } else { format!("{stay} stay") };
+            let stay = if stay == 1 {
+                "1 stays".to_owned()
+            } else {
+                format!("{stay} stay")
+            };
             parts.push(stay);
         }
         parts.join(" · ")
@@ -183,7 +198,9 @@ impl About<'_> {
             return why.to_string();
         };
         let step = self.plan.steps.get(&fate.step);
-        let edits = step.and_then(|step| step.workflow()).map(|work| &work.edits);
+        let edits = step
+            .and_then(|step| step.workflow())
+            .map(|work| &work.edits);
         let is_set = edits.is_some_and(|edits| {
             let mut edits = edits.iter();
             edits.any(|edit| edit.node.as_str() == node && edit.input == *input)

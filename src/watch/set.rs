@@ -226,16 +226,26 @@ mod tests {
             let _ = self.inputs.read(&self.path("gone.txt"));
             self.inputs.exists(&self.path("maybe"));
             let pattern = Pattern::new(folder, "**/*.png").unwrap();
-            self.inputs.record_glob(folder, "**/*.png", &pattern.files());
+            self.inputs
+                .record_glob(folder, "**/*.png", &pattern.files());
             let outputs = Outputs::of([self.path("outputs")]);
             WatchSet::of(&self.inputs.recorded(), &[], folder, outputs)
         }
 
         fn changed(&self, set: &WatchSet) -> Vec<String> {
             let all = BTreeSet::from([Touch::Anything]);
-            let name = |path: &PathBuf| path.strip_prefix(self.dir.path()).unwrap().display().to_string();
+            let name = |path: &PathBuf| {
+                path.strip_prefix(self.dir.path())
+                    .unwrap()
+                    .display()
+                    .to_string()
+            };
             let changed: Vec<String> = set.changed(&all).iter().map(name).collect();
-            let since: Vec<String> = set.changed_since(SystemTime::now()).iter().map(name).collect();
+            let since: Vec<String> = set
+                .changed_since(SystemTime::now())
+                .iter()
+                .map(name)
+                .collect();
             assert_eq!(changed, since, "what is fresh is found by either way");
             changed
         }
@@ -275,7 +285,10 @@ mod tests {
         assert_eq!(scene.changed(&set), Vec::<String>::new());
         scene.write("pictures/new/4.png", "4");
         std::fs::remove_file(scene.path("pictures/1.png")).unwrap();
-        assert_eq!(scene.changed(&set), ["pictures/1.png", "pictures/new/4.png"]);
+        assert_eq!(
+            scene.changed(&set),
+            ["pictures/1.png", "pictures/new/4.png"]
+        );
     }
 
     #[test]

@@ -251,7 +251,8 @@ fn exhausted(error: &notify::Error) -> Diagnostic {
         "fs.inotify.max_user_instances" => "watchers of files",
         _ => "watches of folders",
     };
-    let message = format!("the system gives no more {what}: their number is set by `{setting}`{is}");
+    let message =
+        format!("the system gives no more {what}: their number is set by `{setting}`{is}");
     Diagnostic::warning(&codes::CANNOT_WATCH, message)
         .help(format!(
             "raise it, e.g. with `sudo sysctl {setting}={enough}`"
@@ -335,7 +336,10 @@ mod tests {
     #[test]
     fn used_up_watches_are_told_with_the_setting_and_what_to_do() {
         for (error, setting) in [
-            (notify::Error::new(ErrorKind::MaxFilesWatch), "max_user_watches"),
+            (
+                notify::Error::new(ErrorKind::MaxFilesWatch),
+                "max_user_watches",
+            ),
             (
                 notify::Error::io(std::io::Error::from_raw_os_error(24)),
                 "max_user_instances",
@@ -345,7 +349,10 @@ mod tests {
             let told = exhausted(&error);
             assert!(told.message.contains(&format!("`fs.inotify.{setting}`")));
             let help = told.help.join("; ");
-            assert!(help.contains(&format!("sudo sysctl fs.inotify.{setting}=")), "{help}");
+            assert!(
+                help.contains(&format!("sudo sysctl fs.inotify.{setting}=")),
+                "{help}"
+            );
             assert!(help.contains("--poll"), "{help}");
         }
     }

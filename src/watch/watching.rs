@@ -18,7 +18,10 @@ use super::worker::{Common, Worker};
 use crate::session::{Broken, Request, Signals, Wishes};
 
 /// What is watched, and how.
-#[expect(missing_debug_implementations, reason = "reporters are made by a function, which shows nothing")]
+#[expect(
+    missing_debug_implementations,
+    reason = "reporters are made by a function, which shows nothing"
+)]
 pub struct Options {
     /// The pipelines, each with the label of its lines.
     pub pipelines: Vec<(Request, Option<String>)>,
@@ -94,7 +97,11 @@ async fn all(options: Options) -> Result<u8, Broken> {
             key = pressed(&mut keys) => board.press(key),
         }
     }
-    Ok(if board.quits > 0 { 0 } else { signals.exit_code() })
+    Ok(if board.quits > 0 {
+        0
+    } else {
+        signals.exit_code()
+    })
 }
 
 async fn pressed(keys: &mut Option<Keys>) -> Key {
@@ -131,7 +138,11 @@ impl Board {
             Key::Open => self.open(),
             Key::Quit => {
                 self.quits += 1;
-                let wish = if self.quits == 1 { Wish::Quit } else { Wish::Leave };
+                let wish = if self.quits == 1 {
+                    Wish::Quit
+                } else {
+                    Wish::Leave
+                };
                 self.wish(wish);
             }
         }

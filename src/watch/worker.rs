@@ -297,7 +297,8 @@ impl Worker {
             if !self.desk.runs() {
                 self.voice.fresh();
             }
-            self.voice.complain(&made.loaded.report, &made.loaded.sources);
+            self.voice
+                .complain(&made.loaded.report, &made.loaded.sources);
             self.voice.say(&sheet.wrong(&changed));
             return;
         };

@@ -38,4 +38,5 @@ mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
 mod support;
 mod templates_guide;
+mod watch;
 mod why;
