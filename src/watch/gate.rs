@@ -30,6 +30,11 @@ impl Gate {
         self.touched.insert(touch);
     }
 
+    /// When the first of what was touched was.
+    pub(super) fn first(&self) -> Duration {
+        self.first
+    }
+
     /// When what was touched gets through, if nothing else happens.
     pub(super) fn due(&self) -> Option<Duration> {
         let some = !self.touched.is_empty() && !self.held;

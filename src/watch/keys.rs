@@ -39,7 +39,7 @@ mod unix {
     use std::io::{ErrorKind, IsTerminal, Read, Stdin};
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
-    use rustix::process::getpgrp;
+    use rustix::process::{Signal, getpgrp, getpid, kill_process};
     use rustix::termios::{
         LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
     };
@@ -88,23 +88,36 @@ mod unix {
             let then = tcgetattr(&stdin).ok()?;
             *before() = Some(then.clone());
             single_keys(&stdin, &then);
-            tokio::spawn(after_a_stop(then));
+            tokio::spawn(pause_and_resume(then));
             let (tell, pressed) = unbounded_channel();
             std::thread::spawn(move || read(stdin, &tell));
             Some(Self { pressed })
         }
     }
 
-    /// Whoever stopped kiln and brings it to the foreground again may have changed the terminal.
-    async fn after_a_stop(then: Termios) {
-        let resumed = SignalKind::from_raw(rustix::process::Signal::CONT.as_raw());
-        let Ok(mut resumed) = signal(resumed) else {
+    /// Ctrl-Z: the shell gets the terminal as it was. When it is ours again, so are its keys, whatever was done to it meanwhile.
+    async fn pause_and_resume(then: Termios) {
+        let hear = |wanted: Signal| signal(SignalKind::from_raw(wanted.as_raw()));
+        let (Ok(mut stopped), Ok(mut resumed)) = (hear(Signal::TSTP), hear(Signal::CONT)) else {
             return;
         };
-        while resumed.recv().await.is_some() {
+        loop {
+            let stops = tokio::select! {
+                _ = stopped.recv() => true,
+                _ = resumed.recv() => false,
+            };
             let stdin = std::io::stdin();
-            if before().is_some() && is_ours(&stdin) {
+            if before().is_none() {
+                return;
+            }
+            if !stops && is_ours(&stdin) {
                 single_keys(&stdin, &then);
+            }
+            if stops {
+                if is_ours(&stdin) {
+                    let _ = tcsetattr(&stdin, OptionalActions::Now, &then);
+                }
+                let _ = kill_process(getpid(), Signal::STOP);
             }
         }
     }

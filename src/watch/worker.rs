@@ -81,6 +81,12 @@ pub(super) struct Worker {
     /// Somebody pressed a key for the next run.
     asked: bool,
     forced: bool,
+    /// Something that counts was touched since the run began, if only for a moment.
+    stirred: bool,
+    /// When the last run failed.
+    failed_at: Option<Duration>,
+    /// The run that failed last had been stirred.
+    failed_for_nothing: bool,
     /// A server that is away is asked again then.
     retry: Option<Instant>,
     pause: Duration,
@@ -125,6 +131,9 @@ impl Worker {
             changed: BTreeSet::new(),
             asked: false,
             forced: false,
+            stirred: false,
+            failed_at: None,
+            failed_for_nothing: false,
             retry: None,
             pause: SOON,
             told_away: String::new(),
@@ -226,7 +235,10 @@ impl Worker {
 
     /// Finds out whether what was touched is another now.
     fn compare(&mut self) -> Option<Order> {
+        let first = self.gate.first();
         let touched = self.gate.take(self.common.began.elapsed())?;
+        self.stirred |= self.desk.runs();
+        self.failed_for_nothing |= self.failed_at.take().is_some_and(|end| first <= end);
         let (set, common) = (Arc::clone(&self.set), Arc::clone(&self.common));
         let (owner, tell) = (self.owner, self.tell.clone());
         self.comparing = Some(spawn_blocking(move || {
@@ -238,7 +250,7 @@ impl Worker {
     }
 
     fn compared(&mut self, changed: Vec<PathBuf>) -> Option<Order> {
-        if changed.is_empty() {
+        if changed.is_empty() && !std::mem::take(&mut self.failed_for_nothing) {
             return None;
         }
         self.changed.extend(changed);
@@ -326,6 +338,7 @@ impl Worker {
         else {
             unreachable!("a run follows from a plan");
         };
+        (self.stirred, self.failed_at) = (false, None);
         let (reporter, heard) = self.voice.begin();
         let signals = Signals::unheard();
         let (spared, spares) = watch::channel(HashSet::new());
@@ -366,7 +379,15 @@ impl Worker {
             self.told_away.clear();
             self.pause = SOON;
         }
-        let order = self.desk.hear(Event::Ended);
+        let mut order = self.desk.hear(Event::Ended);
+        // A task that found a file in the middle of being saved failed for nothing, also when the file is the same again.
+        if order.is_none() && matches!(ended.code, 3 | 4) {
+            if std::mem::take(&mut self.stirred) {
+                order = self.desk.hear(Event::Changed);
+            } else {
+                self.failed_at = Some(self.common.began.elapsed());
+            }
+        }
         Ok(match (order, self.urgency) {
             (None, Stop::Cancel | Stop::Leave) => Heed::Done,
             (order, _) => Heed::Order(order),

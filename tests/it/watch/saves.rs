@@ -162,14 +162,15 @@ fn nothing_that_kiln_writes_counts() {
     let project = project(&pipeline);
     let mut watched = Watched::start(&project, &["p.yaml"]);
     watched.says("done in");
-    wait_until_copied(&project, "list/list.txt", "first");
     for round in 0..5 {
         // The next word about a change is about this file and no other.
         project.file("in/a.txt", format!("round {round}"));
         let heard = watched.says("done in");
         assert_eq!(heard.matches('↻').count(), 1, "{heard}");
         assert!(heard.contains("↻ in/a.txt ·"), "{heard}");
-        wait_until_copied(&project, "list/list.txt", &format!("round {round}"));
+        // It reads what it made before, and that is its own affair.
+        let made = project.result("list/list.txt");
+        assert!(made.starts_with(&format!("round {round}\n")), "{made}");
     }
     watched.end();
     assert_eq!(runs(&project), 6);
@@ -262,7 +263,7 @@ fn files_in_new_folders_count_where_only_looking_helps() {
 #[test]
 fn everything_that_a_plan_reads_is_watched() {
     let project = Project::of(&[
-        ("kiln.yaml", "output_dir: outputs\n"),
+        ("kiln.yaml", "dotenv: true\noutput_dir: outputs\n"),
         (".env", "WORD=one\n"),
         ("values.yaml", "said: two\n"),
         ("more.txt", "three"),
@@ -296,7 +297,7 @@ steps:
     is("outputs", "1 2 3 False");
     project.file("flag", "");
     is("outputs", "1 2 3 True");
-    project.file("kiln.yaml", "output_dir: elsewhere\n");
+    project.file("kiln.yaml", "dotenv: true\noutput_dir: elsewhere\n");
     is("elsewhere", "1 2 3 True");
     fs::remove_file(project.path().join("flag")).unwrap();
     is("elsewhere", "1 2 3 False");

@@ -7,9 +7,7 @@ use super::watched::{Watched, runs};
 use crate::support::proxy::{Fate, Proxy};
 use crate::support::{CARD, Project, Server, settled, signal, wait_for};
 
-const STEPS: &str = r#"servers: { here: { kind: embedded } }
-default_server: here
-params: { shade: { type: int, default: 7 } }
+const STEPS: &str = r#"params: { shade: { type: integer, default: 7 } }
 steps:
   card: { workflow: card.json, set: { Card: { color: "{{ params.shade }}", width: 20 } }, matrix: { n: [1, 2, 3] } }
   sum:
@@ -20,7 +18,7 @@ steps:
 
 fn project() -> Project {
     Project::of(&[
-        ("kiln.yaml", ""),
+        ("kiln.yaml", "default_server: embedded\n"),
         ("card.json", CARD),
         ("other.json", &CARD.replace("4160", "5")),
         ("p.yaml", STEPS),
@@ -94,7 +92,10 @@ fn random_seeds_are_drawn_once_for_the_watch() {
     project.file(
         "p.yaml",
         STEPS
-            .replace("{ type: int, default: 7 }", "{ type: seed }")
+            .replace(
+                "{ type: integer, default: 7 }",
+                "{ type: seed, default: random }",
+            )
             .replace("params.shade", "params.shade % 1000"),
     );
     let mut watched = Watched::start(&project, &["p.yaml"]);
