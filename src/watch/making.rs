@@ -18,6 +18,9 @@ use crate::run::output_set;
 use crate::session::{self, Fate, Loaded, Request};
 use crate::store::STATE_FOLDER;
 
+/// How often folders that appear while others are armed are armed, too; those that appear later are told of.
+const TIMES: usize = 4;
+
 /// What a plan is made for.
 pub(super) struct Making {
     pub(super) request: Request,
@@ -99,9 +102,23 @@ pub(super) fn arm(
     set: &WatchSet,
     tell: UnboundedSender<Touch>,
 ) -> Vec<Diagnostic> {
-    let arms = set.arms();
+    let mut arms = set.arms();
     let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
-    source.arm(owner, arms, tell)
+    let mut troubles = Vec::new();
+    for _ in 0..TIMES {
+        let folders = arms.folders.clone();
+        let armed = source.arm(owner, arms, tell.clone());
+        troubles.extend(armed.troubles);
+        if !armed.anew {
+            break;
+        }
+        // What was made in a new folder before it was looked at is not told of.
+        arms = set.arms();
+        if arms.folders == folders {
+            break;
+        }
+    }
+    troubles
 }
 
 /// Tasks that have the same key in both plans: what they make now is what would be made.

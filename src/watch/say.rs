@@ -121,53 +121,25 @@ impl About<'_> {
             "" => "again".to_owned(),
             names => names.to_owned(),
         };
-        let mut explained: Vec<(&Fate, usize, String)> = Vec::new();
+        let mut explained: Vec<Again<'_>> = Vec::new();
         let mut after: Vec<&str> = Vec::new();
         let mut stay = 0;
         for fate in self.fates {
-            let spared = fate.task.as_ref().is_some_and(|t| self.spared.contains(t));
+            let spared = fate
+                .task
+                .as_ref()
+                .is_some_and(|t| self.spared.contains(t));
             match fate.would {
                 Would::Skipped => {}
                 Would::Run | Would::Open if spared => stay += 1,
                 Would::Cached => stay += 1,
-                Would::Run => match fate.why.iter().find(|why| tells(why)) {
-                    Some(why) => {
-                        let why = self.why(fate, why);
-                        match explained.last_mut() {
-                            Some((last, count, same)) if last.step == fate.step => {
-                                *count += 1;
-                                if *same != why {
-                                    same.clear();
-                                }
-                            }
-                            _ => explained.push((fate, 1, why)),
-                        }
-                    }
-                    None => note(&mut after, fate),
-                },
-                Would::Open => note(&mut after, fate),
+                Would::Run if fate.why.iter().any(tells) => self.explain(fate, &mut explained),
+                Would::Run | Would::Open => note(&mut after, fate),
             }
         }
-        after.retain(|step| {
-            explained
-                .iter()
-                .all(|(fate, ..)| fate.step.as_str() != *step)
-        });
+        after.retain(|step| explained.iter().all(|again| again.step != *step));
         let mut parts = vec![what];
-        parts.extend(explained.iter().take(STEPS).map(|(fate, count, why)| {
-            let step = match count {
-                1 => fate
-                    .task
-                    .as_ref()
-                    .map_or(fate.step.as_str(), TaskName::as_str)
-                    .to_owned(),
-                _ => format!("{} ({count} tasks)", fate.step),
-            };
-            match why.as_str() {
-                "" => format!("{step} again"),
-                why => format!("{step}: {why}"),
-            }
-        }));
+        parts.extend(explained.iter().take(STEPS).map(Again::text));
         if explained.len() > STEPS {
             let more = explained.len() - STEPS;
             parts.push(format!("{} more", plural(more, "step")));
@@ -192,6 +164,33 @@ impl About<'_> {
         parts.join(" · ")
     }
 
+    /// Adds a task that runs again for a reason of its own.
+    fn explain<'a>(&self, fate: &'a Fate, explained: &mut Vec<Again<'a>>) {
+        let first = fate.why.iter().find(|why| tells(why));
+        let Some(reason) = first else { return };
+        let never = *reason == StaleReason::NeverRan;
+        let why = self.why(fate, reason);
+        match explained.last_mut() {
+            Some(known) if known.step == fate.step.as_str() => {
+                known.tasks += 1;
+                // Among tasks that had the same result only one ran, and knows more.
+                if known.never && !never {
+                    (known.why, known.never) = (why, false);
+                } else if known.why != why && !never {
+                    known.other = true;
+                }
+            }
+            _ => explained.push(Again {
+                step: fate.step.as_str(),
+                task: fate.task.as_ref().map_or(fate.step.as_str(), TaskName::as_str),
+                tasks: 1,
+                why,
+                never,
+                other: false,
+            }),
+        }
+    }
+
     /// A reason; where `set` says the value, that is told.
     fn why(&self, fate: &Fate, why: &StaleReason) -> String {
         let StaleReason::Input { node, input, .. } = why else {
@@ -209,6 +208,28 @@ impl About<'_> {
             format!("set {why}")
         } else {
             why.to_string()
+        }
+    }
+}
+
+/// Tasks of a step that run again.
+struct Again<'a> {
+    step: &'a str,
+    task: &'a str,
+    tasks: usize,
+    why: String,
+    /// The reason is that it never ran.
+    never: bool,
+    /// Some of them have other reasons.
+    other: bool,
+}
+
+impl Again<'_> {
+    fn text(&self) -> String {
+        let other = if self.other { ", …" } else { "" };
+        match self.tasks {
+            1 => format!("{}: {}", self.task, self.why),
+            tasks => format!("{} ({tasks} tasks): {}{other}", self.step, self.why),
         }
     }
 }

@@ -85,6 +85,14 @@ impl Listeners {
     }
 }
 
+/// What came of arming.
+#[derive(Debug, Default)]
+pub(super) struct Armed {
+    pub(super) troubles: Vec<Diagnostic>,
+    /// Folders are looked at that were not before.
+    pub(super) anew: bool,
+}
+
 /// All that is looked at, for all pipelines.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -131,13 +139,13 @@ impl Source {
             .get_or_insert_with(|| Poller::start(Arc::clone(listeners)));
     }
 
-    /// Looks at these places for a pipeline, instead of those before. What there is to complain about is told once.
+    /// Looks at these places for a pipeline, instead of those before.
     pub(super) fn arm(
         &mut self,
         owner: Owner,
         arms: Arms,
         tell: UnboundedSender<Touch>,
-    ) -> Vec<Diagnostic> {
+    ) -> Armed {
         let arms = Arc::new(arms);
         if let Some(poller) = &self.poller {
             poller.begin(owner, &arms);
@@ -147,7 +155,7 @@ impl Source {
             let mut owners = owners.write().unwrap_or_else(PoisonError::into_inner);
             owners.insert(owner, (Arc::clone(&arms), tell));
         }
-        let told = self.watch_folders();
+        let armed = self.watch_folders();
         if self.watcher.is_some()
             && self.poller.is_none()
             && arms.folders.iter().any(|folder| is_network(folder))
@@ -158,12 +166,13 @@ impl Source {
                 poller.begin(owner, &arms);
             }
         }
-        told
+        armed
     }
 
-    fn watch_folders(&mut self) -> Vec<Diagnostic> {
+    fn watch_folders(&mut self) -> Armed {
+        let mut armed = Armed::default();
         let Some(watcher) = &mut self.watcher else {
-            return Vec::new();
+            return armed;
         };
         let mut wanted = BTreeSet::new();
         let mut counts = BTreeSet::new();
@@ -183,34 +192,33 @@ impl Source {
         }
         self.watched
             .retain(|folder| wanted.contains(folder) && !is_lost(folder));
-        let mut told = Vec::new();
         for folder in wanted {
             if self.watched.contains(&folder) {
                 continue;
             }
             match watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                Ok(()) => drop(self.watched.insert(folder)),
+                Ok(()) => armed.anew |= self.watched.insert(folder),
                 Err(error) if is_exhausted(&error) => {
-                    told.push(exhausted(&error));
+                    armed.troubles.push(exhausted(&error));
                     self.poll();
                     for (owner, arms) in self.listeners.arms() {
                         if let Some(poller) = &self.poller {
                             poller.begin(owner, &arms);
                         }
                     }
-                    return told;
+                    return armed;
                 }
                 // A folder that is gone by now was told of as such.
                 Err(_) if !folder.exists() => {}
                 Err(error) => {
                     let matters = counts.iter().any(|e| e.parent() == Some(&folder));
                     if matters && self.refused.insert(folder.clone()) {
-                        told.push(refused(&folder, &error));
+                        armed.troubles.push(refused(&folder, &error));
                     }
                 }
             }
         }
-        told
+        armed
     }
 }
 

@@ -288,19 +288,19 @@ steps:
     };
     let mut watched = Watched::start(&project, &["p.yaml", "--params", "values.yaml"]);
     watched.says("done in");
-    is("outputs", "one two three False");
+    is("outputs", "one two three false");
     project.file(".env", "WORD=1\n");
-    is("outputs", "1 two three False");
+    is("outputs", "1 two three false");
     project.file("values.yaml", "said: 2\n");
-    is("outputs", "1 2 three False");
+    is("outputs", "1 2 three false");
     project.file("more.txt", "3");
-    is("outputs", "1 2 3 False");
+    is("outputs", "1 2 3 false");
     project.file("flag", "");
-    is("outputs", "1 2 3 True");
+    is("outputs", "1 2 3 true");
     project.file("kiln.yaml", "dotenv: true\noutput_dir: elsewhere\n");
-    is("elsewhere", "1 2 3 True");
+    is("elsewhere", "1 2 3 true");
     fs::remove_file(project.path().join("flag")).unwrap();
-    is("elsewhere", "1 2 3 False");
+    is("elsewhere", "1 2 3 false");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::support::{CARD, Project, Server, settled, signal, wait_for};
 
 const STEPS: &str = r#"params: { shade: { type: integer, default: 7 } }
 steps:
-  card: { workflow: card.json, set: { Card: { color: "{{ params.shade }}", width: 20 } }, matrix: { n: [1, 2, 3] } }
+  card: { workflow: card.json, set: { Card: { color: "{{ params.shade + matrix.n }}", width: 20 } }, matrix: { n: [1, 2, 3] }, save_as: "card-{{ matrix.n }}" }
   sum:
     command: [sh, -c, "cat \"$@\" | cksum > out.txt", sh, "{{ steps.card.images }}"]
     outputs: { text: out.txt }
@@ -96,7 +96,7 @@ fn random_seeds_are_drawn_once_for_the_watch() {
                 "{ type: integer, default: 7 }",
                 "{ type: seed, default: random }",
             )
-            .replace("params.shade", "params.shade % 1000"),
+            .replace("params.shade +", "params.shade % 1000 +"),
     );
     let mut watched = Watched::start(&project, &["p.yaml"]);
     watched.says("done in");
