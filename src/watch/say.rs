@@ -125,10 +125,7 @@ impl About<'_> {
         let mut after: Vec<&str> = Vec::new();
         let mut stay = 0;
         for fate in self.fates {
-            let spared = fate
-                .task
-                .as_ref()
-                .is_some_and(|t| self.spared.contains(t));
+            let spared = fate.task.as_ref().is_some_and(|t| self.spared.contains(t));
             match fate.would {
                 Would::Skipped => {}
                 Would::Run | Would::Open if spared => stay += 1,
@@ -182,7 +179,10 @@ impl About<'_> {
             }
             _ => explained.push(Again {
                 step: fate.step.as_str(),
-                task: fate.task.as_ref().map_or(fate.step.as_str(), TaskName::as_str),
+                task: fate
+                    .task
+                    .as_ref()
+                    .map_or(fate.step.as_str(), TaskName::as_str),
                 tasks: 1,
                 why,
                 never,

@@ -140,12 +140,7 @@ impl Source {
     }
 
     /// Looks at these places for a pipeline, instead of those before.
-    pub(super) fn arm(
-        &mut self,
-        owner: Owner,
-        arms: Arms,
-        tell: UnboundedSender<Touch>,
-    ) -> Armed {
+    pub(super) fn arm(&mut self, owner: Owner, arms: Arms, tell: UnboundedSender<Touch>) -> Armed {
         let arms = Arc::new(arms);
         if let Some(poller) = &self.poller {
             poller.begin(owner, &arms);
@@ -270,7 +265,7 @@ fn exhausted(error: &notify::Error) -> Diagnostic {
 
 fn refused(folder: &Path, error: &notify::Error) -> Diagnostic {
     let why = match &error.kind {
-        ErrorKind::Io(error) => error.to_string(),
+        ErrorKind::Io(system) => system.to_string(),
         _ => error.to_string(),
     };
     let message = format!(

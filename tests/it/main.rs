@@ -38,5 +38,6 @@ mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
 mod support;
 mod templates_guide;
+mod transfers;
 mod watch;
 mod why;
