@@ -291,16 +291,16 @@ steps:
     is("outputs", "one two three false");
     project.file(".env", "WORD=1\n");
     is("outputs", "1 two three false");
-    project.file("values.yaml", "said: 2\n");
-    is("outputs", "1 2 three false");
+    project.file("values.yaml", "said: II\n");
+    is("outputs", "1 II three false");
     project.file("more.txt", "3");
-    is("outputs", "1 2 3 false");
+    is("outputs", "1 II 3 false");
     project.file("flag", "");
-    is("outputs", "1 2 3 true");
+    is("outputs", "1 II 3 true");
     project.file("kiln.yaml", "dotenv: true\noutput_dir: elsewhere\n");
-    is("elsewhere", "1 2 3 true");
+    is("elsewhere", "1 II 3 true");
     fs::remove_file(project.path().join("flag")).unwrap();
-    is("elsewhere", "1 2 3 false");
+    is("elsewhere", "1 II 3 false");
 }
 
 #[test]

@@ -40,10 +40,10 @@ fn a_line_says_what_changed_what_runs_again_and_why_and_what_stays() {
         "↻ p.yaml · card (3 tasks): set Card.width 20 → 24 · then sum · 1 stays"
     );
     watched.says("done in");
-    project.file("p.yaml", STEPS.replace("default: 7", "default: 8"));
+    project.file("p.yaml", STEPS.replace("default: 7", "default: 17"));
     assert_eq!(
         line(&mut watched),
-        "↻ p.yaml · card (3 tasks): param shade 7 → 8 · then sum · 1 stays"
+        "↻ p.yaml · card (3 tasks): param shade 7 → 17 · then sum · 1 stays"
     );
     watched.says("done in");
     project.file("other.json", CARD.replace("4160", "6"));
@@ -56,7 +56,7 @@ fn a_line_says_what_changed_what_runs_again_and_why_and_what_stays() {
         "p.yaml",
         format!(
             "# said twice\n{}",
-            STEPS.replace("default: 7", "default: 8")
+            STEPS.replace("default: 7", "default: 17")
         ),
     );
     assert_eq!(line(&mut watched), "↻ p.yaml · nothing runs again · 5 stay");
