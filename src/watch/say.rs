@@ -163,8 +163,9 @@ impl About<'_> {
 
     /// Adds a task that runs again for a reason of its own.
     fn explain<'a>(&self, fate: &'a Fate, explained: &mut Vec<Again<'a>>) {
-        let first = fate.why.iter().find(|why| tells(why));
-        let Some(reason) = first else { return };
+        let Some(reason) = best(&fate.why) else {
+            return;
+        };
         let never = *reason == StaleReason::NeverRan;
         let why = self.why(fate, reason);
         match explained.last_mut() {
@@ -243,6 +244,31 @@ fn tells(why: &StaleReason) -> bool {
             | StaleReason::AlwaysRuns
             | StaleReason::CacheOff
     )
+}
+
+/// The reason that is told: a param where its value stands in what became different, else that itself.
+fn best(why: &[StaleReason]) -> Option<&StaleReason> {
+    let values = |why: &StaleReason| match why {
+        StaleReason::Input { old, new, .. } | StaleReason::Command { old, new, .. } => {
+            Some((old.clone()?, new.clone()?))
+        }
+        _ => None,
+    };
+    let found: Vec<(String, String)> = why.iter().filter_map(values).collect();
+    let stands = |reason: &&StaleReason| {
+        let StaleReason::Param { old, new, .. } = reason else {
+            return true;
+        };
+        let bare =
+            |value: &Option<String>| value.as_deref().map(|v| v.trim_matches('"').to_owned());
+        let (Some(old), Some(new)) = (bare(old), bare(new)) else {
+            return false;
+        };
+        let mut found = found.iter();
+        found.any(|(before, now)| before.contains(&old) && now.contains(&new))
+    };
+    let mut told = why.iter().filter(|why| tells(why));
+    told.clone().find(stands).or_else(|| told.next())
 }
 
 fn note<'a>(steps: &mut Vec<&'a str>, fate: &'a Fate) {

@@ -43,7 +43,7 @@ fn a_line_says_what_changed_what_runs_again_and_why_and_what_stays() {
     project.file("p.yaml", STEPS.replace("default: 7", "default: 17"));
     assert_eq!(
         line(&mut watched),
-        "↻ p.yaml · card (3 tasks): param shade 7 → 17 · then sum · 1 stays"
+        "↻ p.yaml · card (3 tasks): set Card.color 8 → 18, … · then sum · 1 stays"
     );
     watched.says("done in");
     project.file("other.json", CARD.replace("4160", "6"));
