@@ -238,6 +238,9 @@ impl<'a> Fetch<'a> {
             self.resumes = false;
             self.total = None;
         }
+        if let Some(total) = self.total {
+            self.sink.expect(total)?;
+        }
         self.offered();
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The dispatcher: owns the machine, turns its decisions into durable facts and then into deeds.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ pub(super) struct Failed {
 pub(super) type Stops = (
     watch::Receiver<Stop>,
     Arc<AtomicU8>,
-    watch::Receiver<HashSet<TaskName>>,
+    watch::Receiver<BTreeSet<TaskName>>,
 );
 
 /// The tasks of a step, or why they cannot be known.
@@ -86,7 +86,7 @@ pub(super) struct Dispatcher {
     pub(super) stop_code: Arc<AtomicU8>,
     stop_seen: Stop,
     /// Tasks that are let finish whatever stops the run, but for leaving at once.
-    spared: watch::Receiver<HashSet<TaskName>>,
+    spared: watch::Receiver<BTreeSet<TaskName>>,
 }
 
 impl Dispatcher {
@@ -94,7 +94,7 @@ impl Dispatcher {
         shared: Arc<Shared>,
         (machine, roster, log): (Machine, Roster, Log),
         notes: mpsc::UnboundedReceiver<Fact>,
-        (stop, stop_code, spared): Stops,
+        (stop, stop_code, spares): Stops,
     ) -> Self {
         Self {
             machine,
@@ -119,7 +119,7 @@ impl Dispatcher {
             stop,
             stop_code,
             stop_seen: Stop::None,
-            spared,
+            spared: spares,
         }
     }
 
@@ -234,8 +234,10 @@ impl Dispatcher {
                     handle.cancel.send_replace(Some(reason));
                 }
             }
-            Action::Cancel { .. } => {}
-            Action::Expand { .. } | Action::Prepare { .. } | Action::Finish { .. } => {}
+            Action::Cancel { .. }
+            | Action::Expand { .. }
+            | Action::Prepare { .. }
+            | Action::Finish { .. } => {}
         }
     }
 

@@ -241,12 +241,11 @@ async fn proven(
 /// Names tell the content, and servers overwrite nothing.
 async fn holds(client: &Client, known: &KnownUpload, size: u64) -> Result<bool, ClientError> {
     let file = input(&known.name);
-    let held = match &known.etag {
-        Some(etag) => client.unchanged(&file, etag).await,
-        None => {
-            let stamp = client.stamp_of(&file).await;
-            stamp.map(|stamp| stamp.is_some_and(|stamp| stamp.size == Some(size)))
-        }
+    let held = if let Some(etag) = &known.etag {
+        client.unchanged(&file, etag).await
+    } else {
+        let stamp = client.stamp_of(&file).await;
+        stamp.map(|stamp| stamp.is_some_and(|stamp| stamp.size == Some(size)))
     };
     match held {
         Err(error) if !error.is_connection() => Ok(false),

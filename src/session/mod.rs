@@ -11,6 +11,7 @@ pub mod history;
 mod load;
 mod made_work;
 mod outlook;
+mod pools;
 mod prepare;
 mod resume;
 mod running;

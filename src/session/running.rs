@@ -1,6 +1,6 @@
 //! A run from the file to the exit code.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::checking::{check_plan, check_sound};
 use super::load::{Loaded, Request, Target, load};
 use super::outlook::{Outlook, outlook};
+use super::pools;
 use super::prepare;
 use super::resume::{self, Taken};
 use super::signals::Signals;
@@ -131,7 +132,7 @@ pub async fn run_loaded(
     wishes: &Wishes,
     reporter: Box<dyn Reporter>,
     signals: &Signals,
-    spared: watch::Receiver<HashSet<TaskName>>,
+    spared: watch::Receiver<BTreeSet<TaskName>>,
 ) -> Result<Ended, Broken> {
     let mut told = Told::new(reporter, RunId::new(&jiff::Zoned::now()));
     match start(loaded, &mut told) {
@@ -141,8 +142,8 @@ pub async fn run_loaded(
 }
 
 /// Nothing is spared.
-fn spared() -> watch::Receiver<HashSet<TaskName>> {
-    watch::channel(HashSet::new()).1
+fn spared() -> watch::Receiver<BTreeSet<TaskName>> {
+    watch::channel(BTreeSet::new()).1
 }
 
 /// Finds out what is to be carried out; otherwise the exit code, everything told.
@@ -209,7 +210,7 @@ async fn carry_out(
     wishes: &Wishes,
     mut told: Told,
     signals: &Signals,
-    spared: watch::Receiver<HashSet<TaskName>>,
+    spared: watch::Receiver<BTreeSet<TaskName>>,
 ) -> Result<Ended, Broken> {
     let sources = start.plan.sources.clone();
     let (secrets, run) = (start.secrets.clone(), told.run.clone());
@@ -219,12 +220,7 @@ async fn carry_out(
             Outlook::Work => {}
             Outlook::DoneUnless => start.ask_models = true,
             Outlook::Done(_) if wishes.watched => return Ok(0.into()),
-            Outlook::Done(resting) => {
-                let code = told.nothing_to_do(&start.plan, &report, &resting);
-                // The process ends: to give the memory of very many tasks back piece by piece would only take time.
-                std::mem::forget((start, resting));
-                return Ok(code.into());
-            }
+            Outlook::Done(resting) => return Ok(rest(start, resting, &mut told, &report)),
         }
     }
     // Until something is queued, whatever is under way can be dropped.
@@ -235,9 +231,8 @@ async fn carry_out(
     };
     let Some(ready) = ready else {
         told.stopping(signals.reason(), false);
-        let code = signals.exit_code();
-        let code = told.end(RunStatus::Cancelled, code, Counts::default(), 0.0);
-        return Ok(code.into());
+        let (code, counts) = (signals.exit_code(), Counts::default());
+        return Ok(told.end(RunStatus::Cancelled, code, counts, 0.0).into());
     };
     let (plan, ready) = match ready {
         Readiness::Refused => return Ok(told.refuse(&report, &sources).into()),
@@ -276,6 +271,28 @@ async fn carry_out(
     outcome.map(|code| told.code(code).into())
 }
 
+/// There is nothing to do, and the process ends: to give the memory of very many tasks back piece by piece would only take time.
+fn rest(start: Start, resting: Resting, told: &mut Told, report: &Report) -> Ended {
+    let code = told.nothing_to_do(&start.plan, report, &resting);
+    std::mem::forget((start, resting));
+    code.into()
+}
+
+/// What servers that are not to be had mean for the run.
+fn without(
+    errors: Vec<Diagnostic>,
+    plan: &Plan,
+    (wishes, rehearsal): (&Wishes, Option<&str>),
+    report: &mut Report,
+) -> Readiness {
+    if wishes.watched && errors.iter().all(way_out::may_come_back) {
+        return Readiness::Away(errors);
+    }
+    let advise = |error| way_out::advise(error, plan, rehearsal);
+    report.extend(errors.into_iter().map(advise));
+    Readiness::Refused
+}
+
 /// Everything that comes before the run: servers, catalogs, checks, a question, the project's state.
 async fn get_ready(
     start: Start,
@@ -285,7 +302,7 @@ async fn get_ready(
     report: &mut Report,
 ) -> Readiness {
     let Start {
-        plan,
+        mut plan,
         target,
         secrets,
         stored,
@@ -299,13 +316,8 @@ async fn get_ready(
         .unwrap_or_default();
     let servers = match prepare::connect_but(&plan, &secrets, &spare).await {
         Ok(servers) => Arc::new(servers),
-        Err(errors) if wishes.watched && errors.iter().all(way_out::may_come_back) => {
-            return Readiness::Away(errors);
-        }
         Err(errors) => {
-            let advise = |error| way_out::advise(error, &plan, rehearsal.as_deref());
-            report.extend(errors.into_iter().map(advise));
-            return Readiness::Refused;
+            return without(errors, &plan, (wishes, rehearsal.as_deref()), report);
         }
     };
     report.extend(servers.away().iter().map(StartFailure::warning));
@@ -322,6 +334,7 @@ async fn get_ready(
         report.extend(unreachable);
         if !report.has_errors() {
             report.extend(check_plan(&plan, target, &catalogs).items);
+            pools::keep_away(&mut plan, &servers).await;
         }
         if !report.has_errors() {
             report.extend(confirm(&plan, wishes).await);

@@ -103,14 +103,14 @@ impl Desk {
             self.again = true;
             return None;
         }
-        self.plan()
+        Some(self.plan())
     }
 
-    fn plan(&mut self) -> Option<Order> {
+    fn plan(&mut self) -> Order {
         self.again = false;
         self.ready = false;
         self.planning = true;
-        Some(Order::Plan)
+        Order::Plan
     }
 
     fn planned(&mut self, sound: bool) -> Option<Order> {
@@ -119,7 +119,7 @@ impl Desk {
             return None;
         }
         if self.again {
-            return self.plan();
+            return Some(self.plan());
         }
         if !sound {
             return None;
@@ -141,7 +141,7 @@ impl Desk {
             return None;
         }
         if self.again {
-            return self.plan();
+            return Some(self.plan());
         }
         if std::mem::take(&mut self.ready) {
             self.running = true;

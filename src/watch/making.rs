@@ -1,6 +1,6 @@
 //! From files to a plan, and to the arms for the next change.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -42,7 +42,7 @@ pub(super) struct Made {
     pub(super) late: Vec<PathBuf>,
     pub(super) fates: Vec<Fate>,
     /// Tasks that are at work already, and would be done again just as they are.
-    pub(super) spared: HashSet<TaskName>,
+    pub(super) spared: BTreeSet<TaskName>,
     pub(super) troubles: Vec<Diagnostic>,
 }
 
@@ -122,7 +122,7 @@ pub(super) fn arm(
 }
 
 /// Tasks that have the same key in both plans: what they make now is what would be made.
-fn spared(before: &[Fate], now: &[Fate]) -> HashSet<TaskName> {
+fn spared(before: &[Fate], now: &[Fate]) -> BTreeSet<TaskName> {
     let keys = |fates: &[Fate]| -> HashMap<TaskName, ContentHash> {
         let known = fates.iter();
         known

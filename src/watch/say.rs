@@ -1,6 +1,6 @@
 //! The watch's own lines: short, one each.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
@@ -111,7 +111,7 @@ pub(super) struct About<'a> {
     pub(super) changed: &'a [PathBuf],
     pub(super) fates: &'a [Fate],
     /// Tasks that run already and are let finish.
-    pub(super) spared: &'a HashSet<TaskName>,
+    pub(super) spared: &'a BTreeSet<TaskName>,
     pub(super) plan: &'a Plan,
 }
 

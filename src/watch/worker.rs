@@ -1,6 +1,6 @@
 //! One watched pipeline: what it hears, and what it does about it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ pub(super) struct Common {
 struct Run {
     handle: JoinHandle<Result<Ended, Broken>>,
     signals: Signals,
-    spared: watch::Sender<HashSet<TaskName>>,
+    spared: watch::Sender<BTreeSet<TaskName>>,
     heard: Heard,
     plan: Arc<Plan>,
 }
@@ -52,7 +52,7 @@ struct Run {
 impl Run {
     /// Stops it, and everything of it.
     fn stop(&self) {
-        self.spared.send_replace(HashSet::new());
+        self.spared.send_replace(BTreeSet::new());
         self.signals.request();
     }
 }
@@ -197,7 +197,7 @@ impl Worker {
     fn signalled(&mut self) -> Option<Order> {
         self.urgency = next(self.urgency);
         if let Some(run) = &self.running {
-            run.spared.send_replace(HashSet::new());
+            run.spared.send_replace(BTreeSet::new());
             run.signals.follow(&self.common.signals, self.urgency);
         }
         self.desk.hear(Event::Quit)
@@ -341,10 +341,10 @@ impl Worker {
         (self.stirred, self.failed_at) = (false, None);
         let (reporter, heard) = self.voice.begin();
         let signals = Signals::unheard();
-        let (spared, spares) = watch::channel(HashSet::new());
+        let (spared, left) = watch::channel(BTreeSet::new());
         let (wishes, own) = (self.common.wishes.clone(), signals.clone());
         let handle = tokio::spawn(async move {
-            session::run_loaded(loaded, &wishes, reporter, &own, spares).await
+            session::run_loaded(loaded, &wishes, reporter, &own, left).await
         });
         self.running = Some(Run {
             handle,

@@ -64,9 +64,10 @@ fn part(range: String, body: &[u8]) -> Response {
     (StatusCode::PARTIAL_CONTENT, head, body.to_vec()).into_response()
 }
 
-/// A server that answers the n-th question so, and what it was asked for.
+/// The ranges that a server was asked for, in order.
 type Asked = Arc<Mutex<Vec<Option<String>>>>;
 
+/// A server that answers the n-th question so, and what it was asked for.
 async fn answering(
     answer: impl Fn(usize, Option<&str>) -> Response + Clone + Send + Sync + 'static,
 ) -> (String, Asked) {

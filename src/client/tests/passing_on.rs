@@ -20,7 +20,7 @@ const LENGTH: usize = 3_000_000;
 
 fn content() -> Vec<u8> {
     (0u32..)
-        .map(|n| (n * 31 % 253) as u8)
+        .map(|n| u8::try_from(n * 31 % 253).unwrap())
         .take(LENGTH)
         .collect()
 }

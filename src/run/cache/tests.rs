@@ -57,6 +57,7 @@ fn step(id: &str) -> StepPlan {
         graph: Graph::default(),
         in_file: Vec::new(),
         edits: Vec::new(),
+        removed: Vec::new(),
         bypassed: Vec::new(),
     });
     StepPlan::new(StepId::from(id), None, ServerName::from("local"), work)
