@@ -70,7 +70,7 @@ pub(super) fn make(making: Making, source: &Mutex<Source>) -> Made {
     let typed = std::iter::once(&request.file).chain(&request.params_file);
     let typed: Vec<PathBuf> = typed.map(|file| here.join(file)).collect();
     let set = Arc::new(WatchSet::of(&loaded.inputs, &typed, &project, outputs));
-    let troubles = arm(source, owner, &set, tell);
+    let troubles = arm(source, owner, &set, &tell);
     let late = set.changed_since(began);
     let plan = loaded.plan.clone().map(Arc::new);
     let fates = plan.as_deref().map(session::fates).unwrap_or_default();
@@ -100,7 +100,7 @@ pub(super) fn arm(
     source: &Mutex<Source>,
     owner: Owner,
     set: &WatchSet,
-    tell: UnboundedSender<Touch>,
+    tell: &UnboundedSender<Touch>,
 ) -> Vec<Diagnostic> {
     let mut arms = set.arms();
     let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,10 +18,13 @@ use crate::store::is_network;
 /// One pipeline.
 pub(super) type Owner = usize;
 
+/// What a pipeline looks at, and how it is told.
+type Listening = (Arc<Arms>, UnboundedSender<Touch>);
+
 /// What the callback knows.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
-    owners: RwLock<BTreeMap<Owner, (Arc<Arms>, UnboundedSender<Touch>)>>,
+    owners: RwLock<BTreeMap<Owner, Listening>>,
     /// Folders that were moved or removed: what the system watches there is something else now.
     lost: Mutex<BTreeSet<PathBuf>>,
 }

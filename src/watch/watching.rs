@@ -61,7 +61,9 @@ async fn all(options: Options) -> Result<u8, Broken> {
         columns: options.columns,
     };
     let voice = Voice::new(Arc::clone(&options.voices), None, Arc::clone(&newest));
-    trouble.into_iter().for_each(|trouble| voice.warn(trouble));
+    if let Some(trouble) = trouble {
+        voice.warn(trouble);
+    }
     let common = Arc::new(Common {
         source: Mutex::new(source),
         wishes: options.wishes,

@@ -58,6 +58,10 @@ impl Run {
 }
 
 /// One pipeline.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what was pressed, and what is known of the last run, come and go apart"
+)]
 pub(super) struct Worker {
     owner: Owner,
     common: Arc<Common>,
@@ -178,7 +182,7 @@ impl Worker {
             biased;
             () = signals.at_least(next(urgent)), if urgent < Stop::Leave => self.signalled(),
             Some(wish) = self.wishes.recv() => self.wished(wish),
-            ended = ended(&mut self.running) => return self.ended(ended?),
+            ended = ended(&mut self.running) => return Ok(self.ended(ended?)),
             made = done(&mut self.making) => self.planned(made),
             changed = done(&mut self.comparing) => self.compared(changed),
             Some(touch) = self.touches.recv() => {
@@ -243,7 +247,7 @@ impl Worker {
         let (owner, tell) = (self.owner, self.tell.clone());
         self.comparing = Some(spawn_blocking(move || {
             // A link may lead elsewhere by now, a folder be another one: what happens from here on is told, and what happened is compared.
-            super::making::arm(&common.source, owner, &set, tell);
+            super::making::arm(&common.source, owner, &set, &tell);
             set.changed(&touched)
         }));
         None
@@ -364,7 +368,7 @@ impl Worker {
         }
     }
 
-    fn ended(&mut self, ended: (Ended, Heard)) -> Result<Heed, Broken> {
+    fn ended(&mut self, ended: (Ended, Heard)) -> Heed {
         let (ended, heard) = ended;
         if !ended.away.is_empty() {
             let line = self.common.sheet.away(&ended.away);
@@ -388,10 +392,10 @@ impl Worker {
                 self.failed_at = Some(self.common.began.elapsed());
             }
         }
-        Ok(match (order, self.urgency) {
+        match (order, self.urgency) {
             (None, Stop::Cancel | Stop::Leave) => Heed::Done,
             (order, _) => Heed::Order(order),
-        })
+        }
     }
 
     fn wait_for_server(&mut self) {
