@@ -401,11 +401,9 @@ impl<'a> Foresight<'a> {
         parallel(both, |((ix, seen), record)| match seen {
             Seen::Judged(judged) => judged,
             Seen::Made(mut made) => {
-                let judged = self.judge(look, self.at(ix), &mut made, record.as_ref());
-                Judged {
-                    key: made.key,
-                    ..judged
-                }
+                let mut judged = self.judge(look, self.at(ix), &mut made, record.as_ref());
+                judged.key = made.key;
+                judged
             }
         })
     }
