@@ -34,6 +34,7 @@ mod promises;
 mod proofs;
 mod quickstart;
 mod readme;
+mod resting;
 mod rules;
 mod schemas;
 mod selection;
