@@ -44,4 +44,5 @@ mod streams;
 mod support;
 mod templates_guide;
 mod transfers;
+mod watch;
 mod why;
