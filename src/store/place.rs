@@ -10,10 +10,22 @@ use std::path::{Path, PathBuf};
 use super::blobs;
 use super::error::StoreError;
 use super::lock::host;
-use crate::base::{ContentHash, safe_name};
+use crate::base::{ContentHash, Nearby, safe_name};
 
 /// The folder of kiln's state inside a project.
 pub const STATE_FOLDER: &str = ".kiln";
+
+/// The folder of results by content, for glances that prove nothing about it.
+#[derive(Debug)]
+pub struct Shelf(Nearby);
+
+impl Shelf {
+    /// Whether there is a blob of this hash and size.
+    pub fn holds(&self, hash: &ContentHash, size: u64) -> bool {
+        let found = self.0.look(Path::new(&blobs::place_of(hash)));
+        found.is_some_and(|found| found.size == size)
+    }
+}
 
 /// Where the parts of a project's state lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,10 +74,9 @@ impl Place {
         self.folder.join("blobs")
     }
 
-    /// Whether there is a blob of this hash and size: a glance that proves nothing about its content.
-    pub fn holds(&self, hash: &ContentHash, size: u64) -> bool {
-        let blob = blobs::path_in(&self.blobs(), hash);
-        std::fs::metadata(blob).is_ok_and(|found| found.len() == size)
+    /// The results by content, to be glanced at.
+    pub fn shelf(&self) -> Shelf {
+        Shelf(Nearby::new(self.blobs()))
     }
 
     /// Blobs that were found damaged.
@@ -134,7 +145,7 @@ fn user_state(set: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 
 /// Whether a folder lies, or would lie, on a network file system.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn is_network(folder: &Path) -> bool {
+pub fn is_network(folder: &Path) -> bool {
     // `man 2 statfs`: NFS, SMB, CIFS, SMB2, 9P, AFS, Coda, NCP, Ceph; FUSE hides what is behind it.
     const NETWORK: &[u32] = &[
         0x6969,
@@ -201,7 +212,7 @@ pub(super) fn fuse_kind<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
 }
 
 #[cfg(target_os = "macos")]
-pub(super) fn is_network(folder: &Path) -> bool {
+pub fn is_network(folder: &Path) -> bool {
     let there = folder.ancestors().find(|path| path.exists());
     let Some(found) = there.and_then(|path| rustix::fs::statfs(path).ok()) else {
         return false;
@@ -220,7 +231,7 @@ pub(super) fn is_network(folder: &Path) -> bool {
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos")))]
-pub(super) fn is_network(folder: &Path) -> bool {
+pub fn is_network(folder: &Path) -> bool {
     // `\\server\share`; a mapped drive letter cannot be told without asking the system.
     folder.as_os_str().to_string_lossy().starts_with("\\\\")
 }
