@@ -9,7 +9,7 @@ mod types;
 
 pub use read::CatalogError;
 pub use types::{
-    Autogrow, AutogrowNames, Bounds, Catalog, Combo, DynamicOption, InputDef, InputType, NodeDef,
+    Autogrow, AutogrowNames, Bounds, Catalog, Combo, DynamicOption, Field, InputDef, InputType, NodeDef,
     OpenInput, OutputDef, OutputType, Section,
 };
 
