@@ -10,6 +10,8 @@ use super::cancel::CancelArgs;
 use super::diff::DiffArgs;
 use super::doctor::DoctorArgs;
 use super::gc::GcArgs;
+use super::import::ImportArgs;
+use super::new::NewArgs;
 use super::runs::RunsArgs;
 use super::server::ServerArgs;
 use super::show::ShowArgs;
@@ -77,6 +79,10 @@ pub(super) enum Command {
     Schema(SchemaArgs),
     /// Explain a diagnostic code such as K0203
     Explain(ExplainArgs),
+    /// Convert workflows of the editor's, and what pictures and films carry, into API format
+    Import(ImportArgs),
+    /// Make a pipeline around a workflow, or a small one to start from
+    New(NewArgs),
     /// Make a small project to start from
     Init(InitArgs),
 }

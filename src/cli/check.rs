@@ -82,7 +82,7 @@ fn worse(a: Exit, b: Exit) -> Exit {
     }
 }
 
-fn load_catalog(path: &Path) -> Result<Arc<Catalog>, Exit> {
+pub(super) fn load_catalog(path: &Path) -> Result<Arc<Catalog>, Exit> {
     match session::catalog_file(path) {
         Ok((catalog, warnings)) => {
             for warning in warnings {

@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue};
 use super::args::{Cli, Command};
 use super::exit::Exit;
 use super::{
-    args, cancel, check, diff, doctor, explain, gc, init, plan, run, runs, schema, serve, server,
+    args, cancel, check, diff, doctor, explain, gc, import, init, new, plan, run, runs, schema, serve, server,
     show,
 };
 
@@ -42,6 +42,8 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::serve(args),
         Command::Schema(args) => schema::schema(args),
         Command::Explain(args) => explain::explain(args),
+        Command::Import(args) => import::import(args),
+        Command::New(args) => new::new(args),
         Command::Init(args) => init::init(args),
     };
     done.into()

@@ -11,6 +11,7 @@ use crate::check::{self, Setting};
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes};
 use crate::plan::{self, Plan, StepPlan};
 use crate::workflow::verdict::{self, JudgeOptions};
+use crate::workflow::import::{self, Places};
 use crate::workflow::{self, Graph};
 
 /// Catalogs by server; a server without one is checked by structure alone.
@@ -124,7 +125,10 @@ impl Checker {
             mut report,
             secrets,
             rehearsal,
-        } = load(request);
+        } = load(&Request {
+            catalog: self.offline.clone(),
+            ..request.clone()
+        });
         // What `--set` changes is no longer the file as it stands.
         let as_written = request.sets.is_empty();
         if let (Target::Workflow(file), Some(catalog), true) = (target, &self.offline, as_written) {
@@ -211,7 +215,7 @@ fn check_workflow(
     embedded: bool,
 ) -> FileReport {
     let mut report = Report::default();
-    let Some(graph) = read_as_server(file, &sources, &mut report) else {
+    let Some((graph, drawn)) = read_as_server(file, catalog, &sources, &mut report) else {
         return FileReport {
             accepted: Some(false),
             runs: Vec::new(),
@@ -221,9 +225,12 @@ fn check_workflow(
     };
     let verdict = verdict::judge(&graph, catalog, &JudgeOptions::default());
     let origin_of = |node: &NodeId, input: Option<&str>| {
-        let pointer = match input {
-            Some(input) => workflow::pointer([node.as_str(), "inputs", input]),
-            None => workflow::pointer([node.as_str()]),
+        let place = drawn.as_ref();
+        let place = place.and_then(|places| places.of(node.as_str(), input));
+        let pointer = match (place, input) {
+            (Some(place), _) => place.to_owned(),
+            (None, Some(input)) => workflow::pointer([node.as_str(), "inputs", input]),
+            (None, None) => workflow::pointer([node.as_str()]),
         };
         Some(Origin::Json { file, pointer })
     };
@@ -246,12 +253,26 @@ fn check_workflow(
     }
 }
 
-/// The graph as a server reads it: what it refuses by verdict is left for the verdict.
-fn read_as_server(file: FileId, sources: &SourceMap, report: &mut Report) -> Option<Graph> {
+/// The graph as a server reads it, and where its parts stand in a file of the editor's: what it refuses by verdict is left for the
+/// verdict.
+fn read_as_server(
+    file: FileId,
+    catalog: &Catalog,
+    sources: &SourceMap,
+    report: &mut Report,
+) -> Option<(Graph, Option<Places>)> {
+    if let Some(drawn) = import::drawn(&sources.file(file).text) {
+        let imported = drawn.convert(catalog, 0);
+        let refusals = imported.refusals(file, sources);
+        let refused = refusals.has_errors();
+        report.extend(refusals.items);
+        return (!refused).then_some((imported.graph, Some(imported.places)));
+    }
     let lenient = serde_json::from_str(&sources.file(file).text)
         .ok()
         .and_then(|value| workflow::from_request(value).ok());
-    lenient.or_else(|| workflow::read(file, sources, report))
+    let graph = lenient.or_else(|| workflow::read(file, sources, report));
+    graph.map(|graph| (graph, None))
 }
 
 /// A catalog from a saved `GET /object_info` answer, or from what `kiln server catalog` saved; `-` is stdin.

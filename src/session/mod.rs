@@ -4,10 +4,13 @@
 
 pub mod care;
 mod checking;
+mod creating;
+mod definitions;
 pub mod doctor;
 mod earlier;
 mod foresight;
 pub mod history;
+mod importing;
 mod load;
 mod made_work;
 mod outlook;
@@ -22,7 +25,9 @@ mod why;
 mod wishes;
 
 pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings, object_info_file};
+pub use creating::{Created, create};
 pub use foresight::fates;
+pub use importing::{Import, Importer};
 pub use load::{Loaded, Request, Target, load};
 pub use running::{Broken, run};
 pub use why::{Fate, Would, because, fates_json, fates_text};

@@ -54,8 +54,8 @@ impl Places {
     }
 }
 
-/// Converts a parsed file that has `nodes`. Choices inside texts are drawn by the seed.
-pub fn convert(file: &Value, catalog: &Catalog, seed: u64) -> Imported {
+/// Converts a parsed file that has `nodes`.
+pub(super) fn convert(file: &Value, catalog: &Catalog, seed: u64) -> Imported {
     let document = Document::read(file);
     let mut imported = Imported::default();
     for (pointer, reason) in &document.broken {
