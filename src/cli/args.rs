@@ -228,7 +228,7 @@ fn time(text: &str) -> Result<Duration, String> {
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// A pipeline (.yaml) or a workflow in API format (.json); `-` for stdin
+    /// A pipeline (.yaml), a workflow (.json), or a picture or the like that carries one; `-` for stdin
     #[arg(value_name = "PIPELINE|WORKFLOW", required_unless_present = "resume")]
     pub(super) file: Option<PathBuf>,
 
@@ -287,7 +287,7 @@ pub(super) enum Deny {
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
-    /// A pipeline (.yaml) or a workflow in API format (.json)
+    /// A pipeline (.yaml), a workflow (.json), or a picture or the like that carries one
     #[arg(value_name = "PIPELINE")]
     pub(super) file: PathBuf,
 

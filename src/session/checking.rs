@@ -161,7 +161,16 @@ impl Checker {
             && as_written
             && let Some(catalog) = catalogs.of(server)
         {
-            return check_workflow(file, &catalog, sources, is_embedded(&plan, server));
+            let embedded = is_embedded(&plan, server);
+            // A drawing was converted by everything that its server has; the catalog at hand may have less.
+            let work = plan.steps.values().find_map(StepPlan::workflow);
+            return match work.and_then(|work| Some((work, work.places.as_deref()?))) {
+                Some((work, places)) => {
+                    let graph = (work.graph.clone(), Some(places.clone()));
+                    check_graph(file, graph, &catalog, sources, embedded)
+                }
+                None => check_workflow(file, &catalog, sources, embedded),
+            };
         }
         report.extend(check_plan(&plan, target, &*catalogs).items);
         let accepted = if report.has_errors() {
@@ -215,7 +224,7 @@ fn check_workflow(
     embedded: bool,
 ) -> FileReport {
     let mut report = Report::default();
-    let Some((graph, drawn)) = read_as_server(file, catalog, &sources, &mut report) else {
+    let Some(read) = read_as_server(file, catalog, &sources, &mut report) else {
         return FileReport {
             accepted: Some(false),
             runs: Vec::new(),
@@ -223,6 +232,20 @@ fn check_workflow(
             sources,
         };
     };
+    let mut found = check_graph(file, read, catalog, sources, embedded);
+    report.extend(std::mem::take(&mut found.report.items));
+    FileReport { report, ..found }
+}
+
+/// A graph by the verdict alone, and where its parts stand in a file of the editor's.
+fn check_graph(
+    file: FileId,
+    (graph, drawn): (Graph, Option<Places>),
+    catalog: &Catalog,
+    sources: SourceMap,
+    embedded: bool,
+) -> FileReport {
+    let mut report = Report::default();
     let verdict = verdict::judge(&graph, catalog, &JudgeOptions::default());
     let origin_of = |node: &NodeId, input: Option<&str>| {
         let place = drawn.as_ref();

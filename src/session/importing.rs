@@ -25,7 +25,7 @@ pub struct Importer {
     server: Option<String>,
     /// What choices inside texts are drawn by.
     seed: u64,
-    definitions: RefCell<Option<(Definitions, SourceMap)>>,
+    definitions: RefCell<Option<Definitions>>,
     inputs: Inputs,
 }
 
@@ -143,11 +143,8 @@ impl Importer {
             return Err((found.report, found.sources));
         };
         let mut definitions = self.definitions.borrow_mut();
-        let (definitions, _) = definitions.get_or_insert_with(|| {
-            let definitions = Definitions::new(None, found.secrets.clone());
-            (definitions, SourceMap::default())
-        });
         definitions
+            .get_or_insert_with(|| Definitions::new(None, found.secrets.clone()))
             .of(name, server, classes)
             .map_err(|items| (Report { items }, found.sources))
     }

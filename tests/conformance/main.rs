@@ -11,6 +11,7 @@
 
 mod classes;
 mod client;
+mod import;
 mod pixels;
 mod replay;
 mod server;
@@ -34,6 +35,7 @@ fn main() {
     }
     let trials: Vec<Trial> = [
         verdicts::trials(fixtures.as_deref()),
+        import::trials(fixtures.as_deref()),
         classes::trials(fixtures.as_deref()),
         pixels::trials(fixtures.as_deref()),
         transcripts::trials(fixtures.as_deref()),

@@ -21,6 +21,7 @@ mod harmless;
 mod hazards;
 mod helping;
 mod history;
+mod importing;
 mod leftovers;
 mod mistakes;
 mod newcomer;
