@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use super::beyond::SECRET_HELP;
 use super::graph::{Setting, verdict_diagnostics};
+use super::uploads;
 use crate::base::{ContentHash, NodeId, ServerName};
 use crate::catalog::Catalog;
 use crate::diagnostic::{Code, Diagnostic, Report, Span, codes, list_of};
 use crate::plan::{
     self, EditValue, Grow, Plan, Rendered, ServerKind, StepPlan, TaskPlan, Work, WorkflowStep,
 };
+use crate::protocol::UploadRules;
 use crate::template::Template;
 use crate::workflow::verdict::{self, JudgeOptions};
 use crate::workflow::{self, Graph, Node};
@@ -21,11 +23,13 @@ use crate::workflow::{self, Graph, Node};
 /// How many of a step's values are complained about at one place.
 const AT_ONE_PLACE: usize = 3;
 
-/// Every complaint about a plan that can be known before anything runs. `bare`: it is made around a workflow alone.
+/// Every complaint about a plan that can be known before anything runs. `bare`: it is made around a workflow alone; `rules_of`: what a
+/// server takes for files, where that is known.
 pub fn plan(
     plan: &Plan,
     bare: bool,
     catalog_of: &dyn Fn(&ServerName) -> Option<Arc<Catalog>>,
+    rules_of: &dyn Fn(&ServerName) -> Option<UploadRules>,
 ) -> Report {
     let mut report = Report::default();
     let folders = folders(plan, bare);
@@ -47,6 +51,7 @@ pub fn plan(
             bare,
             folders: &folders,
             partial: step.allow_partial,
+            uploads: rules_of(&step.server),
         };
         let found = of_step(plan, step, tasks, catalog.as_deref(), setting);
         report.extend(found);
@@ -107,6 +112,8 @@ fn of_step(
     for task in tasks {
         let (rendered, wrong) = plan::preview(plan, task, work, catalog);
         told.add(wrong.items, task, 1);
+        let refused = uploads::refused(&rendered, &step.server, &plan.sources, setting);
+        told.add(refused, task, 1);
         if catalog.is_none() {
             continue;
         }
@@ -122,7 +129,9 @@ fn of_step(
         return told.finish(tasks.len());
     };
     for (task, rendered, weight) in different {
-        let mut found = judge(plan, step, &rendered, catalog, setting);
+        let found = judge(plan, step, &rendered, catalog, setting);
+        let found = found.into_iter();
+        let mut found: Vec<_> = found.map(|d| blamed(d, work, catalog)).collect();
         found.extend(later_secrets(plan, work, &rendered));
         told.add(found, task, weight);
     }
@@ -204,6 +213,33 @@ fn judge(
     // What an input will be is not known yet, so nothing can be said against it.
     found.retain(|diagnostic| !concerns_unknown(diagnostic, rendered));
     found
+}
+
+/// Where nothing saves a result because `set` takes out the nodes that do, that is the place to look at.
+fn blamed(diagnostic: Diagnostic, work: &WorkflowStep, catalog: &Catalog) -> Diagnostic {
+    if diagnostic.code != &codes::NO_OUTPUTS {
+        return diagnostic;
+    }
+    let bypassed = work.bypassed.iter();
+    let bypassed = bypassed.filter_map(|(id, span)| Some((work.graph.nodes.get(id)?, *span)));
+    let removed = work.removed.iter().map(|(node, span)| (node, *span));
+    let saves = |node: &Node| {
+        catalog
+            .node(&node.class_type)
+            .is_some_and(|n| n.output_node)
+    };
+    let mut gone = removed.chain(bypassed).filter(|(node, _)| saves(node));
+    let Some((node, span)) = gone.next() else {
+        return diagnostic;
+    };
+    let said = |node: &Node| format!("this takes `{}` out", node.label());
+    let diagnostic = Diagnostic {
+        help: Vec::new(),
+        ..diagnostic
+    };
+    let diagnostic = diagnostic.label(span, said(node));
+    let diagnostic = gone.fold(diagnostic, |d, (node, span)| d.also(span, said(node)));
+    diagnostic.help("leave it in, or add another node that saves or shows something")
 }
 
 type Place = (&'static str, Option<Span>, Option<String>, Option<String>);

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::exit::{Exit, complain, tell};
 use super::import::DefinitionFlags;
-use crate::base::{display_path, put_new};
+use crate::base::display_path;
 use crate::report::plural;
 use crate::session;
 
@@ -57,8 +57,8 @@ pub(super) fn new(args: &NewArgs) -> Exit {
         },
     };
     for (file, text) in files.iter().zip([&pipeline, &workflow]) {
-        if let Err(error) = put_new(file, text.as_bytes()) {
-            complain(&error.to_string());
+        if let Err(error) = put_new(file, text) {
+            complain(&format!("could not write `{}`: {error}", display_path(file)));
             return Exit::Report(3);
         }
         let _ = writeln!(anstream::stderr(), "  made  {}", display_path(file));
@@ -88,4 +88,14 @@ fn around(name: &str, from: &Path, args: &NewArgs) -> Result<(String, String, St
         count => format!("{} to set with -p. ", plural(count, "param")),
     };
     Ok((created.pipeline, format!("{:#}\n", created.workflow), what))
+}
+
+/// Writes a file that is not there yet.
+fn put_new(file: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut open = std::fs::OpenOptions::new();
+    let mut new = open.write(true).create_new(true).open(file)?;
+    new.write_all(text.as_bytes())
 }

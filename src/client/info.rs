@@ -99,28 +99,10 @@ impl Client {
         };
         known?;
         let features = features.unwrap_or_default();
-        let version = system
-            .get("comfyui_version")
-            .and_then(Value::as_str)
-            .unwrap_or("unknown")
-            .to_owned();
+        let text = |name: &str| system.get(name).and_then(Value::as_str);
+        let version = text("comfyui_version").unwrap_or("unknown").to_owned();
         let max_bytes = features.get("max_upload_size").and_then(bytes);
-        let told = Version::parse(&version);
-        let known = match self.dialect().flavour {
-            Flavour::Comfy => Dialect::comfy(told).with_jobs(jobs?),
-            Flavour::Cloud => Dialect {
-                version: told,
-                support: Dialect::comfy(told).support,
-                ..Dialect::cloud()
-            },
-        };
-        let dialect = Dialect {
-            uploads: UploadRules {
-                max_bytes: max_bytes.or(known.uploads.max_bytes),
-                ..known.uploads
-            },
-            ..known
-        };
+        let dialect = self.dialect_of(Version::parse(&version), jobs?, max_bytes);
         let info = ServerInfo {
             cancel_api: dialect.cancel == Cancel::Job,
             jobs_api: dialect.jobs,
@@ -133,15 +115,31 @@ impl Client {
                 .filter_map(|device| Device::deserialize(device).ok())
                 .collect(),
             max_upload_size: max_bytes,
-            stand_in: system
-                .get("deploy_environment")
-                .and_then(Value::as_str)
-                .and_then(StandIn::of_environment),
+            stand_in: text("deploy_environment").and_then(StandIn::of_environment),
             features,
             version,
         };
         self.learn(dialect);
         Ok(info)
+    }
+
+    /// How a server of a version is spoken to, with what it says of itself.
+    fn dialect_of(&self, told: Option<Version>, jobs: bool, max_bytes: Option<u64>) -> Dialect {
+        let known = match self.dialect().flavour {
+            Flavour::Comfy => Dialect::comfy(told).with_jobs(jobs),
+            Flavour::Cloud => Dialect {
+                version: told,
+                support: Dialect::comfy(told).support,
+                ..Dialect::cloud()
+            },
+        };
+        Dialect {
+            uploads: UploadRules {
+                max_bytes: max_bytes.or(known.uploads.max_bytes),
+                ..known.uploads
+            },
+            ..known
+        }
     }
 
     /// Comfy Cloud tells anybody what it is; whether it knows our key, only whose key it is tells.

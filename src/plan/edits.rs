@@ -12,14 +12,24 @@ use crate::diagnostic::{Diagnostic, Origin, SourceMap, Span, codes, list_of};
 use crate::spec::{Node, NodeKind, SetEntry, SetNode, Spanned, Step};
 use crate::workflow::{self, AddressError, Graph};
 
-/// The inputs that change, and the nodes that are bypassed. Removed nodes are taken out of the graph at once.
+/// What `set` and `--set` change of a graph.
+pub(super) struct Changes {
+    /// The inputs.
+    pub(super) edits: Vec<Edit>,
+    /// The nodes that are bypassed when a task is rendered.
+    pub(super) bypassed: Vec<(NodeId, Span)>,
+    /// The nodes that have been taken out.
+    pub(super) removed: Vec<(workflow::Node, Span)>,
+}
+
+/// Reads the changes. Removed nodes are taken out of the graph at once.
 pub(super) fn edits(
     step: &Step,
     context: &StepContext<'_>,
     graph: &mut Graph,
     evaluator: &mut Evaluator<'_>,
     sources: &SourceMap,
-) -> (Vec<Edit>, Vec<(NodeId, Span)>) {
+) -> Changes {
     let mut edits: Vec<Edit> = Vec::new();
     let mut removed = Vec::new();
     let mut bypassed: Vec<(NodeId, Span)> = Vec::new();
@@ -62,6 +72,9 @@ pub(super) fn edits(
     bypassed.retain(|(id, _)| removed.iter().all(|(gone, _)| gone != id));
     let gone = |id: &NodeId| removed.iter().chain(&bypassed).any(|(gone, _)| gone == id);
     edits.retain(|edit| !gone(&edit.node));
+    let nodes = removed.iter();
+    let nodes = nodes.filter_map(|(id, span)| Some((graph.nodes.get(id)?.clone(), *span)));
+    let taken_out = nodes.collect();
     for cut in remove(graph, &removed) {
         // An input that `set` fills again needs no other reason.
         if edits
@@ -71,7 +84,11 @@ pub(super) fn edits(
             edits.push(cut);
         }
     }
-    (edits, bypassed)
+    Changes {
+        edits,
+        bypassed,
+        removed: taken_out,
+    }
 }
 
 /// Two keys of `set` can name one node, by its id and by its title.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::listing::queue_lists;
 use super::results::{NodeResult, node_order, results};
 use crate::base::NodeId;
 
@@ -234,11 +235,7 @@ pub struct Queue {
 impl Queue {
     /// Reads the answer of `/queue`; `None` when it has neither list.
     pub fn from_value(value: &Value) -> Option<Self> {
-        let list = |name: &str| value.get(name).and_then(Value::as_array);
-        let (running, pending) = (list("queue_running"), list("queue_pending"));
-        if running.is_none() && pending.is_none() {
-            return None;
-        }
+        let (running, pending) = queue_lists(value)?;
         Some(Self {
             running: ids(running),
             pending: ids(pending),
@@ -246,10 +243,9 @@ impl Queue {
     }
 }
 
-fn ids(items: Option<&Vec<Value>>) -> Vec<String> {
+fn ids(items: &[Value]) -> Vec<String> {
     let mut items: Vec<(f64, &str)> = items
-        .into_iter()
-        .flatten()
+        .iter()
         .filter_map(|item| {
             let number = item.get(0).and_then(Value::as_f64).unwrap_or(f64::MAX);
             Some((number, item.get(1)?.as_str()?))

@@ -40,6 +40,7 @@ pub(super) fn plan() -> Plan {
         places: None,
         in_file: Vec::new(),
         edits: Vec::new(),
+        removed: Vec::new(),
         bypassed: Vec::new(),
     });
     let span = Some(Span::new(pipeline, at, at + 4));

@@ -10,6 +10,7 @@ use crate::catalog::Catalog;
 use crate::check::{self, Setting};
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes};
 use crate::plan::{self, Plan, StepPlan};
+use crate::protocol::{Dialect, UploadRules};
 use crate::workflow::verdict::{self, JudgeOptions};
 use crate::workflow::import::{self, Places};
 use crate::workflow::{self, Graph};
@@ -18,6 +19,11 @@ use crate::workflow::{self, Graph};
 pub trait Catalogs {
     /// The catalog of a server, with at least these classes.
     fn of(&self, server: &ServerName) -> Option<Arc<Catalog>>;
+
+    /// What the server said that it takes for files.
+    fn uploads(&self, _server: &ServerName) -> Option<UploadRules> {
+        None
+    }
 }
 
 /// What checking a file found.
@@ -39,7 +45,11 @@ pub(super) fn classes(plan: &Plan, server: &ServerName) -> BTreeSet<String> {
         .values()
         .filter(|step| step.server == *server)
         .filter_map(StepPlan::workflow)
-        .flat_map(|work| work.graph.nodes.values())
+        .flat_map(|work| {
+            // What was taken out is asked for, too: whether it was what the workflow is run for.
+            let removed = work.removed.iter().map(|(node, _)| node);
+            work.graph.nodes.values().chain(removed)
+        })
         .map(|node| node.class_type.clone())
         .collect()
 }
@@ -53,7 +63,14 @@ fn is_embedded(plan: &Plan, server: &ServerName) -> bool {
 /// Every complaint about a plan that can be known before anything runs.
 pub(super) fn check_plan(plan: &Plan, target: Target, catalogs: &dyn Catalogs) -> Report {
     let bare = matches!(target, Target::Workflow(_));
-    check::plan(plan, bare, &|server| catalogs.of(server))
+    let rules = |server: &ServerName| {
+        let told = catalogs.uploads(server);
+        told.or_else(|| match plan.servers.get(server)?.kind {
+            plan::ServerKind::Cloud { .. } => Some(Dialect::cloud().uploads),
+            _ => None,
+        })
+    };
+    check::plan(plan, bare, &|server| catalogs.of(server), &rules)
 }
 
 /// What else is wrong in a pipeline that has errors: its sound steps, against the catalogs that are at hand without a connection.
@@ -117,42 +134,22 @@ impl Checker {
                 sources,
             };
         }
-        let Loaded {
-            plan,
-            sound,
-            target,
-            sources,
-            mut report,
-            secrets,
-            rehearsal,
-        } = load(&Request {
+        let mut loaded = load(&Request {
             catalog: self.offline.clone(),
             ..request.clone()
         });
+        let target = loaded.target;
         // What `--set` changes is no longer the file as it stands.
         let as_written = request.sets.is_empty();
         if let (Target::Workflow(file), Some(catalog), true) = (target, &self.offline, as_written) {
-            return check_workflow(file, catalog, sources, false);
+            return check_workflow(file, catalog, loaded.sources, false);
         }
-        let Some(plan) = plan else {
-            if let Some(sound) = sound {
-                match &self.offline {
-                    Some(catalog) => {
-                        let more = check_plan(&sound, target, &Same(Arc::clone(catalog)));
-                        report.extend(without_echoes(more, &report));
-                    }
-                    None => report.extend(check_sound(&sound, target, &report)),
-                }
-            }
-            return FileReport {
-                accepted: Some(false),
-                runs: Vec::new(),
-                report,
-                sources,
-            };
+        let Some(plan) = loaded.plan.take() else {
+            return self.check_what_is_sound(loaded);
         };
-        let sources = plan.sources.clone();
-        let catalogs = self.catalogs(&plan, &secrets, rehearsal.as_deref(), &mut report);
+        let (sources, mut report) = (plan.sources.clone(), loaded.report);
+        let rehearsal = loaded.rehearsal.as_deref();
+        let catalogs = self.catalogs(&plan, &loaded.secrets, rehearsal, &mut report);
         let known = plan
             .servers
             .keys()
@@ -183,6 +180,27 @@ impl Checker {
             runs: Vec::new(),
             report,
             sources,
+        }
+    }
+
+    /// A file with errors may have steps that are sound: what else is wrong with those.
+    fn check_what_is_sound(&self, loaded: Loaded) -> FileReport {
+        let mut report = loaded.report;
+        if let Some(sound) = &loaded.sound {
+            let more = match &self.offline {
+                Some(catalog) => {
+                    let same = Same(Arc::clone(catalog));
+                    without_echoes(check_plan(sound, loaded.target, &same), &report)
+                }
+                None => check_sound(sound, loaded.target, &report),
+            };
+            report.extend(more);
+        }
+        FileReport {
+            accepted: Some(false),
+            runs: Vec::new(),
+            report,
+            sources: loaded.sources,
         }
     }
 
@@ -261,6 +279,7 @@ fn check_graph(
         embedded,
         bare: true,
         partial: false,
+        uploads: None,
         folders: &std::env::current_dir().into_iter().collect::<Vec<_>>(),
     };
     report.extend(check::verdict_diagnostics(

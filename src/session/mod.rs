@@ -14,6 +14,7 @@ mod importing;
 mod load;
 mod made_work;
 mod outlook;
+mod pools;
 mod prepare;
 mod resume;
 mod running;

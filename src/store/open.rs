@@ -13,7 +13,7 @@ use super::database;
 use super::error::{Holder, StoreError};
 use super::journal::{Begin, Journal, Opening};
 use super::lock::{self, Lock, Refused};
-use super::notes;
+use super::notes::{self, KnownUpload};
 use super::place::Place;
 use super::reader::{KeptManifest, Reader, Replay, StoredRun};
 use super::writer::{Ack, Writer};
@@ -129,7 +129,7 @@ impl Store {
         let Some(replay) = self.reader.replay(run)? else {
             return Ok(None);
         };
-        self.writer.write_now(notes::no_cancel(run.clone()))?;
+        self.writer.write_now(notes::no_cancel(run))?;
         let next = replay.facts.len() as u64;
         let writer = Arc::clone(&self.writer);
         let journal = Journal::new(writer, run.clone(), Opening::Reopen, next, alive);
@@ -281,7 +281,7 @@ impl Store {
             .note(notes::duration(pipeline.to_owned(), step.clone(), ms));
     }
 
-    /// The name under which a server (by its URL) was once given some content. A hint: the server may have forgotten it.
+    /// How a server (by its URL) was once given some content.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -289,14 +289,14 @@ impl Store {
         &self,
         server: &str,
         hash: &ContentHash,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<Option<KnownUpload>, StoreError> {
         self.reader.known_upload(server, hash)
     }
 
-    /// Notes the name under which a server was given some content.
-    pub fn note_upload(&self, server: &str, hash: &ContentHash, name: &str) {
+    /// Notes how a server was given some content.
+    pub fn note_upload(&self, server: &str, hash: &ContentHash, known: KnownUpload) {
         self.writer
-            .note(notes::upload(server.to_owned(), *hash, name.to_owned()));
+            .note(notes::upload(server.to_owned(), *hash, known));
     }
 
     /// Forgets what a server was given.
@@ -340,7 +340,7 @@ impl Store {
 
     /// Asks the process of a run to stop it.
     pub fn request_cancel(&self, run: &RunId, at: u64) -> Ack {
-        self.writer.write(notes::cancel(run.clone(), at))
+        self.writer.write(notes::cancel(run, at))
     }
 
     /// Whether another process asked for a run to stop.

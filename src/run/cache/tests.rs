@@ -58,6 +58,7 @@ fn step(id: &str) -> StepPlan {
         places: None,
         in_file: Vec::new(),
         edits: Vec::new(),
+        removed: Vec::new(),
         bypassed: Vec::new(),
     });
     StepPlan::new(StepId::from(id), None, ServerName::from("local"), work)
