@@ -35,13 +35,21 @@ fn main() {
         wall.push(took(&folder, &files, out.path()));
         memory.extend(peak(&mut import(&folder, &files, out.path())));
     }
-    tell(&format!("{} drawings converted in one process", files.len()), "ms", wall);
+    tell(
+        &format!("{} drawings converted in one process", files.len()),
+        "ms",
+        wall,
+    );
     if !memory.is_empty() {
         tell("  peak memory", "MB", memory);
     }
     let one = &files[..1];
     let wall = (0..RUNS).map(|_| took(&folder, one, out.path())).collect();
-    tell("  of that, for one: start, definitions, conversion", "ms", wall);
+    tell(
+        "  of that, for one: start, definitions, conversion",
+        "ms",
+        wall,
+    );
 }
 
 fn import(folder: &Path, files: &[PathBuf], out: &Path) -> Command {

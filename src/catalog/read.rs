@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::types::{
-    Autogrow, AutogrowNames, Bounds, Catalog, Combo, DynamicOption, Field, InputDef, InputType, NodeDef,
-    OutputDef, OutputType, Section,
+    Autogrow, AutogrowNames, Bounds, Catalog, Combo, DynamicOption, Field, InputDef, InputType,
+    NodeDef, OutputDef, OutputType, Section,
 };
 
 /// Dynamic inputs nest; deeper than this is a mistake.

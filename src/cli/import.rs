@@ -24,7 +24,12 @@ pub(super) struct ImportArgs {
     files: Vec<PathBuf>,
 
     /// The file to write; `-`, or nothing, for stdout
-    #[arg(short = 'o', long = "out", value_name = "FILE", conflicts_with = "out_dir")]
+    #[arg(
+        short = 'o',
+        long = "out",
+        value_name = "FILE",
+        conflicts_with = "out_dir"
+    )]
     out: Option<PathBuf>,
 
     /// Write each graph into this folder, under the name of its file
@@ -80,7 +85,9 @@ impl DefinitionFlags {
 pub(super) fn import(args: &ImportArgs) -> Exit {
     let several = args.files.len() > 1;
     if several && args.out_dir.is_none() {
-        complain("several files need --out-dir: each graph is written into that folder under its own name");
+        complain(
+            "several files need --out-dir: each graph is written into that folder under its own name",
+        );
         return Exit::Usage;
     }
     if args.output == TextOrJson::Json && args.out.is_none() && args.out_dir.is_none() {
@@ -131,7 +138,8 @@ fn destination(args: &ImportArgs, file: &Path) -> Option<PathBuf> {
     let stem = if file.as_os_str() == "-" {
         "stdin".into()
     } else {
-        file.file_stem().map_or_else(|| "workflow".into(), ToOwned::to_owned)
+        file.file_stem()
+            .map_or_else(|| "workflow".into(), ToOwned::to_owned)
     };
     let mut name = stem;
     name.push(".json");
@@ -153,6 +161,7 @@ fn write(
     };
     if let Some(diagnostic) = in_the_way(file, out, taken) {
         import.report.push(diagnostic);
+        import.graph = None;
         return None;
     }
     taken.insert(out.to_path_buf(), file.to_path_buf());
@@ -161,6 +170,7 @@ fn write(
         Err(error) => {
             let diagnostic = Diagnostic::error(&codes::CANNOT_WRITE, error.to_string());
             import.report.push(diagnostic);
+            import.graph = None;
             None
         }
     }
@@ -176,8 +186,10 @@ fn in_the_way(file: &Path, out: &Path, taken: &HashMap<PathBuf, PathBuf>) -> Opt
     let refused = |message: String| Diagnostic::error(&codes::SAME_OUTPUT_PATH, message);
     if same(file, out) {
         return Some(
-            refused(format!("`{out_name}` would take the place of the file that it is made from"))
-                .help("write it into another folder or under another name"),
+            refused(format!(
+                "`{out_name}` would take the place of the file that it is made from"
+            ))
+            .help("write it into another folder or under another name"),
         );
     }
     let first = taken.get(out)?;
@@ -207,19 +219,19 @@ fn tell_file(file: &Path, out: Option<&Path>, import: &Import) -> std::io::Resul
             ("part", AnsiColor::Yellow)
         };
         let style: Style = colour.on_default();
-        let nodes = plural(graph.nodes.len(), "node");
+        let size = plural(graph.nodes.len(), "node");
         let file = display_path(file);
         let _ = match out {
             Some(out) => writeln!(
                 err,
-                "{style}{word}{style:#} {file} → {}  {nodes}",
+                "{style}{word}{style:#} {file} → {}  {size}",
                 display_path(out)
             ),
-            None => writeln!(err, "{style}{word}{style:#} {file}  {nodes}"),
+            None => writeln!(err, "{style}{word}{style:#} {file}  {size}"),
         };
     }
     let dim = Style::new().dimmed();
-    for note in notes {
+    for note in notes.iter().filter(|_| import.graph.is_some()) {
         let _ = writeln!(err, "   {dim}{}{dim:#}", note.message);
     }
     drop(err);

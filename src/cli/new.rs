@@ -26,7 +26,10 @@ pub(super) struct NewArgs {
 }
 
 /// The pipeline that is made without a workflow, and what it draws.
-const PLAIN: (&str, &str) = (include_str!("new/pipeline.yaml"), include_str!("init/card.json"));
+const PLAIN: (&str, &str) = (
+    include_str!("new/pipeline.yaml"),
+    include_str!("init/card.json"),
+);
 
 pub(super) fn new(args: &NewArgs) -> Exit {
     let name = args.name.strip_suffix(".yaml").unwrap_or(&args.name);
@@ -50,7 +53,11 @@ pub(super) fn new(args: &NewArgs) -> Exit {
         return Exit::Usage;
     }
     let (pipeline, workflow, what) = match &args.from {
-        None => (PLAIN.0.replace("NAME", name), PLAIN.1.to_owned(), String::new()),
+        None => (
+            PLAIN.0.replace("NAME", name),
+            PLAIN.1.to_owned(),
+            String::new(),
+        ),
         Some(from) => match around(name, from, args) {
             Ok(made) => made,
             Err(exit) => return exit,
@@ -58,12 +65,18 @@ pub(super) fn new(args: &NewArgs) -> Exit {
     };
     for (file, text) in files.iter().zip([&pipeline, &workflow]) {
         if let Err(error) = put_new(file, text) {
-            complain(&format!("could not write `{}`: {error}", display_path(file)));
+            complain(&format!(
+                "could not write `{}`: {error}",
+                display_path(file)
+            ));
             return Exit::Report(3);
         }
         let _ = writeln!(anstream::stderr(), "  made  {}", display_path(file));
     }
-    let _ = writeln!(anstream::stderr(), "\n{what}See what it does: kiln plan {name}.yaml");
+    let _ = writeln!(
+        anstream::stderr(),
+        "\n{what}See what it does: kiln plan {name}.yaml"
+    );
     Exit::Done
 }
 

@@ -12,8 +12,8 @@ use super::sealed::{CommandStep, EditValue, NeedPlan, StepPlan, TemplateText, Wo
 use super::settings::SetFlag;
 use super::{condition, graphs, policy};
 use crate::artifact::Datum;
-use crate::catalog::Catalog;
 use crate::base::{Inputs, NodeId, ServerName, StepId};
+use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, FileId, Origin, Severity, SourceMap, Span, codes};
 use crate::spec::{Command, Node, Pipeline, Step, StepWork};
 
@@ -137,7 +137,13 @@ fn workflow(
     } = graphs::read(written, context, step.template, evaluator, sources)?;
     let in_file = if templated {
         let places = places.as_deref();
-        graphs::in_file(&step.id.value, (file, places), &mut graph, evaluator, sources)
+        graphs::in_file(
+            &step.id.value,
+            (file, places),
+            &mut graph,
+            evaluator,
+            sources,
+        )
     } else {
         Vec::new()
     };

@@ -11,8 +11,8 @@ use crate::check::{self, Setting};
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes};
 use crate::plan::{self, Plan, StepPlan};
 use crate::protocol::{Dialect, UploadRules};
-use crate::workflow::verdict::{self, JudgeOptions};
 use crate::workflow::import::{self, Places};
+use crate::workflow::verdict::{self, JudgeOptions};
 use crate::workflow::{self, Graph};
 
 /// Catalogs by server; a server without one is checked by structure alone.

@@ -66,8 +66,15 @@ pub fn create(
         }
     }
     let id = crate::base::valid_id(name);
-    let step = if id { name.to_owned() } else { "draw".to_owned() };
-    let _ = write!(out, "\nsteps:\n  {step}:\n    workflow: workflows/{name}.json\n");
+    let step = if id {
+        name.to_owned()
+    } else {
+        "draw".to_owned()
+    };
+    let _ = write!(
+        out,
+        "\nsteps:\n  {step}:\n    workflow: workflows/{name}.json\n"
+    );
     if templated(&graph) {
         out.push_str("    template: false                         # the workflow's own texts hold `{{` or `{%`\n");
     }
@@ -103,9 +110,13 @@ fn server_line(graph: &Graph, server: Option<&str>) -> String {
         return format!("server: {}\n", quoted(&json!(server)));
     }
     let own = embedded::catalog();
-    let foreign = graph.nodes.values().any(|node| own.node(&node.class_type).is_none());
+    let foreign = graph
+        .nodes
+        .values()
+        .any(|node| own.node(&node.class_type).is_none());
     if foreign {
-        "server: local                               # kiln's own server lacks some of its nodes\n".to_owned()
+        "server: local                               # kiln's own server lacks some of its nodes\n"
+            .to_owned()
     } else {
         String::new()
     }
@@ -117,7 +128,9 @@ fn address(graph: &mut Graph) -> Vec<String> {
     let roles = roles(graph);
     for (id, role) in roles {
         if let Some(node) = graph.nodes.get_mut(&id)
-            && !node.title().is_some_and(|title| title.to_lowercase().contains(&role.to_lowercase()))
+            && !node
+                .title()
+                .is_some_and(|title| title.to_lowercase().contains(&role.to_lowercase()))
         {
             let title = format!("{role} Prompt");
             node.meta.insert("title".to_owned(), json!(title));
@@ -143,7 +156,9 @@ fn address(graph: &mut Graph) -> Vec<String> {
     again.sort();
     for (label, count) in again {
         let label = label.replace(['\n', '\r'], " ");
-        notes.push(format!("{count} nodes were called `{label}`; here their ids stand behind that"));
+        notes.push(format!(
+            "{count} nodes were called `{label}`; here their ids stand behind that"
+        ));
     }
     notes
 }
@@ -157,12 +172,16 @@ fn roles(graph: &Graph) -> Vec<(NodeId, &'static str)> {
             // Through nodes that only change what they get.
             for _ in 0..8 {
                 let Some((origin, _)) = at else { break };
-                let Some(node) = graph.nodes.get(origin) else { break };
+                let Some(node) = graph.nodes.get(origin) else {
+                    break;
+                };
                 if node.inputs.get("text").is_some_and(Value::is_string) {
                     found.entry(NodeId::from(origin)).or_default().insert(role);
                     break;
                 }
-                at = ["conditioning", input].iter().find_map(|name| is_link(node.inputs.get(*name)?));
+                at = ["conditioning", input]
+                    .iter()
+                    .find_map(|name| is_link(node.inputs.get(*name)?));
             }
         }
     }
@@ -178,9 +197,7 @@ fn roles(graph: &Graph) -> Vec<(NodeId, &'static str)> {
 fn key(graph: &Graph, id: &NodeId) -> String {
     let node = &graph.nodes[id];
     match node.title() {
-        Some(title)
-            if crate::workflow::address(graph, title).is_ok_and(|found| found == *id) =>
-        {
+        Some(title) if crate::workflow::address(graph, title).is_ok_and(|found| found == *id) => {
             title.to_owned()
         }
         _ => id.0.clone(),
@@ -234,12 +251,18 @@ fn sensible(
         Value::String(text) => {
             if is_file(node, leaf, def) {
                 let about = json!(format!("In place of {text}."));
-                return Some((leaf.to_owned(), format!("{{ type: file, description: {about} }}")));
+                return Some((
+                    leaf.to_owned(),
+                    format!("{{ type: file, description: {about} }}"),
+                ));
             }
             let lower = text.to_lowercase();
             if MODELS.iter().any(|end| lower.ends_with(end)) {
                 let default = quoted(value);
-                return Some((leaf.to_owned(), format!("{{ type: string, default: {default} }}")));
+                return Some((
+                    leaf.to_owned(),
+                    format!("{{ type: string, default: {default} }}"),
+                ));
             }
             let several_lines = def.is_some_and(|def| def.multiline)
                 || def.is_none() && matches!(leaf, "text" | "prompt");
@@ -256,12 +279,15 @@ fn sensible(
         }
         Value::Number(number) if number.is_i64() || number.is_u64() => match leaf {
             "seed" | "noise_seed" if number.is_u64() => {
-                let declared = format!("{{ type: seed, default: {number} }}             # `random` draws one for each run");
+                let declared = format!(
+                    "{{ type: seed, default: {number} }}             # `random` draws one for each run"
+                );
                 Some(("seed".to_owned(), declared))
             }
-            "width" | "height" => {
-                Some((leaf.to_owned(), format!("{{ type: integer, default: {number}, minimum: 1 }}")))
-            }
+            "width" | "height" => Some((
+                leaf.to_owned(),
+                format!("{{ type: integer, default: {number}, minimum: 1 }}"),
+            )),
             _ => None,
         },
         _ => None,
@@ -319,7 +345,9 @@ fn quoted(value: &Value) -> String {
         Value::String(text) => {
             let plain = !text.is_empty()
                 && text.starts_with(|c: char| c.is_ascii_alphabetic())
-                && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
+                && text
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
                 && !matches!(
                     text.to_ascii_lowercase().as_str(),
                     "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"

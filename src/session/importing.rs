@@ -108,13 +108,13 @@ impl Importer {
             Ok(catalog) => catalog,
             Err((mut report, sources)) => {
                 // What is wrong with the project points into the project's own texts.
-                if !report.items.iter().any(|d| d.primary.is_some()) {
-                    report.push(plan::no_definitions(file, &import.sources));
-                    import.report = report;
-                } else {
-                    import.report = report;
+                let in_project = report.items.iter().any(|d| d.primary.is_some());
+                if in_project {
                     import.sources = sources;
+                } else {
+                    report.push(plan::no_definitions(file, &import.sources));
                 }
+                import.report = report;
                 return;
             }
         };
@@ -153,11 +153,13 @@ impl Importer {
 /// The graph of a file in API format, or of a whole request.
 fn plain(file: FileId, import: &mut Import) -> Option<Graph> {
     let text = Arc::clone(&import.sources.file(file).text);
-    let request = serde_json::from_str::<Value>(&text).ok().and_then(|mut value| {
-        let is_request = value.get("class_type").is_none() && value.get("prompt").is_some();
-        let inner = value.get_mut("prompt").filter(|_| is_request)?.take();
-        workflow::from_request(inner).ok()
-    });
+    let request = serde_json::from_str::<Value>(&text)
+        .ok()
+        .and_then(|mut value| {
+            let is_request = value.get("class_type").is_none() && value.get("prompt").is_some();
+            let inner = value.get_mut("prompt").filter(|_| is_request)?.take();
+            workflow::from_request(inner).ok()
+        });
     if let Some(graph) = request {
         return Some(graph);
     }

@@ -7,12 +7,12 @@ use indexmap::IndexMap;
 
 use super::definitions::Definitions;
 use super::settings::{profile, settings};
-use crate::base::{Inputs, Secrets, ServerName, StepId};
+use crate::base::{Inputs, Secrets, StepId};
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes, list_of};
 use crate::plan::{self, MissingParams, ParamValue, Plan};
-use crate::workflow::{self, LoadError};
 use crate::spec::{self, Node, NodeKind, Pipeline, Project, Spanned, Step, StepWork};
+use crate::workflow::{self, LoadError};
 
 /// The name of the project file.
 pub(super) const PROJECT_FILE: &str = "kiln.yaml";
@@ -101,11 +101,11 @@ pub fn load(request: &Request) -> Loaded {
         Some(parent) if !stdin => parent.to_path_buf(),
         _ => current_dir.clone(),
     };
-    if let Some(diagnostic) = no_file(&path, request).filter(|_| !stdin) {
-        loaded.report.push(diagnostic);
-        return loaded;
-    }
-    let pipeline = match taken(&path, stdin, &inputs) {
+    let opened = match no_file(&path, request).filter(|_| !stdin) {
+        Some(diagnostic) => Err(Box::new(diagnostic)),
+        None => taken(&path, stdin, &inputs),
+    };
+    let pipeline = match opened {
         Ok(taken) => target(&path, stdin, &taken, &mut loaded),
         Err(diagnostic) => {
             loaded.report.push(*diagnostic);
@@ -129,9 +129,6 @@ pub fn load(request: &Request) -> Loaded {
     let mut settings = settings(request, &current_dir, &inputs, sources, report);
     settings.profile = profile(request, project.as_ref(), report);
     let definitions = Definitions::new(request.catalog.clone(), secrets.clone());
-    let declared = |name: &ServerName, server: &plan::ServerPlan, classes: &[String]| {
-        definitions.of(name, server, classes)
-    };
     let plan = pipeline.and_then(|pipeline| {
         let earlier = |step: &StepId| super::earlier::earlier(&project_dir, &pipeline.name, step);
         let materials = plan::Materials {
@@ -147,7 +144,9 @@ pub fn load(request: &Request) -> Loaded {
             inputs: &inputs,
             secrets,
             earlier: Some(plan::Earlier(&earlier)),
-            declared: Some(plan::Declared(&declared)),
+            declared: Some(plan::Declared(&|name, server, classes| {
+                definitions.of(name, server, classes)
+            })),
         };
         plan::build(&materials, sources, report)
     });

@@ -48,9 +48,8 @@ impl LoadError {
         };
         let none = || Diagnostic::error(&codes::NO_WORKFLOW, self.to_string());
         match source {
-            MediaError::Io(_) => unreadable(),
             MediaError::NotText => unreadable().help("save it as UTF-8"),
-            MediaError::TooLong(_) => unreadable(),
+            MediaError::Io(_) | MediaError::TooLong(_) => unreadable(),
             MediaError::Unknown => none().help(
                 "kiln reads workflows from JSON, PNG, WebP, AVIF, JPEG, MP4, MOV, WebM, MKV, FLAC, Ogg, MP3, GLB, SVG and safetensors",
             ),
@@ -80,14 +79,13 @@ pub fn load(path: &Path, inputs: &Inputs) -> Result<Loaded, LoadError> {
 /// # Errors
 /// When stdin cannot be read, or carries none.
 pub fn load_stdin(inputs: &Inputs) -> Result<Loaded, LoadError> {
-    let bytes = inputs.read_stdin_bytes(MOST_STDIN).map_err(LoadError::Stdin)?;
+    let bytes = inputs
+        .read_stdin_bytes(MOST_STDIN)
+        .map_err(LoadError::Stdin)?;
     taken(media::read(&mut Cursor::new(bytes)), "<stdin>".to_owned())
 }
 
-fn taken(
-    carried: Result<media::Carried, MediaError>,
-    name: String,
-) -> Result<Loaded, LoadError> {
+fn taken(carried: Result<media::Carried, MediaError>, name: String) -> Result<Loaded, LoadError> {
     let carried = carried.map_err(|source| LoadError::Media { name, source })?;
     let kind = carried.kind;
     // What ran is what is wanted; what was drawn has to do where that is not there, or no graph.

@@ -57,7 +57,12 @@ fn compare(folder: &Path) -> Result<(), Failed> {
         }
         let ids = wanted.keys().chain(got.keys());
         let differ = ids.filter(|id| wanted.get(*id) != got.get(*id)).take(4);
-        let _ = writeln!(wrong, "{}: {:?}", file.display(), differ.collect::<Vec<_>>());
+        let _ = writeln!(
+            wrong,
+            "{}: {:?}",
+            file.display(),
+            differ.collect::<Vec<_>>()
+        );
     }
     eprintln!(
         "{same} of {} graphs the same over declared inputs, {exact} exactly, in {took:?}",
@@ -82,7 +87,16 @@ fn plain(graph: &Value, catalog: Option<&Catalog>) -> Plain {
             if let Some(catalog) = catalog {
                 inputs.retain(|name, _| declared(catalog, class.as_str(), name));
             }
-            (id.clone(), (class, inputs.into_iter().map(|(name, value)| (name, number(value))).collect()))
+            (
+                id.clone(),
+                (
+                    class,
+                    inputs
+                        .into_iter()
+                        .map(|(name, value)| (name, number(value)))
+                        .collect(),
+                ),
+            )
         })
         .collect()
 }
@@ -111,7 +125,9 @@ fn declared(catalog: &Catalog, class: Option<&str>, name: &str) -> bool {
                 | InputType::DynamicSlot { .. }
                 | InputType::MatchType { .. }
         );
-        let inside = name.strip_prefix(&input.name).is_some_and(|rest| rest.starts_with('.'));
+        let inside = name
+            .strip_prefix(&input.name)
+            .is_some_and(|rest| rest.starts_with('.'));
         input.name == name || dynamic && inside
     })
 }

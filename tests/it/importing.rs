@@ -26,7 +26,7 @@ fn drawing() -> Value {
 fn sent() -> Value {
     json!({
         "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": 3108751}, "_meta": {"title": "Card"}},
-        "3": {"class_type": "ImageBlur", "inputs": {"blur_radius": 3, "sigma": 1.5, "image": ["1", 0]}, "_meta": {"title": "Image Blur"}},
+        "3": {"class_type": "ImageBlur", "inputs": {"blur_radius": 3, "sigma": 1.5, "image": ["1", 0]}, "_meta": {"title": "Blur Image"}},
         "4": {"class_type": "SaveImage", "inputs": {"filename_prefix": "drawn/card", "images": ["3", 0]}, "_meta": {"title": "Save"}}
     })
 }
@@ -80,15 +80,28 @@ fn pictures_stdin_and_other_encodings_give_the_same_graph() {
     let drawn = drawing().to_string();
     let project = Project::new();
     project.file("pic.png", png(&[("workflow", &drawn)]));
-    project.file("ran.bin", png(&[("workflow", "{}"), ("prompt", &sent().to_string())]));
-    let wide: Vec<u8> = format!("\u{feff}{drawn}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    project.file(
+        "ran.bin",
+        png(&[("workflow", "{}"), ("prompt", &sent().to_string())]),
+    );
+    let wide: Vec<u8> = format!("\u{feff}{drawn}")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
     project.file("wide.json", wide);
-    project.file("request.json", json!({"prompt": sent(), "client_id": "x"}).to_string());
+    project.file(
+        "request.json",
+        json!({"prompt": sent(), "client_id": "x"}).to_string(),
+    );
     let files = ["pic.png", "ran.bin", "wide.json", "request.json"];
     let done = import(&project, &[&files[..], &["--out-dir", "out"]].concat(), 0);
     assert_eq!(done.stdout.lines().count(), 4);
     for name in ["pic", "ran", "wide", "request"] {
-        assert_eq!(written(&project, &format!("out/{name}.json")), sent(), "{name}");
+        assert_eq!(
+            written(&project, &format!("out/{name}.json")),
+            sent(),
+            "{name}"
+        );
     }
     let mut child = project
         .command(&["import", "-", "-o", "-", "--server", "embedded"])
@@ -100,7 +113,10 @@ fn pictures_stdin_and_other_encodings_give_the_same_graph() {
     let picture = png(&[("workflow", &drawn)]);
     child.stdin.take().unwrap().write_all(&picture).unwrap();
     let out = child.wait_with_output().unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&out.stdout).unwrap(), sent());
+    assert_eq!(
+        serde_json::from_slice::<Value>(&out.stdout).unwrap(),
+        sent()
+    );
 }
 
 #[test]
@@ -121,28 +137,61 @@ fn one_bad_file_never_stops_the_rest() {
         ("words.txt", "hello"),
     ]);
     project.file("plain.png", png(&[]));
-    project.file("cut.png", &png(&[("workflow", &drawing().to_string())])[..60]);
+    project.file(
+        "cut.png",
+        &png(&[("workflow", &drawing().to_string())])[..60],
+    );
     project.file("other.png", png(&[("parameters", "a cat\nSteps: 20")]));
     project.file("bytes.bin", [0, 1, 2, 3, 0, 0, 9, 9]);
     project.file("latin.json", b"{\"a\": \"\xe4\"}");
     project.file("again/good.json", text(&drawing()));
     let files = [
-        "cut.json", "deep.json", "looped.json", "stranger.json", "words.txt", "plain.png", "cut.png", "other.png", "bytes.bin",
-        "latin.json", "none.json", "good.json", "again/good.json", ".",
+        "cut.json",
+        "deep.json",
+        "looped.json",
+        "stranger.json",
+        "words.txt",
+        "plain.png",
+        "cut.png",
+        "other.png",
+        "bytes.bin",
+        "latin.json",
+        "none.json",
+        "good.json",
+        "again/good.json",
+        ".",
     ];
     let done = import(&project, &[&files[..], &["--out-dir", "out"]].concat(), 3);
     assert_eq!(written(&project, "out/good.json"), sent());
     assert!(!project.path().join("out/looped.json").exists());
     insta::assert_snapshot!(settled(&done.stderr, project.path()));
-    let json = import(&project, &[&files[..], &["--out-dir", "other", "--output", "json"]].concat(), 3);
+    let json = import(
+        &project,
+        &[&files[..], &["--out-dir", "other", "--output", "json"]].concat(),
+        3,
+    );
     let lines = json.json_lines();
-    let ok: Vec<&str> = lines.iter().filter(|l| l["ok"] == true).map(|l| l["file"].as_str().unwrap()).collect();
+    let ok: Vec<&str> = lines
+        .iter()
+        .filter(|l| l["ok"] == true)
+        .map(|l| l["file"].as_str().unwrap())
+        .collect();
     assert_eq!((lines.len(), ok), (files.len(), vec!["good.json"]));
     let about = lines.iter().find(|l| l["file"] == "stranger.json").unwrap();
     let missing = &about["diagnostics"][0];
     assert_eq!(
-        (&missing["kind"], &missing["node"], &missing["class_type"], &missing["line"]),
-        (&json!("missing_node_type"), &json!("3"), &json!("FancyBlur"), &json!(62))
+        (
+            &missing["kind"],
+            &missing["node"],
+            &missing["class_type"],
+            &missing["line"]
+        ),
+        (
+            &json!("missing_node_type"),
+            &json!("3"),
+            &json!("FancyBlur"),
+            &json!(62)
+        )
     );
     assert_eq!(about["out"], "other/stranger.json");
 }
@@ -159,7 +208,10 @@ fn a_file_that_is_far_too_long_is_not_read() {
 
 #[test]
 fn nothing_that_is_read_or_was_just_written_is_replaced() {
-    let project = Project::of(&[("a.json", &text(&drawing())), ("b/a.json", &text(&drawing()))]);
+    let project = Project::of(&[
+        ("a.json", &text(&drawing())),
+        ("b/a.json", &text(&drawing())),
+    ]);
     let done = import(&project, &["a.json", "--out-dir", "."], 3);
     insta::assert_snapshot!(done.stderr);
     assert_eq!(written(&project, "a.json"), drawing());
@@ -174,18 +226,27 @@ fn drawings_and_pictures_run_as_they_are_and_in_pipelines() {
     project.file("pic.png", png(&[("workflow", &drawing().to_string())]));
     project.file(
         "p.yaml",
-        "params: { size: { type: integer, default: 32 } }\nsteps:\n  a:\n    workflow: card.json\n    set: { Card: { width: \"{{ params.size }}\" } }\n    save_as: a\n  b:\n    workflow: pic.png\n    set: { Image Blur: { sigma: 2.5 } }\n    save_as: b\n",
+        "params: { size: { type: integer, default: 32 } }\nsteps:\n  a:\n    workflow: card.json\n    set: { Card: { width: \"{{ params.size }}\" } }\n    save_as: a\n  b:\n    workflow: pic.png\n    set: { Blur Image: { sigma: 2.5 } }\n    save_as: b\n",
     );
-    project.kiln(&["check", "p.yaml", "card.json", "pic.png"]).ok();
+    project
+        .kiln(&["check", "p.yaml", "card.json", "pic.png"])
+        .ok();
     let done = project.kiln(&["run", "p.yaml"]).ok();
     assert_eq!(done.stdout.lines().count(), 2);
-    let size = |name: &str| image::image_dimensions(project.path().join("outputs/p/latest").join(name)).unwrap();
+    let size = |name: &str| {
+        image::image_dimensions(project.path().join("outputs/p/latest").join(name)).unwrap()
+    };
     assert_eq!((size("a/a.png"), size("b/b.png")), ((32, 48), (64, 48)));
     // What kiln's own server saves carries what ran, and runs again.
     let first = done.stdout.lines().next().unwrap();
-    let again = project.kiln(&["run", first, "--set", "Card.height=20"]).ok();
+    let again = project
+        .kiln(&["run", first, "--set", "Card.height=20"])
+        .ok();
     let picture = again.stdout.lines().next().unwrap();
-    assert_eq!(image::image_dimensions(project.path().join(picture)).unwrap(), (32, 20));
+    assert_eq!(
+        image::image_dimensions(project.path().join(picture)).unwrap(),
+        (32, 20)
+    );
 }
 
 #[test]
@@ -202,7 +263,13 @@ fn a_mistake_in_a_drawing_is_shown_where_it_stands_in_it() {
 fn a_drawing_is_converted_by_the_definitions_of_its_own_server() {
     let server = Server::start(&["--simulate"]);
     let project = Project::of(&[("card.json", &text(&drawing()))]);
-    project.file("p.yaml", format!("server: {}\nsteps:\n  a:\n    workflow: card.json\n", server.url));
+    project.file(
+        "p.yaml",
+        format!(
+            "server: {}\nsteps:\n  a:\n    workflow: card.json\n",
+            server.url
+        ),
+    );
     project.kiln(&["run", "p.yaml"]).ok();
     let gone = "server: http://127.0.0.1:9\nsteps:\n  a:\n    workflow: card.json\n";
     project.file("p.yaml", gone);
@@ -225,15 +292,25 @@ fn a_new_pipeline_around_a_picture_has_params_and_runs() {
     });
     let project = Project::new();
     project.file("found.png", png(&[("prompt", &graph.to_string())]));
-    project.file("kiln.yaml", "servers:\n  sketch: { kind: embedded, simulate: true }\n");
-    let done = project.kiln(&["new", "teapot", "--from", "found.png", "--server", "sketch"]).ok();
+    project.file(
+        "kiln.yaml",
+        "servers:\n  sketch: { kind: embedded, simulate: true }\n",
+    );
+    let done = project
+        .kiln(&["new", "teapot", "--from", "found.png", "--server", "sketch"])
+        .ok();
     insta::assert_snapshot!(done.stderr);
     let pipeline = std::fs::read_to_string(project.path().join("teapot.yaml")).unwrap();
     insta::assert_snapshot!(pipeline);
     project.kiln(&["check", "teapot.yaml"]).ok();
-    let done = project.kiln(&["run", "teapot.yaml", "-p", "width=96", "-p", "prompt=a cup"]).ok();
+    let done = project
+        .kiln(&["run", "teapot.yaml", "-p", "width=96", "-p", "prompt=a cup"])
+        .ok();
     let picture = done.stdout.lines().next().unwrap();
-    assert_eq!(image::image_dimensions(project.path().join(picture)).unwrap(), (96, 48));
+    assert_eq!(
+        image::image_dimensions(project.path().join(picture)).unwrap(),
+        (96, 48)
+    );
     let ran = workflow_of(&project, picture);
     assert_eq!(ran["2"]["inputs"]["text"], "a cup");
     assert_eq!(ran["3"]["inputs"]["text"], "text, watermark");
@@ -241,18 +318,25 @@ fn a_new_pipeline_around_a_picture_has_params_and_runs() {
 
 /// What a picture says it was made by.
 fn workflow_of(project: &Project, picture: &str) -> Value {
-    let done = project.kiln(&["import", picture, "--server", "embedded"]).ok();
+    let done = project
+        .kiln(&["import", picture, "--server", "embedded"])
+        .ok();
     serde_json::from_str(&done.stdout).unwrap()
 }
 
 #[test]
 fn a_new_pipeline_around_a_drawing_passes_its_check_and_runs() {
     let project = Project::of(&[("card.json", &text(&drawing()))]);
-    project.kiln(&["new", "card", "--from", "card.json", "--server", "embedded"]).ok();
+    project
+        .kiln(&["new", "card", "--from", "card.json", "--server", "embedded"])
+        .ok();
     project.kiln(&["check", "card.yaml"]).ok();
     let done = project.kiln(&["run", "card.yaml", "-p", "width=33"]).ok();
     let picture = done.stdout.lines().next().unwrap();
-    assert_eq!(image::image_dimensions(project.path().join(picture)).unwrap(), (33, 48));
+    assert_eq!(
+        image::image_dimensions(project.path().join(picture)).unwrap(),
+        (33, 48)
+    );
 }
 
 #[test]

@@ -28,17 +28,15 @@ fn without_comments(text: &str) -> String {
         rest = &rest[at..];
         let end = if rest.starts_with("//") {
             rest.find(['\n', '\r']).or(Some(rest.len()))
-        } else if rest.starts_with("/*") {
-            rest[2..].find("*/").map(|end| end + 4)
         } else {
-            None
+            let inside = rest.strip_prefix("/*").and_then(|rest| rest.find("*/"));
+            inside.map(|end| end + 4)
         };
-        match end {
-            Some(end) => rest = &rest[end..],
-            None => {
-                out.push('/');
-                rest = &rest[1..];
-            }
+        if let Some(end) = end {
+            rest = &rest[end..];
+        } else {
+            out.push('/');
+            rest = &rest[1..];
         }
     }
     out.push_str(rest);

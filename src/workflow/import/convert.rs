@@ -65,7 +65,7 @@ pub(super) fn convert(file: &Value, catalog: &Catalog, seed: u64) -> Imported {
     let frames = match frames::open(&document) {
         Ok(frames) => frames,
         Err(notice) => {
-            imported.notices.push(notice);
+            imported.notices.push(*notice);
             return imported;
         }
     };
@@ -204,7 +204,10 @@ impl<'a> Converter<'a> {
         if let Some(title) = title {
             meta.insert("title".to_owned(), Value::String(title));
         }
-        imported.places.nodes.insert(id.0.clone(), node.pointer.clone());
+        imported
+            .places
+            .nodes
+            .insert(id.0.clone(), node.pointer.clone());
         imported.places.inputs.insert(id.0.clone(), places);
         imported.graph.nodes.insert(
             id,
@@ -262,7 +265,9 @@ impl<'a> Converter<'a> {
                         why,
                     };
                     let prefix = &self.frames[frame].prefix;
-                    imported.notices.push(Notice::at(&pointer, what).of(node, prefix));
+                    imported
+                        .notices
+                        .push(Notice::at(&pointer, what).of(node, prefix));
                 }
                 Source::Nothing(_) => {}
             }
@@ -270,16 +275,27 @@ impl<'a> Converter<'a> {
     }
 
     /// A connection that a pack adds without drawing it.
-    fn added(&self, frame: usize, node: &UiNode<'_>, slot: usize, input: &UiInput<'_>) -> Option<Source> {
+    fn added(
+        &self,
+        frame: usize,
+        node: &UiNode<'_>,
+        slot: usize,
+        input: &UiInput<'_>,
+    ) -> Option<Source> {
         if frame != 0 || input.link.is_some() {
             return None;
         }
         let sheet = self.frames[0].sheet;
-        if !sheet.nodes.values().any(|node| is_everywhere(node.class) && node.mode == Mode::Runs) {
+        if !sheet
+            .nodes
+            .values()
+            .any(|node| is_everywhere(node.class) && node.mode == Mode::Runs)
+        {
             return None;
         }
         let mut all = self.document.everywhere.iter();
-        let (_, _, origin, origin_slot) = all.find(|(to, to_slot, ..)| *to == node.id && *to_slot == slot)?;
+        let (_, _, origin, origin_slot) =
+            all.find(|(to, to_slot, ..)| *to == node.id && *to_slot == slot)?;
         let origin = sheet.nodes.get(origin)?;
         (origin.mode == Mode::Runs && self.def(origin).is_some())
             .then(|| Source::Output(origin.number.clone(), *origin_slot))
@@ -307,7 +323,11 @@ impl<'a> Converter<'a> {
         });
         if chosen {
             let (node, pointer) = place();
-            let pointer = if pointer.is_empty() { node.pointer.clone() } else { pointer };
+            let pointer = if pointer.is_empty() {
+                node.pointer.clone()
+            } else {
+                pointer
+            };
             let mut notice = Notice::at(&pointer, What::Drawn(sent.clone())).of(node, "");
             notice.node = Some(id.0.clone());
             imported.notices.push(notice);
@@ -330,7 +350,10 @@ impl<'a> Converter<'a> {
             for (input, origin) in lost {
                 node.inputs.shift_remove(&input);
                 let source = self.called(&origin);
-                let pointer = imported.places.of(id.as_str(), Some(&input)).unwrap_or_default();
+                let pointer = imported
+                    .places
+                    .of(id.as_str(), Some(&input))
+                    .unwrap_or_default();
                 let what = What::InputLost {
                     input,
                     source,
@@ -349,7 +372,11 @@ impl<'a> Converter<'a> {
     fn called(&self, id: &str) -> String {
         let found = self.frames.iter().find_map(|frame| {
             let number = id.strip_prefix(frame.prefix.as_str())?;
-            let node = frame.sheet.nodes.values().find(|node| node.number == number)?;
+            let node = frame
+                .sheet
+                .nodes
+                .values()
+                .find(|node| node.number == number)?;
             Some(node.title.unwrap_or(node.class).to_owned())
         });
         found.unwrap_or_else(|| id.to_owned())

@@ -140,13 +140,7 @@ impl<'a> Document<'a> {
         document
     }
 
-    fn parts(
-        &mut self,
-        holder: &'a Value,
-        pointer: &str,
-        depth: usize,
-        order: &mut Vec<&'a str>,
-    ) {
+    fn parts(&mut self, holder: &'a Value, pointer: &str, depth: usize, order: &mut Vec<&'a str>) {
         let parts = holder.pointer("/definitions/subgraphs");
         for (at, part) in list(parts).iter().enumerate() {
             let Some(id) = part.get("id").and_then(Value::as_str) else {
@@ -182,7 +176,12 @@ impl<'a> Document<'a> {
             .and_then(Value::as_u64);
         let mut last = last.or_else(|| used.iter().max().copied()).unwrap_or(0);
         for id in order {
-            for node in self.parts.get_mut(id).into_iter().flat_map(|sheet| sheet.nodes.values_mut()) {
+            for node in self
+                .parts
+                .get_mut(id)
+                .into_iter()
+                .flat_map(|sheet| sheet.nodes.values_mut())
+            {
                 let Ok(number) = node.id.parse::<u64>() else {
                     continue;
                 };
@@ -327,10 +326,7 @@ fn input(value: &Value) -> Option<UiInput<'_>> {
 fn port(value: &Value) -> Port<'_> {
     Port {
         name: value.get("name").and_then(Value::as_str).unwrap_or(""),
-        links: list(value.get("linkIds"))
-            .iter()
-            .filter_map(word)
-            .collect(),
+        links: list(value.get("linkIds")).iter().filter_map(word).collect(),
     }
 }
 

@@ -189,7 +189,9 @@ fn control_of(def: &InputDef, name: &str) -> bool {
     let number = matches!(def.ty, InputType::Int)
         || matches!(def.field.widget.as_deref(), Some("INT" | "FLOAT"));
     match def.field.control {
-        Some(control) => control && (number || matches!(def.ty, InputType::Combo(_) | InputType::Float)),
+        Some(control) => {
+            control && (number || matches!(def.ty, InputType::Combo(_) | InputType::Float))
+        }
         None => number && matches!(name, "seed" | "noise_seed"),
     }
 }
@@ -203,7 +205,7 @@ struct Filler<'a, 'd> {
     fields: Vec<Field<'d>>,
 }
 
-impl<'a, 'd> Filler<'a, 'd> {
+impl<'d> Filler<'_, 'd> {
     fn fill(&mut self, def: &'d InputDef, prefix: &str) {
         let name = if prefix.is_empty() {
             def.name.clone()
@@ -221,7 +223,9 @@ impl<'a, 'd> Filler<'a, 'd> {
                 let (value, place) = self.take(&name, def);
                 let chosen = value.clone();
                 self.push(name.clone(), value, place, def);
-                let option = options.iter().find(|option| Some(&option.key) == chosen.as_ref());
+                let option = options
+                    .iter()
+                    .find(|option| Some(&option.key) == chosen.as_ref());
                 for input in option.iter().flat_map(|option| &option.inputs) {
                     self.fill(input, &name);
                 }
@@ -255,7 +259,13 @@ impl<'a, 'd> Filler<'a, 'd> {
         self.after_control = matches!(def.ty, InputType::Int | InputType::Combo(_)) && !control;
     }
 
-    fn push(&mut self, name: String, value: Option<Value>, place: Option<String>, def: &'d InputDef) {
+    fn push(
+        &mut self,
+        name: String,
+        value: Option<Value>,
+        place: Option<String>,
+        def: &'d InputDef,
+    ) {
         let value = match (&def.ty, value) {
             (InputType::Combo(combo), Some(Value::String(text))) => {
                 Some(as_listed(text, &combo.options))
@@ -286,7 +296,10 @@ impl<'a, 'd> Filler<'a, 'd> {
         let listed = self.list.get(here).copied();
         self.at += 1;
         if let Some(value) = self.saved.named.and_then(|named| named.get(name)) {
-            return (Some(value.clone()), Some(place("widgets_values_named", name)));
+            return (
+                Some(value.clone()),
+                Some(place("widgets_values_named", name)),
+            );
         }
         match listed {
             None | Some(Value::Null) => (usual(def), None),
@@ -395,9 +408,11 @@ fn as_listed(text: String, options: &[Value]) -> Value {
     let plain = |text: &str| text.replace('\\', "/").to_lowercase();
     if !options.iter().any(|option| option.as_str() == Some(&text)) {
         let wanted = plain(&text);
-        let mut near = options
-            .iter()
-            .filter(|option| option.as_str().is_some_and(|option| plain(option) == wanted));
+        let mut near = options.iter().filter(|option| {
+            option
+                .as_str()
+                .is_some_and(|option| plain(option) == wanted)
+        });
         if let (Some(only), None) = (near.next(), near.next()) {
             return only.clone();
         }

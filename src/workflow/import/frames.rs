@@ -28,7 +28,7 @@ pub(super) struct Frame<'a> {
 ///
 /// # Errors
 /// When a sheet stands inside itself, or there are too many.
-pub(super) fn open<'a>(document: &'a Document<'a>) -> Result<Vec<Frame<'a>>, Notice> {
+pub(super) fn open<'a>(document: &'a Document<'a>) -> Result<Vec<Frame<'a>>, Box<Notice>> {
     let mut frames = vec![Frame {
         sheet: &document.root,
         prefix: String::new(),
@@ -48,7 +48,8 @@ pub(super) fn open<'a>(document: &'a Document<'a>) -> Result<Vec<Frame<'a>>, Not
             if at == 0 && node.mode != Mode::Runs {
                 continue;
             }
-            let failed = |what| Notice::at(&node.pointer, what).of(node, &frames[at].prefix);
+            let failed =
+                |what| Box::new(Notice::at(&node.pointer, what).of(node, &frames[at].prefix));
             if is_inside(&frames, at, part) {
                 return Err(failed(What::InsideItself(part.name.to_owned())));
             }

@@ -81,7 +81,9 @@ impl<'a> Converter<'a> {
         let Some((outer, _)) = self.frames[frame].host else {
             return Next::End(Source::Nothing(None));
         };
-        if let Some(link) = self.host_input(frame, slot).and_then(|input| input.link.as_deref())
+        if let Some(link) = self
+            .host_input(frame, slot)
+            .and_then(|input| input.link.as_deref())
             && self.frames[outer].sheet.links.contains_key(link)
         {
             return Next::Link(At { frame: outer, link });
@@ -116,36 +118,36 @@ impl<'a> Converter<'a> {
                     inner.target == sheet.output_node && inner.target_slot == link.origin_slot
                 };
                 let mut all = sheet.links.iter();
-                all.find(|(_, inner)| ends_here(inner)).map(|(id, _)| id.as_str())
+                all.find(|(_, inner)| ends_here(inner))
+                    .map(|(id, _)| id.as_str())
             });
             return match found {
-                Some(link) => Next::Link(At { frame: *inside, link }),
+                Some(link) => Next::Link(At {
+                    frame: *inside,
+                    link,
+                }),
                 None => Next::End(Source::Nothing(None)),
             };
         }
         if self.def(node).is_some() {
             return self.output(frame, node, link);
         }
-        let input = |slot: usize| node.inputs.get(slot).and_then(|input| input.link.as_deref());
+        let input = |slot: usize| {
+            node.inputs
+                .get(slot)
+                .and_then(|input| input.link.as_deref())
+        };
         match passing(node) {
-            Some(Passing::SameInput) => self.follow(frame, input(link.origin_slot).or_else(|| input(0))),
+            Some(Passing::SameInput) => follow(frame, input(link.origin_slot).or_else(|| input(0))),
             Some(Passing::Value) => Next::End(match node.saved.list.first() {
                 None | Some(Value::Null) => Source::Nothing(None),
-                Some(value) => Source::Typed(
-                    value.clone(),
-                    format!("{}/widgets_values/0", node.pointer),
-                ),
+                Some(value) => {
+                    Source::Typed(value.clone(), format!("{}/widgets_values/0", node.pointer))
+                }
             }),
             Some(Passing::Gets(name)) => self.set_node(frame, name),
             Some(Passing::Nothing) => Next::End(Source::Nothing(None)),
             None => self.output(frame, node, link),
-        }
-    }
-
-    fn follow(&self, frame: usize, link: Option<&'a str>) -> Next<'a> {
-        match link {
-            Some(link) => Next::Link(At { frame, link }),
-            None => Next::End(Source::Nothing(None)),
         }
     }
 
@@ -161,7 +163,7 @@ impl<'a> Converter<'a> {
             });
             if let Some(set) = set {
                 let link = set.inputs.iter().find_map(|input| input.link.as_deref());
-                return self.follow(here, link);
+                return follow(here, link);
             }
             at = frame.host.map(|(outer, _)| outer);
         }
@@ -178,7 +180,11 @@ impl<'a> Converter<'a> {
             same.or(sockets.first())
         } else {
             same.filter(|socket| fits(&socket.ty, given) && fits(&socket.ty, wanted))
-                .or_else(|| sockets.iter().find(|socket| socket.ty.eq_ignore_ascii_case(wanted)))
+                .or_else(|| {
+                    sockets
+                        .iter()
+                        .find(|socket| socket.ty.eq_ignore_ascii_case(wanted))
+                })
                 .or_else(|| sockets.iter().find(|socket| fits(&socket.ty, wanted)))
         };
         match chosen.and_then(|socket| socket.link) {
@@ -220,6 +226,14 @@ impl<'a> Converter<'a> {
             }
         }
         sockets
+    }
+}
+
+/// Goes on along a link, if there is one.
+fn follow(frame: usize, link: Option<&str>) -> Next<'_> {
+    match link {
+        Some(link) => Next::Link(At { frame, link }),
+        None => Next::End(Source::Nothing(None)),
     }
 }
 

@@ -163,8 +163,15 @@ fn links_of<'a>(sheet: &'a Sheet<'a>, slot: usize) -> Vec<&'a str> {
         let link = sheet.links.get(id);
         link.is_some_and(|link| link.origin == sheet.input_node && link.origin_slot == slot)
     };
-    let listed = sheet.inputs.get(slot).into_iter().flat_map(|port| &port.links);
-    let listed: Vec<&str> = listed.map(String::as_str).filter(|id| starts_here(id)).collect();
+    let listed = sheet
+        .inputs
+        .get(slot)
+        .into_iter()
+        .flat_map(|port| &port.links);
+    let listed: Vec<&str> = listed
+        .map(String::as_str)
+        .filter(|id| starts_here(id))
+        .collect();
     if !listed.is_empty() {
         return listed;
     }
@@ -187,7 +194,9 @@ impl<'a> Kept<'a> {
         let slot_named = |name: &str| sheet.inputs.iter().position(|port| port.name == name);
         let slot_of = |node: &str, field: &str| match node {
             "-1" => slot_named(field),
-            _ => targets.iter().position(|target| *target == Some((node, field))),
+            _ => targets
+                .iter()
+                .position(|target| *target == Some((node, field))),
         };
         let proxies = proxies(host);
         let order: Vec<Option<usize>> = if proxies.is_empty() {
@@ -205,7 +214,10 @@ impl<'a> Kept<'a> {
         }
         for (at, (node, field), value) in set_aside(host) {
             if let Some(slot) = slot_of(&node, &field) {
-                let place = format!("{}/properties/proxyWidgetErrorQuarantine/{at}/hostValue", host.pointer);
+                let place = format!(
+                    "{}/properties/proxyWidgetErrorQuarantine/{at}/hostValue",
+                    host.pointer
+                );
                 by_slot.insert(slot, (value.clone(), Some(place)));
             }
         }
@@ -232,7 +244,9 @@ impl<'a> Kept<'a> {
 fn proxies(host: &UiNode<'_>) -> Vec<(String, String)> {
     let property = host.properties.and_then(|all| all.get("proxyWidgets"));
     let entries = list(property).iter().filter_map(entry);
-    entries.filter(|(_, field)| !field.starts_with("$$")).collect()
+    entries
+        .filter(|(_, field)| !field.starts_with("$$"))
+        .collect()
 }
 
 fn entry(value: &Value) -> Option<(String, String)> {
@@ -248,7 +262,9 @@ fn entry(value: &Value) -> Option<(String, String)> {
 
 /// Values of fields that the editor could not place when it brought an older file up to date.
 fn set_aside<'a>(host: &UiNode<'a>) -> Vec<(usize, (String, String), &'a Value)> {
-    let property = host.properties.and_then(|all| all.get("proxyWidgetErrorQuarantine"));
+    let property = host
+        .properties
+        .and_then(|all| all.get("proxyWidgetErrorQuarantine"));
     let entries = list(property).iter().enumerate();
     entries
         .filter_map(|(at, one)| {

@@ -39,7 +39,9 @@ impl Drawn {
         let mut open = vec![&self.value];
         while let Some(sheet) = open.pop() {
             let parts = sheet.pointer("/definitions/subgraphs");
-            let groups = sheet.pointer("/extra/groupNodes").and_then(serde_json::Value::as_object);
+            let groups = sheet
+                .pointer("/extra/groupNodes")
+                .and_then(serde_json::Value::as_object);
             open.extend(super::document::list(parts));
             open.extend(groups.into_iter().flat_map(serde_json::Map::values));
             let nodes = super::document::list(sheet.get("nodes"));
@@ -65,9 +67,10 @@ impl Drawn {
 impl Imported {
     /// What keeps the graph from being run, but for classes that a server lacks: those are told by whoever checks the graph.
     pub fn refusals(&self, file: FileId, sources: &SourceMap) -> Report {
-        let fatal = self.notices.iter().filter(|notice| {
-            notice.what.is_error() && notice.what != What::UnknownClass
-        });
+        let fatal = self
+            .notices
+            .iter()
+            .filter(|notice| notice.what.is_error() && notice.what != What::UnknownClass);
         Report {
             items: fatal.map(|notice| told(notice, file, sources)).collect(),
         }
@@ -87,7 +90,10 @@ impl Imported {
         }
         for (names, what) in [
             (gone, "muted nodes are left out"),
-            (passed, "bypassed nodes are left out, and pass on what they get"),
+            (
+                passed,
+                "bypassed nodes are left out, and pass on what they get",
+            ),
         ] {
             if !names.is_empty() {
                 let listed = list_of(names.iter().copied(), 6);
@@ -140,16 +146,18 @@ fn worded(notice: &Notice) -> Diagnostic {
             Diagnostic::error(&codes::MISSING_NODE_TYPE, message)
                 .help("what its values mean only the node's pack knows; install it on the server, or name a server that has it with --server, or its saved node list with --catalog")
         }
-        What::NotConnected => {
-            note(format!("{node} is left out: no server has its class, and nothing is connected to it"))
-        }
+        What::NotConnected => note(format!(
+            "{node} is left out: no server has its class, and nothing is connected to it"
+        )),
         What::Muted => note(format!("{node} is muted, and left out")),
         What::Bypassed => note(format!("{node} is bypassed, and passes on what it gets")),
         What::InputLost { input, source, why } => {
             let why = match why {
                 Lost::Muted => format!("`{source}`, which it comes from, is left out"),
                 Lost::Bypassed => {
-                    format!("`{source}`, which it comes from, is bypassed and has nothing of that type to pass on")
+                    format!(
+                        "`{source}`, which it comes from, is bypassed and has nothing of that type to pass on"
+                    )
                 }
                 Lost::Circle => "its connections go round in a circle".to_owned(),
                 Lost::Missing => format!("`{source}`, which it comes from, is not in the file"),
@@ -159,16 +167,20 @@ fn worded(notice: &Notice) -> Diagnostic {
         What::Drawn(text) => {
             let short: String = text.chars().take(60).collect();
             let dots = if short.len() < text.len() { "…" } else { "" };
-            note(format!("choices in a text of {node} were drawn: `{short}{dots}`"))
-                .help("another --seed draws others")
+            note(format!(
+                "choices in a text of {node} were drawn: `{short}{dots}`"
+            ))
+            .help("another --seed draws others")
         }
         What::InsideItself(name) => error(format!("the subgraph `{name}` stands inside itself"))
             .help("ComfyUI cannot open such a file either; take an earlier version of it"),
         What::TooMuch => error(format!(
             "{node} opens into more than 100,000 nodes, or subgraphs more than 32 deep"
         )),
-        What::NoGroup => error(format!("{node} is a group, and the file does not say what is in it"))
-            .help("open the file in ComfyUI, turn the group back into nodes, and save it again"),
+        What::NoGroup => error(format!(
+            "{node} is a group, and the file does not say what is in it"
+        ))
+        .help("open the file in ComfyUI, turn the group back into nodes, and save it again"),
         What::Empty => error("nothing is left of the workflow that could run".to_owned())
             .help("all its nodes are notes, muted or bypassed"),
     }

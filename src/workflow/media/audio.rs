@@ -46,14 +46,14 @@ pub(super) fn ogg(source: &mut Source<'_>, texts: &mut Texts) -> io::Result<()> 
     let mut at = 0;
     let mut held = 0_u64;
     while at + 27 <= source.length {
-        let head: [u8; 27] = source.array(at)?;
-        if &head[..4] != b"OggS" {
+        let front: [u8; 27] = source.array(at)?;
+        if &front[..4] != b"OggS" {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        let serial = le32(&head, 14).unwrap_or(0);
-        let table = source.bytes(at + 27, u64::from(head[26]))?;
+        let serial = le32(&front, 14).unwrap_or(0);
+        let table = source.bytes(at + 27, u64::from(front[26]))?;
         let length: u64 = table.iter().copied().map(u64::from).sum();
-        let start = at + 27 + u64::from(head[26]);
+        let start = at + 27 + u64::from(front[26]);
         at = start + length;
         if streams.len() > 64 {
             return Err(io::ErrorKind::InvalidData.into());
@@ -136,7 +136,8 @@ fn frames(tag: &[u8], start: usize, version: u8, texts: &mut Texts) -> Option<()
     loop {
         let (name, length, head) = if version < 3 {
             let length = tag.get(at + 3..at + 6)?;
-            let length = usize::from(length[0]) << 16 | usize::from(length[1]) << 8 | usize::from(length[2]);
+            let length =
+                usize::from(length[0]) << 16 | usize::from(length[1]) << 8 | usize::from(length[2]);
             (tag.get(at..at + 3)?, length, 6)
         } else {
             let length = tag.get(at + 4..at + 8)?;
@@ -203,7 +204,9 @@ fn wide(bytes: &[u8], big: bool) -> Option<String> {
 
 /// A length of four bytes with seven bits each.
 fn seven(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |sum, byte| sum << 7 | u64::from(byte & 0x7f))
+    bytes
+        .iter()
+        .fold(0, |sum, byte| sum << 7 | u64::from(byte & 0x7f))
 }
 
 /// Without the zeros that were put behind every 255.

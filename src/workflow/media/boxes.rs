@@ -31,11 +31,7 @@ fn parts(source: &mut Source<'_>, mut at: u64, end: u64) -> io::Result<Vec<Part>
         let stop = stop.ok_or(io::ErrorKind::InvalidData)?;
         if stop > end {
             // Cut off: what is there of it may still be of use.
-            found.push(Part {
-                name,
-                start,
-                end,
-            });
+            found.push(Part { name, start, end });
             return Ok(found);
         }
         found.push(Part {
@@ -67,7 +63,12 @@ pub(super) fn mp4(source: &mut Source<'_>, texts: &mut Texts) -> io::Result<()> 
     }
 }
 
-fn inside(source: &mut Source<'_>, holder: &Part, depth: usize, texts: &mut Texts) -> io::Result<()> {
+fn inside(
+    source: &mut Source<'_>,
+    holder: &Part,
+    depth: usize,
+    texts: &mut Texts,
+) -> io::Result<()> {
     if depth > DEEPEST {
         return Ok(());
     }
@@ -116,10 +117,18 @@ fn names(data: &[u8]) -> Vec<String> {
     names
 }
 
-fn values(source: &mut Source<'_>, list: &Part, keys: &[String], texts: &mut Texts) -> io::Result<()> {
+fn values(
+    source: &mut Source<'_>,
+    list: &Part,
+    keys: &[String],
+    texts: &mut Texts,
+) -> io::Result<()> {
     for item in parts(source, list.start, list.end)? {
         let place = u32::from_be_bytes(item.name) as usize;
-        let mut name = place.checked_sub(1).and_then(|place| keys.get(place)).cloned();
+        let mut name = place
+            .checked_sub(1)
+            .and_then(|place| keys.get(place))
+            .cloned();
         let mut value = None;
         for part in parts(source, item.start, item.end)? {
             match &part.name {
@@ -186,7 +195,11 @@ fn exif_blocks(source: &mut Source<'_>, inner: &[Part]) -> io::Result<Vec<Vec<u8
     let mut blocks = Vec::new();
     for (id, from_data, at, length) in locations(&table).unwrap_or_default() {
         if items.contains(&id) {
-            let start = if from_data { data.checked_add(at) } else { Some(at) };
+            let start = if from_data {
+                data.checked_add(at)
+            } else {
+                Some(at)
+            };
             let start = start.ok_or(io::ErrorKind::InvalidData)?;
             blocks.push(source.bytes(start, length)?);
         }
@@ -200,12 +213,17 @@ type Location = (u32, bool, u64, u64);
 fn locations(table: &[u8]) -> Option<Vec<Location>> {
     let version = *table.first()?;
     let sizes = be16(table, 4)?;
-    let [offset, length, base, index] = [12, 8, 4, 0].map(|shift| usize::from(sizes >> shift & 0xf));
+    let [offset, length, base, index] =
+        [12, 8, 4, 0].map(|shift| usize::from(sizes >> shift & 0xf));
     let mut at = 6_usize;
     let mut take = |count: usize| -> Option<u64> {
         let bytes = table.get(at..at.checked_add(count)?)?;
         at += count;
-        Some(bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+        Some(
+            bytes
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        )
     };
     let id_size = if version < 2 { 2 } else { 4 };
     let count = take(id_size)?;

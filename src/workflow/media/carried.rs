@@ -148,7 +148,9 @@ fn chosen(kind: Kind, texts: &Texts) -> Carried {
 }
 
 fn is_name(text: &str) -> bool {
-    ["prompt", "workflow"].iter().any(|name| text.trim().eq_ignore_ascii_case(name))
+    ["prompt", "workflow"]
+        .iter()
+        .any(|name| text.trim().eq_ignore_ascii_case(name))
 }
 
 /// An object in a text, however often it was written as a string.
@@ -158,7 +160,8 @@ fn unpacked(text: &str) -> Option<String> {
         if text.starts_with('{') {
             return Some(text);
         }
-        text = serde_json::from_str::<String>(&text).ok()?.trim().to_owned();
+        let inner: String = serde_json::from_str(&text).ok()?;
+        inner.trim().clone_into(&mut text);
     }
     None
 }

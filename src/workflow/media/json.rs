@@ -26,9 +26,14 @@ pub(super) fn safetensors(source: &mut Source<'_>, texts: &mut Texts) -> io::Res
 }
 
 fn members(bytes: &[u8], place: &str, texts: &mut Texts) -> io::Result<()> {
-    let json: Value = serde_json::from_slice(bytes)
-        .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-    for (name, value) in json.pointer(place).and_then(Value::as_object).into_iter().flatten() {
+    let json: Value =
+        serde_json::from_slice(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    for (name, value) in json
+        .pointer(place)
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         match value {
             Value::String(text) => texts.add(name, text),
             Value::Object(_) => texts.add(name, &value.to_string()),

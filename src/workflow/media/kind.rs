@@ -43,7 +43,9 @@ const SAFETENSORS_HEAD: u64 = 1 << 30;
 impl Kind {
     /// The kind of a file that begins so; some forty bytes are enough.
     pub fn of(head: &[u8]) -> Self {
-        let at = |place: usize, mark: &[u8]| head.get(place..).is_some_and(|rest| rest.starts_with(mark));
+        let at = |place: usize, mark: &[u8]| {
+            head.get(place..).is_some_and(|rest| rest.starts_with(mark))
+        };
         if at(0, b"\x89PNG\r\n\x1a\n") {
             return Self::Png;
         }
@@ -58,7 +60,10 @@ impl Kind {
                 Self::Mp4
             };
         }
-        if [b"moov", b"mdat", b"wide", b"free", b"skip"].iter().any(|name| at(4, *name)) {
+        if [b"moov", b"mdat", b"wide", b"free", b"skip"]
+            .iter()
+            .any(|name| at(4, *name))
+        {
             return Self::Mp4;
         }
         let marks: [(&[u8], Self); 7] = [

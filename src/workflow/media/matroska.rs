@@ -37,13 +37,13 @@ pub(super) fn tags(source: &mut Source<'_>, texts: &mut Texts) -> io::Result<()>
         if id == NAME {
             let bytes = source.bytes(body, length)?;
             name = Some(String::from_utf8_lossy(&bytes).into_owned());
-        } else if id == STRING && let Some(name) = &name {
+        } else if id == STRING
+            && let Some(name) = &name
+        {
             let bytes = source.bytes(body, length)?;
             texts.add_bytes(name, &bytes);
         }
-        at = body
-            .checked_add(length)
-            .ok_or(io::ErrorKind::InvalidData)?;
+        at = body.checked_add(length).ok_or(io::ErrorKind::InvalidData)?;
     }
     Ok(())
 }

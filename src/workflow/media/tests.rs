@@ -110,7 +110,13 @@ fn webp() -> Vec<u8> {
 fn jpeg() -> Vec<u8> {
     let block = [b"Exif\0\0".as_slice(), &model_and_make()].concat();
     let length = u16::try_from(block.len() + 2).unwrap().to_be_bytes();
-    [b"\xff\xd8\xff\xe0\0\x04ab\xff\xe1".as_slice(), &length, &block, b"\xff\xda\0\0"].concat()
+    [
+        b"\xff\xd8\xff\xe0\0\x04ab\xff\xe1".as_slice(),
+        &length,
+        &block,
+        b"\xff\xda\0\0",
+    ]
+    .concat()
 }
 
 fn boxed(name: &[u8], data: &[u8]) -> Vec<u8> {
@@ -136,7 +142,13 @@ fn mp4(big: bool) -> Vec<u8> {
     .concat();
     let moov = boxed(b"moov", &boxed(b"udta", &boxed(b"meta", &meta)));
     let data = if big {
-        [&be(1), b"mdat".as_slice(), &(16_u64 + 500).to_be_bytes(), &[7; 500]].concat()
+        [
+            &be(1),
+            b"mdat".as_slice(),
+            &(16_u64 + 500).to_be_bytes(),
+            &[7; 500],
+        ]
+        .concat()
     } else {
         boxed(b"mdat", &[7; 500])
     };
@@ -148,7 +160,11 @@ fn quicktime_comment() -> Vec<u8> {
     let data = [&[0, 0, 0, 1, 0, 0, 0, 0], text.as_bytes()].concat();
     let list = boxed(b"\xa9cmt", &boxed(b"data", &data));
     let meta = [boxed(b"hdlr", &[0; 25]), boxed(b"ilst", &list)].concat();
-    [boxed(b"wide", &[]), boxed(b"moov", &boxed(b"udta", &boxed(b"meta", &meta)))].concat()
+    [
+        boxed(b"wide", &[]),
+        boxed(b"moov", &boxed(b"udta", &boxed(b"meta", &meta))),
+    ]
+    .concat()
 }
 
 fn avif() -> Vec<u8> {
@@ -160,7 +176,12 @@ fn avif() -> Vec<u8> {
         [head.as_slice(), &be(at), &be(block.len())].concat()
     };
     let file = |at: usize| {
-        let meta = [&[0; 4], boxed(b"iinf", &infos).as_slice(), &boxed(b"iloc", &place(at))].concat();
+        let meta = [
+            &[0; 4],
+            boxed(b"iinf", &infos).as_slice(),
+            &boxed(b"iloc", &place(at)),
+        ]
+        .concat();
         let front = [boxed(b"ftyp", b"avif\0\0\0\0"), boxed(b"meta", &meta)].concat();
         (front.len() + 8, [front, boxed(b"mdat", &block)].concat())
     };
@@ -175,16 +196,26 @@ fn element(id: &[u8], data: &[u8]) -> Vec<u8> {
 
 fn webm() -> Vec<u8> {
     let tag = |name: &str, text: &str| {
-        let inside = [element(b"\x45\xa3", name.as_bytes()), element(b"\x44\x87", text.as_bytes())];
+        let inside = [
+            element(b"\x45\xa3", name.as_bytes()),
+            element(b"\x44\x87", text.as_bytes()),
+        ];
         element(b"\x67\xc8", &inside.concat())
     };
-    let tags = element(b"\x73\x73", &[tag("PROMPT", PROMPT), tag("WORKFLOW", DRAWN)].concat());
+    let tags = element(
+        b"\x73\x73",
+        &[tag("PROMPT", PROMPT), tag("WORKFLOW", DRAWN)].concat(),
+    );
     let inside = [
         element(b"\x1f\x43\xb6\x75", &[0; 300]),
         element(b"\x12\x54\xc3\x67", &tags),
     ]
     .concat();
-    let unknown = [b"\x18\x53\x80\x67".as_slice(), &[0x01, 255, 255, 255, 255, 255, 255, 255]].concat();
+    let unknown = [
+        b"\x18\x53\x80\x67".as_slice(),
+        &[0x01, 255, 255, 255, 255, 255, 255, 255],
+    ]
+    .concat();
     [element(b"\x1a\x45\xdf\xa3", &[0; 10]), unknown, inside].concat()
 }
 
@@ -200,7 +231,13 @@ fn comments() -> Vec<u8> {
 
 fn flac() -> Vec<u8> {
     let block = |kind: u8, data: &[u8]| [&[kind], &be(data.len())[1..], data].concat();
-    [b"fLaC".to_vec(), block(0, &[0; 34]), block(0x84, &comments()), vec![0xff; 90]].concat()
+    [
+        b"fLaC".to_vec(),
+        block(0, &[0; 34]),
+        block(0x84, &comments()),
+        vec![0xff; 90],
+    ]
+    .concat()
 }
 
 fn ogg() -> Vec<u8> {
@@ -219,7 +256,8 @@ fn ogg() -> Vec<u8> {
 }
 
 fn mp3(version: u8, wide: bool) -> Vec<u8> {
-    let seven = |value: usize| [21, 14, 7, 0].map(|shift| u8::try_from(value >> shift & 0x7f).unwrap());
+    let seven =
+        |value: usize| [21, 14, 7, 0].map(|shift| u8::try_from(value >> shift & 0x7f).unwrap());
     let frame = |name: &str, text: &str| {
         let body = if wide {
             let mut body = vec![1];
@@ -232,25 +270,55 @@ fn mp3(version: u8, wide: bool) -> Vec<u8> {
         } else {
             format!("\x03{name}\0{text}").into_bytes()
         };
-        let length = if version == 4 { seven(body.len()) } else { be(body.len()) };
+        let length = if version == 4 {
+            seven(body.len())
+        } else {
+            be(body.len())
+        };
         [b"TXXX".as_slice(), &length, &[0, 0], &body].concat()
     };
-    let tag = [frame("prompt", PROMPT), frame("workflow", DRAWN), vec![0; 20]].concat();
-    [b"ID3".as_slice(), &[version, 0, 0], &seven(tag.len()), &tag, &[0xff, 0xfb, 0, 0]].concat()
+    let tag = [
+        frame("prompt", PROMPT),
+        frame("workflow", DRAWN),
+        vec![0; 20],
+    ]
+    .concat();
+    [
+        b"ID3".as_slice(),
+        &[version, 0, 0],
+        &seven(tag.len()),
+        &tag,
+        &[0xff, 0xfb, 0, 0],
+    ]
+    .concat()
 }
 
 fn glb() -> Vec<u8> {
     let json = serde_json::json!({"asset": {"version": "2.0", "extras": {"prompt": PROMPT, "workflow": DRAWN}}});
     let mut json = json.to_string();
-    while json.len() % 4 != 0 {
+    while !json.len().is_multiple_of(4) {
         json.push(' ');
     }
-    [b"glTF".as_slice(), &le(2), &le(20 + json.len()), &le(json.len()), b"JSON", json.as_bytes()].concat()
+    [
+        b"glTF".as_slice(),
+        &le(2),
+        &le(20 + json.len()),
+        &le(json.len()),
+        b"JSON",
+        json.as_bytes(),
+    ]
+    .concat()
 }
 
 fn safetensors() -> Vec<u8> {
-    let json = serde_json::json!({"__metadata__": {"prompt": PROMPT, "workflow": DRAWN}}).to_string();
-    [&(json.len() as u64).to_le_bytes(), json.as_bytes(), &[0; 64]].concat()
+    let json =
+        serde_json::json!({"__metadata__": {"prompt": PROMPT, "workflow": DRAWN}}).to_string();
+    [
+        &(json.len() as u64).to_le_bytes(),
+        json.as_bytes(),
+        &[0; 64],
+    ]
+    .concat()
 }
 
 fn svg(wrapped: bool) -> Vec<u8> {
@@ -260,7 +328,8 @@ fn svg(wrapped: bool) -> Vec<u8> {
     } else {
         data.replace('"', "&quot;")
     };
-    format!("<?xml version=\"1.0\"?>\n<svg><metadata id=\"m\">{data}</metadata><path/></svg>").into_bytes()
+    format!("<?xml version=\"1.0\"?>\n<svg><metadata id=\"m\">{data}</metadata><path/></svg>")
+        .into_bytes()
 }
 
 fn all() -> Vec<(Kind, Vec<u8>)> {
@@ -307,10 +376,20 @@ fn comments_of_exif_may_hold_both_in_one_object() {
 #[test]
 fn texts_are_read_in_every_encoding_that_editors_write() {
     let wide = |big: bool, mark: bool| {
-        let text = if mark { format!("\u{feff}{PROMPT}") } else { PROMPT.to_owned() };
+        let text = if mark {
+            format!("\u{feff}{PROMPT}")
+        } else {
+            PROMPT.to_owned()
+        };
         let units = text.encode_utf16();
         units
-            .flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() })
+            .flat_map(|unit| {
+                if big {
+                    unit.to_be_bytes()
+                } else {
+                    unit.to_le_bytes()
+                }
+            })
             .collect::<Vec<u8>>()
     };
     let marked = [b"\xef\xbb\xbf".as_slice(), PROMPT.as_bytes()].concat();
@@ -327,7 +406,10 @@ fn texts_are_read_in_every_encoding_that_editors_write() {
         assert_eq!(carried.workflow.as_deref(), Some(PROMPT), "{at}");
         assert_eq!(carried.kind, Kind::Json, "{at}");
     }
-    assert!(matches!(found(b"{\"a\": \"\xe4\"}"), Err(MediaError::NotText)));
+    assert!(matches!(
+        found(b"{\"a\": \"\xe4\"}"),
+        Err(MediaError::NotText)
+    ));
 }
 
 #[test]
@@ -335,9 +417,15 @@ fn what_carries_nothing_says_what_it_is() {
     let empty = png(&[chunk(b"IEND", &[])]);
     let said = found(&empty).unwrap_err().to_string();
     assert_eq!(said, "is a PNG picture without a workflow");
-    let other = png(&[chunk(b"tEXt", b"parameters\0a cat, Steps: 20"), chunk(b"IEND", &[])]);
+    let other = png(&[
+        chunk(b"tEXt", b"parameters\0a cat, Steps: 20"),
+        chunk(b"IEND", &[]),
+    ]);
     let said = found(&other).unwrap_err().to_string();
-    assert_eq!(said, "is a PNG picture with the settings of another program, and no workflow");
+    assert_eq!(
+        said,
+        "is a PNG picture with the settings of another program, and no workflow"
+    );
     let cut = &mp4(false)[..120];
     let said = found(cut).unwrap_err().to_string();
     assert_eq!(said, "is an MP4 film, but damaged: it ends too early");
@@ -369,7 +457,11 @@ impl std::io::Read for Huge {
             let back = at.checked_sub(self.length - self.back.len() as u64);
             *byte = match back {
                 Some(place) => self.back[usize::try_from(place).unwrap()],
-                None => self.front.get(usize::try_from(at).unwrap()).copied().unwrap_or(0),
+                None => self
+                    .front
+                    .get(usize::try_from(at).unwrap())
+                    .copied()
+                    .unwrap_or(0),
             };
         }
         self.at += buffer.len() as u64;
@@ -395,7 +487,11 @@ fn of_a_film_of_many_gigabytes_only_a_few_bytes_are_read() {
     let moov = whole.windows(4).position(|name| name == b"moov").unwrap() - 4;
     let back = whole[moov..].to_vec();
     let data = 40_u64 << 30;
-    let front = [boxed(b"ftyp", b"isom\0\0\0\0"), [&be(1), b"mdat".as_slice(), &(16 + data).to_be_bytes()].concat()].concat();
+    let front = [
+        boxed(b"ftyp", b"isom\0\0\0\0"),
+        [&be(1), b"mdat".as_slice(), &(16 + data).to_be_bytes()].concat(),
+    ]
+    .concat();
     let mut film = Huge {
         length: front.len() as u64 + data + back.len() as u64,
         front,

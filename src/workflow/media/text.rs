@@ -15,9 +15,13 @@ pub(super) fn whole(source: &mut Source<'_>) -> Result<String, MediaError> {
 /// UTF-8 or UTF-16, with or without a mark at the start.
 pub(super) fn decoded(bytes: Vec<u8>) -> Option<String> {
     let wide = |bytes: &[u8], big: bool| {
-        let units = bytes.chunks_exact(2).map(|pair| match big {
-            true => u16::from_be_bytes([pair[0], pair[1]]),
-            false => u16::from_le_bytes([pair[0], pair[1]]),
+        let units = bytes.chunks_exact(2).map(|pair| {
+            let pair = [pair[0], pair[1]];
+            if big {
+                u16::from_be_bytes(pair)
+            } else {
+                u16::from_le_bytes(pair)
+            }
         });
         let whole = bytes.len().is_multiple_of(2);
         let text: Result<String, _> = char::decode_utf16(units).collect();
@@ -54,7 +58,13 @@ pub(super) fn svg(text: &str, texts: &mut Texts) {
 }
 
 fn unescaped(text: &str) -> String {
-    let signs = [("&quot;", "\""), ("&lt;", "<"), ("&gt;", ">"), ("&apos;", "'"), ("&#34;", "\"")];
+    let signs = [
+        ("&quot;", "\""),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&apos;", "'"),
+        ("&#34;", "\""),
+    ];
     let mut out = text.to_owned();
     for (name, sign) in signs {
         out = out.replace(name, sign);

@@ -54,41 +54,72 @@ fn around(host: Value) -> Value {
 
 #[test]
 fn row_12_and_13_one_input_of_a_sheet_reaches_all_it_is_connected_to() {
-    let host = node(2, "blend", json!([]), json!([socket("picture", "IMAGE", json!(11))]));
+    let host = node(
+        2,
+        "blend",
+        json!([]),
+        json!([socket("picture", "IMAGE", json!(11))]),
+    );
     let done = imported(around(host));
     assert_eq!(
         inputs(&done, "2:7"),
         json!({"factor": 0.1, "one": ["1", 0], "two": ["1", 0]})
     );
     assert_eq!(inputs(&done, "3")["images"], json!(["2:7", 0]));
-    assert_eq!(done.places.of("2:7", None), Some("/definitions/subgraphs/0/nodes/0"));
+    assert_eq!(
+        done.places.of("2:7", None),
+        Some("/definitions/subgraphs/0/nodes/0")
+    );
 }
 
 #[test]
 fn row_14_what_the_node_outside_holds_wins_over_what_the_one_inside_does() {
-    let host = node(2, "blend", json!([0.9]), json!([socket("picture", "IMAGE", json!(11))]));
+    let host = node(
+        2,
+        "blend",
+        json!([0.9]),
+        json!([socket("picture", "IMAGE", json!(11))]),
+    );
     let done = imported(around(host));
     assert_eq!(inputs(&done, "2:7")["factor"], 0.9);
-    assert_eq!(done.places.of("2:7", Some("factor")), Some("/nodes/1/widgets_values/0"));
+    assert_eq!(
+        done.places.of("2:7", Some("factor")),
+        Some("/nodes/1/widgets_values/0")
+    );
     // A connection from outside wins over both.
     let mut file = around(node(
         2,
         "blend",
         json!([0.9]),
-        json!([socket("picture", "IMAGE", json!(11)), field("factor", "FLOAT", json!(13))]),
+        json!([
+            socket("picture", "IMAGE", json!(11)),
+            field("factor", "FLOAT", json!(13))
+        ]),
     ));
     file["nodes"].as_array_mut().unwrap().push(
         json!({"id": 4, "type": "PrimitiveNode", "outputs": [{"type": "FLOAT"}], "widgets_values": [0.4, "fixed"]}),
     );
-    file["links"].as_array_mut().unwrap().push(json!([13, 4, 0, 2, 1, "FLOAT"]));
+    file["links"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!([13, 4, 0, 2, 1, "FLOAT"]));
     assert_eq!(inputs(&imported(file), "2:7")["factor"], 0.4);
 }
 
 #[test]
 fn older_files_name_the_shown_fields_by_node_and_may_have_set_values_aside() {
-    let mut host = node(2, "blend", json!(["preview?", 0.8]), json!([socket("picture", "IMAGE", json!(11))]));
-    host["properties"] = json!({"proxyWidgets": [["9", "gone"], ["7", "factor"], ["7", "$$canvas-image-preview"]]});
-    assert_eq!(inputs(&imported(around(host.clone())), "2:7")["factor"], 0.8);
+    let mut host = node(
+        2,
+        "blend",
+        json!(["preview?", 0.8]),
+        json!([socket("picture", "IMAGE", json!(11))]),
+    );
+    host["properties"] =
+        json!({"proxyWidgets": [["9", "gone"], ["7", "factor"], ["7", "$$canvas-image-preview"]]});
+    assert_eq!(
+        inputs(&imported(around(host.clone())), "2:7")["factor"],
+        0.8
+    );
     host["properties"]["proxyWidgetErrorQuarantine"] =
         json!([{"originalEntry": ["-1", "factor"], "hostValue": 0.7}]);
     assert_eq!(inputs(&imported(around(host)), "2:7")["factor"], 0.7);
@@ -104,12 +135,27 @@ fn sheets_inside_of_sheets_are_opened_and_fields_show_through_both() {
             5,
             "blend",
             json!([0.2]),
-            json!([socket("picture", "IMAGE", json!(1)), field("factor", "FLOAT", json!(2))])
+            json!([
+                socket("picture", "IMAGE", json!(1)),
+                field("factor", "FLOAT", json!(2))
+            ])
         )]),
-        json!([link(1, -10, 0, 5, 0), link(2, -10, 1, 5, 1), link(3, 5, 0, -20, 0)]),
+        json!([
+            link(1, -10, 0, 5, 0),
+            link(2, -10, 1, 5, 1),
+            link(3, 5, 0, -20, 0)
+        ]),
     );
-    let mut file = around(node(2, "outer", json!([]), json!([socket("pic", "IMAGE", json!(11))])));
-    file["definitions"]["subgraphs"].as_array_mut().unwrap().push(outer);
+    let mut file = around(node(
+        2,
+        "outer",
+        json!([]),
+        json!([socket("pic", "IMAGE", json!(11))]),
+    ));
+    file["definitions"]["subgraphs"]
+        .as_array_mut()
+        .unwrap()
+        .push(outer);
     let done = imported(file.clone());
     assert_eq!(
         inputs(&done, "2:5:7"),
@@ -132,9 +178,17 @@ fn sheets_inside_of_sheets_are_opened_and_fields_show_through_both() {
 
 #[test]
 fn nodes_of_several_sheets_with_one_number_get_new_ones() {
-    let mut file = around(node(2, "blend", json!([]), json!([socket("picture", "IMAGE", json!(11))])));
+    let mut file = around(node(
+        2,
+        "blend",
+        json!([]),
+        json!([socket("picture", "IMAGE", json!(11))]),
+    ));
     file["definitions"]["subgraphs"][0]["nodes"][0]["id"] = json!(3);
-    for link in file["definitions"]["subgraphs"][0]["links"].as_array_mut().unwrap() {
+    for link in file["definitions"]["subgraphs"][0]["links"]
+        .as_array_mut()
+        .unwrap()
+    {
         for end in ["origin_id", "target_id"] {
             if link[end] == 7 {
                 link[end] = json!(3);
@@ -150,19 +204,31 @@ fn nodes_of_several_sheets_with_one_number_get_new_ones() {
 fn a_sheet_inside_itself_is_refused_and_so_is_one_that_grows_without_end() {
     let mut file = around(node(2, "blend", json!([]), json!([])));
     let inside = json!({"id": 8, "type": "blend", "inputs": [], "outputs": []});
-    file["definitions"]["subgraphs"][0]["nodes"].as_array_mut().unwrap().push(inside);
+    file["definitions"]["subgraphs"][0]["nodes"]
+        .as_array_mut()
+        .unwrap()
+        .push(inside);
     let done = imported(file);
-    assert_eq!(done.notices[0].what, What::InsideItself("Sheet blend".into()));
+    assert_eq!(
+        done.notices[0].what,
+        What::InsideItself("Sheet blend".into())
+    );
     assert!(done.graph.nodes.is_empty());
     // Each sheet stands twice in the next one.
     let sheets: Vec<Value> = (0..30)
         .map(|at| {
-            let class = if at == 0 { "Invert".to_owned() } else { format!("s{}", at - 1) };
+            let class = if at == 0 {
+                "Invert".to_owned()
+            } else {
+                format!("s{}", at - 1)
+            };
             let twice = json!([{"id": 1, "type": class}, {"id": 2, "type": class}]);
             part(&format!("s{at}"), json!([]), json!([]), twice, json!([]))
         })
         .collect();
-    let done = imported(json!({"nodes": [{"id": 1, "type": "s29"}], "links": [], "definitions": {"subgraphs": sheets}}));
+    let done = imported(
+        json!({"nodes": [{"id": 1, "type": "s29"}], "links": [], "definitions": {"subgraphs": sheets}}),
+    );
     assert_eq!(done.notices[0].what, What::TooMuch);
 }
 
