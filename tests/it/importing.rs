@@ -190,7 +190,7 @@ fn one_bad_file_never_stops_the_rest() {
             &json!("missing_node_type"),
             &json!("3"),
             &json!("FancyBlur"),
-            &json!(62)
+            &json!(53)
         )
     );
     assert_eq!(about["out"], "other/stranger.json");

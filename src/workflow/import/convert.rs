@@ -207,7 +207,7 @@ impl<'a> Converter<'a> {
         imported
             .places
             .nodes
-            .insert(id.0.clone(), node.pointer.clone());
+            .insert(id.0.clone(), format!("{}/type", node.pointer));
         imported.places.inputs.insert(id.0.clone(), places);
         imported.graph.nodes.insert(
             id,
@@ -239,7 +239,7 @@ impl<'a> Converter<'a> {
                 Some(added) => added,
                 None => self.source(frame, input),
             };
-            let pointer = format!("{}/inputs/{slot}", node.pointer);
+            let pointer = format!("{}/inputs/{slot}/name", node.pointer);
             match source {
                 Source::Output(origin, slot) => {
                     places.insert(input.name.to_owned(), pointer);

@@ -112,7 +112,12 @@ fn note(message: String) -> Diagnostic {
 }
 
 fn told(notice: &Notice, file: FileId, sources: &SourceMap) -> Diagnostic {
-    let pointer = notice.pointer.clone();
+    let mut pointer = notice.pointer.clone();
+    // One line says more than a whole node.
+    let about_node = !matches!(notice.what, What::InputLost { .. } | What::Drawn(_));
+    if about_node && notice.class.is_some() {
+        pointer.push_str("/type");
+    }
     let place = span_of(&Origin::Json { file, pointer }, sources);
     let mut diagnostic = worded(notice).at(place);
     diagnostic.node.clone_from(&notice.node);

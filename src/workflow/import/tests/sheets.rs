@@ -68,7 +68,7 @@ fn row_12_and_13_one_input_of_a_sheet_reaches_all_it_is_connected_to() {
     assert_eq!(inputs(&done, "3")["images"], json!(["2:7", 0]));
     assert_eq!(
         done.places.of("2:7", None),
-        Some("/definitions/subgraphs/0/nodes/0")
+        Some("/definitions/subgraphs/0/nodes/0/type")
     );
 }
 
