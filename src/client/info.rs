@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::ClientError;
-use super::http::{Call, Client, JSON_LIMIT, read_text};
+use super::http::{Call, Client, JSON_LIMIT};
 use super::refusal::RefusalKind;
 use crate::protocol::{
     Cancel, Dialect, Flavour, ModelLists, Queue, StandIn, UploadRules, Version, tolerant_json,
@@ -79,12 +79,7 @@ impl Client {
     /// # Errors
     /// When it does not answer, or is not `ComfyUI`.
     pub async fn probe(&self) -> Result<ServerInfo, ClientError> {
-        let stats = async {
-            let call = Call::get(self.at(&["system_stats"]));
-            let silence = call.silence;
-            let response = self.send(call).await?;
-            read_text(response, JSON_LIMIT, silence).await
-        };
+        let stats = self.answer(Call::get(self.at(&["system_stats"])), JSON_LIMIT);
         let features = self.json(Call::get(self.at(&["features"])), JSON_LIMIT);
         let (stats, features, jobs, known) =
             tokio::join!(stats, features, self.has_jobs(), self.knows_us());

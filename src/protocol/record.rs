@@ -76,6 +76,8 @@ pub struct HistoryEntry {
     status: Value,
     #[serde(default)]
     meta: Value,
+    #[serde(default)]
+    prompt: Value,
 }
 
 impl HistoryEntry {
@@ -94,6 +96,12 @@ impl HistoryEntry {
             });
         }
         Verdict::Succeeded
+    }
+
+    /// The output nodes that the server took on: those that it found invalid are not among them. `None` where the record does not tell.
+    pub fn taken(&self) -> Option<HashSet<NodeId>> {
+        let nodes = self.prompt.get(4)?.as_array()?.iter();
+        Some(nodes.filter_map(Value::as_str).map(NodeId::from).collect())
     }
 
     /// Nodes whose results were known before the job ran.
@@ -135,6 +143,7 @@ impl HistoryEntry {
                 outputs,
                 status,
                 meta,
+                prompt: Value::Null,
             };
         }
         let error = job.get("execution_error").filter(|e| e.is_object());
@@ -150,6 +159,7 @@ impl HistoryEntry {
             outputs,
             status: json!({"status_str": word, "messages": messages}),
             meta,
+            prompt: Value::Null,
         }
     }
 

@@ -18,6 +18,8 @@ mod doctor;
 mod engine;
 mod examples;
 mod failures;
+mod faults;
+mod fuzzed;
 mod harmless;
 mod hazards;
 mod helping;
