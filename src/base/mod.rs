@@ -9,6 +9,7 @@ mod dotenv;
 mod hash;
 mod ids;
 mod inputs;
+mod nearby;
 mod parallel;
 mod path;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use dotenv::DotenvError;
 pub use hash::{ContentHash, Hasher};
 pub use ids::{NodeId, RunId, ServerName, StepId, TaskName, valid_id};
 pub use inputs::{Input, Inputs, ReadError};
+pub use nearby::{Looks, Nearby};
 pub use parallel::parallel;
 pub use path::{UnsafePath, display_path, display_path_from, safe_join, safe_name};
 pub use room::{ensure_room, free_space};

@@ -221,7 +221,7 @@ fn blamed(diagnostic: Diagnostic, work: &WorkflowStep, catalog: &Catalog) -> Dia
         return diagnostic;
     }
     let bypassed = work.bypassed.iter();
-    let bypassed = bypassed.filter_map(|(id, span)| Some((work.graph.nodes.get(id)?, *span)));
+    let bypassed = bypassed.filter_map(|(id, span)| Some((&**work.graph.nodes.get(id)?, *span)));
     let removed = work.removed.iter().map(|(node, span)| (node, *span));
     let saves = |node: &Node| {
         catalog
@@ -354,7 +354,10 @@ fn idle_outputs(step: &StepPlan, graph: &Graph, catalog: &Catalog) -> Vec<Diagno
         let diagnostic = Diagnostic::error(&codes::BAD_VALUE, message)
             .at(*span)
             .node(id.as_str(), &node.class_type, None);
-        let help = format!("nodes that do: {}", list_of(saving.map(Node::label), 8));
+        let help = format!(
+            "nodes that do: {}",
+            list_of(saving.map(|node| node.label()), 8)
+        );
         found.push(diagnostic.help(help));
     }
     found

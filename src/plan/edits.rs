@@ -73,7 +73,10 @@ pub(super) fn edits(
     let gone = |id: &NodeId| removed.iter().chain(&bypassed).any(|(gone, _)| gone == id);
     edits.retain(|edit| !gone(&edit.node));
     let nodes = removed.iter();
-    let nodes = nodes.filter_map(|(id, span)| Some((graph.nodes.get(id)?.clone(), *span)));
+    let nodes = nodes.filter_map(|(id, span)| {
+        let node: &workflow::Node = graph.nodes.get(id)?;
+        Some((node.clone(), *span))
+    });
     let taken_out = nodes.collect();
     for cut in remove(graph, &removed) {
         // An input that `set` fills again needs no other reason.
@@ -93,7 +96,7 @@ pub(super) fn edits(
 
 /// Two keys of `set` can name one node, by its id and by its title.
 fn set_twice(graph: &Graph, id: &NodeId, name: &Spanned<String>, first: Span) -> Diagnostic {
-    let label = graph.nodes.get(id).map_or("", workflow::Node::label);
+    let label = graph.nodes.get(id).map_or("", |node| node.label());
     Diagnostic::error(
         &codes::DUPLICATE_KEY,
         format!("`{}` of `{label}` (node {id}) is set twice", name.value),
@@ -116,7 +119,7 @@ fn find(graph: &Graph, key: &str, span: Span, evaluator: &mut Evaluator<'_>) -> 
                         Some(near) => d.help(format!("did you mean `{near}`?")),
                         None => d.help(format!(
                             "nodes of this workflow: {}",
-                            list_of(graph.nodes.values().map(workflow::Node::label), 12)
+                            list_of(graph.nodes.values().map(|node| node.label()), 12)
                         )),
                     };
                     d

@@ -48,7 +48,8 @@ pub(super) fn classes(plan: &Plan, server: &ServerName) -> BTreeSet<String> {
         .flat_map(|work| {
             // What was taken out is asked for, too: whether it was what the workflow is run for.
             let removed = work.removed.iter().map(|(node, _)| node);
-            work.graph.nodes.values().chain(removed)
+            let there = work.graph.nodes.values().map(|node| &**node);
+            there.chain(removed)
         })
         .map(|node| node.class_type.clone())
         .collect()

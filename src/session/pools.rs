@@ -13,7 +13,7 @@ use crate::catalog::{Catalog, InputType};
 use crate::diagnostic::{Diagnostic, Span, codes, list_of};
 use crate::plan::{self, Grow, Plan, StepPlan};
 use crate::servers::Servers;
-use crate::workflow::Node;
+use crate::workflow::{Node, SharedNode};
 
 /// As many tasks of a step are looked at.
 const MOST_TASKS: usize = 500;
@@ -84,7 +84,7 @@ pub(super) fn lacks(
 }
 
 /// The nodes of a step's tasks, as far as their values are known.
-fn nodes(plan: &Plan, step: &StepPlan, catalogs: &[(&str, Arc<Catalog>)]) -> Vec<Node> {
+fn nodes(plan: &Plan, step: &StepPlan, catalogs: &[(&str, Arc<Catalog>)]) -> Vec<SharedNode> {
     let Some(work) = step.workflow() else {
         return Vec::new();
     };
@@ -95,7 +95,7 @@ fn nodes(plan: &Plan, step: &StepPlan, catalogs: &[(&str, Arc<Catalog>)]) -> Vec
         _ => samples.iter().collect(),
     };
     let catalog = union(catalogs.iter().map(|(_, catalog)| Arc::clone(catalog)));
-    let mut nodes: Vec<Node> = Vec::new();
+    let mut nodes: Vec<SharedNode> = Vec::new();
     let mut seen = BTreeSet::new();
     for task in tasks {
         let (rendered, _) = plan::preview(plan, task, work, catalog.as_deref());

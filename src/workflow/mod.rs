@@ -23,6 +23,6 @@ pub use api::{
 };
 pub use bypass::{Bypassed, Dropped, Why, bypass};
 pub use fit::fit;
-pub use graph::{Graph, Node};
+pub use graph::{Graph, Node, SharedNode};
 pub use load::{LoadError, Loaded, load, load_stdin};
 pub use locate::{locate, locate_key, pointer, span_in_string, span_of};

@@ -35,6 +35,7 @@ mod promises;
 mod proofs;
 mod quickstart;
 mod readme;
+mod resting;
 mod rules;
 mod schemas;
 mod selection;

@@ -209,14 +209,12 @@ impl<'a> Converter<'a> {
             .nodes
             .insert(id.0.clone(), format!("{}/type", node.pointer));
         imported.places.inputs.insert(id.0.clone(), places);
-        imported.graph.nodes.insert(
-            id,
-            Node {
-                class_type: node.class.to_owned(),
-                inputs,
-                meta,
-            },
-        );
+        let node = Node {
+            class_type: node.class.to_owned(),
+            inputs,
+            meta,
+        };
+        imported.graph.nodes.insert(id, node.into());
     }
 
     fn is_connected(&self, frame: usize, node: &UiNode<'_>) -> bool {
