@@ -71,6 +71,16 @@ pub enum Target {
     Workflow(FileId),
 }
 
+impl Target {
+    /// The file of a workflow by itself.
+    fn workflow(self) -> Option<FileId> {
+        match self {
+            Self::Workflow(file) => Some(file),
+            Self::Pipeline => None,
+        }
+    }
+}
+
 /// What loading found.
 #[derive(Debug, Default)]
 pub struct Loaded {
@@ -134,19 +144,14 @@ pub fn load(request: &Request) -> Loaded {
         let materials = plan::Materials {
             pipeline: &pipeline,
             pipeline_dir: &folder,
-            bare: match target {
-                Target::Workflow(file) => Some(*file),
-                Target::Pipeline => None,
-            },
+            bare: target.workflow(),
             project: project.as_ref(),
             project_dir: &project_dir,
             settings: &settings,
             inputs: &inputs,
             secrets,
             earlier: Some(plan::Earlier(&earlier)),
-            declared: Some(plan::Declared(&|name, server, classes| {
-                definitions.of(name, server, classes)
-            })),
+            declared: Some(plan::Declared(&|n, s, c| definitions.of(n, s, c))),
         };
         plan::build(&materials, sources, report)
     });

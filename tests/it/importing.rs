@@ -12,7 +12,7 @@ fn drawing() -> Value {
     json!({
         "last_node_id": 9, "last_link_id": 4, "version": 0.4,
         "nodes": [
-            {"id": 1, "type": "EmptyImage", "title": "Card", "mode": 0, "inputs": [], "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [1]}], "widgets_values": [64, 48, 1, 3108751]},
+            {"id": 1, "type": "EmptyImage", "title": "Card", "mode": 0, "inputs": [], "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [1]}], "widgets_values": [64, 48, 1, 65_280]},
             {"id": 2, "type": "ImageInvert", "title": "Negative", "mode": 4, "inputs": [{"name": "image", "type": "IMAGE", "link": 1}], "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [2]}], "widgets_values": []},
             {"id": 3, "type": "ImageBlur", "mode": 0, "inputs": [{"name": "image", "type": "IMAGE", "link": 2}], "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [3]}], "widgets_values": [3, 1.5]},
             {"id": 4, "type": "SaveImage", "title": "Save", "mode": 0, "inputs": [{"name": "images", "type": "IMAGE", "link": 3}], "outputs": [], "widgets_values": ["drawn/card"]},
@@ -25,7 +25,7 @@ fn drawing() -> Value {
 /// What the editor sends for it.
 fn sent() -> Value {
     json!({
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": 3108751}, "_meta": {"title": "Card"}},
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": 65_280}, "_meta": {"title": "Card"}},
         "3": {"class_type": "ImageBlur", "inputs": {"blur_radius": 3, "sigma": 1.5, "image": ["1", 0]}, "_meta": {"title": "Blur Image"}},
         "4": {"class_type": "SaveImage", "inputs": {"filename_prefix": "drawn/card", "images": ["3", 0]}, "_meta": {"title": "Save"}}
     })
