@@ -30,6 +30,7 @@ pub use creating::{Created, create};
 pub use foresight::fates;
 pub use importing::{Import, Importer};
 pub use load::{Loaded, Request, Target, load};
-pub use running::{Broken, run};
+pub use running::{Broken, Ended, complete, run, run_loaded};
+pub use signals::Signals;
 pub use why::{Fate, Would, because, fates_json, fates_text};
 pub use wishes::{Ask, Resume, Wishes};

@@ -45,4 +45,5 @@ mod streams;
 mod support;
 mod templates_guide;
 mod transfers;
+mod watch;
 mod why;
