@@ -2,18 +2,22 @@
 //!
 //! `cli` calls this room and nothing deeper; a watcher or a dashboard would call it the same way.
 
+mod asking;
 pub mod care;
 mod checking;
 mod creating;
 mod definitions;
 pub mod doctor;
 mod earlier;
+mod editing;
 mod foresight;
 pub mod history;
 mod importing;
+mod kept;
 mod load;
 mod made_work;
 mod outlook;
+mod packs;
 mod pools;
 mod prepare;
 mod resume;
@@ -27,6 +31,7 @@ mod wishes;
 
 pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings, object_info_file};
 pub use creating::{Created, create};
+pub use editing::{EditorSchema, editor_schema};
 pub use foresight::fates;
 pub use importing::{Import, Importer};
 pub use load::{Loaded, Request, Target, load};

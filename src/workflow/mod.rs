@@ -2,7 +2,8 @@
 //!
 //! This room reads graphs ([`parse`]), finds nodes in them the way people name them ([`address`]), finds the place in the file that
 //! a JSON pointer means ([`locate`]), fits values to declared inputs ([`fit`]), takes workflows out of pictures and films ([`media`]),
-//! converts what the editor saves ([`import`]) and knows what a server answers to a graph ([`verdict`]). It must never know pipelines, plans or connections: everything here is a function of texts, graphs and a catalog.
+//! converts what the editor saves ([`import`]) and knows what a server answers to a graph ([`verdict`]). It must never know pipelines,
+//! plans or connections: everything here is a function of texts, graphs and a catalog.
 //! Places are only looked for when a diagnostic is printed; a graph itself carries none.
 
 mod address;
@@ -25,4 +26,4 @@ pub use bypass::{Bypassed, Dropped, Why, bypass};
 pub use fit::fit;
 pub use graph::{Graph, Node, SharedNode};
 pub use load::{LoadError, Loaded, load, load_stdin};
-pub use locate::{locate, locate_key, pointer, span_in_string, span_of};
+pub use locate::{locate, locate_key, nearest, pointer, span_in_string, span_of, top_level};

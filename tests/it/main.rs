@@ -10,6 +10,7 @@
 
 mod architecture;
 mod attempts;
+mod checks;
 mod choices;
 mod cloud;
 mod codes;
@@ -28,6 +29,7 @@ mod importing;
 mod leftovers;
 mod looking_after;
 mod mistakes;
+mod mutations;
 mod newcomer;
 mod odd;
 mod params;
