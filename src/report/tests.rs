@@ -1,9 +1,10 @@
 //! What people see of a run, at the width of a usual terminal and of a narrow one.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Reporter, Terminal, TerminalReporter};
+use super::{Folding, Reporter, Terminal, TerminalReporter};
 use crate::artifact::Kind;
 use crate::base::RunId;
 use crate::diagnostic::{Diagnostic, SourceMap, codes, to_json};
@@ -36,24 +37,89 @@ struct Scene {
     notes: Sheet,
     results: Sheet,
     reporter: TerminalReporter<Sheet, Sheet>,
+    /// Milliseconds since the run began, as events and the clock tell.
+    now: Arc<AtomicI64>,
+    seen: vt100::Parser,
+    shown: usize,
+}
+
+const BEGAN: i64 = 1_795_357_000_000;
+
+fn cells(count: usize) -> std::num::NonZero<u16> {
+    u16::try_from(count).unwrap().try_into().unwrap()
 }
 
 impl Scene {
     fn new(terminal: Terminal) -> Self {
         let (notes, results) = (Sheet::default(), Sheet::default());
-        let reporter = TerminalReporter::new(notes.clone(), results.clone(), terminal);
+        let now = Arc::new(AtomicI64::new(0));
+        let clock = Arc::clone(&now);
+        let reporter = TerminalReporter::new(notes.clone(), results.clone(), terminal)
+            .by(Arc::new(move || BEGAN + clock.load(Ordering::Relaxed)));
+        let (columns, rows) = terminal.size.map_or((80, 24), |ask| ask());
         Self {
             notes,
             results,
             reporter,
+            now,
+            seen: vt100::Parser::new(cells(rows), cells(columns), 500),
+            shown: 0,
         }
+    }
+
+    /// So many milliseconds pass.
+    fn pass(&self, ms: i64) {
+        self.now.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// What the terminal got since the last look, as it came.
+    fn news(&mut self) -> String {
+        let bytes = self.notes.0.lock().unwrap()[self.shown..].to_vec();
+        self.shown += bytes.len();
+        // The line discipline of a terminal begins each line at its left.
+        let text = String::from_utf8(bytes).unwrap();
+        self.seen.process(text.replace('\n', "\r\n").as_bytes());
+        text
+    }
+
+    /// What somebody in front of the terminal sees.
+    fn screen(&mut self) -> String {
+        self.news();
+        let contents = self.seen.screen().contents();
+        let lines: Vec<&str> = contents.lines().map(str::trim_end).collect();
+        lines.join("\n")
+    }
+
+    /// The next picture.
+    fn tick(&mut self) -> String {
+        self.reporter.tick().unwrap();
+        self.screen()
+    }
+
+    fn queued(&mut self, task: &str) {
+        self.tell(RunEvent::TaskQueued {
+            task: task.into(),
+            prompt_id: "id".to_owned(),
+        });
+    }
+
+    fn executing(&mut self, task: &str, fraction: f64, node: &str) {
+        self.tell(RunEvent::TaskExecuting { task: task.into() });
+        self.tell(RunEvent::TaskProgress {
+            task: task.into(),
+            fraction,
+            node: None,
+            node_title: Some(node.to_owned()),
+        });
     }
 
     fn tell(&mut self, event: RunEvent) {
         let envelope = Envelope {
             v: 1,
             seq: 0,
-            time: "2026-11-22T14:15:30.000+00:00".to_owned(),
+            time: jiff::Timestamp::from_millisecond(BEGAN + self.now.load(Ordering::Relaxed))
+                .unwrap()
+                .to_string(),
             run: RunId("20261122-141530-k3f9".to_owned()),
             event,
         };
@@ -117,6 +183,7 @@ fn started(tasks: Vec<TaskInfo>) -> RunEvent {
         tasks,
         growing: false,
         output_dir: "/p/outputs/shots/run".into(),
+        expected: [("base".into(), 28.0), ("sheet".into(), 61.0)].into(),
     }
 }
 
@@ -145,6 +212,14 @@ fn play(scene: &mut Scene) {
     for i in 0..30 {
         let name = format!("base[i={i}]");
         scene.started(&name);
+        scene.queued(&name);
+        scene.pass(400);
+        scene.executing(&name, 0.5, "KSampler");
+        scene.pass(11_300);
+        scene.tell(RunEvent::TaskFetching {
+            task: name.as_str().into(),
+        });
+        scene.pass(300);
         let status = match i {
             7 => TaskStatus::Failed,
             8..12 => TaskStatus::Cached,
@@ -161,6 +236,10 @@ fn play(scene: &mut Scene) {
         delay_seconds: 3.2,
     });
     scene.started("sheet");
+    scene.tell(RunEvent::TaskExecuting {
+        task: "sheet".into(),
+    });
+    scene.pass(61_000);
     scene.ended("sheet", TaskStatus::Done, 61.0);
     scene.tell(RunEvent::TaskOutput {
         task: "film".into(),
@@ -183,11 +262,11 @@ fn play(scene: &mut Scene) {
     ));
 }
 
-fn seen_at(columns: fn() -> usize) -> String {
+fn seen_at(columns: fn() -> (usize, usize)) -> String {
     let mut scene = Scene::new(Terminal {
-        columns: Some(columns),
-        live: false,
+        size: Some(columns),
         shared: true,
+        ..Terminal::default()
     });
     play(&mut scene);
     scene.notes.text()
@@ -195,13 +274,17 @@ fn seen_at(columns: fn() -> usize) -> String {
 
 #[test]
 fn a_run_of_all_fates_at_80_columns() {
-    insta::assert_snapshot!(seen_at(|| 80));
+    insta::assert_snapshot!(seen_at(|| (80, 24)));
 }
 
 #[test]
 fn a_run_of_all_fates_at_40_columns() {
-    let text = seen_at(|| 40);
-    insta::assert_snapshot!(text);
+    insta::assert_snapshot!(seen_at(|| (40, 24)));
+}
+
+#[test]
+fn a_run_of_all_fates_at_160_columns() {
+    insta::assert_snapshot!(seen_at(|| (160, 50)));
 }
 
 #[test]
@@ -214,40 +297,369 @@ fn a_pipe_gets_every_path_also_those_of_large_steps() {
     assert!(notes.contains("✗ base[i=7]"), "{notes}");
 }
 
-#[test]
-fn live_lines_count_large_steps_and_are_wiped_before_the_next_line() {
-    let mut scene = Scene::new(Terminal {
-        columns: Some(|| 60),
+fn live(size: fn() -> (usize, usize)) -> Scene {
+    Scene::new(Terminal {
+        size: Some(size),
         live: true,
         shared: true,
-    });
-    let mut tasks = vec![info("sheet", "sheet")];
-    tasks.extend((0..400).map(|i| info(&format!("base[i={i}]"), "base")));
+        color: true,
+        ..Terminal::default()
+    })
+}
+
+/// Tasks in every state, with names and node titles of wide characters.
+fn midway(scene: &mut Scene) {
+    let names = ["base[i=0]", "base[i=1]", "base[i=2]", "base[i=3]"];
+    let mut tasks: Vec<TaskInfo> = names.iter().map(|name| info(name, "base")).collect();
+    tasks.extend([
+        info("光と影", "光と影"),
+        info("sheet", "sheet"),
+        info("film", "film"),
+    ]);
+    tasks[6].command = true;
     scene.tell(started(tasks));
-    for i in 0..15 {
+    scene.started("base[i=0]");
+    scene.queued("base[i=0]");
+    scene.executing("base[i=0]", 0.1, "KSampler");
+    scene.pass(9_000);
+    scene.ended("base[i=0]", TaskStatus::Done, 9.0);
+    scene.ended("base[i=1]", TaskStatus::Cached, 0.0);
+    scene.started("base[i=2]");
+    scene.queued("base[i=2]");
+    scene.started("base[i=3]");
+    scene.queued("base[i=3]");
+    scene.started("光と影");
+    scene.queued("光と影");
+    scene.pass(3_000);
+    scene.executing("base[i=2]", 0.4249, "KSampler (高解像度)");
+    scene.tell(RunEvent::TaskPlace {
+        task: "base[i=3]".into(),
+        place: 3,
+    });
+    scene.executing("光と影", 0.999, "VAE Decode");
+    scene.tell(RunEvent::TaskFetching {
+        task: "光と影".into(),
+    });
+    scene.tell(RunEvent::TaskRetried {
+        task: "sheet".into(),
+        attempt: 2,
+        class: "timeout".to_owned(),
+        reason: "step `sheet`: it took longer than 10m, which `timeout` allows".to_owned(),
+        delay_seconds: 3.2,
+    });
+    scene.tell(RunEvent::TaskStarted {
+        task: "sheet".into(),
+        server: "farm".into(),
+        attempt: 2,
+    });
+    scene.started("film");
+    scene.tell(RunEvent::TaskExecuting {
+        task: "film".into(),
+    });
+    scene.pass(12_400);
+}
+
+#[test]
+fn tasks_in_flight_have_a_row_each_at_40_columns() {
+    let mut scene = live(|| (40, 24));
+    midway(&mut scene);
+    insta::assert_snapshot!(scene.tick());
+}
+
+#[test]
+fn tasks_in_flight_have_a_row_each_at_80_columns() {
+    let mut scene = live(|| (80, 24));
+    midway(&mut scene);
+    insta::assert_snapshot!(scene.tick());
+}
+
+#[test]
+fn tasks_in_flight_have_a_row_each_at_160_columns() {
+    let mut scene = live(|| (160, 50));
+    midway(&mut scene);
+    insta::assert_snapshot!(scene.tick());
+}
+
+/// A step of 500 tasks of which very many are in flight, and a small one.
+fn crowd(scene: &mut Scene) {
+    let mut tasks = vec![info("sheet", "sheet")];
+    tasks.extend((0..500).map(|i| info(&format!("base[i={i}]"), "base")));
+    scene.tell(started(tasks));
+    for i in 0..300 {
         let name = format!("base[i={i}]");
         scene.started(&name);
         if i < 12 {
             scene.ended(&name, TaskStatus::Cached, 0.0);
+        } else if i < 200 {
+            scene.queued(&name);
+        } else {
+            scene.executing(&name, 0.5, "KSampler");
         }
     }
     scene.started("sheet");
-    scene.reporter.tick().unwrap();
-    let drawn = scene.notes.text();
-    let live: Vec<&str> = drawn.lines().skip(1).collect();
-    assert_eq!(
-        live,
-        [
-            "  ⠙ 12/401  sheet preparing",
-            "    base 12/400 · 3 running · 12 cached"
-        ]
-    );
+    scene.pass(5_000);
+}
+
+#[test]
+fn hundreds_of_tasks_collapse_into_counts() {
+    let mut scene = live(|| (80, 24));
+    crowd(&mut scene);
+    insta::assert_snapshot!(scene.tick());
+}
+
+#[test]
+fn a_terminal_of_any_size_shows_no_more_than_fits() {
+    for size in [
+        (|| (80, 3)) as fn() -> (usize, usize),
+        || (80, 2),
+        || (80, 1),
+        || (12, 5),
+        || (4, 4),
+        || (1, 1),
+        || (200, 4),
+    ] {
+        let (columns, rows) = size();
+        for scene_of in [midway as fn(&mut Scene), crowd] {
+            let mut scene = live(size);
+            scene_of(&mut scene);
+            scene.news();
+            scene.tick();
+            // Whatever was said has scrolled off; each picture takes the place of the last one.
+            let before = scene.seen.screen().contents();
+            let frame = {
+                scene.reporter.tick().unwrap();
+                scene.news()
+            };
+            let lines = frame.matches('\n').count();
+            assert!(
+                lines <= rows.max(2) - 1,
+                "{lines} lines in {columns}×{rows}: {frame:?}"
+            );
+            scene.screen();
+            let after = scene.seen.screen().contents();
+            assert_eq!(
+                before.lines().count(),
+                after.lines().count(),
+                "{columns}×{rows}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_ended_stays_above_the_live_lines_and_nothing_is_left_of_them() {
+    let mut scene = live(|| (60, 24));
+    scene.tell(started(vec![info("sheet", "sheet"), info("film", "film")]));
+    scene.started("sheet");
+    scene.started("film");
+    scene.pass(1_000);
+    scene.tick();
     scene.ended("sheet", TaskStatus::Done, 1.0);
-    let after = scene.notes.text()[drawn.len()..].to_owned();
+    let screen = scene.tick();
+    let lines: Vec<&str> = screen.lines().collect();
+    assert_eq!(lines[1], "  ✓ sheet     1.0s  1 image");
     assert!(
-        after.starts_with("\r\x1b[2K\x1b[1A\r\x1b[2K  ✓ sheet"),
-        "{after:?}"
+        lines[3].contains("film") && lines[3].contains("preparing"),
+        "{screen}"
     );
+    scene.ended("film", TaskStatus::Done, 1.0);
+    scene.tell(finished(
+        RunStatus::Done,
+        Counts {
+            done: 2,
+            ..Counts::default()
+        },
+        None,
+    ));
+    let screen = scene.screen();
+    assert!(!screen.contains("preparing"), "{screen}");
+    assert!(
+        screen
+            .lines()
+            .last()
+            .unwrap()
+            .starts_with("done in 12m 34s"),
+        "{screen}"
+    );
+    assert!(!scene.seen.screen().hide_cursor());
+}
+
+#[test]
+fn each_picture_is_one_write_and_there_are_about_ten_in_a_second() {
+    #[derive(Clone, Default)]
+    struct Writes(Arc<Mutex<Vec<usize>>>);
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().push(bytes.len());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let writes = Writes::default();
+    let terminal = Terminal {
+        size: Some(|| (80, 24)),
+        live: true,
+        shared: true,
+        ..Terminal::default()
+    };
+    let mut scene = live(|| (80, 24));
+    let mut reporter = TerminalReporter::new(writes.clone(), Sheet::default(), terminal);
+    std::mem::swap(&mut scene.now, &mut Arc::new(AtomicI64::new(0)));
+    let began = std::time::Instant::now();
+    let mut envelope = Envelope {
+        v: 1,
+        seq: 0,
+        time: "2026-11-22T14:15:30.000+00:00".to_owned(),
+        run: RunId("r".to_owned()),
+        event: started(
+            (0..20)
+                .map(|i| info(&format!("t{i}"), &format!("s{i}")))
+                .collect(),
+        ),
+    };
+    reporter.event(&envelope).unwrap();
+    for i in 0..20 {
+        envelope.event = RunEvent::TaskFinished {
+            task: format!("t{i}").as_str().into(),
+            status: TaskStatus::Done,
+            outputs: Vec::new(),
+            seconds: 1.0,
+            diagnostic: None,
+        };
+        reporter.event(&envelope).unwrap();
+    }
+    let pictures = writes.0.lock().unwrap().len();
+    let allowed = 2 + usize::try_from(began.elapsed().as_millis()).unwrap() / 95;
+    assert!(pictures <= allowed, "{pictures} writes, {allowed} allowed");
+}
+
+#[test]
+fn a_terminal_that_was_made_narrower_is_wiped_row_by_row() {
+    let mut scene = live(|| {
+        // The reporter asks anew for each picture.
+        let asked = ASKED.fetch_add(1, Ordering::Relaxed);
+        if asked < LATER { (80, 24) } else { (30, 24) }
+    });
+    static ASKED: AtomicI64 = AtomicI64::new(0);
+    const LATER: i64 = 1_000;
+    midway(&mut scene);
+    let drawn = {
+        scene.reporter.tick().unwrap();
+        scene.news()
+    };
+    let live: Vec<usize> = drawn
+        .split("\x1b[J")
+        .last()
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let codes = regex_lite::Regex::new("\x1b\\[[?0-9;]*[a-zA-Z]").unwrap();
+            super::text::width(&codes.replace_all(line, ""))
+        })
+        .filter(|wide| *wide > 0)
+        .collect();
+    ASKED.store(LATER, Ordering::Relaxed);
+    scene.reporter.tick().unwrap();
+    let frame = scene.news();
+    // The terminal has broken each line into rows of thirty.
+    let said = drawn.split("\x1b[J").next().unwrap().contains("✓");
+    let rows: usize = live.iter().map(|wide| wide.div_ceil(30)).sum();
+    let wiped = frame.split("\x1b[").nth(2).unwrap();
+    assert!(!said || wiped.ends_with('A'), "{frame:?}");
+    assert_eq!(wiped, format!("{rows}A\r"), "{live:?}");
+}
+
+#[test]
+fn a_log_of_continuous_integration_is_grouped_by_step() {
+    let mut scene = Scene::new(Terminal {
+        folding: Some(Folding::Plain),
+        one_stream: true,
+        ..Terminal::default()
+    });
+    play(&mut scene);
+    let text = scene.notes.text();
+    assert!(!text.contains('\x1b'));
+    insta::assert_snapshot!(text.replace("/p/outputs/shots/run/", ""));
+}
+
+#[test]
+fn a_log_of_github_folds_and_takes_no_commands_from_tasks() {
+    let mut scene = Scene::new(Terminal {
+        folding: Some(Folding::GitHub),
+        one_stream: true,
+        ..Terminal::default()
+    });
+    scene.tell(started(vec![
+        info("a[i=0]", "a"),
+        info("a[i=1]", "a"),
+        info("b", "b"),
+    ]));
+    for task in ["a[i=0]", "b", "a[i=1]"] {
+        scene.started(task);
+        scene.pass(1_500);
+        scene.tell(RunEvent::TaskFinished {
+            task: task.into(),
+            status: TaskStatus::Done,
+            outputs: vec![Output {
+                kind: Kind::Text,
+                path: None,
+                text: Some("::stop-commands::x".to_owned()),
+                ..picture(task)
+            }],
+            seconds: 1.5,
+            diagnostic: None,
+        });
+    }
+    let counts = Counts {
+        done: 3,
+        ..Counts::default()
+    };
+    scene.tell(finished(RunStatus::Done, counts, None));
+    insta::assert_snapshot!(scene.notes.text());
+}
+
+#[test]
+fn paths_are_links_where_the_terminal_follows_them() {
+    let mut scene = Scene::new(Terminal {
+        size: Some(|| (80, 24)),
+        shared: true,
+        links: true,
+        ..Terminal::default()
+    });
+    scene.tell(started(vec![info("base", "base")]));
+    scene.ended("base", TaskStatus::Done, 1.0);
+    let text = scene.notes.text();
+    let link = "\x1b]8;;file:///p/outputs/shots/run/base.png\x1b\\/p/outputs/shots/run/base.png\x1b]8;;\x1b\\";
+    assert!(text.contains(link), "{text:?}");
+}
+
+#[test]
+fn results_are_shown_as_pictures_where_the_terminal_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.png");
+    image::RgbImage::new(64, 64).save(&path).unwrap();
+    let mut scene = Scene::new(Terminal {
+        size: Some(|| (80, 24)),
+        live: true,
+        shared: true,
+        pictures: Some(super::Protocol::Kitty),
+        ..Terminal::default()
+    });
+    scene.tell(started(vec![info("base", "base")]));
+    scene.tell(RunEvent::TaskFinished {
+        task: "base".into(),
+        status: TaskStatus::Done,
+        outputs: vec![Output {
+            path: Some(path),
+            ..picture("base")
+        }],
+        seconds: 1.0,
+        diagnostic: None,
+    });
+    scene.tick();
+    assert!(scene.notes.text().contains("\x1b_Ga=T,f=100,q=2,c=24,r=12"));
 }
 
 #[test]

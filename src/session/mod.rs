@@ -10,6 +10,7 @@ mod foresight;
 pub mod history;
 mod load;
 mod made_work;
+pub mod names;
 mod outlook;
 mod prepare;
 mod resume;

@@ -104,6 +104,9 @@ impl Try {
         let ran = self.run_program(&command, folder.path()).await?;
         let ticket = self.ticket;
         self.shared.note(Fact::Released { ticket });
+        self.shared.teller.tell(RunEvent::TaskFetching {
+            task: self.name().clone(),
+        });
         let name = shown_name(&rendered.program);
         let stdout = self.judge_end_of_program(&name, ran)?;
         let mut artifacts = self.collect_files(work, folder.path()).await?;
