@@ -31,21 +31,9 @@ impl RunEvent {
                     of_task(task, visit);
                 }
             }
-            Self::ServerReady {
-                server,
-                url,
-                version,
-                embedded: _,
-            } => {
-                visit(&mut server.0);
-                visit(url);
-                visit(version);
+            Self::ServerReady { .. } | Self::ServerLost { .. } | Self::ServerBack { .. } => {
+                self.each_text_of_server(visit);
             }
-            Self::ServerLost { server, reason } => {
-                visit(&mut server.0);
-                visit(reason);
-            }
-            Self::ServerBack { server } => visit(&mut server.0),
             Self::TaskStarted { .. }
             | Self::TaskUploaded { .. }
             | Self::TaskQueued { .. }
@@ -73,10 +61,33 @@ impl RunEvent {
             } => {
                 let cause = cause.as_mut().map(|cause| &mut cause.0);
                 cause.into_iter().chain(resume).for_each(&mut *visit);
-                if let Some(latest) = latest {
-                    of_path(latest, visit);
+                if let Some(path) = latest {
+                    of_path(path, visit);
                 }
             }
+        }
+    }
+
+    fn each_text_of_server(&mut self, visit: &mut dyn FnMut(&mut String)) {
+        match self {
+            Self::ServerReady {
+                server,
+                url,
+                version,
+                embedded: _,
+                cloud: _,
+            } => {
+                visit(&mut server.0);
+                visit(url);
+                visit(version);
+            }
+            Self::ServerLost { server, reason } => {
+                visit(&mut server.0);
+                visit(reason);
+            }
+            Self::ServerBack { server } => visit(&mut server.0),
+            // Of the others, [`RunEvent::each_text`] tells.
+            _ => {}
         }
     }
 
@@ -92,12 +103,20 @@ impl RunEvent {
             }
             Self::TaskUploaded {
                 task,
-                name,
+                name: text,
                 size: _,
                 seconds: _,
-            } => {
+            }
+            | Self::TaskRetried {
+                task,
+                attempt: _,
+                class: _,
+                reason: text,
+                delay_seconds: _,
+            }
+            | Self::TaskOutput { task, line: text } => {
                 visit(&mut task.0);
-                visit(name);
+                visit(text);
             }
             Self::TaskQueued { task, prompt_id: _ }
             | Self::TaskPlace { task, place: _ }
@@ -115,20 +134,6 @@ impl RunEvent {
                 let node = node.as_mut().map(|node| &mut node.0);
                 node.into_iter().chain(node_title).for_each(visit);
             }
-            Self::TaskRetried {
-                task,
-                attempt: _,
-                class: _,
-                reason,
-                delay_seconds: _,
-            } => {
-                visit(&mut task.0);
-                visit(reason);
-            }
-            Self::TaskOutput { task, line } => {
-                visit(&mut task.0);
-                visit(line);
-            }
             Self::TaskWarning { task, diagnostic } => {
                 visit(&mut task.0);
                 of_diagnostic(diagnostic, visit);
@@ -144,8 +149,8 @@ impl RunEvent {
                 for output in outputs {
                     of_output(output, visit);
                 }
-                if let Some(diagnostic) = diagnostic {
-                    of_diagnostic(diagnostic, visit);
+                if let Some(told) = diagnostic {
+                    of_diagnostic(told, visit);
                 }
             }
             // Of the others, [`RunEvent::each_text`] tells.

@@ -10,8 +10,9 @@ use super::scope::{StepOutcome, TaskOutcome};
 use crate::artifact::Datum;
 use crate::base::{Input, NodeId, ServerName, StepId, TaskName};
 use crate::diagnostic::{Diagnostic, FileId, Origin, SourceMap, Span};
-use crate::workflow::Graph;
+use crate::workflow::{Graph, Node};
 
+pub use crate::servers::ServerKind;
 pub use crate::spec::{CacheMode, RetryClass};
 
 /// The version of [`Plan`]'s stored form.
@@ -163,30 +164,6 @@ pub(super) const CLOUD_LOST_AFTER_MS: u64 = 10 * 365 * 24 * 3_600_000;
 /// The name of the pseudo server on which commands run.
 pub const HERE: &str = "this machine";
 
-/// What a server is and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ServerKind {
-    /// `ComfyUI` at one address, or at several equal ones.
-    Comfy {
-        /// Base URLs without a trailing slash, at least one.
-        urls: Vec<String>,
-    },
-    /// Comfy Cloud.
-    Cloud {
-        /// Its base URL without a trailing slash.
-        url: String,
-    },
-    /// kiln's own server, inside this process.
-    Embedded {
-        /// Classes that it does not have are painted as marked stand-ins.
-        #[serde(default)]
-        simulate: bool,
-    },
-    /// No server: this machine, where commands run.
-    Here,
-}
-
 /// A step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepPlan {
@@ -239,6 +216,10 @@ pub struct StepPlan {
     /// A server may leave out outputs that it finds invalid, and run the others.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_partial: bool,
+    /// Endpoints of its server, by their place there, that lack a class or a model which its tasks use, and that others have: it runs on
+    /// the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfit: Vec<u32>,
 }
 
 impl StepPlan {
@@ -264,6 +245,7 @@ impl StepPlan {
             force: false,
             transfer_upload: false,
             allow_partial: false,
+            unfit: Vec::new(),
         }
     }
 
@@ -387,6 +369,9 @@ pub struct WorkflowStep {
     /// Nodes that are taken out while what they get is passed on, and where `set` says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bypassed: Vec<(NodeId, Span)>,
+    /// Nodes that are not in the graph any more, and where `set` says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<(Node, Span)>,
 }
 
 /// A templated scalar of the workflow file.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::edits::{edits, outputs};
+use super::edits::{Changes, edits, outputs};
 use super::eval::{Evaluator, Extra, Place, unknown_step};
 use super::fan::{Fan, fan, here};
 use super::sealed::{CommandStep, EditValue, NeedPlan, StepPlan, TemplateText, Work, WorkflowStep};
@@ -128,7 +128,11 @@ fn workflow(
     } else {
         Vec::new()
     };
-    let (edits, bypassed) = edits(step, context, &mut graph, evaluator, sources);
+    let Changes {
+        edits,
+        bypassed,
+        removed,
+    } = edits(step, context, &mut graph, evaluator, sources);
     let (outputs, spans) = outputs(step, &graph, &bypassed, evaluator);
     let work = Work::Workflow(WorkflowStep {
         file,
@@ -136,6 +140,7 @@ fn workflow(
         in_file,
         edits,
         bypassed,
+        removed,
     });
     Some((work, outputs, spans))
 }

@@ -86,9 +86,14 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
                 url,
                 version,
                 embedded,
+                cloud,
             } => {
-                let version = (!embedded).then_some(version.as_str());
-                self.ready(server, version, url);
+                let what = match (embedded, cloud) {
+                    (true, _) => "kiln's own server",
+                    (_, true) => "Comfy Cloud",
+                    _ => &format!("ComfyUI {version}"),
+                };
+                self.ready(server, what, url);
             }
             RunEvent::ServerLost { server, reason } => {
                 let reason = tame(reason);
@@ -124,13 +129,8 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
         ));
     }
 
-    /// Without a version, it is kiln's own.
-    fn ready(&mut self, server: &ServerName, version: Option<&str>, url: &str) {
+    fn ready(&mut self, server: &ServerName, what: &str, url: &str) {
         let Paint { dim, .. } = self.paint;
-        let what = match version {
-            Some(version) => format!("ComfyUI {version}"),
-            None => "kiln's own server".to_owned(),
-        };
         let name = if url.ends_with(server.as_str()) {
             String::new()
         } else {

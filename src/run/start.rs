@@ -104,6 +104,7 @@ fn tell_start(
             url: server.url.clone(),
             version: info.version.clone(),
             embedded: server.is_embedded(),
+            cloud: server.is_cloud(),
         });
     }
 }

@@ -12,6 +12,7 @@ mod load;
 mod made_work;
 pub mod names;
 mod outlook;
+mod pools;
 mod prepare;
 mod resume;
 mod running;
