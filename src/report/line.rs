@@ -28,6 +28,23 @@ impl Line {
         self.pieces.iter().map(|(_, text)| width(text)).sum()
     }
 
+    /// Its text, without styles.
+    pub(super) fn text(&self) -> String {
+        self.pieces.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
+    /// Without spaces at its end: terminals do not agree on what becomes of them when they break lines anew.
+    pub(super) fn trimmed(mut self) -> Self {
+        while let Some((style, text)) = self.pieces.pop() {
+            let kept = text.trim_end();
+            if !kept.is_empty() {
+                self.pieces.push((style, kept.to_owned()));
+                break;
+            }
+        }
+        self
+    }
+
     /// Cut to so many columns, ending in `…` when something was cut.
     pub(super) fn fitted(mut self, columns: usize) -> Self {
         if self.width() <= columns {

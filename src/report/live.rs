@@ -76,7 +76,10 @@ impl<'a> Moment<'a> {
             lines.push(line);
         }
         lines.push(self.footer());
-        lines.into_iter().map(|line| line.fitted(room)).collect()
+        lines
+            .into_iter()
+            .map(|line| line.fitted(room).trimmed())
+            .collect()
     }
 
     fn blocks(&self) -> Vec<Block<'a>> {

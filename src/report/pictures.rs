@@ -125,7 +125,9 @@ mod tests {
     fn picture(width: u32, height: u32) -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.png");
-        let paint = |x: u32, y: u32| image::Rgb([(x % 256) as u8, (y % 256) as u8, 40]);
+        // Nothing that could be packed into a few bytes.
+        let mut dice = fastrand::Rng::with_seed(7);
+        let paint = move |_: u32, _: u32| image::Rgb([dice.u8(..), dice.u8(..), dice.u8(..)]);
         image::RgbImage::from_fn(width, height, paint)
             .save(&path)
             .unwrap();

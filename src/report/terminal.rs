@@ -194,7 +194,9 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
         let size = self.terminal.size.filter(|_| self.terminal.live);
         let text = if let Some(ask) = size {
             let (columns, rows) = ask();
-            let under_way = live && !self.view.tasks.is_empty() && self.view.ended.is_none();
+            let room = columns > 3 && rows > 1;
+            let under_way =
+                live && room && !self.view.tasks.is_empty() && self.view.ended.is_none();
             let moment = Moment {
                 view: &self.view,
                 paint: &self.paint,

@@ -290,7 +290,11 @@ impl View {
             let expected = self.steps.get(&task.step)?.expected?;
             ms -= (now - task.started).clamp(0, whole(expected * 1000.0));
         }
-        let beside = i64::try_from(self.active.len()).ok()?.max(1);
+        // What waits in a queue does not run beside the others.
+        let at_work = self
+            .active()
+            .filter(|(_, task)| task.state != TaskState::Queued);
+        let beside = i64::try_from(at_work.count()).ok()?.max(1);
         Some((ms / beside).max(0))
     }
 
