@@ -64,9 +64,19 @@ pub enum Input {
         /// Whether it is set.
         set: bool,
     },
+    /// Whether something was there: its content does not matter.
+    Presence {
+        /// Where, absolute.
+        path: PathBuf,
+        /// Whether it was.
+        there: bool,
+    },
     /// A pattern and the files that matched it, sorted.
     Glob {
-        /// The absolute pattern.
+        /// The folder that the pattern starts from, absolute.
+        #[serde(default)]
+        folder: PathBuf,
+        /// The pattern, as it was written.
         pattern: String,
         /// Absolute paths.
         matches: Vec<PathBuf>,
@@ -171,16 +181,13 @@ impl Inputs {
     /// Whether a file or folder is there.
     pub fn exists(&self, path: &Path) -> bool {
         let there = path.exists();
-        if !there {
-            self.record_file(path, None, 0);
-        } else if path.is_file() {
-            // Its content matters to whoever asks for it; for the question alone its presence is enough.
-            self.note(path.display().to_string(), || Input::File {
+        self.insert(
+            format!("there:{}", path.display()),
+            Input::Presence {
                 path: path.to_path_buf(),
-                hash: None,
-                size: 0,
-            });
-        }
+                there,
+            },
+        );
         there
     }
 
@@ -251,11 +258,12 @@ impl Inputs {
         std::env::var(name).ok().or_else(file)
     }
 
-    /// Records what a pattern matched.
-    pub fn record_glob(&self, pattern: &str, matches: &[PathBuf]) {
+    /// Records what a pattern matched that starts from a folder.
+    pub fn record_glob(&self, folder: &Path, pattern: &str, matches: &[PathBuf]) {
         self.insert(
-            format!("glob:{pattern}"),
+            format!("glob:{}:{pattern}", folder.display()),
             Input::Glob {
+                folder: folder.to_path_buf(),
                 pattern: pattern.to_owned(),
                 matches: matches.to_vec(),
             },
@@ -282,10 +290,6 @@ impl Inputs {
         self.lock().insert(key, input);
     }
 
-    fn note(&self, key: String, input: impl FnOnce() -> Input) {
-        self.lock().entry(key).or_insert_with(input);
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Input>> {
         // A panic while the map was held cannot leave it half-changed.
         self.seen
@@ -306,8 +310,14 @@ mod tests {
         let inputs = Inputs::default();
         assert_eq!(inputs.read_text(&file).unwrap(), "hi");
         assert!(inputs.read(&dir.path().join("none")).is_err());
+        assert!(!inputs.exists(&dir.path().join("neither")));
         let recorded = inputs.recorded();
-        assert_eq!(recorded.len(), 2);
+        assert_eq!(recorded.len(), 3);
+        assert!(
+            recorded
+                .iter()
+                .any(|i| matches!(i, Input::Presence { there: false, .. }))
+        );
         assert!(
             recorded
                 .iter()

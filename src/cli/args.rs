@@ -17,6 +17,7 @@ use super::runs::RunsArgs;
 use super::screen::Preview;
 use super::server::ServerArgs;
 use super::show::ShowArgs;
+use super::watch::WatchArgs;
 use crate::spec::parse_duration;
 
 /// The whole command line.
@@ -57,6 +58,8 @@ pub fn command() -> clap::Command {
 pub(super) enum Command {
     /// Run a pipeline, or a single workflow
     Run(RunArgs),
+    /// Run pipelines, and again what changes in their files
+    Watch(WatchArgs),
     /// Check pipelines and workflows without running anything
     Check(CheckArgs),
     /// Show what a pipeline would run; queues nothing
@@ -219,7 +222,7 @@ pub(super) struct RunFlags {
 }
 
 /// A flag's variable may say `1`, `true`, `yes`, `on` and their opposites.
-fn yes_or_no() -> clap::builder::BoolishValueParser {
+pub(super) fn yes_or_no() -> clap::builder::BoolishValueParser {
     clap::builder::BoolishValueParser::new()
 }
 

@@ -37,6 +37,7 @@ codes! {
     NOT_JSON = "K0004" "invalid_json";
     BAD_ARGUMENT = "K0005" "bad_argument";
     UNKNOWN_SERVER = "K0006" "unknown_server";
+    CANNOT_WATCH = "K0007" "cannot_watch";
     // K01xx: the language
     UNKNOWN_KEY = "K0101" "unknown_key";
     WRONG_TYPE = "K0102" "wrong_type";

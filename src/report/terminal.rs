@@ -282,6 +282,12 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
         self.show(false)
     }
 
+    fn note(&mut self, line: &str) -> ReportResult {
+        self.clear_live()?;
+        writeln!(self.notes, "{line}")?;
+        self.notes.flush()
+    }
+
     fn gather(&mut self, gather: bool) -> ReportResult {
         self.gathering = gather;
         self.results.gather(gather)?;
@@ -290,7 +296,11 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
     }
 
     fn note(&mut self, line: &str) -> ReportResult {
-        self.say(line);
+        if self.terminal.color {
+            self.say(line);
+        } else {
+            self.say(&anstream::adapter::strip_str(line).to_string());
+        }
         self.show(true)
     }
 

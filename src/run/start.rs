@@ -39,6 +39,7 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         events,
         stop,
         stop_code,
+        spared,
         options,
         lock: _lock,
         journal,
@@ -62,7 +63,7 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
     };
     let shared = Arc::new(Shared::new(given, teller, hush, folder, noting));
     let parts = (machine, roster, Log::new(journal));
-    let stop = (stop, stop_code);
+    let stop = (stop, stop_code, spared);
     let mut dispatcher = Dispatcher::new(Arc::clone(&shared), parts, notes, stop);
     if !facts.is_empty() {
         dispatcher.take_up(facts).await?;

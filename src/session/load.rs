@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::settings::{profile, settings};
-use crate::base::{Inputs, Secrets, StepId};
+use crate::base::{Input, Inputs, Secrets, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes, list_of};
 use crate::plan::{self, MissingParams, ParamValue, Plan};
 use crate::spec::{self, Node, NodeKind, Pipeline, Project, Spanned, Step, StepWork};
@@ -83,11 +83,23 @@ pub struct Loaded {
     pub secrets: Secrets,
     /// The flag with which the project rehearses without a server.
     pub rehearsal: Option<String>,
+    /// The project's folder, when the file could be read.
+    pub project_dir: Option<PathBuf>,
+    /// Everything that was read, whether it led to a plan or not.
+    pub inputs: Vec<Input>,
 }
 
 /// Reads the file, its project and the flags, and plans.
 pub fn load(request: &Request) -> Loaded {
     let inputs = Arc::new(Inputs::default());
+    let loaded = load_through(request, &inputs);
+    Loaded {
+        inputs: inputs.recorded(),
+        ..loaded
+    }
+}
+
+fn load_through(request: &Request, inputs: &Arc<Inputs>) -> Loaded {
     let mut loaded = Loaded::default();
     let current_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let path = current_dir.join(&request.file);
@@ -100,14 +112,14 @@ pub fn load(request: &Request) -> Loaded {
         loaded.report.push(diagnostic);
         return loaded;
     }
-    let pipeline = match read(&path, stdin, &inputs) {
+    let pipeline = match read(&path, stdin, inputs) {
         Ok(text) => target(&path, stdin, &text, &mut loaded),
         Err(diagnostic) => {
             loaded.report.push(*diagnostic);
             return loaded;
         }
     };
-    loaded.secrets = Secrets::of(Arc::clone(&inputs));
+    loaded.secrets = Secrets::of(Arc::clone(inputs));
     let Loaded {
         target,
         sources,
@@ -116,12 +128,12 @@ pub fn load(request: &Request) -> Loaded {
         rehearsal,
         ..
     } = &mut loaded;
-    let (project_dir, project) = project(&folder, &inputs, sources, report);
+    let (project_dir, project) = project(&folder, inputs, sources, report);
     if project.as_ref().is_some_and(|project| project.dotenv) {
-        dotenv(&project_dir, &inputs, report);
+        dotenv(&project_dir, inputs, report);
     }
     *rehearsal = project.as_ref().and_then(super::way_out::rehearsal);
-    let mut settings = settings(request, &current_dir, &inputs, sources, report);
+    let mut settings = settings(request, &current_dir, inputs, sources, report);
     settings.profile = profile(request, project.as_ref(), report);
     let plan = pipeline.and_then(|pipeline| {
         let earlier = |step: &StepId| super::earlier::earlier(&project_dir, &pipeline.name, step);
@@ -135,7 +147,7 @@ pub fn load(request: &Request) -> Loaded {
             project: project.as_ref(),
             project_dir: &project_dir,
             settings: &settings,
-            inputs: &inputs,
+            inputs,
             secrets,
             earlier: Some(plan::Earlier(&earlier)),
         };
@@ -146,6 +158,7 @@ pub fn load(request: &Request) -> Loaded {
     } else {
         loaded.plan = plan;
     }
+    loaded.project_dir = Some(project_dir);
     loaded
 }
 
@@ -323,7 +336,13 @@ pub(super) fn project(
     sources: &mut SourceMap,
     report: &mut Report,
 ) -> (PathBuf, Option<Project>) {
-    let dir = project_of(folder);
+    // Each place where it could be is asked for by name: one that appears there later changes the plan.
+    let is_there = |dir: &&Path| {
+        let file = dir.join(PROJECT_FILE);
+        inputs.exists(&file) && file.is_file()
+    };
+    let dir = folder.ancestors().find(is_there).unwrap_or(folder);
+    let dir = dir.to_path_buf();
     let file = dir.join(PROJECT_FILE);
     let project = file
         .is_file()

@@ -26,6 +26,7 @@ mod wishes;
 pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings, object_info_file};
 pub use foresight::fates;
 pub use load::{Loaded, Request, Target, load};
-pub use running::{Broken, run};
+pub use running::{Broken, Ended, complete, run, run_loaded};
+pub use signals::Signals;
 pub use why::{Fate, Would, because, fates_json, fates_text};
 pub use wishes::{Ask, Resume, Wishes};

@@ -26,6 +26,7 @@ const ROOMS: &[&str] = &[
     "run",
     "report",
     "session",
+    "watch",
     "cli",
 ];
 

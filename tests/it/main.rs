@@ -45,4 +45,5 @@ mod support;
 mod templates_guide;
 mod terminal;
 mod transfers;
+mod watch;
 mod why;

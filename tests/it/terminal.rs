@@ -225,7 +225,7 @@ fn a_log_of_github_folds_the_lines_of_a_step() {
 
 /// Lines about tasks, without their times.
 fn told_of_tasks(text: &str, project: &Path) -> Vec<String> {
-    let marks = ["  ✓", "  ✗", "  =", "  -", "  ↻"];
+    let marks = ["  ✓", "  ✗", "  ↻"];
     let lines = settled(text, project);
     let lines = lines
         .lines()

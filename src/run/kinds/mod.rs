@@ -5,4 +5,5 @@ mod gather;
 mod job;
 mod lines;
 mod program;
+mod stamps;
 mod workflow;
