@@ -64,15 +64,9 @@ pub(super) fn answer() {
 /// The command line with completers for names.
 fn with_names() -> Command {
     args::command().mut_subcommands(|command| {
-        let ids: Vec<String> = command
-            .get_arguments()
-            .map(|arg| arg.get_id().to_string())
-            .collect();
-        ids.iter().fold(command, |command, id| {
-            let Some(completer) = completer(id) else {
-                return command;
-            };
-            command.mut_arg(id, |arg| arg.add(completer))
+        command.mut_args(|arg| match completer(arg.get_id().as_str()) {
+            Some(completer) => arg.add(completer),
+            None => arg,
         })
     })
 }

@@ -282,12 +282,6 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
         self.show(false)
     }
 
-    fn note(&mut self, line: &str) -> ReportResult {
-        self.clear_live()?;
-        writeln!(self.notes, "{line}")?;
-        self.notes.flush()
-    }
-
     fn gather(&mut self, gather: bool) -> ReportResult {
         self.gathering = gather;
         self.results.gather(gather)?;
