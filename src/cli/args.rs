@@ -7,12 +7,16 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::cancel::CancelArgs;
+use super::completions::CompletionsArgs;
 use super::diff::DiffArgs;
 use super::doctor::DoctorArgs;
 use super::gc::GcArgs;
 use super::import::ImportArgs;
+use super::man::ManArgs;
 use super::new::NewArgs;
+use super::replay::ReplayArgs;
 use super::runs::RunsArgs;
+use super::screen::Preview;
 use super::server::ServerArgs;
 use super::show::ShowArgs;
 use super::watch::WatchArgs;
@@ -68,6 +72,8 @@ pub(super) enum Command {
     Show(ShowArgs),
     /// Tell what differs between two runs
     Diff(DiffArgs),
+    /// Show a run again as it happened
+    Replay(ReplayArgs),
     /// Stop a run of another process, or what a dead one left
     Cancel(CancelArgs),
     /// Remove old runs, and what nothing needs any more
@@ -88,6 +94,10 @@ pub(super) enum Command {
     New(NewArgs),
     /// Make a small project to start from
     Init(InitArgs),
+    /// Print what makes a shell complete commands, flags and names
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    Man(ManArgs),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -240,6 +250,10 @@ pub(super) struct RunArgs {
 
     #[command(flatten)]
     pub(super) run: RunFlags,
+
+    /// Show pictures among the results, in terminals that can: kitty, iTerm2, sixel
+    #[arg(long, value_name = "HOW", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto", env = "KILN_PREVIEW")]
+    pub(super) preview: Option<Preview>,
 
     /// Format of stdout: result paths, or one event per line
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]

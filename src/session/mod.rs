@@ -16,6 +16,7 @@ mod importing;
 mod kept;
 mod load;
 mod made_work;
+pub mod names;
 mod outlook;
 mod packs;
 mod pools;

@@ -46,6 +46,7 @@ mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
 mod support;
 mod templates_guide;
+mod terminal;
 mod transfers;
 mod watch;
 mod why;

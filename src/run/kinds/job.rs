@@ -385,6 +385,9 @@ impl Try {
         let work = async {
             let permit = shared.fetching.acquire().await;
             shared.note(Fact::Released { ticket });
+            shared.teller.tell(RunEvent::TaskFetching {
+                task: self.name().clone(),
+            });
             let collected = collector.collect(found).await;
             drop(permit);
             collected
@@ -464,7 +467,7 @@ impl Patience {
             JobUpdate::Unheard => self.stall = None,
             // A server that is away tells nothing of its jobs.
             JobUpdate::Unreachable { .. } | JobUpdate::Reachable => self.heard = now,
-            JobUpdate::Stalled { .. } => {}
+            JobUpdate::Stalled { .. } | JobUpdate::Place(_) => {}
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::job::names_jobs;
 use crate::base::ContentHash;
@@ -257,6 +258,7 @@ impl Try {
                 by_reference: !anew && !self.step().transfer_upload,
                 anew,
             };
+            let began = Instant::now();
             let send = || {
                 let sent = shared.transfers.send(&shared.store, server, &order);
                 sent.map(|sent| match sent {
@@ -276,6 +278,7 @@ impl Try {
                     task: self.name().clone(),
                     name: there.value.clone(),
                     size,
+                    seconds: began.elapsed().as_secs_f64(),
                 });
             }
             rendered.fill(at, &there.value);
