@@ -16,6 +16,7 @@ impl RunEvent {
                 tasks,
                 growing: _,
                 output_dir,
+                expected: _,
             } => {
                 visit(pipeline);
                 for task in tasks {
@@ -36,7 +37,9 @@ impl RunEvent {
             Self::TaskStarted { .. }
             | Self::TaskUploaded { .. }
             | Self::TaskQueued { .. }
+            | Self::TaskPlace { .. }
             | Self::TaskExecuting { .. }
+            | Self::TaskFetching { .. }
             | Self::TaskProgress { .. }
             | Self::TaskRetried { .. }
             | Self::TaskOutput { .. }
@@ -102,6 +105,7 @@ impl RunEvent {
                 task,
                 name: text,
                 size: _,
+                seconds: _,
             }
             | Self::TaskRetried {
                 task,
@@ -114,7 +118,10 @@ impl RunEvent {
                 visit(&mut task.0);
                 visit(text);
             }
-            Self::TaskQueued { task, prompt_id: _ } | Self::TaskExecuting { task } => {
+            Self::TaskQueued { task, prompt_id: _ }
+            | Self::TaskPlace { task, place: _ }
+            | Self::TaskExecuting { task }
+            | Self::TaskFetching { task } => {
                 visit(&mut task.0);
             }
             Self::TaskProgress {
@@ -245,7 +252,9 @@ mod tests {
             json!({"event": "task_started", "task": MARK, "server": MARK, "attempt": 1}),
             json!({"event": "task_uploaded", "task": MARK, "name": MARK, "size": 1}),
             json!({"event": "task_queued", "task": MARK, "prompt_id": "id"}),
+            json!({"event": "task_place", "task": MARK, "place": 3}),
             json!({"event": "task_executing", "task": MARK}),
+            json!({"event": "task_fetching", "task": MARK}),
             json!({"event": "task_progress", "task": MARK, "fraction": 0.5, "node": MARK, "node_title": MARK}),
             json!({"event": "task_retried", "task": MARK, "attempt": 2, "class": "oom", "reason": MARK, "delay_seconds": 0.0}),
             json!({"event": "task_output", "task": MARK, "line": MARK}),
