@@ -27,7 +27,6 @@ fn reason(error: &io::Error) -> String {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
-        io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
         _ => error.to_string(),
     }
 }
@@ -85,8 +84,15 @@ pub enum Input {
 
 /// UTF-8 text without its byte order mark.
 fn decoded(bytes: Vec<u8>) -> io::Result<String> {
-    let text = String::from_utf8(bytes)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let text = String::from_utf8(bytes).map_err(|_| {
+        let why = if utf16 {
+            "it is UTF-16 text; save it as UTF-8"
+        } else {
+            "it is not UTF-8 text"
+        };
+        io::Error::new(io::ErrorKind::InvalidData, why)
+    })?;
     Ok(text
         .strip_prefix('\u{feff}')
         .map(str::to_owned)

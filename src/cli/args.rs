@@ -271,9 +271,22 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "WHAT", value_enum)]
     pub(super) deny: Option<Deny>,
 
-    /// Format: text on stderr, or one JSON object per file on stdout
+    /// Format: text on stderr; or on stdout one JSON object per file, annotations for GitHub Actions, or a SARIF log
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
-    pub(super) output: TextOrJson,
+    pub(super) output: CheckFormat,
+}
+
+/// How what was found is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CheckFormat {
+    /// For people
+    Text,
+    /// One JSON object per file
+    Json,
+    /// Annotations for GitHub Actions
+    Github,
+    /// A SARIF 2.1.0 log
+    Sarif,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -356,6 +369,38 @@ pub(super) struct SchemaArgs {
     /// Which one
     #[arg(value_enum)]
     pub(super) which: SchemaKind,
+
+    /// With `pipeline`: the schema for this file, which knows the nodes of its workflows
+    #[arg(long, value_name = "FILE")]
+    pub(super) pipeline: Option<PathBuf>,
+
+    /// With `--pipeline`: ask this server what its nodes take.
+    #[arg(
+        long,
+        value_name = "NAME|URL",
+        requires = "pipeline",
+        conflicts_with = "catalog",
+        value_parser = NonEmptyStringValueParser::new(),
+        help = "With --pipeline: ask this server what nodes take, instead of each step's own [env: KILN_SERVER=]"
+    )]
+    pub(super) server: Option<String>,
+
+    /// With `--pipeline`: a saved answer to `GET /object_info`.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "pipeline",
+        help = "With --pipeline: look into a saved answer to GET /object_info instead (`-` for stdin)"
+    )]
+    pub(super) catalog: Option<PathBuf>,
+
+    /// With --pipeline: use the settings that kiln.yaml declares under this name
+    #[arg(long, value_name = "NAME", env = "KILN_PROFILE", value_parser = NonEmptyStringValueParser::new())]
+    pub(super) profile: Option<String>,
+
+    /// Write it to this file, replaced when it is there; `-` for stdout
+    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -94,6 +94,15 @@ codes! {
     UNVERIFIED_FILE = "K0304" "unverified_file";
     SECRET_IN_GRAPH = "K0305" "secret_in_graph";
     FILE_REFUSED = "K0306" "file_refused";
+    EXPERIMENTAL_NODE = "K0307" "experimental_node";
+    UNREACHABLE_NODE = "K0308" "unreachable_node";
+    TYPE_CONFLICT = "K0309" "type_conflict";
+    VALUE_FOR_LINK = "K0310" "value_for_link";
+    WRONG_KIND = "K0311" "wrong_kind";
+    WRONG_COUNT = "K0312" "wrong_count";
+    NO_PARTNER_KEY = "K0313" "no_partner_key";
+    NO_INPUTS = "K0314" "no_inputs";
+    DEPRECATED_NODE = "K0315" "deprecated_node";
     // K04xx: servers and connections
     SERVER_UNREACHABLE = "K0401" "server_unreachable";
     NOT_COMFYUI = "K0402" "not_comfyui";

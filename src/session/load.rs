@@ -45,11 +45,22 @@ pub struct Request {
     pub force: bool,
     /// Params of the run that is gone on with.
     pub recalled: IndexMap<String, ParamValue>,
+    /// Only which nodes the steps have matters: everything else that steps say is left out, and so are its mistakes.
+    pub nodes_only: bool,
     /// What to do about required params without a value.
     pub missing_params: MissingParams,
 }
 
 impl Request {
+    /// What of a pipeline matters.
+    fn of_interest(&self, pipeline: Pipeline) -> Pipeline {
+        if self.nodes_only {
+            without_details(pipeline)
+        } else {
+            pipeline
+        }
+    }
+
     /// Whether a file was typed at all.
     pub(super) fn names_a_file(&self) -> bool {
         !self.file.as_os_str().is_empty()
@@ -89,6 +100,18 @@ pub struct Loaded {
     pub inputs: Vec<Input>,
 }
 
+impl Loaded {
+    /// With the plan that was made: one that may be run, unless there are errors.
+    fn with(mut self, plan: Option<Plan>) -> Self {
+        if self.report.has_errors() {
+            self.sound = plan;
+        } else {
+            self.plan = plan;
+        }
+        self
+    }
+}
+
 /// Reads the file, its project and the flags, and plans.
 pub fn load(request: &Request) -> Loaded {
     let inputs = Arc::new(Inputs::default());
@@ -119,6 +142,7 @@ fn load_through(request: &Request, inputs: &Arc<Inputs>) -> Loaded {
             return loaded;
         }
     };
+    let pipeline = pipeline.map(|pipeline| request.of_interest(pipeline));
     loaded.secrets = Secrets::of(Arc::clone(inputs));
     let Loaded {
         target,
@@ -153,13 +177,8 @@ fn load_through(request: &Request, inputs: &Arc<Inputs>) -> Loaded {
         };
         plan::build(&materials, sources, report)
     });
-    if loaded.report.has_errors() {
-        loaded.sound = plan;
-    } else {
-        loaded.plan = plan;
-    }
     loaded.project_dir = Some(project_dir);
-    loaded
+    loaded.with(plan)
 }
 
 /// Whether a path is that of a project file.
@@ -312,6 +331,31 @@ fn bare(file: FileId, path: &Path, stdin: bool) -> Pipeline {
     Pipeline {
         steps: IndexMap::from([(StepId(id), only)]),
         ..Pipeline::new(file, name)
+    }
+}
+
+/// The pipeline with nothing in its steps but what they run, and where.
+fn without_details(pipeline: Pipeline) -> Pipeline {
+    let rendered = |work: &StepWork| match work {
+        StepWork::Workflow(file) => file
+            .as_str()
+            .is_some_and(|name| Path::new(name).extension().is_some_and(|e| e == "j2")),
+        StepWork::Command(_) => false,
+    };
+    let steps = pipeline.steps.into_iter();
+    let steps = steps.filter(|(_, step)| matches!(step.work, StepWork::Workflow(_)));
+    let steps = steps.map(|(id, step)| {
+        let bare = Step {
+            server: step.server,
+            // A file that is a template as a whole is no workflow before.
+            template: Some(rendered(&step.work)),
+            ..Step::new(step.id, step.work)
+        };
+        (id, bare)
+    });
+    Pipeline {
+        steps: steps.collect(),
+        ..pipeline
     }
 }
 

@@ -2,15 +2,19 @@
 //!
 //! `cli` calls this room and nothing deeper; a watcher or a dashboard would call it the same way.
 
+mod asking;
 pub mod care;
 mod checking;
 pub mod doctor;
 mod earlier;
+mod editing;
 mod foresight;
 pub mod history;
+mod kept;
 mod load;
 mod made_work;
 mod outlook;
+mod packs;
 mod pools;
 mod prepare;
 mod resume;
@@ -23,6 +27,7 @@ mod why;
 mod wishes;
 
 pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings, object_info_file};
+pub use editing::{EditorSchema, editor_schema};
 pub use foresight::fates;
 pub use load::{Loaded, Request, Target, load};
 pub use running::{Broken, Ended, complete, run, run_loaded};

@@ -333,7 +333,8 @@ async fn get_ready(
         let (catalogs, unreachable) = prepare::catalogs_of(&plan, &servers).await;
         report.extend(unreachable);
         if !report.has_errors() {
-            report.extend(check_plan(&plan, target, &catalogs).items);
+            let found = check_plan(&plan, target, &catalogs).items;
+            report.extend(found.into_iter().filter(|d| d.severity > Severity::Note));
             pools::keep_away(&mut plan, &servers).await;
         }
         if !report.has_errors() {

@@ -43,7 +43,7 @@ pub use pipeline::Pipeline;
 pub use profile::Profile;
 pub use project::{Project, api_key_of, header_of, partner_key, token_of};
 pub use retry::{Retry, RetryClass};
-pub use schema::{pipeline_schema, project_schema};
+pub use schema::{StepFragment, pipeline_schema, pipeline_schema_for, project_schema};
 pub use server::{ServerKind, ServerSpec};
 pub use set::{SetEntry, SetNode};
 pub use step::{CacheMode, Need, Step, StepWork, Transfer};

@@ -13,6 +13,35 @@ pub fn pipeline_schema() -> Value {
     root("kiln pipeline", pipeline::schema())
 }
 
+/// What the workflow of a step allows in that step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepFragment {
+    /// Its `set`.
+    pub set: Value,
+    /// What a name under its `outputs` stands for.
+    pub output: Value,
+    /// What these refer to, under `#/definitions/`.
+    pub definitions: Map<String, Value>,
+}
+
+/// The schema of one pipeline file, whose steps are known.
+pub fn pipeline_schema_for(steps: impl IntoIterator<Item = (String, StepFragment)>) -> Value {
+    let mut schema = pipeline_schema();
+    let general = schema["properties"]["steps"]["additionalProperties"].clone();
+    let mut known = Map::new();
+    let mut definitions = Map::new();
+    for (id, fragment) in steps {
+        let mut step = general.clone();
+        step["properties"]["set"] = fragment.set;
+        step["properties"]["outputs"]["additionalProperties"] = fragment.output;
+        known.insert(id, step);
+        definitions.extend(fragment.definitions);
+    }
+    schema["properties"]["steps"]["properties"] = Value::Object(known);
+    schema["definitions"] = Value::Object(definitions);
+    schema
+}
+
 /// The schema of `kiln.yaml`.
 pub fn project_schema() -> Value {
     root("kiln project", project::schema())
