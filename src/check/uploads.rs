@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::graph::Setting;
-use crate::base::{NodeId, ServerName, display_path};
+use crate::base::{ServerName, display_path};
 use crate::diagnostic::{Diagnostic, SourceMap, codes};
 use crate::plan::{Rendered, Upload, Uploadable};
 use crate::protocol::UploadRules;
@@ -25,50 +25,67 @@ pub(super) fn refused(
     let uploads = rendered.uploads.iter();
     uploads
         .filter(|upload| matches!(upload.file, Uploadable::File(_)))
-        .filter_map(|upload| upload_diagnostic(rendered, upload, server, sources, setting))
+        .filter_map(|upload| {
+            let large = too_large(rendered, upload, server, sources, setting);
+            large.or_else(|| too_wide(rendered, upload, server, sources, setting))
+        })
         .collect()
 }
 
-/// Why a server would refuse a file or the node could not load it, at the line of the input.
-pub fn upload_diagnostic(
+/// Why a server would refuse a file that has to be sent for its size, at the line of the input.
+pub fn too_large(
     rendered: &Rendered,
     upload: &Upload,
     server: &ServerName,
     sources: &SourceMap,
     setting: Setting<'_>,
 ) -> Option<Diagnostic> {
-    let (path, size) = match &upload.file {
-        Uploadable::File(file) => (file.path.as_path(), file.size),
-        Uploadable::Artifact(artifact) => (artifact.path.as_deref()?, artifact.size),
-    };
+    let (path, size) = file_of(upload)?;
+    let built = larger(path, size, server, setting.uploads)?;
+    Some(placed(built, rendered, upload, sources))
+}
+
+/// Why a server would refuse a picture or the node could not load it, at the line of the input.
+pub fn too_wide(
+    rendered: &Rendered,
+    upload: &Upload,
+    server: &ServerName,
+    sources: &SourceMap,
+    setting: Setting<'_>,
+) -> Option<Diagnostic> {
+    let (path, _) = file_of(upload)?;
+    let input = (class_of(rendered, upload), &upload.input);
+    let built = wider(path, input, server, setting)?;
+    Some(placed(built, rendered, upload, sources))
+}
+
+fn file_of(upload: &Upload) -> Option<(&Path, u64)> {
+    match &upload.file {
+        Uploadable::File(file) => Some((file.path.as_path(), file.size)),
+        Uploadable::Artifact(artifact) => Some((artifact.path.as_deref()?, artifact.size)),
+    }
+}
+
+fn class_of<'a>(rendered: &'a Rendered, upload: &Upload) -> &'a str {
     let node = rendered.graph.nodes.get(&upload.node);
-    let class = node.map_or("", |node| node.class_type.as_str());
-    let built = too_large(path, size, server, setting.uploads)
-        .or_else(|| too_wide(path, (class, &upload.input), server, setting))?;
-    let built = built.node(upload.node.as_str(), class, Some(&upload.input));
-    Some(placed(
-        built,
-        rendered,
-        &upload.node,
-        &upload.input,
-        sources,
-    ))
+    node.map_or("", |node| node.class_type.as_str())
 }
 
 fn placed(
     built: Diagnostic,
     rendered: &Rendered,
-    node: &NodeId,
-    input: &str,
+    upload: &Upload,
     sources: &SourceMap,
 ) -> Diagnostic {
-    match rendered.origins.of(node, Some(input)) {
+    let class = class_of(rendered, upload);
+    let built = built.node(upload.node.as_str(), class, Some(&upload.input));
+    match rendered.origins.of(&upload.node, Some(&upload.input)) {
         Some(origin) => built.at(workflow::span_of(&origin, sources)),
         None => built,
     }
 }
 
-fn too_large(
+fn larger(
     path: &Path,
     size: u64,
     server: &ServerName,
@@ -94,7 +111,7 @@ fn too_large(
 }
 
 /// Its edges are read from the head of the file; of formats that kiln does not read, nothing is said.
-fn too_wide(
+fn wider(
     path: &Path,
     input: (&str, &String),
     server: &ServerName,

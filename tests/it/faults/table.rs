@@ -1,6 +1,6 @@
 //! The faults, as data.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::network::{Deed, Kind, Script, When};
 use super::sockets::Sock;
@@ -136,7 +136,8 @@ fn busy_for_a_second() -> Answer {
 }
 
 fn busy_until_a_date() -> Answer {
-    busy().with("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")
+    let until = SystemTime::now() + Duration::from_secs(2);
+    busy().with("retry-after", &httpdate::fmt_http_date(until))
 }
 
 fn queue_full() -> Answer {
