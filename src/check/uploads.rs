@@ -1,10 +1,11 @@
 //! Files that a server would not take, or a node not load: said before anything is queued, since a server says it only in the middle of
 //! an upload, by closing the connection, or when the node runs.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use super::graph::Setting;
-use crate::base::{ServerName, display_path};
+use crate::base::{ContentHash, ServerName, display_path};
 use crate::diagnostic::{Diagnostic, SourceMap, codes};
 use crate::plan::{Rendered, Upload, Uploadable};
 use crate::protocol::UploadRules;
@@ -15,19 +16,31 @@ const MOST_PIXELS: u64 = 178_956_970;
 /// Inputs that read a picture with Pillow.
 const PICTURES: [(&str, &str); 2] = [("LoadImage", "image"), ("LoadImageMask", "image")];
 
+/// The edges of the pictures that were looked at: one that many tasks take is opened once.
+#[derive(Debug, Default)]
+pub(super) struct Pictures(HashMap<(PathBuf, ContentHash), Option<(u32, u32)>>);
+
+impl Pictures {
+    fn edges(&mut self, path: &Path, hash: ContentHash) -> Option<(u32, u32)> {
+        let known = self.0.entry((path.to_path_buf(), hash));
+        *known.or_insert_with(|| edges(path))
+    }
+}
+
 /// What would be refused of the files that a graph takes from the user.
 pub(super) fn refused(
     rendered: &Rendered,
     server: &ServerName,
     sources: &SourceMap,
     setting: Setting<'_>,
+    pictures: &mut Pictures,
 ) -> Vec<Diagnostic> {
     let uploads = rendered.uploads.iter();
     uploads
         .filter(|upload| matches!(upload.file, Uploadable::File(_)))
         .filter_map(|upload| {
             let large = too_large(rendered, upload, server, sources, setting);
-            large.or_else(|| too_wide(rendered, upload, server, sources, setting))
+            large.or_else(|| wide(rendered, upload, server, sources, setting, pictures))
         })
         .collect()
 }
@@ -40,7 +53,7 @@ pub fn too_large(
     sources: &SourceMap,
     setting: Setting<'_>,
 ) -> Option<Diagnostic> {
-    let (path, size) = file_of(upload)?;
+    let (path, size, _) = file_of(upload)?;
     let built = larger(path, size, server, setting.uploads)?;
     Some(placed(built, rendered, upload, sources))
 }
@@ -53,16 +66,30 @@ pub fn too_wide(
     sources: &SourceMap,
     setting: Setting<'_>,
 ) -> Option<Diagnostic> {
-    let (path, _) = file_of(upload)?;
+    let mut pictures = Pictures::default();
+    wide(rendered, upload, server, sources, setting, &mut pictures)
+}
+
+fn wide(
+    rendered: &Rendered,
+    upload: &Upload,
+    server: &ServerName,
+    sources: &SourceMap,
+    setting: Setting<'_>,
+    pictures: &mut Pictures,
+) -> Option<Diagnostic> {
+    let (path, _, hash) = file_of(upload)?;
     let input = (class_of(rendered, upload), &upload.input);
-    let built = wider(path, input, server, setting)?;
+    let built = wider(path, input, server, setting, || pictures.edges(path, hash))?;
     Some(placed(built, rendered, upload, sources))
 }
 
-fn file_of(upload: &Upload) -> Option<(&Path, u64)> {
+fn file_of(upload: &Upload) -> Option<(&Path, u64, ContentHash)> {
     match &upload.file {
-        Uploadable::File(file) => Some((file.path.as_path(), file.size)),
-        Uploadable::Artifact(artifact) => Some((artifact.path.as_deref()?, artifact.size)),
+        Uploadable::File(file) => Some((file.path.as_path(), file.size, file.hash)),
+        Uploadable::Artifact(artifact) => {
+            Some((artifact.path.as_deref()?, artifact.size, artifact.hash))
+        }
     }
 }
 
@@ -116,6 +143,7 @@ fn wider(
     input: (&str, &String),
     server: &ServerName,
     setting: Setting<'_>,
+    edges: impl FnOnce() -> Option<(u32, u32)>,
 ) -> Option<Diagnostic> {
     let rules = setting.uploads;
     let by_server = rules.is_some_and(|r| r.max_edge.is_some() || r.max_pixels.is_some());
@@ -123,7 +151,7 @@ fn wider(
     if !by_server && !by_node {
         return None;
     }
-    let (width, height) = edges(path)?;
+    let (width, height) = edges()?;
     let pixels = u64::from(width) * u64::from(height);
     let most_edge = rules.and_then(|rules| rules.max_edge);
     let most_pixels = rules.and_then(|rules| rules.max_pixels);
@@ -161,5 +189,23 @@ fn megabytes(bytes: u64) -> String {
     match tenths % 10 {
         0 => format!("{} MiB", tenths / 10),
         rest => format!("{}.{rest} MiB", tenths / 10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_that_many_tasks_take_is_opened_once_and_a_changed_one_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p.png");
+        let mut pictures = Pictures::default();
+        let (one, other) = (ContentHash::of(b"one"), ContentHash::of(b"other"));
+        image::RgbImage::new(3, 2).save(&path).unwrap();
+        assert_eq!(pictures.edges(&path, one), Some((3, 2)));
+        image::RgbImage::new(5, 4).save(&path).unwrap();
+        assert_eq!(pictures.edges(&path, one), Some((3, 2)), "not opened again");
+        assert_eq!(pictures.edges(&path, other), Some((5, 4)));
     }
 }

@@ -263,7 +263,7 @@ impl Try {
                     // What an earlier session may have left here is cancelled when this one returns.
                     self.shared.leave_stray(self.at, &self.job());
                 }
-                if error.is_connection() && self.shared.others_answer(self.at) {
+                if error.is_connection() && self.shared.others_answer(self.at, self.step()) {
                     return Err(Ending::Lost);
                 }
                 return Err(self.about().server(&server.name, &error).into());

@@ -294,7 +294,7 @@ impl Try {
                 self.shared.missed(self.at, cause);
                 self.shared.leave_stray(self.at, &self.job());
             }
-            JobOutcome::Stalled { proof } => self.shared.died(self.at, proof),
+            JobOutcome::Stalled { proof } => self.shared.died(self.at, self.step(), proof),
             _ => self.shared.answered(self.at),
         }
         // One that succeeded is kept, however late.
@@ -323,7 +323,7 @@ impl Try {
                 Err(Ending::Lost)
             }
             JobOutcome::Unreachable { .. } | JobOutcome::Stalled { .. }
-                if self.shared.is_pool(self.at) =>
+                if self.shared.is_pool(self.at, self.step()) =>
             {
                 Err(Ending::Lost)
             }
