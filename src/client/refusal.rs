@@ -165,14 +165,13 @@ fn words(value: &Value) -> (String, Option<String>) {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
     let told = text(RETRY_AFTER)?;
-    let pause = match told.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
-        Err(_) => {
-            let until = httpdate::parse_http_date(told).ok()?;
-            let there = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
-            let now = there.unwrap_or_else(SystemTime::now);
-            until.duration_since(now).ok()?
-        }
+    let pause = if let Ok(seconds) = told.parse::<f64>() {
+        Duration::try_from_secs_f64(seconds).ok()?
+    } else {
+        let until = httpdate::parse_http_date(told).ok()?;
+        let there = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+        let now = there.unwrap_or_else(SystemTime::now);
+        until.duration_since(now).ok()?
     };
     Some(pause.min(LONGEST_PAUSE))
 }

@@ -129,7 +129,7 @@ impl Format {
         }
         if head.get(4..8) == Some(b"ftyp") {
             return Self::Boxes(Boxes {
-                picture: PICTURES.iter().any(|brand| head[8..].starts_with(*brand)),
+                picture: PICTURES.iter().any(|brand| head[8..].starts_with(brand)),
                 ..Boxes::default()
             });
         }
@@ -225,7 +225,12 @@ struct Boxes {
     open: bool,
     /// It is a picture: `meta` is to it what `moov` is to a film.
     picture: bool,
-    /// Whether there is a `moov` (or `meta`), and a `mdat`.
+    found: Found,
+}
+
+/// Whether there is a `moov` (or `meta`), and a `mdat`.
+#[derive(Debug, Default)]
+struct Found {
     index: bool,
     media: bool,
 }
@@ -233,7 +238,7 @@ struct Boxes {
 impl Boxes {
     /// Whether the boxes before this one are a file. Whoever writes notes or padding behind it leaves it whole.
     fn is_enough(&self) -> bool {
-        self.index && self.media
+        self.found.index && self.found.media
     }
 
     fn take(&mut self, mut bytes: &[u8]) {
@@ -279,8 +284,8 @@ impl Boxes {
             }
             (short, _) => u64::from(short),
         };
-        self.index |= name == if self.picture { b"meta" } else { b"moov" };
-        self.media |= name == b"mdat";
+        self.found.index |= name == if self.picture { b"meta" } else { b"moov" };
+        self.found.media |= name == b"mdat";
         self.left = length.saturating_sub(self.head.len() as u64);
         self.head.clear();
     }
@@ -374,7 +379,10 @@ mod tests {
                 // Between two boxes nothing is missing that a box tells of.
                 let between = match &file[4..12] {
                     b"ftypisom" => {
-                        end == 20 || end == 41 || (53..=60).contains(&end) || end >= 65 && end <= 72
+                        end == 20
+                            || end == 41
+                            || (53..=60).contains(&end)
+                            || (65..=72).contains(&end)
                     }
                     b"ftypavif" => end == 20 || end == 32,
                     _ => false,

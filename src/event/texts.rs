@@ -118,12 +118,6 @@ impl RunEvent {
                 visit(&mut task.0);
                 visit(text);
             }
-            Self::TaskQueued { task, prompt_id: _ }
-            | Self::TaskPlace { task, place: _ }
-            | Self::TaskExecuting { task }
-            | Self::TaskFetching { task } => {
-                visit(&mut task.0);
-            }
             Self::TaskProgress {
                 task,
                 fraction: _,
@@ -138,6 +132,10 @@ impl RunEvent {
                 visit(&mut task.0);
                 of_diagnostic(diagnostic, visit);
             }
+            Self::TaskQueued { task, prompt_id: _ }
+            | Self::TaskPlace { task, place: _ }
+            | Self::TaskExecuting { task }
+            | Self::TaskFetching { task } => visit(&mut task.0),
             Self::TaskFinished {
                 task,
                 status: _,
@@ -146,9 +144,9 @@ impl RunEvent {
                 diagnostic,
             } => {
                 visit(&mut task.0);
-                for output in outputs {
-                    of_output(output, visit);
-                }
+                outputs
+                    .iter_mut()
+                    .for_each(|output| of_output(output, visit));
                 if let Some(told) = diagnostic {
                     of_diagnostic(told, visit);
                 }

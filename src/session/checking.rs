@@ -166,10 +166,8 @@ impl Checker {
         let (sources, mut report) = (plan.sources.clone(), loaded.report);
         let rehearsal = loaded.rehearsal.as_deref();
         let catalogs = self.catalogs(&plan, &loaded.secrets, rehearsal, &mut report);
-        let known = plan
-            .servers
-            .keys()
-            .all(|server| catalogs.of(server).is_some());
+        let mut servers = plan.servers.keys();
+        let known = servers.all(|server| catalogs.of(server).is_some());
         if let (Target::Workflow(file), Some(server)) = (target, plan.servers.keys().next())
             && as_written
             && let Some(catalog) = catalogs.of(server)

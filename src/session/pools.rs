@@ -91,7 +91,7 @@ pub(super) fn lacks(plan: &Plan, server: &ServerName, catalogs: &[Told<'_>]) -> 
         match step.grow {
             Grow::Known => {
                 let own = plan.tasks.iter().filter(|task| task.step == step.id);
-                own.for_each(|task| look(task));
+                own.for_each(&mut look);
             }
             _ => plan::samples(step).iter().for_each(look),
         }

@@ -244,6 +244,19 @@ pub(super) fn posts() -> Vec<Fault> {
             "posts: the answer has no last chunk",
             Deed::Edit(without_end),
         ),
+        post("posts: never answered", When::First(2), Deed::HangAfter)
+            .cloud(UNCLEAR)
+            .slow(),
+        post("posts: never taken", When::First(2), Deed::Hang)
+            .cloud(UNCLEAR)
+            .slow(),
+    ]
+}
+
+/// Answers to posts that tell what became of the job, in odd ways.
+pub(super) fn odd_posts() -> Vec<Fault> {
+    let post = |name, when, deed| fault(name, Kind::Post, when, deed);
+    vec![
         post("posts: 429", MANY, Deed::Refuse(busy)),
         post(
             "posts: 429 for a second",
@@ -284,12 +297,6 @@ pub(super) fn posts() -> Vec<Fault> {
             Deed::Elsewhere(307),
         )
         .on(ASTRAY, ASTRAY),
-        post("posts: never answered", When::First(2), Deed::HangAfter)
-            .cloud(UNCLEAR)
-            .slow(),
-        post("posts: never taken", When::First(2), Deed::Hang)
-            .cloud(UNCLEAR)
-            .slow(),
     ]
 }
 
