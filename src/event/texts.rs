@@ -128,10 +128,6 @@ impl RunEvent {
                 let node = node.as_mut().map(|node| &mut node.0);
                 node.into_iter().chain(node_title).for_each(visit);
             }
-            Self::TaskWarning { task, diagnostic } => {
-                visit(&mut task.0);
-                of_diagnostic(diagnostic, visit);
-            }
             Self::TaskQueued { task, prompt_id: _ }
             | Self::TaskPlace { task, place: _ }
             | Self::TaskExecuting { task }
@@ -144,15 +140,23 @@ impl RunEvent {
                 diagnostic,
             } => {
                 visit(&mut task.0);
-                outputs
-                    .iter_mut()
-                    .for_each(|output| of_output(output, visit));
+                for output in outputs {
+                    of_output(output, visit);
+                }
                 if let Some(told) = diagnostic {
                     of_diagnostic(told, visit);
                 }
             }
+            Self::TaskWarning { .. } => self.each_text_of_warning(visit),
             // Of the others, [`RunEvent::each_text`] tells.
             _ => {}
+        }
+    }
+
+    fn each_text_of_warning(&mut self, visit: &mut dyn FnMut(&mut String)) {
+        if let Self::TaskWarning { task, diagnostic } = self {
+            visit(&mut task.0);
+            of_diagnostic(diagnostic, visit);
         }
     }
 }
