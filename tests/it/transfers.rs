@@ -154,9 +154,12 @@ fn a_large_result_goes_nowhere_while_what_an_earlier_run_left_may_do() {
 /// Servers in front of which a proxy stands that takes requests of at most 24,000 bytes, if they tell.
 fn narrow(server: &Server) -> Proxy {
     let is_features = |line: &str| line.contains("/features ");
-    let fate = move |line: &str| match is_features(line) {
-        true => Fate::Say("104857600", "24000"),
-        false => Fate::Pass,
+    let fate = move |line: &str| {
+        if is_features(line) {
+            Fate::Say("104857600", "24000")
+        } else {
+            Fate::Pass
+        }
     };
     Proxy::start(&server.url, Box::new(fate))
 }

@@ -351,6 +351,7 @@ pub(super) fn records() -> Vec<Fault> {
 /// Files from the server.
 pub(super) fn files() -> Vec<Fault> {
     let view = |name, deed| fault(name, Kind::View, When::EachOnce, deed);
+    let always = |name, deed| fault(name, Kind::View, When::Always, deed);
     vec![
         view("files: closed", Deed::Close),
         view("files: reset", Deed::Reset),
@@ -377,38 +378,11 @@ pub(super) fn files() -> Vec<Fault> {
         view("files: empty", Deed::Edit(empty)),
         view("files: one bit is another", Deed::Edit(flipped)),
         view("files: drip", Deed::Drip(64, PAUSE)),
-        fault(
-            "files: without a length",
-            Kind::View,
-            When::Always,
-            Deed::Edit(without_length),
-        ),
-        fault(
-            "files: without a tag",
-            Kind::View,
-            When::Always,
-            Deed::Edit(without_tag),
-        ),
-        fault(
-            "files: of another type",
-            Kind::View,
-            When::Always,
-            Deed::Edit(other_type),
-        ),
-        fault(
-            "files: at another host",
-            Kind::View,
-            When::Always,
-            Deed::Elsewhere(302),
-        )
-        .comfy_alone(),
-        fault(
-            "files: sent round and round",
-            Kind::View,
-            When::Always,
-            Deed::Round,
-        )
-        .on(LOOP, LOOP),
+        always("files: without a length", Deed::Edit(without_length)),
+        always("files: without a tag", Deed::Edit(without_tag)),
+        always("files: of another type", Deed::Edit(other_type)),
+        always("files: at another host", Deed::Elsewhere(302)).comfy_alone(),
+        always("files: sent round and round", Deed::Round).on(LOOP, LOOP),
         fault(
             "files: never answered",
             Kind::View,

@@ -226,13 +226,9 @@ impl Answer {
         if let Some(length) = length {
             let _ = write!(head, "content-length: {length}\r\n");
         }
-        match self.told {
-            None | Some(Told::Length(_)) => {}
-            Some(Told::Nothing) => {}
-            Some(Told::Unended) => {
-                head.push_str("transfer-encoding: chunked\r\n");
-                body = [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n"].concat();
-            }
+        if let Some(Told::Unended) = self.told {
+            head.push_str("transfer-encoding: chunked\r\n");
+            body = [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n"].concat();
         }
         head.push_str("connection: close\r\n\r\n");
         (head.into_bytes(), body)
