@@ -11,7 +11,9 @@ use super::completions::CompletionsArgs;
 use super::diff::DiffArgs;
 use super::doctor::DoctorArgs;
 use super::gc::GcArgs;
+use super::import::ImportArgs;
 use super::man::ManArgs;
+use super::new::NewArgs;
 use super::replay::ReplayArgs;
 use super::runs::RunsArgs;
 use super::screen::Preview;
@@ -86,6 +88,10 @@ pub(super) enum Command {
     Schema(SchemaArgs),
     /// Explain a diagnostic code such as K0203
     Explain(ExplainArgs),
+    /// Convert workflows of the editor's, and what pictures and films carry, into API format
+    Import(ImportArgs),
+    /// Make a pipeline around a workflow, or a small one to start from
+    New(NewArgs),
     /// Make a small project to start from
     Init(InitArgs),
     /// Print what makes a shell complete commands, flags and names
@@ -235,7 +241,7 @@ fn time(text: &str) -> Result<Duration, String> {
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// A pipeline (.yaml) or a workflow in API format (.json); `-` for stdin
+    /// A pipeline (.yaml), a workflow (.json), or a picture or the like that carries one; `-` for stdin
     #[arg(value_name = "PIPELINE|WORKFLOW", required_unless_present = "resume")]
     pub(super) file: Option<PathBuf>,
 
@@ -311,7 +317,7 @@ pub(super) enum Deny {
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
-    /// A pipeline (.yaml) or a workflow in API format (.json)
+    /// A pipeline (.yaml), a workflow (.json), or a picture or the like that carries one
     #[arg(value_name = "PIPELINE")]
     pub(super) file: PathBuf,
 

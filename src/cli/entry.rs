@@ -9,8 +9,8 @@ use clap::error::{ContextKind, ContextValue};
 use super::args::{Cli, Command};
 use super::exit::Exit;
 use super::{
-    args, cancel, check, completions, diff, doctor, explain, gc, init, man, plan, replay, run,
-    runs, schema, serve, server, show, watch,
+    args, cancel, check, completions, diff, doctor, explain, gc, import, init, man, new, plan,
+    replay, run, runs, schema, serve, server, show, watch,
 };
 
 /// Parses the command line, does what it says, and tells the exit code.
@@ -45,6 +45,8 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::serve(args),
         Command::Schema(args) => schema::schema(args),
         Command::Explain(args) => explain::explain(args),
+        Command::Import(args) => import::import(args),
+        Command::New(args) => new::new(args),
         Command::Init(args) => init::init(args),
         Command::Completions(args) => completions::completions(args),
         Command::Man(args) => man::man(args),

@@ -5,11 +5,14 @@
 mod asking;
 pub mod care;
 mod checking;
+mod creating;
+mod definitions;
 pub mod doctor;
 mod earlier;
 mod editing;
 mod foresight;
 pub mod history;
+mod importing;
 mod kept;
 mod load;
 mod made_work;
@@ -28,8 +31,10 @@ mod why;
 mod wishes;
 
 pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings, object_info_file};
+pub use creating::{Created, create};
 pub use editing::{EditorSchema, editor_schema};
 pub use foresight::fates;
+pub use importing::{Import, Importer};
 pub use load::{Loaded, Request, Target, load};
 pub use running::{Broken, Ended, complete, run, run_loaded};
 pub use signals::Signals;

@@ -25,6 +25,7 @@ mod harmless;
 mod hazards;
 mod helping;
 mod history;
+mod importing;
 mod leftovers;
 mod looking_after;
 mod mistakes;

@@ -162,6 +162,12 @@ impl Try {
                 self.shared.missed(self.at, &error.to_string());
                 self.find_out(server, ready).await
             }
+            // It was restarted since: what it had been sent may be gone, and then nothing else is wrong with the job.
+            Err(SubmitError::Rejected(_))
+                if ready.session != connection.session() && !ready.rendered.uploads.is_empty() =>
+            {
+                Err(Ending::Lost)
+            }
             Err(SubmitError::Rejected(answer)) => {
                 let about = self.about();
                 Err(about

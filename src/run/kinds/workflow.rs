@@ -39,6 +39,8 @@ pub(super) struct Ready {
     sent: Vec<RunEvent>,
     /// An earlier session submitted it, and the server has it.
     pub(super) attached: bool,
+    /// The socket under which its inputs were sent: with another one, the server may be another one, too.
+    pub(super) session: Option<String>,
     /// The output nodes that are to run.
     pub(super) ends: Vec<NodeId>,
     key: ContentHash,
@@ -125,6 +127,7 @@ impl Try {
         let ask = || server.connection().boxed();
         let connection = self.patiently(server, CancelReason::Requested, ask).await?;
         let attached = self.is_there(server, &connection).await?;
+        let session = connection.session();
         let mut sent = Vec::new();
         if !attached {
             sent = self.send_inputs(server, &mut rendered).await?;
@@ -135,6 +138,7 @@ impl Try {
         }
         Ok(Prepared::Ready(Box::new(Ready {
             extra: self.extra_data(&rendered.graph, &catalog)?,
+            session,
             ends: ends(&rendered, &catalog),
             rendered,
             connection,
