@@ -118,6 +118,12 @@ impl RunEvent {
                 visit(&mut task.0);
                 visit(text);
             }
+            Self::TaskQueued { task, prompt_id: _ }
+            | Self::TaskPlace { task, place: _ }
+            | Self::TaskExecuting { task }
+            | Self::TaskFetching { task } => {
+                visit(&mut task.0);
+            }
             Self::TaskProgress {
                 task,
                 fraction: _,
@@ -128,10 +134,18 @@ impl RunEvent {
                 let node = node.as_mut().map(|node| &mut node.0);
                 node.into_iter().chain(node_title).for_each(visit);
             }
-            Self::TaskQueued { task, prompt_id: _ }
-            | Self::TaskPlace { task, place: _ }
-            | Self::TaskExecuting { task }
-            | Self::TaskFetching { task } => visit(&mut task.0),
+            Self::TaskWarning { .. } | Self::TaskFinished { .. } => self.each_text_of_end(visit),
+            // Of the others, [`RunEvent::each_text`] tells.
+            _ => {}
+        }
+    }
+
+    fn each_text_of_end(&mut self, visit: &mut dyn FnMut(&mut String)) {
+        match self {
+            Self::TaskWarning { task, diagnostic } => {
+                visit(&mut task.0);
+                of_diagnostic(diagnostic, visit);
+            }
             Self::TaskFinished {
                 task,
                 status: _,
@@ -147,16 +161,8 @@ impl RunEvent {
                     of_diagnostic(told, visit);
                 }
             }
-            Self::TaskWarning { .. } => self.each_text_of_warning(visit),
             // Of the others, [`RunEvent::each_text`] tells.
             _ => {}
-        }
-    }
-
-    fn each_text_of_warning(&mut self, visit: &mut dyn FnMut(&mut String)) {
-        if let Self::TaskWarning { task, diagnostic } = self {
-            visit(&mut task.0);
-            of_diagnostic(diagnostic, visit);
         }
     }
 }
