@@ -18,7 +18,7 @@ use std::process::Child;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use network::Network;
+use network::{Network, Script, When};
 use table::{Blow, End, Fault};
 
 use crate::proofs::{COLOUR, assert_colour, assert_right, long, two_by};
@@ -87,7 +87,7 @@ impl Case {
             return Ok(());
         };
         let server = self.whose.server();
-        let network = Network::start(&server.url, KEY, self.fault.script, seed);
+        let network = Network::start(&server.url, KEY, self.script(), seed);
         let project = self.project(&network.url);
         let began = Instant::now();
         let mut child = Told::start(&project);
@@ -118,6 +118,15 @@ impl Case {
                 _ => Ok(()),
             })
             .map_err(|why| format!("{why}\ncode {}, stderr:\n{}", done.code, done.stderr))
+    }
+
+    /// Of few jobs none is struck three times either, after which it would be given up.
+    fn script(&self) -> Script {
+        let mut script = self.fault.script;
+        if let When::First(times) = &mut script.when {
+            *times = (*times).min(usize::try_from(self.count).unwrap() + 1);
+        }
+        script
     }
 
     fn project(&self, url: &str) -> Project {
