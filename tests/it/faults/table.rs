@@ -341,7 +341,7 @@ pub(super) fn records() -> Vec<Fault> {
         fault(
             "records: never answered",
             Kind::Record,
-            When::First(12),
+            When::EachOnce,
             Deed::Hang,
         )
         .slow(),
