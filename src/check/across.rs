@@ -19,6 +19,8 @@ use crate::plan::{EditValue, Grow, Item, Plan, StepPlan, TemplateText, Work, Wor
 use crate::template::Template;
 use crate::workflow;
 
+mod masks;
+
 /// Classes whose results are known: what each saves.
 const SAVES: &[(&str, Kind)] = &[
     ("SaveImage", Kind::Image),
@@ -66,7 +68,9 @@ pub(super) fn across(plan: &Plan, catalog_of: CatalogOf<'_>) -> Vec<Diagnostic> 
             Work::Command(command) => {
                 let values = command.args.iter().chain(command.env.values());
                 for value in values.chain(&command.stdin) {
-                    if let Some((text, given)) = given(plan, step, value, catalog_of) {
+                    let given = given(plan, step, value, catalog_of)
+                        .or_else(|| masks::given(plan, step, value, catalog_of));
+                    if let Some((text, given)) = given {
                         out.extend(given.complaints(text));
                     }
                 }
@@ -117,7 +121,9 @@ fn of_place(
             is_file: true,
             ..Given::default()
         },
-        value => match given(plan, step, value, catalog_of) {
+        value => match given(plan, step, value, catalog_of)
+            .or_else(|| masks::given(plan, step, value, catalog_of))
+        {
             Some((text, given)) => {
                 out.extend(given.complaints(text).map(|d| {
                     let class = work.graph.nodes.get(place.node);
@@ -140,7 +146,14 @@ fn of_place(
     let (Some(node), Some(open)) = (node, def) else {
         return;
     };
-    let Some((message, help)) = misfit(&node.class_type, place.input, open.def, &given) else {
+    let wrong = misfit(&node.class_type, place.input, open.def, &given);
+    let lost = || {
+        given
+            .masked
+            .then(|| masks::lost(work, place.node, node))
+            .flatten()
+    };
+    let Some((message, help)) = wrong.or_else(lost) else {
         return;
     };
     let span = workflow::span_of(place.origin, &plan.sources);
@@ -175,6 +188,8 @@ struct Given {
     many: bool,
     /// A file (or a list of them) and no text.
     is_file: bool,
+    /// A picture with a mask as its alpha channel.
+    masked: bool,
     /// What is wrong with the path itself.
     wrong: Vec<(&'static crate::diagnostic::Code, String, String)>,
     /// Where it stands.
@@ -193,7 +208,7 @@ impl Given {
     }
 }
 
-/// What a value that is one path gives; `None` for everything else.
+/// What a value that is one path gives; `None` for everything else, and for nothing at all.
 fn given<'a>(
     plan: &Plan,
     step: &StepPlan,
@@ -203,18 +218,23 @@ fn given<'a>(
     let EditValue::Later(text) = value else {
         return None;
     };
-    let path = Template::parse_expression(&text.text).ok()?.path()?;
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let span = Some(workflow::span_of(&text.origin, &plan.sources));
-    let given = match path.as_slice() {
+    let given = of_text(plan, step, &text.text, catalog_of)?;
+    Some((text, Given { span, ..given }))
+}
+
+/// What an expression that is one path gives.
+fn of_text(plan: &Plan, step: &StepPlan, text: &str, catalog_of: CatalogOf<'_>) -> Option<Given> {
+    let path = Template::parse_expression(text).ok()?.path()?;
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match path.as_slice() {
         ["steps", from, rest @ ..] => {
             let from = plan.steps.get(&StepId::from(*from))?;
-            of_step(plan, from, rest, false, catalog_of)?
+            of_step(plan, from, rest, false, catalog_of)
         }
-        ["item", rest @ ..] => of_item(plan, step, rest, catalog_of)?,
-        _ => return None,
-    };
-    Some((text, Given { span, ..given }))
+        ["item", rest @ ..] => of_item(plan, step, rest, catalog_of),
+        _ => None,
+    }
 }
 
 /// `item` of a step that follows another one.
@@ -276,6 +296,7 @@ fn of_step(
             .or_else(|| makes.as_ref().map(|made| made.kinds.clone())),
         many,
         is_file: kind != Some(Kind::Text),
+        masked: false,
         wrong: Vec::new(),
         span: None,
     };
