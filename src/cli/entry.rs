@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue};
 use super::args::{Cli, Command};
 use super::exit::Exit;
 use super::{
-    args, cancel, check, diff, doctor, explain, gc, init, plan, run, runs, schema, serve, server,
+    args, cancel, check, diff, doctor, explain, gc, init, plan, plugin, run, runs, schema, serve, server,
     show,
 };
 
@@ -38,6 +38,7 @@ pub fn main() -> ExitCode {
         Command::Cancel(args) => cancel::cancel_run(args),
         Command::Gc(args) => gc::gc(args),
         Command::Server(args) => server::server(args),
+        Command::Plugin(args) => plugin::plugin(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Serve(args) => serve::serve(args),
         Command::Schema(args) => schema::schema(args),

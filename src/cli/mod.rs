@@ -13,6 +13,7 @@ mod explain;
 mod gc;
 mod init;
 mod plan;
+mod plugin;
 mod run;
 mod runs;
 mod schema;

@@ -23,6 +23,7 @@ mod records;
 mod refusal;
 mod sink;
 mod socket;
+mod tap;
 mod text;
 mod upload;
 mod userdata;
@@ -42,6 +43,7 @@ pub use manager::{InstallError, Installing, Manager, ModelWish};
 pub use orders::Memory;
 pub use records::Lookup;
 pub use refusal::{Refusal, RefusalKind};
+pub use tap::Tap;
 pub use upload::Uploaded;
 pub use userdata::UserFile;
 

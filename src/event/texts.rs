@@ -54,6 +54,14 @@ impl RunEvent {
             | Self::TaskOutput { .. }
             | Self::TaskWarning { .. }
             | Self::TaskFinished { .. } => self.each_text_of_task(visit),
+            Self::PluginLog {
+                plugin,
+                level: _,
+                line,
+            } => {
+                visit(plugin);
+                visit(line);
+            }
             Self::RunStopping {
                 reason: _,
                 at_once: _,
@@ -246,6 +254,7 @@ mod tests {
             json!({"event": "task_output", "task": MARK, "line": MARK}),
             json!({"event": "task_warning", "task": MARK, "diagnostic": diagnostic}),
             json!({"event": "task_finished", "task": MARK, "status": "failed", "outputs": [output], "seconds": 1.0, "diagnostic": diagnostic}),
+            json!({"event": "plugin_log", "plugin": MARK, "level": "info", "line": MARK}),
             json!({"event": "run_stopping", "reason": "interrupt", "at_once": false}),
             json!({"event": "run_finished", "status": "failed", "exit_code": 4, "counts": counts, "cause": MARK, "latest": MARK, "resume": MARK, "seconds": 1.0}),
         ]
@@ -255,6 +264,7 @@ mod tests {
     fn no_text_of_any_event_is_left_out() {
         for json in events() {
             let mut event: RunEvent = serde_json::from_value(json.clone()).unwrap();
+            assert_eq!(event.name(), json["event"], "events are called by their names");
             event.each_text(&mut |text| *text = text.replace(MARK, "***"));
             let told = serde_json::to_string(&event).unwrap();
             assert!(!told.contains(MARK), "{told}");

@@ -18,6 +18,8 @@ use super::world::PlanWorld;
 use super::{order, scope, tasks};
 use crate::base::{Inputs, Secrets, ServerName, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes, list_of};
+use super::plugins::PlanPlugins;
+use crate::plugin::Plugins;
 use crate::spec::{self, Pipeline, Project, StepWork};
 use crate::template::{Engine, Scope};
 
@@ -42,6 +44,8 @@ pub struct Materials<'a> {
     pub secrets: &'a Secrets,
     /// Results of earlier runs, for `--only`.
     pub earlier: Option<Earlier<'a>>,
+    /// Plugins, loaded, and as they are declared.
+    pub plugins: &'a PlanPlugins,
 }
 
 /// Builds the plan. While `report` holds errors it has only the steps that are sound, which is enough to look for more of them.
@@ -67,7 +71,7 @@ pub fn build(
         sources,
     };
     let params = params::resolve(materials.pipeline, &context, report);
-    let (step_names, outputs) = names(materials.pipeline);
+    let (step_names, outputs) = names(materials.pipeline, &materials.plugins.loaded);
     let ids = materials.pipeline.steps.keys();
     let declared: Vec<String> = ids.map(|id| id.0.clone()).collect();
     let mut evaluator = Evaluator {
@@ -142,7 +146,8 @@ pub(super) fn engine(
     let inputs = Arc::clone(materials.inputs);
     let world = PlanWorld::new(inputs, folder, seed, started_at.clone())
         .with_secrets(materials.secrets.clone())
-        .in_project(materials.project_dir);
+        .in_project(materials.project_dir)
+        .with_plugins(materials.plugins.loaded.callables());
     Engine::new(Arc::new(world))
 }
 
@@ -170,6 +175,8 @@ fn empty(materials: &Materials<'_>, seed: u64, started_at: jiff::Zoned) -> Plan 
         steps: IndexMap::new(),
         tasks: Vec::new(),
         given: IndexMap::new(),
+        plugins: materials.plugins.declared.clone(),
+        loaded: materials.plugins.loaded.clone(),
     }
 }
 
@@ -211,15 +218,28 @@ fn partner_key(
 }
 
 /// All declared steps, and the names that usable ones give to their outputs.
-fn names(pipeline: &Pipeline) -> (BTreeSet<String>, BTreeMap<String, Vec<String>>) {
+fn names(
+    pipeline: &Pipeline,
+    plugins: &Plugins,
+) -> (BTreeSet<String>, BTreeMap<String, Vec<String>>) {
     let outputs: BTreeMap<String, Vec<String>> = pipeline
         .steps
         .iter()
-        .map(|(id, step)| (id.0.clone(), step.outputs.keys().cloned().collect()))
+        .map(|(id, step)| (id.0.clone(), outputs_of(step, plugins)))
         .collect();
     let broken = pipeline.broken_steps.iter();
     let steps = outputs.keys().chain(broken).cloned().collect();
     (steps, outputs)
+}
+
+/// The names of a step's outputs: as declared, or those that its plugin gives.
+fn outputs_of(step: &spec::Step, plugins: &Plugins) -> Vec<String> {
+    let StepWork::Plugin(work) = &step.work else {
+        return step.outputs.keys().cloned().collect();
+    };
+    let about = plugins.about(&work.plugin.value);
+    let kind = about.and_then(|about| about.step.as_ref());
+    kind.map(|kind| kind.outputs.clone()).unwrap_or_default()
 }
 
 fn plan_scope(materials: &Materials<'_>, params: &Params) -> Scope {
@@ -242,7 +262,7 @@ fn plan_steps(
     let profile = materials.settings.profile.as_ref();
     let profile = profile.and_then(|profile| profile.server.as_ref());
     for (id, step) in &materials.pipeline.steps {
-        let server = if matches!(step.work, StepWork::Command(_)) {
+        let server = if matches!(step.work, StepWork::Command(_) | StepWork::Plugin(_)) {
             Some(chosen.here())
         } else {
             let asked = Asked {
@@ -262,6 +282,8 @@ fn plan_steps(
             folder: materials.pipeline_dir,
             flags: flags.swap_remove(id).unwrap_or_default(),
             bare: materials.bare,
+            plugins: materials.plugins,
+            no_plugins: materials.settings.no_plugins,
         };
         // A step is planned even when its server is refused, so that all its errors show at once.
         let name = server.clone().unwrap_or_else(|| "embedded".into());

@@ -21,6 +21,8 @@ pub mod key;
 mod naming;
 mod order;
 mod params;
+mod plugin_step;
+mod plugins;
 mod policy;
 mod render;
 mod save_as;
@@ -41,12 +43,14 @@ pub use condition::{condition, until};
 pub use expand::{expand, room_for, samples};
 pub use export::{to_dot, to_mermaid, to_svg};
 pub use hidden::recall_secrets;
+pub use plugin_step::{RenderedPlugin, preview_plugin, render_plugin};
+pub use plugins::{PlanPlugins, declared_plugins};
 pub use render::{Origins, Rendered, Upload, Uploadable, preview, render};
 pub use save_as::save_as;
 pub use scope::{Results, StepOutcome, TaskOutcome, task_seed};
 pub use sealed::{
     CacheMode, CommandStep, Edit, EditValue, Grow, HERE, InFile, Item, LOST_AFTER_MS, MAX_TASKS,
-    NeedPlan, PIPELINE_FORMAT, ParamValue, Plan, RetryClass, RetryPlan, ServerKind, ServerPlan,
+    NeedPlan, PIPELINE_FORMAT, ParamValue, Plan, PluginStep, RetryClass, RetryPlan, ServerKind, ServerPlan,
     StepPlan, TaskIx, TaskPlan, TemplateText, Work, WorkflowStep,
 };
 pub use select::Earlier;

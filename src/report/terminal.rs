@@ -248,6 +248,17 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         writeln!(self.notes, "    {DIM}{task} │{DIM:#} {line}")
     }
 
+    fn plugin_said(&mut self, plugin: &str, level: &str, line: &str) -> ReportResult {
+        let line = tame(line);
+        match level {
+            "error" => writeln!(self.notes, "  {BAD}{plugin}{BAD:#} │ {line}"),
+            "warn" => writeln!(self.notes, "  {ODD}{plugin}{ODD:#} │ {line}"),
+            "info" => writeln!(self.notes, "  {DIM}{plugin} │{DIM:#} {line}"),
+            // For the plugin's author, who has the event stream.
+            _ => Ok(()),
+        }
+    }
+
     fn columns(&self) -> Option<usize> {
         self.terminal.columns.map(|ask| ask())
     }
@@ -495,6 +506,11 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
                 delay_seconds,
             } => self.retried(task, *attempt, class, (reason, *delay_seconds)),
             RunEvent::TaskOutput { task, line } => self.said(task, line),
+            RunEvent::PluginLog {
+                plugin,
+                level,
+                line,
+            } => self.plugin_said(plugin, level, line),
             RunEvent::RunWaiting { holder } => {
                 writeln!(self.notes, "{ODD}waiting{ODD:#} for {holder}")
             }

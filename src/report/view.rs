@@ -160,6 +160,7 @@ impl View {
             | RunEvent::ServerBack { .. }
             | RunEvent::TaskUploaded { .. }
             | RunEvent::TaskOutput { .. }
+            | RunEvent::PluginLog { .. }
             | RunEvent::TaskWarning { .. } => {}
         }
     }

@@ -45,7 +45,7 @@ pub(super) struct Try {
     pub(super) owed: Option<Phase>,
     /// What the server calls its job, where servers name jobs.
     pub(super) named: Option<String>,
-    /// Its job may lack outputs that the server refused.
+    /// Its job may lack outputs that the server refused, or what a plugin should have done.
     pub(super) partial: bool,
     /// It was being stopped when that session ended.
     pub(super) was_stopping: bool,
@@ -100,6 +100,7 @@ impl Try {
         match &plan.steps[&self.task.step].work {
             Work::Workflow(work) => self.workflow(work).await,
             Work::Command(work) => self.command(work).await,
+            Work::Plugin(work) => self.plugin(work).await,
         }
     }
 

@@ -6,12 +6,13 @@ use std::sync::atomic::AtomicU8;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::attempt::{Try, has_slot};
 use super::context::{RunError, RunOutcome, Stop};
 use super::log::Log;
 use super::log::now;
+use super::plugins::Notices;
 use super::roster::Roster;
 use super::shared::Shared;
 use crate::base::StepId;
@@ -78,6 +79,8 @@ pub(super) struct Dispatcher {
     /// The exit code of a run that is stopped.
     pub(super) stop_code: Arc<AtomicU8>,
     stop_seen: Stop,
+    /// Who tells what plugins say.
+    pub(super) heeding: Option<(JoinHandle<()>, Notices)>,
 }
 
 impl Dispatcher {
@@ -110,6 +113,7 @@ impl Dispatcher {
             stop,
             stop_code,
             stop_seen: Stop::None,
+            heeding: None,
         }
     }
 
@@ -129,7 +133,21 @@ impl Dispatcher {
             if let Some(status) = self.turn().await? {
                 return Ok(status);
             }
+            self.wait_for_plugins().await;
             self.observe().await?;
+        }
+    }
+
+    /// Waits for a plugin that does not keep up with events, unless someone wants the run to stop: nothing is observed meanwhile, so
+    /// nothing new begins.
+    async fn wait_for_plugins(&mut self) {
+        let plugins = self.shared.plugins();
+        if !plugins.is_full() {
+            return;
+        }
+        tokio::select! {
+            () = plugins.room() => {}
+            _ = changed(&mut self.stop, self.stop_seen) => {}
         }
     }
 

@@ -26,6 +26,13 @@ impl Dispatcher {
         self.drain(LEAVE_DEADLINE).await;
         let leaving = self.machine.stopping() == Some(CancelReason::Leave);
         self.shared.health.end(leaving).await;
+        let heeding = self.heeding.take();
+        self.shared.settle_plugins(heeding.as_ref()).await;
+        // Everything is done, and a plugin that had to hear of it did not.
+        let status = match status {
+            RunStatus::Done if self.shared.plugins().failed() => RunStatus::Failed,
+            status => status,
+        };
         let exit_code = self.exit_code(status);
         let folder = self.close_folder().await;
         let shared = Arc::clone(&self.shared);
@@ -42,6 +49,7 @@ impl Dispatcher {
             return Err(self.break_off(error.into()).await);
         }
         self.tell_end(status, exit_code, began);
+        self.shared.end_plugins(heeding.as_ref()).await;
         Ok(RunOutcome {
             status,
             exit_code,

@@ -28,6 +28,7 @@ mod kinds;
 mod leftovers;
 mod log;
 mod news;
+mod plugins;
 mod provenance;
 mod recall;
 mod refused;
@@ -40,6 +41,7 @@ mod telling;
 mod tests;
 mod transfer;
 mod uses;
+mod wire;
 
 pub use ahead::{Lying, Resting, newest, nothing_to_do, step_folder, told_of_models, would_be};
 pub use cache::{

@@ -46,7 +46,7 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
     } = context;
     let began = Instant::now();
     let hush = Arc::new(Hush::new(secrets, &plan));
-    let teller = Teller::new(events, Arc::clone(&plan), Arc::clone(&hush));
+    let teller = Teller::new(events, Arc::clone(&plan), Arc::clone(&hush), run.clone());
     let folder = Folder::open(&plan, &run)?;
     tell_start(&teller, &plan, &folder, &servers);
     let (noting, notes) = mpsc::unbounded_channel();
@@ -62,7 +62,10 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
     let shared = Arc::new(Shared::new(given, teller, hush, folder, noting));
     let parts = (machine, roster, Log::new(journal));
     let stop = (stop, stop_code);
+    shared.tap_servers();
+    let heeding = shared.heed_plugins();
     let mut dispatcher = Dispatcher::new(Arc::clone(&shared), parts, notes, stop);
+    dispatcher.heeding = heeding;
     if !facts.is_empty() {
         dispatcher.take_up(facts).await?;
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::plugins::load_plugins;
 use super::settings::{profile, settings};
 use crate::base::{Inputs, Secrets, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes, list_of};
@@ -47,6 +48,8 @@ pub struct Request {
     pub recalled: IndexMap<String, ParamValue>,
     /// What to do about required params without a value.
     pub missing_params: MissingParams,
+    /// `--no-plugins`.
+    pub no_plugins: bool,
 }
 
 impl Request {
@@ -124,6 +127,13 @@ pub fn load(request: &Request) -> Loaded {
     let mut settings = settings(request, &current_dir, &inputs, sources, report);
     settings.profile = profile(request, project.as_ref(), report);
     let plan = pipeline.and_then(|pipeline| {
+        let plugins = if request.no_plugins {
+            plan::PlanPlugins::default()
+        } else {
+            let reach = (&inputs, &*secrets);
+            let told = (&*sources, &mut *report);
+            load_plugins(project.as_ref(), &project_dir, Some(&pipeline.name), reach, told)
+        };
         let earlier = |step: &StepId| super::earlier::earlier(&project_dir, &pipeline.name, step);
         let materials = plan::Materials {
             pipeline: &pipeline,
@@ -138,6 +148,7 @@ pub fn load(request: &Request) -> Loaded {
             inputs: &inputs,
             secrets,
             earlier: Some(plan::Earlier(&earlier)),
+            plugins: &plugins,
         };
         plan::build(&materials, sources, report)
     });

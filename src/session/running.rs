@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::checking::{check_plan, check_sound};
 use super::load::{Request, Target, load};
 use super::outlook::{Outlook, outlook};
+use super::plugins;
 use super::prepare;
 use super::resume::{self, Taken};
 use super::signals::Signals;
@@ -98,11 +99,17 @@ fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u
     match resume::take_up(request, resume) {
         Ok(Taken::Stored(stored)) => {
             told.run = stored.run;
+            let mut report = Report::default();
+            let mut plan = stored.replay.plan;
+            plugins::reload(&mut plan, &stored.secrets, &mut report);
+            if report.has_errors() {
+                return Err(told.refuse(&report, &plan.sources));
+            }
             Ok(Start {
-                plan: stored.replay.plan,
+                plan,
                 target: Target::Pipeline,
                 secrets: stored.secrets,
-                report: Report::default(),
+                report,
                 stored: Some((stored.store, stored.journal, stored.replay.facts)),
                 ask_models: false,
                 rehearsal: None,
@@ -151,7 +158,9 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
             Outlook::Work => {}
             Outlook::DoneUnless => start.ask_models = true,
             Outlook::Done(resting) => {
+                told.plugins = start.plan.loaded.clone();
                 let code = told.nothing_to_do(&start.plan, &report, &resting);
+                told.plugins.end(plugins::PATIENCE).await;
                 // The process ends: to give the memory of very many tasks back piece by piece would only take time.
                 std::mem::forget((start, resting));
                 return Ok(code);
@@ -172,10 +181,14 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
     let (plan, ready) = match ready {
         Readiness::Refused => return Ok(told.refuse(&report, &sources)),
         Readiness::UpToDate(plan, resting) => {
-            return Ok(told.nothing_to_do(&plan, &report, &resting));
+            told.plugins = plan.loaded.clone();
+            let code = told.nothing_to_do(&plan, &report, &resting);
+            told.plugins.end(plugins::PATIENCE).await;
+            return Ok(code);
         }
         Readiness::Ready(plan, ready) => (plan, ready),
     };
+    told.plugins = plan.loaded.clone();
     told.complain(&report, &sources);
     let (events, receiver) = mpsc::unbounded_channel();
     let (servers, store) = (ready.servers, ready.store);

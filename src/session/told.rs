@@ -4,6 +4,7 @@ use crate::base::RunId;
 use crate::diagnostic::{Report, SourceMap, to_json};
 use crate::event::{Counts, Envelope, RunEvent, RunStatus, StopReason, VERSION};
 use crate::plan::Plan;
+use crate::plugin::Plugins;
 use crate::report::{ReportResult, Reporter, exit_code};
 use crate::run::{self, Resting};
 
@@ -16,6 +17,8 @@ pub(super) struct Told {
     deaf: bool,
     /// The last time that was told, in milliseconds since 1970 and as text: many events may share it.
     time: (i64, String),
+    /// Hear of what is told here; of a run's own events they hear from the run.
+    pub(super) plugins: Plugins,
 }
 
 impl Told {
@@ -26,6 +29,7 @@ impl Told {
             seq: 0,
             deaf: false,
             time: (i64::MIN, String::new()),
+            plugins: Plugins::default(),
         }
     }
 
@@ -43,6 +47,12 @@ impl Told {
         self.seq += 1;
         let told = self.reporter.event(&envelope);
         self.heard(&told);
+    }
+
+    /// As [`Told::tell`], and to plugins.
+    fn tell_all(&mut self, event: RunEvent) {
+        self.plugins.publish(&event, &self.run);
+        self.tell(event);
     }
 
     fn gather(&mut self, gather: bool) {
@@ -71,7 +81,7 @@ impl Told {
     }
 
     pub(super) fn stopping(&mut self, reason: StopReason, at_once: bool) {
-        self.tell(RunEvent::RunStopping { reason, at_once });
+        self.tell_all(RunEvent::RunStopping { reason, at_once });
     }
 
     /// The exit code, when everything that was asked for could be told or not.
@@ -98,7 +108,7 @@ impl Told {
     pub(super) fn complain(&mut self, report: &Report, sources: &SourceMap) {
         self.show(report, sources);
         for diagnostic in report.in_order() {
-            self.tell(RunEvent::Diagnostic {
+            self.tell_all(RunEvent::Diagnostic {
                 diagnostic: to_json(diagnostic, sources),
             });
         }
@@ -115,7 +125,7 @@ impl Told {
         self.complain(report, &plan.sources);
         if let Some(newest) = run::newest(plan) {
             self.gather(true);
-            run::nothing_to_do(plan, &newest, resting, |event| self.tell(event));
+            run::nothing_to_do(plan, &newest, resting, |event| self.tell_all(event));
             self.gather(false);
         }
         self.code(0)
@@ -144,7 +154,7 @@ impl Told {
         counts: Counts,
         seconds: f64,
     ) -> u8 {
-        self.tell(RunEvent::RunFinished {
+        self.tell_all(RunEvent::RunFinished {
             status,
             exit_code,
             counts,

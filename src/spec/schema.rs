@@ -13,6 +13,49 @@ pub fn pipeline_schema() -> Value {
     root("kiln pipeline", pipeline::schema())
 }
 
+/// What a plugin's steps take, for editors.
+#[derive(Clone, Debug)]
+pub struct PluginStepSchema {
+    /// What `kiln.yaml` calls the plugin.
+    pub plugin: String,
+    /// The schema of its `with:`.
+    pub with: Value,
+}
+
+/// The schema of pipeline files of a project with these plugins.
+pub fn pipeline_schema_with(plugins: &[PluginStepSchema]) -> Value {
+    let mut schema = pipeline_schema();
+    let names: Vec<&str> = plugins.iter().map(|one| one.plugin.as_str()).collect();
+    let each: Vec<Value> = plugins
+        .iter()
+        .map(|one| {
+            json!({
+                "if": { "properties": { "plugin": { "const": one.plugin } }, "required": ["plugin"] },
+                "then": { "properties": { "with": one.with } },
+            })
+        })
+        .collect();
+    if let Some(step) = step_schema(&mut schema)
+        && !each.is_empty()
+    {
+        step["properties"]["plugin"]["enum"] = json!(names);
+        step["allOf"] = Value::Array(each);
+    }
+    schema
+}
+
+/// The schema of a step inside that of pipelines: the one with the property `workflow`.
+fn step_schema(schema: &mut Value) -> Option<&mut Value> {
+    if schema.pointer("/properties/workflow").is_some() {
+        return Some(schema);
+    }
+    match schema {
+        Value::Object(members) => members.values_mut().find_map(step_schema),
+        Value::Array(items) => items.iter_mut().find_map(step_schema),
+        _ => None,
+    }
+}
+
 /// The schema of `kiln.yaml`.
 pub fn project_schema() -> Value {
     root("kiln project", project::schema())
@@ -126,7 +169,8 @@ steps:
     cache: false
     transfer: upload
   b: { command: [ffmpeg, -i, '{{ steps.a.image }}', [1, 2], 3, true], env: { A: 1 }, stdin: x, outputs: { film: '*.mp4' }, when: params.a }
-  c: { workflow: c.json, for_each: steps.a.images, needs: { step: b } }",
+  c: { workflow: c.json, for_each: steps.a.images, needs: { step: b } }
+  d: { plugin: sheet, with: { images: '{{ steps.c.images }}' }, save_as: x, timeout: 5m }",
     ];
 
     #[test]
@@ -156,6 +200,10 @@ steps:
             "steps: { a: { command: [x], set: {} } }",
             "steps: { a: { workflow: a.json, stdin: x } }",
             "steps: { a: { workflow: a.json, plugin: x } }",
+            "steps: { a: { workflow: a.json, with: {} } }",
+            "steps: { a: { plugin: x, with: [] } }",
+            "steps: { a: { plugin: x, set: {} } }",
+            "steps: { a: { plugin: x, outputs: { a: b } } }",
             "steps: { a: { workflow: a.json, timeout: 10 } }",
             "steps: { a: { workflow: a.json, timeout: 10 minutes } }",
             "steps: { a: { workflow: a.json, retry: 3 } }",
@@ -190,6 +238,7 @@ steps:
   d: { kind: cloud, api_key: k, url: 'http://127.0.0.1:1', max_jobs: 5 }
 partner_api_key: k
 dotenv: true
+plugins: { a: { path: x, config: { b: [1] }, on_error: warn, timeout: 10s, isolation: process, pipelines: [p], steps: [s] }, b: { path: y } }
 profiles: { draft: { server: b, params: { count: 1 }, output_dir: o, max_parallel: 2 } }"
         ));
         for bad in [
@@ -198,7 +247,10 @@ profiles: { draft: { server: b, params: { count: 1 }, output_dir: o, max_paralle
             "servers: { a: { kind: cloud, urls: [x] } }",
             "servers: { a: { url: x, api_key: k } }",
             "servers: { a: { url: x, max_jobs: 0 } }",
-            "plugins: {}",
+            "plugins: { a: {} }",
+            "plugins: { a: { path: x, on_error: ignore } }",
+            "plugins: { A: { path: x } }",
+            "plugins: { a: { path: x, hash: abc } }",
             "servers: { a: { url: x, urls: [y] } }",
             "servers: { a: { url: x, simulate: true } }",
             "servers: { a: { kind: embedded, token: t } }",

@@ -26,6 +26,7 @@ mod mistakes;
 mod newcomer;
 mod odd;
 mod params;
+mod plugins;
 mod promises;
 mod proofs;
 mod quickstart;

@@ -177,7 +177,7 @@ impl TestHost {
     pub fn step(&mut self, with: Value, folder: &std::path::Path) -> Result<Vec<Value>, String> {
         let request = json!({
             "run": "test", "pipeline": "test", "step": "test", "task": "test",
-            "attempt": 1, "seed": 1, "folder": folder.to_string_lossy(), "with": with,
+            "attempt": 1, "folder": folder.to_string_lossy(), "with": with,
         });
         let answer = self.call(hook::STEP, request)?;
         let mut made = std::mem::take(&mut *lock(&self.heard().added));

@@ -1,0 +1,478 @@
+//! One plugin with its thread.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::about::{About, matches};
+use super::body::{Body, Sink, bounded};
+use super::child::Away;
+use super::control::Control;
+use super::declared::{Declared, Isolation};
+use super::fault::Fault;
+use super::host::Notice;
+use super::loaded::Loaded;
+use super::order::{Answer, Hear, Reply, Watch};
+use super::queue::{Item, Key, Order, Queue, Watched, Work};
+use super::told::Told;
+
+/// Log lines that may wait to be told, at most: a plugin that logs without end is cut off, and that is told.
+const LINES: u64 = 10_000;
+/// How long a plugin may take to be loaded and made.
+const LOAD: Duration = Duration::from_secs(30);
+/// Artifacts that one call may add.
+const ADDED: usize = 100_000;
+
+/// One plugin.
+pub(super) struct Member {
+    pub(super) declared: Declared,
+    pub(super) about: About,
+    queue: Queue,
+    services: Arc<Services>,
+    control: Control,
+    calls: AtomicU64,
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("name", &self.declared.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a plugin's use of the host comes to.
+struct Services {
+    name: String,
+    notices: UnboundedSender<Notice>,
+    lines: AtomicU64,
+    now: Mutex<Option<Now>>,
+    /// What becomes of progress: by call, until it has ended.
+    hears: Mutex<Vec<(u64, Hear)>>,
+}
+
+/// The call under way.
+struct Now {
+    id: u64,
+    cancelled: Arc<AtomicBool>,
+    added: Vec<Value>,
+}
+
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Services {
+    fn begin(&self, id: u64, cancelled: Arc<AtomicBool>) {
+        *lock(&self.now) = Some(Now {
+            id,
+            cancelled,
+            added: Vec::new(),
+        });
+    }
+
+    /// What the call added; nothing is taken for it any more.
+    fn end(&self, id: u64) -> Vec<Value> {
+        lock(&self.hears).retain(|(call, _)| *call != id);
+        lock(&self.now).take().map(|now| now.added).unwrap_or_default()
+    }
+}
+
+impl Sink for Services {
+    fn log(&self, level: u32, text: String) {
+        let count = self.lines.fetch_add(1, Ordering::Relaxed);
+        let text = match count {
+            n if n < LINES => text,
+            LINES => format!("it logged more than {LINES} lines; the rest is left out"),
+            _ => return,
+        };
+        let _ = self.notices.send(Notice::Log {
+            plugin: self.name.clone(),
+            level,
+            text,
+        });
+    }
+
+    fn progress(&self, call: u64, fraction: f64, note: String) {
+        let hears = lock(&self.hears);
+        let hear = hears.iter().find(|(id, _)| *id == call);
+        let hear = hear.map(|(_, hear)| Arc::clone(hear));
+        drop(hears);
+        if let Some(hear) = hear
+            && fraction.is_finite()
+        {
+            hear(fraction.clamp(0.0, 1.0), &note);
+        }
+    }
+
+    fn is_cancelled(&self, call: u64) -> bool {
+        match &*lock(&self.now) {
+            Some(now) if now.id == call => now.cancelled.load(Ordering::Relaxed),
+            _ => true,
+        }
+    }
+
+    fn add_artifact(&self, call: u64, artifact: Value) -> bool {
+        match &mut *lock(&self.now) {
+            Some(now) if now.id == call && now.added.len() < ADDED => {
+                now.added.push(artifact);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A plugin that was asked what it is, and waits on its thread to be made.
+pub(super) struct Opened {
+    pub(super) about: About,
+    go: Sender<Arc<Member>>,
+    made: Receiver<Result<(), Fault>>,
+    services: Arc<Services>,
+    control: Control,
+}
+
+/// What a plugin's thread needs to begin.
+struct Begin {
+    file: PathBuf,
+    settings: String,
+    isolation: Isolation,
+    services: Arc<Services>,
+    control: Control,
+}
+
+/// Loads a library on a thread of its own and asks it what it is.
+///
+/// # Errors
+/// A fragment that reads well after the path and a colon.
+pub(super) fn open(
+    declared: &Declared,
+    file: &Path,
+    settings: String,
+    notices: UnboundedSender<Notice>,
+) -> Result<Opened, String> {
+    let services = Arc::new(Services {
+        name: declared.name.clone(),
+        notices,
+        lines: AtomicU64::new(0),
+        now: Mutex::default(),
+        hears: Mutex::default(),
+    });
+    let control = Control::default();
+    let begin = Begin {
+        file: file.to_path_buf(),
+        settings,
+        isolation: declared.isolation,
+        services: Arc::clone(&services),
+        control: control.clone(),
+    };
+    let (tell, told) = channel();
+    let (go, gone) = channel();
+    let (make, made) = channel();
+    std::thread::Builder::new()
+        .name(format!("plugin {}", declared.name))
+        .spawn(move || live(begin, &tell, &gone, &make))
+        .map_err(|error| format!("it gets no thread: {error}"))?;
+    match told.recv_timeout(LOAD) {
+        Ok(about) => Ok(Opened {
+            about: about?,
+            go,
+            made,
+            services,
+            control,
+        }),
+        Err(_) => {
+            control.kill();
+            Err(format!("it did not say what it is within {} s", LOAD.as_secs()))
+        }
+    }
+}
+
+impl Opened {
+    /// Makes the instance.
+    ///
+    /// # Errors
+    /// What the plugin says, or that it says nothing.
+    pub(super) fn make(self, declared: Declared) -> Result<Arc<Member>, Fault> {
+        let member = Arc::new(Member {
+            declared,
+            about: self.about,
+            queue: Queue::new(),
+            services: self.services,
+            control: self.control,
+            calls: AtomicU64::new(1),
+        });
+        let _ = self.go.send(Arc::clone(&member));
+        match self.made.recv_timeout(LOAD) {
+            Ok(made) => made.map(|()| member),
+            Err(_) => {
+                member.control.kill();
+                Err(Fault::Overdue(LOAD))
+            }
+        }
+    }
+}
+
+/// Either kind of body, before its instance is made.
+enum New {
+    Here(Box<Loaded>),
+    Away(Box<Away>),
+}
+
+/// The life of a plugin, on its thread.
+fn live(
+    begin: Begin,
+    tell: &Sender<Result<About, String>>,
+    gone: &Receiver<Arc<Member>>,
+    make: &Sender<Result<(), Fault>>,
+) {
+    let sink: Arc<dyn Sink> = Arc::<Services>::clone(&begin.services);
+    let opened = match begin.isolation {
+        Isolation::None => Loaded::open(&begin.file)
+            .and_then(|(loaded, json)| Ok((New::Here(Box::new(loaded)), About::read(&json)?))),
+        Isolation::Process => {
+            let services = (Arc::clone(&sink), begin.control.clone());
+            Away::open(&begin.file, &begin.settings, services)
+                .map(|(away, about)| (New::Away(Box::new(away)), about))
+        }
+    };
+    let (new, about) = match opened {
+        Ok(opened) => opened,
+        Err(why) => return drop(tell.send(Err(why))),
+    };
+    let told = tell.send(Ok(about));
+    let member = gone.recv();
+    let (Ok(()), Ok(member)) = (told, member) else {
+        // Nobody wants it: its config is wrong, or it took too long.
+        if let New::Away(away) = new {
+            away.end();
+        }
+        return;
+    };
+    let made: Result<Box<dyn Body>, Fault> = match new {
+        New::Here(mut loaded) => match loaded.create(&begin.settings, sink) {
+            Ok(()) => Ok(loaded),
+            Err(fault) => Err(fault),
+        },
+        New::Away(mut away) => match away.create() {
+            Ok(()) => Ok(away),
+            Err(fault) => {
+                away.end();
+                Err(fault)
+            }
+        },
+    };
+    match made {
+        Ok(body) => {
+            if make.send(Ok(())).is_ok() {
+                member.work(body);
+            }
+            member.queue.ended();
+        }
+        Err(fault) => drop(make.send(Err(fault))),
+    }
+}
+
+impl Member {
+    /// Does what waits, until the end.
+    fn work(&self, mut body: Box<dyn Body>) {
+        while let Some(taken) = self.queue.take(self.declared.timeout()) {
+            let alive = match taken.item {
+                Work::Event(told) => {
+                    let heard = body.event(told.json());
+                    self.heard("event", heard)
+                }
+                Work::Preview(told, picture) => {
+                    let heard = body.preview(told.json(), &picture);
+                    self.heard("preview", heard)
+                }
+                Work::Call {
+                    id,
+                    hook,
+                    request,
+                    cancelled,
+                } => {
+                    self.services.begin(id, cancelled);
+                    let answer = body.call(id, hook, &request);
+                    let added = self.services.end(id);
+                    let answer = answer.and_then(|reply| parsed(&reply, added));
+                    self.queue.done(Some(answer.map_err(|fault| self.meant(fault))))
+                }
+                Work::End => {
+                    body.end();
+                    return;
+                }
+            };
+            if !alive {
+                break;
+            }
+        }
+        // It was given up: what it holds may be in any state, and is left alone. A process can be ended.
+        if !self.control.kill() {
+            std::mem::forget(body);
+        }
+    }
+
+    /// Notes how an event went that nobody waits for; whether the plugin lives.
+    fn heard(&self, hook: &'static str, heard: Result<(), Fault>) -> bool {
+        let fault = heard.err().map(|fault| self.meant(fault));
+        let alive = self.queue.done(None);
+        if let Some(fault) = fault.filter(|_| alive) {
+            self.notice(Notice::Failed {
+                plugin: self.declared.name.clone(),
+                hook,
+                fault,
+            });
+        }
+        alive
+    }
+
+    /// A process that was ended because its time was over did not just die.
+    fn meant(&self, fault: Fault) -> Fault {
+        match (&fault, self.queue.overdue()) {
+            (Fault::Died(_), Some(limit)) => Fault::Overdue(limit),
+            _ => fault,
+        }
+    }
+
+    fn notice(&self, notice: Notice) {
+        let _ = self.services.notices.send(notice);
+    }
+
+    /// Whether it hears of a run event of this name.
+    pub(super) fn hears(&self, event: &str) -> bool {
+        matches(&self.about.events, event)
+    }
+
+    /// Whether it hears of a server's message of this type.
+    pub(super) fn hears_server(&self, kind: &str) -> bool {
+        matches(&self.about.server_events, kind)
+    }
+
+    /// Tells it of something. With a key, only the latest counts; what may be left out is, when the plugin does not keep up.
+    pub(super) fn tell(&self, told: &Arc<Told>, key: Option<Key>, may_drop: bool) {
+        if may_drop && self.queue.is_full() {
+            return;
+        }
+        self.queue.push(Item::Event(Arc::clone(told)), key);
+    }
+
+    /// Shows it a preview.
+    pub(super) fn show(&self, told: &Arc<Told>, picture: bytes::Bytes, key: Key) {
+        self.queue
+            .push(Item::Preview(Arc::clone(told), picture), Some(key));
+    }
+
+    /// Asks it for something; the number of the call, and what cancels it.
+    pub(super) fn ask(
+        &self,
+        hook: &'static str,
+        request: Vec<u8>,
+        watch: Watch,
+        reply: Reply,
+    ) -> (u64, Arc<AtomicBool>) {
+        let id = self.calls.fetch_add(1, Ordering::Relaxed);
+        let cancelled = Arc::new(AtomicBool::new(false));
+        if let Some(hear) = watch.progress {
+            lock(&self.services.hears).push((id, hear));
+        }
+        let order = Order {
+            id,
+            hook,
+            request,
+            limit: watch
+                .limit
+                .unwrap_or_else(|| Some(self.declared.timeout())),
+            cancelled: Arc::clone(&cancelled),
+            reply,
+        };
+        self.queue.push(Item::Call(order), None);
+        (id, cancelled)
+    }
+
+    /// Tells a process that nobody waits for a call any more; a plugin in this process asks by itself.
+    pub(super) fn cancel(&self, call: u64) {
+        self.control.cancel(call);
+    }
+
+    /// Ends its process, so that the call under way fails, or gives it up.
+    pub(super) fn abandon(&self, fault: &Fault) {
+        if self.control.kill() {
+            return;
+        }
+        self.queue.give_up(fault);
+        self.notice(Notice::GivenUp {
+            plugin: self.declared.name.clone(),
+            fault: fault.clone(),
+        });
+    }
+
+    /// Looks whether it is in time.
+    pub(super) fn watch(&self, now: Instant) {
+        match self.queue.watch(now) {
+            Watched::Fine => {}
+            Watched::Over(call) => {
+                if let Some(call) = call {
+                    self.control.cancel(call);
+                }
+            }
+            Watched::Hung(limit) => self.abandon(&Fault::Overdue(limit)),
+        }
+    }
+
+    /// Whether it is asked nothing any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.queue.is_closed()
+    }
+
+    /// Whether the run should wait for it.
+    pub(super) fn is_full(&self) -> bool {
+        self.queue.is_full()
+    }
+
+    /// Waits until the run need not wait for it.
+    pub(super) async fn room(&self) {
+        self.queue.room().await;
+    }
+
+    /// Waits until it has done everything.
+    pub(super) async fn idle(&self) {
+        self.queue.idle().await;
+    }
+
+    /// Ends it after what waits.
+    pub(super) fn close(&self) {
+        if !self.queue.is_closed() {
+            self.queue.close();
+        }
+    }
+
+    /// Waits until it has ended.
+    pub(super) async fn gone(&self) {
+        self.queue.gone().await;
+    }
+
+    /// Log lines may come again: an earlier run's do not count.
+    pub(super) fn forget_lines(&self) {
+        self.services.lines.store(0, Ordering::Relaxed);
+    }
+}
+
+fn parsed(reply: &[u8], added: Vec<Value>) -> Result<Answer, Fault> {
+    if reply.is_empty() {
+        return Ok(Answer {
+            reply: Value::Null,
+            added,
+        });
+    }
+    let text = std::str::from_utf8(reply).map_err(|_| Fault::NotText)?;
+    let reply = serde_json::from_str(text)
+        .map_err(|error| Fault::Wrong(bounded(&format!("is no JSON: {error}"))))?;
+    Ok(Answer { reply, added })
+}
