@@ -122,6 +122,11 @@ impl AtomicFile {
         Ok(())
     }
 
+    /// Where its bytes are until it has its name.
+    pub fn unfinished(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Bytes written so far.
     pub fn len(&self) -> u64 {
         self.hasher.finish().1

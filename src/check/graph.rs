@@ -7,6 +7,7 @@ use crate::base::NodeId;
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, Origin, SourceMap, Span};
 use crate::plan::Origins;
+use crate::protocol::UploadRules;
 use crate::workflow::Graph;
 use crate::workflow::verdict::Verdict;
 use std::path::PathBuf;
@@ -49,6 +50,8 @@ pub struct Setting<'a> {
     pub folders: &'a [PathBuf],
     /// Outputs that the server refuses are left out, as long as one runs.
     pub partial: bool,
+    /// What the server takes for files, where that is known.
+    pub uploads: Option<UploadRules>,
 }
 
 /// Everything to be said about a graph, each at the place that `places` names for a node or one of its inputs. `graph` is the

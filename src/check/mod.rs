@@ -8,10 +8,12 @@ mod beyond;
 mod graph;
 mod plan;
 mod refusals;
+mod uploads;
 mod words;
 
 pub use graph::{Places, Setting, verdict_diagnostics};
 pub use plan::plan;
+pub use uploads::upload_diagnostic;
 
 #[cfg(test)]
 mod plan_tests;

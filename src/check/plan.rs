@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use super::beyond::SECRET_HELP;
 use super::graph::{Setting, verdict_diagnostics};
+use super::uploads;
 use crate::base::{ContentHash, NodeId, ServerName};
 use crate::catalog::Catalog;
 use crate::diagnostic::{Code, Diagnostic, Report, Span, codes, list_of};
 use crate::plan::{
     self, EditValue, Grow, Plan, Rendered, ServerKind, StepPlan, TaskPlan, Work, WorkflowStep,
 };
+use crate::protocol::UploadRules;
 use crate::template::Template;
 use crate::workflow::verdict::{self, JudgeOptions};
 use crate::workflow::{self, Graph, Node};
@@ -21,11 +23,13 @@ use crate::workflow::{self, Graph, Node};
 /// How many of a step's values are complained about at one place.
 const AT_ONE_PLACE: usize = 3;
 
-/// Every complaint about a plan that can be known before anything runs. `bare`: it is made around a workflow alone.
+/// Every complaint about a plan that can be known before anything runs. `bare`: it is made around a workflow alone; `rules_of`: what a
+/// server takes for files, where that is known.
 pub fn plan(
     plan: &Plan,
     bare: bool,
     catalog_of: &dyn Fn(&ServerName) -> Option<Arc<Catalog>>,
+    rules_of: &dyn Fn(&ServerName) -> Option<UploadRules>,
 ) -> Report {
     let mut report = Report::default();
     let folders = folders(plan, bare);
@@ -47,6 +51,7 @@ pub fn plan(
             bare,
             folders: &folders,
             partial: step.allow_partial,
+            uploads: rules_of(&step.server),
         };
         let found = of_step(plan, step, tasks, catalog.as_deref(), setting);
         report.extend(found);
@@ -114,6 +119,8 @@ fn of_step(
     for task in tasks {
         let (rendered, wrong) = plan::preview(plan, task, work, catalog);
         told.add(wrong.items, task, 1);
+        let refused = uploads::refused(&rendered, &step.server, &plan.sources, setting);
+        told.add(refused, task, 1);
         if catalog.is_none() {
             continue;
         }

@@ -46,7 +46,7 @@ fn told(plan: &Plan) -> String {
         "Save": {"input": {"required": {"images": ["IMAGE"]}}, "output": [], "output_node": true},
     });
     let catalog = Arc::new(Catalog::from_object_info(&info).0);
-    let report = super::plan(plan, false, &|_| Some(Arc::clone(&catalog)));
+    let report = super::plan(plan, false, &|_| Some(Arc::clone(&catalog)), &|_| None);
     render_human(&report, &plan.sources)
 }
 

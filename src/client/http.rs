@@ -12,7 +12,7 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use url::{Host, Url};
 
 use super::access::{Access, Credentials, tls};
@@ -28,6 +28,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub(super) const SILENCE: Duration = Duration::from_mins(1);
 /// Redirects in a row.
 const HOPS: usize = 5;
+/// Files on their way to or from one server at a time.
+const TRANSFERS: usize = 16;
 /// The largest JSON answer but `object_info`.
 pub(super) const JSON_LIMIT: usize = 64 << 20;
 
@@ -50,6 +52,8 @@ struct Inner {
     cancelled: Mutex<HashSet<String>>,
     /// Wakes whoever follows them.
     cancels: watch::Sender<()>,
+    /// Files on their way, at most [`TRANSFERS`].
+    transfers: Semaphore,
 }
 
 impl fmt::Debug for Client {
@@ -136,8 +140,14 @@ impl Client {
                 presumed,
                 cancelled: Mutex::default(),
                 cancels: watch::Sender::new(()),
+                transfers: Semaphore::new(TRANSFERS),
             }),
         })
+    }
+
+    /// Waits until one file more may be on its way to or from the server. It is `None` never: the semaphore is not closed.
+    pub(super) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.inner.transfers.acquire().await.ok()
     }
 
     /// The server's name in the project.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
+use super::growing::{Growing, Growth};
 use crate::base::{AtomicFile, Finished, WriteError};
 
 /// Up to this size a file is held until it is whole, bytes.
@@ -23,6 +24,7 @@ pub(super) struct Sink {
     held: Vec<Bytes>,
     length: usize,
     writer: Option<Writer>,
+    growth: Option<Growth>,
 }
 
 impl Sink {
@@ -32,7 +34,19 @@ impl Sink {
             held: Vec::new(),
             length: 0,
             writer: None,
+            growth: None,
         }
+    }
+
+    /// The file for whoever wants to pass it on while it comes: of this length in the end, and this version. `None` when it is not worth
+    /// it, or when some of it has come already.
+    pub(super) fn growing(&mut self, total: u64, etag: &str) -> Option<Growing> {
+        if total <= SMALL as u64 || self.writer.is_some() || self.length > 0 {
+            return None;
+        }
+        let (growing, growth) = Growing::new(self.target.clone(), total, etag.to_owned());
+        self.growth = Some(growth);
+        Some(growing)
     }
 
     /// Appends bytes. When what was appended before could not be written, that is the answer.
@@ -45,7 +59,8 @@ impl Sink {
         if self.length <= SMALL {
             return Ok(());
         }
-        let writer = self.writer.insert(Writer::start(&self.target));
+        let writer = Writer::start(&self.target, self.growth.take());
+        let writer = self.writer.insert(writer);
         for bytes in self.held.drain(..) {
             writer.order(Order::Append(bytes)).await?;
         }
@@ -56,6 +71,7 @@ impl Sink {
     pub(super) async fn start_again(&mut self) -> Result<(), WriteError> {
         self.held.clear();
         self.length = 0;
+        self.growth = None;
         match &mut self.writer {
             Some(writer) => writer.order(Order::StartAgain).await,
             None => Ok(()),
@@ -101,15 +117,28 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(target: &Path) -> Self {
+    fn start(target: &Path, mut growth: Option<Growth>) -> Self {
         let (orders, mut queue) = mpsc::channel(QUEUE);
         let target = target.to_path_buf();
         let thread = spawn_blocking(move || {
             let mut file = AtomicFile::create(&target)?;
+            if let Some(growth) = &growth {
+                let _ = growth.unfinished.set(file.unfinished().to_path_buf());
+            }
+            let mut length = 0;
             while let Some(order) = queue.blocking_recv() {
                 match order {
-                    Order::Append(bytes) => file.write(&bytes)?,
-                    Order::StartAgain => file = AtomicFile::create(&target)?,
+                    Order::Append(bytes) => {
+                        file.write(&bytes)?;
+                        length += bytes.len() as u64;
+                        if let Some(growth) = &growth {
+                            growth.grown.send_replace(length);
+                        }
+                    }
+                    Order::StartAgain => {
+                        growth = None;
+                        file = AtomicFile::create(&target)?;
+                    }
                 }
             }
             Ok(file)

@@ -92,6 +92,7 @@ codes! {
     BAD_DYNAMIC_CHOICE = "K0303" "bad_dynamic_choice";
     UNVERIFIED_FILE = "K0304" "unverified_file";
     SECRET_IN_GRAPH = "K0305" "secret_in_graph";
+    FILE_REFUSED = "K0306" "file_refused";
     // K04xx: servers and connections
     SERVER_UNREACHABLE = "K0401" "server_unreachable";
     NOT_COMFYUI = "K0402" "not_comfyui";

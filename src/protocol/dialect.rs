@@ -179,6 +179,31 @@ pub struct UploadRules {
     pub max_pixels: Option<u64>,
 }
 
+impl UploadRules {
+    /// Beside the file, a request holds its boundaries and a few short fields: at most so many bytes.
+    pub const ENVELOPE: u64 = 4096;
+
+    /// Whether a file of so many bytes fits into a request.
+    pub fn takes(&self, bytes: u64) -> bool {
+        self.max_bytes
+            .is_none_or(|most| bytes.saturating_add(Self::ENVELOPE) <= most)
+    }
+
+    /// What both take.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        fn least<T: Ord>(one: Option<T>, two: Option<T>) -> Option<T> {
+            one.into_iter().chain(two).min()
+        }
+        Self {
+            max_bytes: least(self.max_bytes, other.max_bytes),
+            max_edge: least(self.max_edge, other.max_edge),
+            max_pixels: least(self.max_pixels, other.max_pixels),
+            ..self
+        }
+    }
+}
+
 /// How the socket is opened, and what comes through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketRules {

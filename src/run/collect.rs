@@ -7,10 +7,11 @@ use indexmap::IndexMap;
 
 use super::failure::{About, Failure};
 use super::folder::Place;
+use super::passing;
 use super::shared::Shared;
 use crate::artifact::{Artifact, Kind, RemoteFile};
 use crate::base::{AtomicFile, ContentHash, NodeId, safe_name};
-use crate::client::{Client, DownloadError};
+use crate::client::{Client, DownloadError, Growing};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::machine::{FailureClass, Ticket};
 use crate::plan::{self, Results, TaskPlan};
@@ -66,8 +67,10 @@ impl Collector<'_> {
         if alone && self.about.step.save_as.is_some() {
             return self.written(planned);
         }
+        let files = planned.iter();
+        let files = files.filter(|p| matches!(p, Planned::File(..))).count();
         stream::iter(planned)
-            .map(|planned| self.fetch(planned))
+            .map(|planned| self.fetch(planned, files))
             .buffered(AT_ONCE)
             .try_collect()
             .await
@@ -128,12 +131,27 @@ impl Collector<'_> {
         Ok(Planned::File(artifact, file, place))
     }
 
-    async fn fetch(self, planned: Planned) -> Result<Arc<Artifact>, CollectError> {
+    /// Fetches one of so many files. What is needed on another server goes there meanwhile.
+    async fn fetch(self, planned: Planned, files: usize) -> Result<Arc<Artifact>, CollectError> {
         let (artifact, file, place) = match planned {
             Planned::Text(artifact) => return Ok(Arc::new(artifact)),
             Planned::File(artifact, file, place) => (artifact, file, place),
         };
-        let fetched = self.client.download(&file, &place.path, |_, _| {}).await;
+        let (shared, step) = (self.shared, self.about.step);
+        let mut started = Vec::new();
+        let offer = |growing: Growing| {
+            if passing::is_worth_it(&growing) {
+                let (plan, servers) = (&shared.plan, &shared.servers);
+                let to = passing::onward(plan, servers, step, self.url, files);
+                started = passing::pass_on(&growing, &file, self.url, &to);
+            }
+        };
+        let fetched = self.client.download_offering(&file, &place.path, offer);
+        let fetched = fetched.await;
+        if let Ok(downloaded) = &fetched {
+            let passing = &shared.transfers.passing;
+            passing.started(started, downloaded.finished.hash);
+        }
         match fetched {
             Ok(downloaded) => Ok(Arc::new(Artifact {
                 path: Some(downloaded.finished.path),

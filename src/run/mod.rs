@@ -28,6 +28,7 @@ mod kinds;
 mod leftovers;
 mod log;
 mod news;
+mod passing;
 mod plugins;
 mod provenance;
 mod recall;

@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
+use super::passing::Passing;
 use super::recall::blocking;
-use crate::artifact::RemoteFile;
+use crate::artifact::{Artifact, RemoteFile};
 use crate::base::{ContentHash, display_path};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, Stamp};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::plan::key::LOADERS;
 use crate::plan::{Upload, Uploadable};
 use crate::protocol::FileRef;
 use crate::servers::Endpoint;
-use crate::store::Store;
+use crate::store::{KnownUpload, Store};
 
 /// What an input takes for a file, once it is sent.
 type Value = OnceCell<String>;
@@ -25,6 +26,8 @@ type Value = OnceCell<String>;
 pub(super) struct Transfers {
     /// By the address of the server and the name there.
     known: Mutex<HashMap<(String, String), Arc<Value>>>,
+    /// What goes, or went, from one server to another while it was fetched.
+    pub(super) passing: Passing,
 }
 
 /// A file on a server.
@@ -45,6 +48,22 @@ pub(super) enum SendError {
     /// The server did not take it.
     #[error(transparent)]
     Server(#[from] ClientError),
+    /// What the server has is something else.
+    #[error("what arrived of `{}` is not what was sent", display_path(.0))]
+    Damaged(PathBuf),
+}
+
+impl SendError {
+    /// The complaint; an error of the server's is given back, for it may pass.
+    pub(super) fn diagnostic(self) -> Result<Diagnostic, ClientError> {
+        let message = self.to_string();
+        match self {
+            Self::Local(error) => Ok(error.diagnostic()),
+            Self::Server(error) => Err(error),
+            Self::Damaged(_) => Ok(Diagnostic::error(&codes::TRANSFER_FAILED, message)
+                .help("is the server's disk full, or does a proxy change what passes through it?")),
+        }
+    }
 }
 
 /// A file on this machine is not as it should be.
@@ -90,8 +109,8 @@ impl Transfers {
         server: &Endpoint,
         order: &Order<'_>,
     ) -> Result<Sent, SendError> {
-        if let Some(remote) = referable(server, order)
-            && let Some(value) = proven(server.client(), remote).await?
+        if let Some((artifact, remote)) = referable(server, order)
+            && let Some(value) = proven(server.client(), artifact, remote).await?
         {
             return Ok(Sent { value, size: None });
         }
@@ -108,19 +127,39 @@ impl Transfers {
         let mut sent = None;
         let value = cell
             .get_or_try_init(|| async {
-                let hint = (!order.anew).then(|| store.known_upload(&server.url, &source.hash));
-                if let Some(Ok(Some(hint))) = hint {
-                    if holds(server.client(), &hint, source.size).await? {
-                        return Ok(hint);
+                if !order.anew {
+                    if let Some(known) = self.passed_on(server, &source).await {
+                        sent = Some(source.size);
+                        store.note_upload(&server.url, &source.hash, known.clone());
+                        return Ok(known.name);
                     }
-                    store.forget_upload(&server.url, &source.hash);
+                    let hint = store.known_upload(&server.url, &source.hash);
+                    if let Ok(Some(hint)) = hint {
+                        if holds(server.client(), &hint, source.size).await? {
+                            return Ok(hint.name);
+                        }
+                        store.forget_upload(&server.url, &source.hash);
+                    }
                 }
                 let original = source.original(store).await?;
                 let uploaded = server.client().upload(original.path(), &name).await?;
                 sent = Some(source.size);
+                if uploaded.holds(source.hash) == Some(false) {
+                    return Err(SendError::Damaged(original.path().to_path_buf()));
+                }
                 let value = uploaded.value();
                 if !server.is_embedded() {
-                    store.note_upload(&server.url, &source.hash, &value);
+                    let stamp = stamp(server.client(), &value).await;
+                    if stamp
+                        .as_ref()
+                        .is_some_and(|stamp| differs(stamp, source.size))
+                    {
+                        return Err(SendError::Damaged(original.path().to_path_buf()));
+                    }
+                    let etag = stamp.and_then(|stamp| stamp.etag);
+                    let known = KnownUpload { name: value, etag };
+                    store.note_upload(&server.url, &source.hash, known.clone());
+                    return Ok(known.name);
                 }
                 Ok::<_, SendError>(value)
             })
@@ -132,8 +171,25 @@ impl Transfers {
     }
 }
 
+impl Transfers {
+    /// What came to the server while it was fetched from another one, once the server has said that all of it is there.
+    async fn passed_on(&self, server: &Endpoint, source: &Source) -> Option<KnownUpload> {
+        let (uploaded, hash) = self.passing.arrival(&server.url, source.hash).await?;
+        let name = uploaded.value();
+        let stamp = stamp(server.client(), &name).await?;
+        let is_it = hash == source.hash && uploaded.holds(hash) != Some(false);
+        (is_it && stamp.size == Some(source.size)).then_some(KnownUpload {
+            name,
+            etag: stamp.etag,
+        })
+    }
+}
+
 /// The file on the server itself, when the input can take it from there.
-fn referable<'a>(server: &Endpoint, order: &'a Order<'_>) -> Option<&'a RemoteFile> {
+fn referable<'a>(
+    server: &Endpoint,
+    order: &'a Order<'_>,
+) -> Option<(&'a Artifact, &'a RemoteFile)> {
     let Uploadable::Artifact(artifact) = &order.upload.file else {
         return None;
     };
@@ -145,39 +201,74 @@ fn referable<'a>(server: &Endpoint, order: &'a Order<'_>) -> Option<&'a RemoteFi
         && remote.folder == "output"
         && !remote.url.is_empty()
         && remote.url == server.url)
-        .then_some(remote)
+        .then_some((artifact, remote))
 }
 
 /// What an input takes for a file that the server made, once the server has said that it is still the one that was fetched.
-async fn proven(client: &Client, remote: &RemoteFile) -> Result<Option<String>, ClientError> {
+async fn proven(
+    client: &Client,
+    artifact: &Artifact,
+    remote: &RemoteFile,
+) -> Result<Option<String>, ClientError> {
     let Some(etag) = &remote.etag else {
         return Ok(None);
     };
+    let by_hash = client.dialect().uploads.named_by_hash;
+    let told = ["hash", "asset_hash"].iter();
+    let told = told.filter_map(|name| artifact.meta.get(*name)?.as_str());
+    let hash = told.map(str::to_owned).next();
+    if by_hash && hash.is_none() {
+        // There, inputs take the hash of a file and no name: one that is not told is sent.
+        return Ok(None);
+    }
     let file = FileRef {
         filename: remote.filename.clone(),
         subfolder: remote.subfolder.clone(),
         folder: remote.folder.clone(),
     };
     match client.unchanged(&file, etag).await {
-        Ok(unchanged) => Ok(unchanged.then(|| file.annotated())),
+        Ok(unchanged) => {
+            let by_hash = hash.filter(|_| by_hash);
+            Ok(unchanged.then(|| by_hash.unwrap_or_else(|| file.annotated())))
+        }
         Err(error) if error.is_connection() => Err(error),
         // Whatever is wrong, an upload will do.
         Err(_) => Ok(None),
     }
 }
 
-/// Whether the server has an upload of this name and size. Names tell the content, and servers overwrite nothing.
-async fn holds(client: &Client, value: &str, size: u64) -> Result<bool, ClientError> {
+/// Whether the server still has what it was given: as it was then, by its own word, or at least of the right size where it gave none.
+/// Names tell the content, and servers overwrite nothing.
+async fn holds(client: &Client, known: &KnownUpload, size: u64) -> Result<bool, ClientError> {
+    let file = input(&known.name);
+    let held = if let Some(etag) = &known.etag {
+        client.unchanged(&file, etag).await
+    } else {
+        let stamp = client.stamp_of(&file).await;
+        stamp.map(|stamp| stamp.is_some_and(|stamp| stamp.size == Some(size)))
+    };
+    match held {
+        Err(error) if !error.is_connection() => Ok(false),
+        held => held,
+    }
+}
+
+/// What the server tells of a file that it was given. Nothing depends on it but what it is good for later.
+async fn stamp(client: &Client, value: &str) -> Option<Stamp> {
+    client.stamp_of(&input(value)).await.ok().flatten()
+}
+
+fn differs(stamp: &Stamp, size: u64) -> bool {
+    stamp.size.is_some_and(|told| told != size)
+}
+
+/// The file that an input's value names.
+fn input(value: &str) -> FileRef {
     let (subfolder, filename) = value.rsplit_once('/').unwrap_or(("", value));
-    let file = FileRef {
+    FileRef {
         filename: filename.to_owned(),
         subfolder: subfolder.to_owned(),
         folder: "input".to_owned(),
-    };
-    match client.size_of(&file).await {
-        Ok(found) => Ok(found == Some(size)),
-        Err(error) if error.is_connection() => Err(error),
-        Err(_) => Ok(false),
     }
 }
 
@@ -252,7 +343,7 @@ impl Source {
 }
 
 /// The name says what is in the file, so that equal files meet and unequal ones never do.
-fn remote_name(path: &Path, hash: ContentHash) -> String {
+pub(super) fn remote_name(path: &Path, hash: ContentHash) -> String {
     let extension = path
         .extension()
         .and_then(|e| e.to_str())

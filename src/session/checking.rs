@@ -10,6 +10,7 @@ use crate::catalog::Catalog;
 use crate::check::{self, Setting};
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes};
 use crate::plan::{self, Plan, StepPlan};
+use crate::protocol::{Dialect, UploadRules};
 use crate::workflow::verdict::{self, JudgeOptions};
 use crate::workflow::{self, Graph};
 
@@ -17,6 +18,11 @@ use crate::workflow::{self, Graph};
 pub trait Catalogs {
     /// The catalog of a server, with at least these classes.
     fn of(&self, server: &ServerName) -> Option<Arc<Catalog>>;
+
+    /// What the server said that it takes for files.
+    fn uploads(&self, _server: &ServerName) -> Option<UploadRules> {
+        None
+    }
 }
 
 /// What checking a file found.
@@ -52,7 +58,14 @@ fn is_embedded(plan: &Plan, server: &ServerName) -> bool {
 /// Every complaint about a plan that can be known before anything runs.
 pub(super) fn check_plan(plan: &Plan, target: Target, catalogs: &dyn Catalogs) -> Report {
     let bare = matches!(target, Target::Workflow(_));
-    check::plan(plan, bare, &|server| catalogs.of(server))
+    let rules = |server: &ServerName| {
+        let told = catalogs.uploads(server);
+        told.or_else(|| match plan.servers.get(server)?.kind {
+            plan::ServerKind::Cloud { .. } => Some(Dialect::cloud().uploads),
+            _ => None,
+        })
+    };
+    check::plan(plan, bare, &|server| catalogs.of(server), &rules)
 }
 
 /// What else is wrong in a pipeline that has errors: its sound steps, against the catalogs that are at hand without a connection.
@@ -231,6 +244,7 @@ fn check_workflow(
         embedded,
         bare: true,
         partial: false,
+        uploads: None,
         folders: &std::env::current_dir().into_iter().collect::<Vec<_>>(),
     };
     report.extend(check::verdict_diagnostics(

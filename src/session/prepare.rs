@@ -13,16 +13,23 @@ use crate::client::{self, Access};
 use crate::diagnostic::{Diagnostic, Span, codes, list_of};
 use crate::embedded;
 use crate::plan::{self, Plan};
-use crate::protocol::Flavour;
+use crate::protocol::{Flavour, UploadRules};
 use crate::servers::{ServerKind, ServerSpec, Servers, StartFailure};
 
 /// Catalogs that were fetched before a check.
 #[derive(Debug, Default)]
-pub(super) struct Fetched(HashMap<ServerName, Arc<Catalog>>);
+pub(super) struct Fetched(
+    HashMap<ServerName, Arc<Catalog>>,
+    HashMap<ServerName, UploadRules>,
+);
 
 impl Catalogs for Fetched {
     fn of(&self, server: &ServerName) -> Option<Arc<Catalog>> {
         self.0.get(server).cloned()
+    }
+
+    fn uploads(&self, server: &ServerName) -> Option<UploadRules> {
+        self.1.get(server).copied()
     }
 }
 
@@ -111,6 +118,11 @@ pub(super) async fn catalogs_of(plan: &Plan, servers: &Servers) -> (Fetched, Vec
                 Err(error) => complaints.push(client::diagnostic(name, &error, planned.span)),
             }
         }
+        // Whichever of a pool a file goes to, it is to be taken.
+        let rules = endpoints.iter().map(|e| e.client().dialect().uploads);
+        if let Some(rules) = rules.reduce(UploadRules::and) {
+            fetched.1.insert(name.clone(), rules);
+        }
         complaints.extend(uneven(name, planned.span, &catalogs, &wanted));
         if let Some(catalog) = union(catalogs.into_iter().map(|(_, catalog)| catalog)) {
             fetched.0.insert(name.clone(), catalog);
@@ -175,7 +187,7 @@ pub(super) fn at_hand(plan: &Plan) -> Fetched {
         };
         Some((name.clone(), Arc::new(catalog)))
     });
-    Fetched(embedded.collect())
+    Fetched(embedded.collect(), HashMap::new())
 }
 
 /// Catalogs for a check: the embedded server need not be started for it, others are asked.
@@ -192,6 +204,7 @@ pub(super) async fn catalogs(plan: &Plan, secrets: &Secrets) -> (Fetched, Vec<Di
         Ok(servers) => {
             let (more, complaints) = catalogs_of(&remote, &servers).await;
             fetched.0.extend(more.0);
+            fetched.1.extend(more.1);
             servers.shutdown().await;
             (fetched, complaints)
         }

@@ -36,6 +36,7 @@ pub use error::{Holder, StoreError};
 pub use health::{Health, health};
 pub use journal::Journal;
 pub use lock::Lock;
+pub use notes::KnownUpload;
 pub use open::{Store, read};
 pub use place::{Place, STATE_FOLDER};
 pub use reader::{KeptManifest, Reader, Replay, StoredRun, Unread};

@@ -6,6 +6,15 @@ use serde_json::Value;
 use super::writer::{Write, signed, to_text};
 use crate::base::{ContentHash, RunId, StepId, TaskName};
 
+/// What a server was once given. A hint: it may have forgotten or changed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownUpload {
+    /// What an input there takes for it.
+    pub name: String,
+    /// What the server called this version of the file.
+    pub etag: Option<String>,
+}
+
 pub(super) fn manifest(run: RunId, task: TaskName, manifest: Value) -> Write {
     Box::new(move |transaction| {
         // A run without a row has no facts either.
@@ -31,13 +40,13 @@ pub(super) fn duration(pipeline: String, step: StepId, ms: u64) -> Write {
     })
 }
 
-pub(super) fn upload(server: String, hash: ContentHash, name: String) -> Write {
+pub(super) fn upload(server: String, hash: ContentHash, known: KnownUpload) -> Write {
     Box::new(move |transaction| {
         transaction
             .prepare_cached(
-                "INSERT OR REPLACE INTO uploads (server, hash, name) VALUES (?1, ?2, ?3)",
+                "INSERT OR REPLACE INTO uploads (server, hash, name, etag) VALUES (?1, ?2, ?3, ?4)",
             )?
-            .execute(params![server, hash.as_bytes(), name])
+            .execute(params![server, hash.as_bytes(), known.name, known.etag])
             .map(drop)
     })
 }

@@ -13,7 +13,7 @@ use super::database;
 use super::error::{Holder, StoreError};
 use super::journal::{Begin, Journal, Opening};
 use super::lock::{self, Lock, Refused};
-use super::notes;
+use super::notes::{self, KnownUpload};
 use super::place::Place;
 use super::reader::{KeptManifest, Reader, Replay, StoredRun};
 use super::writer::{Ack, Writer};
@@ -281,7 +281,7 @@ impl Store {
             .note(notes::duration(pipeline.to_owned(), step.clone(), ms));
     }
 
-    /// The name under which a server (by its URL) was once given some content. A hint: the server may have forgotten it.
+    /// How a server (by its URL) was once given some content.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -289,14 +289,14 @@ impl Store {
         &self,
         server: &str,
         hash: &ContentHash,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<Option<KnownUpload>, StoreError> {
         self.reader.known_upload(server, hash)
     }
 
-    /// Notes the name under which a server was given some content.
-    pub fn note_upload(&self, server: &str, hash: &ContentHash, name: &str) {
+    /// Notes how a server was given some content.
+    pub fn note_upload(&self, server: &str, hash: &ContentHash, known: KnownUpload) {
         self.writer
-            .note(notes::upload(server.to_owned(), *hash, name.to_owned()));
+            .note(notes::upload(server.to_owned(), *hash, known));
     }
 
     /// Forgets what a server was given.

@@ -14,6 +14,7 @@ use super::cache::CacheRecord;
 use super::database;
 use super::error::{Holder, StoreError};
 use super::lock;
+use super::notes::KnownUpload;
 use super::place::Place;
 use crate::artifact::Artifact;
 use crate::base::{ContentHash, RunId, StepId, TaskName};
@@ -252,7 +253,7 @@ impl Reader {
         Ok(rows.into_iter().collect())
     }
 
-    /// The name under which a server was once given some content. A hint: the server may have forgotten it.
+    /// How a server was once given some content.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -260,9 +261,14 @@ impl Reader {
         &self,
         server: &str,
         hash: &ContentHash,
-    ) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT name FROM uploads WHERE server = ?1 AND hash = ?2";
-        self.one(sql, (server, hash.as_bytes()), |row| row.get(0))
+    ) -> Result<Option<KnownUpload>, StoreError> {
+        let sql = "SELECT name, etag FROM uploads WHERE server = ?1 AND hash = ?2";
+        self.one(sql, (server, hash.as_bytes()), |row| {
+            Ok(KnownUpload {
+                name: row.get(0)?,
+                etag: row.get(1)?,
+            })
+        })
     }
 
     /// The ids of jobs that were given up while a server could not be reached, to be cancelled when it returns.

@@ -68,6 +68,9 @@ CREATE TABLE strays (
     "
 ALTER TABLE strays ADD COLUMN until INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+ALTER TABLE uploads ADD COLUMN etag TEXT;
+",
 ];
 
 /// The format that this kiln writes.

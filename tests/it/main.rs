@@ -39,4 +39,5 @@ mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
 mod support;
 mod templates_guide;
+mod transfers;
 mod why;

@@ -4,6 +4,8 @@ mod access;
 mod fake;
 mod following;
 mod jobs;
+mod odd_answers;
+mod passing_on;
 mod requests;
 mod rest;
 mod transfers;

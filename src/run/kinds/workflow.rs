@@ -23,7 +23,7 @@ use crate::run::identity::make_fresh;
 use crate::run::plugins::Changed;
 use crate::run::provenance::Did;
 use crate::run::recall::{LookedUp, Recalled, look_up};
-use crate::run::transfer::{Order, SendError};
+use crate::run::transfer::Order;
 use crate::servers::Endpoint;
 use crate::workflow::Graph;
 use crate::workflow::verdict::{self, JudgeOptions};
@@ -261,6 +261,7 @@ impl Try {
         let mut events = Vec::new();
         // After a loss, nothing that was sent before is taken for granted.
         let anew = self.ticket.try_ > 1;
+        self.refused(server, rendered).await?;
         for at in 0..rendered.uploads.len() {
             let upload = &rendered.uploads[at];
             let class = rendered.graph.nodes.get(&upload.node);
@@ -274,17 +275,15 @@ impl Try {
                 let sent = shared.transfers.send(&shared.store, server, &order);
                 sent.map(|sent| match sent {
                     Ok(sent) => Ok(Ok(sent)),
-                    Err(SendError::Local(error)) => Ok(Err(error)),
-                    Err(SendError::Server(error)) => Err(error),
+                    Err(error) => error.diagnostic().map(Err),
                 })
                 .boxed()
             };
             let there = self
                 .patiently(server, CancelReason::Requested, send)
                 .await?
-                .map_err(|error| {
-                    let built = self.about().complain(error.diagnostic());
-                    Failure::one(FailureClass::Transfer, built)
+                .map_err(|built| {
+                    Failure::one(FailureClass::Transfer, self.about().complain(built))
                 })?;
             if let Some(size) = there.size {
                 events.push(RunEvent::TaskUploaded {
@@ -296,6 +295,37 @@ impl Try {
             rendered.fill(at, &there.value);
         }
         Ok(events)
+    }
+
+    /// What the server or its nodes would refuse of the files is said before any of them is sent.
+    async fn refused(&self, server: &Endpoint, rendered: &Rendered) -> Result<(), Ending> {
+        if rendered.uploads.is_empty() {
+            return Ok(());
+        }
+        let setting = check::Setting {
+            embedded: server.is_embedded(),
+            uploads: Some(server.client().dialect().uploads),
+            ..check::Setting::default()
+        };
+        let (shared, name) = (Arc::clone(&self.shared), server.name.clone());
+        // Only what the look at the files needs goes to the other thread.
+        let files = Rendered::clone(rendered);
+        let looked = tokio::task::spawn_blocking(move || {
+            let uploads = files.uploads.iter();
+            let sources = &shared.plan.sources;
+            uploads
+                .filter_map(|one| check::upload_diagnostic(&files, one, &name, sources, setting))
+                .collect::<Vec<_>>()
+        });
+        match looked.await {
+            Ok(found) if found.is_empty() => Ok(()),
+            Ok(found) => {
+                let about = self.about();
+                let found = found.into_iter().map(|d| about.complain(d));
+                Err(Failure::invalid(found.collect()).into())
+            }
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
     }
 
     /// Values that were not known before the run are judged before they are sent. Files are the server's own business: what was

@@ -11,7 +11,7 @@ use crate::artifact::{Artifact, Kind};
 use crate::base::power::{Content, spoil};
 use crate::base::{ContentHash, DiskStep, DiskWatcher, NodeId, StepId, TaskName, watch_disk};
 use crate::store::blobs::Boot;
-use crate::store::{BlobError, CacheRecord, Ensured, Held, Store};
+use crate::store::{BlobError, CacheRecord, Ensured, Held, KnownUpload, Store};
 
 pub(super) fn artifact(path: &Path, bytes: &[u8]) -> Arc<Artifact> {
     Arc::new(Artifact {
@@ -102,11 +102,18 @@ fn a_record_is_found_from_the_moment_it_is_handed_over() {
     assert_eq!(last.artifacts[0].hash, ContentHash::of(b"y"));
 }
 
+fn given() -> KnownUpload {
+    KnownUpload {
+        name: "kiln/x.png".to_owned(),
+        etag: Some("\"1-2\"".to_owned()),
+    }
+}
+
 #[test]
 fn what_nobody_waits_for_is_written_soon() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    store.note_upload("http://a", &ContentHash::of(b"x"), "kiln/x.png");
+    store.note_upload("http://a", &ContentHash::of(b"x"), given());
     let known = || {
         store
             .known_upload("http://a", &ContentHash::of(b"x"))
@@ -116,7 +123,7 @@ fn what_nobody_waits_for_is_written_soon() {
     while known().is_none() && std::time::Instant::now() < until {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    assert_eq!(known().as_deref(), Some("kiln/x.png"));
+    assert_eq!(known(), Some(given()));
 }
 
 #[test]
@@ -291,7 +298,7 @@ fn durations_lean_to_what_was_measured_last_and_hints_can_be_taken_back() {
     for ms in [1000, 2000] {
         store.note_duration("shots", &draw, ms);
     }
-    store.note_upload("http://a", &hash, "kiln/x.png");
+    store.note_upload("http://a", &hash, given());
     store.forget_upload("http://a", &hash);
     store.add_stray("http://a", "id-1");
     store.add_stray("http://a", "id-2");
