@@ -66,7 +66,7 @@ pub(super) fn plugin(args: &PluginArgs) -> Exit {
         PluginCommand::Host => match plugin::serve() {
             Ok(()) => Exit::Done,
             Err(error) => {
-                complain(&format!("the process of a plugin lost its pipe: {error}"));
+                complain(&format!("`kiln plugin host` is for kiln itself: {error}"));
                 Exit::Internal
             }
         },

@@ -3,19 +3,19 @@
 //! A crash, an `exit()` and a kill are all the end of a pipe: the call that was under way has failed, and the process is started once more
 //! when something else is asked of the plugin. After a second end it stays away.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::about::About;
 use super::body::{Body, LONGEST, Sink, bounded};
-use super::control::{Control, Process};
+use super::control::{Control, Process, Way};
 use super::fault::Fault;
 use super::frame::{self, Tag};
 
-/// The level of what a process writes to its stderr.
-const STDERR_LEVEL: u32 = kiln_plugin::abi::level::DEBUG;
+/// The level of what a process prints.
+const PRINTED: u32 = kiln_plugin::abi::level::DEBUG;
 
 /// A plugin in a process of its own.
 pub(super) struct Away {
@@ -29,8 +29,8 @@ pub(super) struct Away {
 }
 
 struct Pipe {
-    stdin: Arc<Mutex<ChildStdin>>,
-    stdout: BufReader<ChildStdout>,
+    to: Way,
+    from: BufReader<Box<dyn Read + Send>>,
 }
 
 impl Away {
@@ -56,35 +56,29 @@ impl Away {
     }
 
     fn start(&mut self) -> Result<About, String> {
-        let program = std::env::current_exe()
-            .map_err(|error| format!("its process cannot be started: {error}"))?;
-        let mut child = Command::new(program)
-            .args(["plugin", "host"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("its process cannot be started: {error}"))?;
-        let (Some(stdin), Some(stdout), Some(stderr)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            unreachable!("all three were piped just now");
-        };
-        let stdin = Arc::new(Mutex::new(stdin));
+        let (mut child, from, to) =
+            spawn().map_err(|error| format!("its process cannot be started: {error}"))?;
+        let printed = [
+            child.stdout.take().map(|out| Box::new(out) as Box<dyn Read + Send>),
+            child.stderr.take().map(|err| Box::new(err) as Box<dyn Read + Send>),
+        ];
+        for stream in printed.into_iter().flatten() {
+            let sink = Arc::clone(&self.sink);
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                    let line = String::from_utf8_lossy(&line[..line.len().min(LONGEST)]);
+                    sink.log(PRINTED, line.trim_end().to_owned());
+                }
+            });
+        }
+        let to: Way = Arc::new(Mutex::new(to));
         self.control.set(Process {
             child,
-            stdin: Arc::clone(&stdin),
-        });
-        let sink = Arc::clone(&self.sink);
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-                let line = String::from_utf8_lossy(&line[..line.len().min(LONGEST)]);
-                sink.log(STDERR_LEVEL, line.trim_end().to_owned());
-            }
+            way: Arc::clone(&to),
         });
         self.pipe = Some(Pipe {
-            stdin,
-            stdout: BufReader::new(stdout),
+            to,
+            from: BufReader::new(from),
         });
         let path = self.path.to_string_lossy().into_owned();
         let described = self
@@ -107,7 +101,10 @@ impl Away {
             }
             self.restarted = true;
             self.start().map_err(Fault::Died)?;
-            self.create()?;
+            if let Err(fault) = self.create() {
+                self.died();
+                return Err(fault);
+            }
         }
         self.ask(tag, parts)
     }
@@ -118,11 +115,11 @@ impl Away {
             return Err(Fault::GivenUp);
         };
         let sent = {
-            let mut stdin = pipe.stdin.lock().unwrap_or_else(PoisonError::into_inner);
-            frame::write(&mut *stdin, tag, parts)
+            let mut to = pipe.to.lock().unwrap_or_else(PoisonError::into_inner);
+            frame::write(&mut *to, tag, parts)
         };
         while sent.is_ok() {
-            match frame::read(&mut pipe.stdout) {
+            match frame::read(&mut pipe.from) {
                 Ok(Some((Tag::Answer, answer))) => return Ok(answer),
                 Ok(Some((Tag::Fault, fault))) => {
                     let fault = serde_json::from_slice(&fault);
@@ -135,6 +132,7 @@ impl Away {
         Err(self.died())
     }
 
+    /// Sees how the process ended, and that it has.
     fn died(&mut self) -> Fault {
         self.pipe = None;
         let Some(mut process) = self.control.take() else {
@@ -154,6 +152,39 @@ impl Away {
             process.child.wait().ok()
         });
         Fault::Died(ended.map_or_else(|| "ended".to_owned(), how))
+    }
+}
+
+/// A process, what it says and what is said to it.
+type Spawned = (Child, Box<dyn Read + Send>, Box<dyn Write + Send>);
+
+/// Starts a process that listens on a socket in the place of its stdin, so that stdout is the plugin's to print on.
+#[cfg(unix)]
+fn spawn() -> io::Result<Spawned> {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    let (ours, theirs) = UnixStream::pair()?;
+    let child = Command::new(std::env::current_exe()?)
+        .args(["plugin", "host"])
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    Ok((child, Box::new(ours.try_clone()?), Box::new(ours)))
+}
+
+/// Starts a process that speaks on its stdin and stdout; a plugin must print nothing here.
+#[cfg(not(unix))]
+fn spawn() -> io::Result<Spawned> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["plugin", "host"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    match (child.stdout.take(), child.stdin.take()) {
+        (Some(from), Some(to)) => Ok((child, Box::new(from), Box::new(to))),
+        _ => Err(io::ErrorKind::BrokenPipe.into()),
     }
 }
 
@@ -232,7 +263,7 @@ impl Body for Away {
         };
         if let Some(pipe) = &mut self.pipe {
             // It ends when it has ended the plugin; whatever it still says is of no interest.
-            let _ = pipe.stdout.read(&mut [0]);
+            let _ = pipe.from.read(&mut [0]);
         }
         let _ = process.child.kill();
         let _ = process.child.wait();

@@ -1,20 +1,23 @@
 //! What can be done about a call from outside of the plugin's thread.
 
-use std::process::{Child, ChildStdin};
+use std::io::Write;
+use std::process::Child;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::frame::{self, Tag};
 
 /// The process of a plugin, as others than its thread may reach it. Empty for a plugin in this process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Control {
     process: Arc<Mutex<Option<Process>>>,
 }
 
-#[derive(Debug)]
+/// The way to a process.
+pub(super) type Way = Arc<Mutex<Box<dyn Write + Send>>>;
+
 pub(super) struct Process {
     pub(super) child: Child,
-    pub(super) stdin: Arc<Mutex<ChildStdin>>,
+    pub(super) way: Way,
 }
 
 fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -29,14 +32,14 @@ impl Control {
 
     /// Tells the process that nobody waits for a call any more.
     pub(super) fn cancel(&self, call: u64) {
-        let stdin = lock(&self.process)
+        let way = lock(&self.process)
             .as_ref()
-            .map(|process| Arc::clone(&process.stdin));
+            .map(|process| Arc::clone(&process.way));
         // Who holds it is being written to, and so does not read: it would not hear of this either.
-        if let Some(stdin) = stdin
-            && let Ok(mut stdin) = stdin.try_lock()
+        if let Some(way) = way
+            && let Ok(mut way) = way.try_lock()
         {
-            let _ = frame::write(&mut *stdin, Tag::Cancel, &[&call.to_le_bytes()]);
+            let _ = frame::write(&mut *way, Tag::Cancel, &[&call.to_le_bytes()]);
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::base::{ContentHash, StepId};
 use crate::diagnostic::Span;
@@ -80,8 +80,26 @@ impl Declared {
         Shape {
             name: self.name.clone(),
             hash: self.hash.map(|hash| hash.to_hex()).unwrap_or_default(),
-            config: self.config.clone(),
+            config: by_content(&self.config),
         }
+    }
+}
+
+/// A value with the content of files in the place of where they lie.
+fn by_content(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(by_content).collect(),
+        Value::Object(members) => match (members.get("path"), members.get("hash")) {
+            (Some(Value::String(path)), Some(Value::String(hash))) => {
+                let extension = path.rsplit_once('.').map_or("", |(_, end)| end);
+                json!({ "file": format!("{hash}.{}", extension.to_ascii_lowercase()) })
+            }
+            _ => members
+                .iter()
+                .map(|(key, member)| (key.clone(), by_content(member)))
+                .collect(),
+        },
+        plain => plain.clone(),
     }
 }
 
@@ -92,6 +110,6 @@ pub struct Shape {
     pub name: String,
     /// The hash of its file.
     pub hash: String,
-    /// Its config, with placeholders for secrets.
+    /// Its config, with placeholders for secrets and files by content.
     pub config: Value,
 }

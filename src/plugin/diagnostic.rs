@@ -201,8 +201,11 @@ pub fn given_up(declared: &Declared, fault: &Fault, warn: bool) -> Diagnostic {
     } else {
         Diagnostic::error(&codes::PLUGIN_GIVEN_UP, message)
     };
-    at(built, declared.span)
-        .help(format!(
-            "give it more time with `plugins.{name}.timeout`, or let it run in a process of its own, where it can be ended: `isolation: process`"
-        ))
+    let built = at(built, declared.span);
+    if matches!(fault, Fault::Died(_)) {
+        return built.help("its process was started once more, and ended again: it is asked nothing any more in this run");
+    }
+    built.help(format!(
+        "give it more time with `plugins.{name}.timeout`, or let it run in a process of its own, where it can be ended: `isolation: process`"
+    ))
 }

@@ -37,6 +37,8 @@ pub(super) struct Member {
     services: Arc<Services>,
     control: Control,
     calls: AtomicU64,
+    /// How often its process ended.
+    deaths: AtomicU64,
 }
 
 impl fmt::Debug for Member {
@@ -207,6 +209,7 @@ impl Opened {
             services: self.services,
             control: self.control,
             calls: AtomicU64::new(1),
+            deaths: AtomicU64::new(0),
         });
         let _ = self.go.send(Arc::clone(&member));
         match self.made.recv_timeout(LOAD) {
@@ -302,7 +305,9 @@ impl Member {
                     let answer = body.call(id, hook, &request);
                     let added = self.services.end(id);
                     let answer = answer.and_then(|reply| parsed(&reply, added));
-                    self.queue.done(Some(answer.map_err(|fault| self.meant(fault))))
+                    let died = self.note_death(answer.as_ref().err());
+                    let answer = answer.map_err(|fault| self.meant(fault));
+                    self.queue.done(Some(answer)) && self.lives_on(died)
                 }
                 Work::End => {
                     body.end();
@@ -321,24 +326,42 @@ impl Member {
 
     /// Notes how an event went that nobody waits for; whether the plugin lives.
     fn heard(&self, hook: &'static str, heard: Result<(), Fault>) -> bool {
-        let fault = heard.err().map(|fault| self.meant(fault));
+        let fault = heard.err();
+        let died = self.note_death(fault.as_ref());
+        let fault = fault.map(|fault| self.meant(fault));
         let alive = self.queue.done(None);
-        if let Some(fault) = fault.filter(|_| alive) {
+        if let Some(fault) = fault.filter(|_| alive && died.is_none()) {
             self.notice(Notice::Failed {
                 plugin: self.declared.name.clone(),
                 hook,
                 fault,
             });
         }
-        alive
+        alive && self.lives_on(died)
     }
 
-    /// A process that was ended because its time was over did not just die.
+    /// Why it is to be given up: its process has ended for the second time.
+    fn note_death(&self, fault: Option<&Fault>) -> Option<Fault> {
+        let fault = fault.filter(|fault| matches!(fault, Fault::Died(_)))?;
+        let before = self.deaths.fetch_add(1, Ordering::Relaxed);
+        (before > 0).then(|| fault.clone())
+    }
+
+    fn lives_on(&self, died: Option<Fault>) -> bool {
+        let Some(fault) = died else {
+            return true;
+        };
+        self.queue.give_up(&fault);
+        self.notice(Notice::GivenUp {
+            plugin: self.declared.name.clone(),
+            fault,
+        });
+        false
+    }
+
+    /// Whatever a call says whose time was over, that is the reason: it noticed, or its process was ended.
     fn meant(&self, fault: Fault) -> Fault {
-        match (&fault, self.queue.overdue()) {
-            (Fault::Died(_), Some(limit)) => Fault::Overdue(limit),
-            _ => fault,
-        }
+        self.queue.overdue().map_or(fault, Fault::Overdue)
     }
 
     fn notice(&self, notice: Notice) {

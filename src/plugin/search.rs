@@ -1,8 +1,8 @@
 //! Where a plugin is looked for: at the configured path and nowhere else.
 //!
 //! A path may name the library itself, its name without the system's prefix and ending, or a folder: one that holds the library, or the
-//! crate that it is built from. A crate's library is looked for in its own `target/` and in those of the folders above it, as far as the
-//! project reaches; of a release and a debug build, the newer one is taken.
+//! crate that it is built from. A crate's library is looked for in its own `target/`, and in those of the workspaces above it;
+//! of a release and a debug build, the newer one is taken.
 
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::path::{Path, PathBuf};
@@ -19,8 +19,10 @@ pub(super) fn candidates(path: &Path, project: &Path) -> Vec<PathBuf> {
     }
     let file = file_name(&crate_name(path).unwrap_or_else(|| stem(path)));
     let mut all = vec![path.join(&file)];
-    let inside = |folder: &&Path| *folder == path || folder.starts_with(project);
-    for folder in path.ancestors().take_while(inside) {
+    let builds_it = |folder: &&Path| {
+        *folder == path || folder.starts_with(project) || folder.join("Cargo.toml").is_file()
+    };
+    for folder in path.ancestors().filter(builds_it) {
         let target = folder.join("target");
         let mut builds = [
             target.join("release").join(&file),
@@ -93,11 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn the_library_of_a_crate_is_looked_for_in_target_folders_up_to_the_project() {
+    fn the_library_of_a_crate_is_looked_for_in_the_target_folders_above_it() {
         let dir = tempfile::tempdir().unwrap();
         let project = dir.path().join("project");
         let folder = project.join("plugins/tool");
         std::fs::create_dir_all(folder.join("target/debug")).unwrap();
+        std::fs::write(dir.path().join("Cargo.toml"), "[workspace]\n").unwrap();
         let manifest = "[package]\nname = \"other-name\"\n[lib]\ncrate-type = [\"cdylib\"]\n";
         std::fs::write(folder.join("Cargo.toml"), manifest).unwrap();
         let file = file_name("other_name");
@@ -111,7 +114,10 @@ mod tests {
             at("target/release"),
             at("target/debug"),
         ];
-        assert_eq!(names(&folder, &project), wanted);
+        let found = names(&folder, &project);
+        assert_eq!(found[..wanted.len()], wanted);
+        let workspace = dir.path().join("target/release").join(&file);
+        assert_eq!(found[wanted.len()], workspace.display().to_string(), "its workspace's");
         std::fs::write(folder.join("target/debug").join(&file), "").unwrap();
         let found = names(&folder, &project);
         assert_eq!(found[1], at("plugins/tool/target/debug"), "the only one that is there");

@@ -1,7 +1,8 @@
-//! The process of a plugin: `kiln plugin host`. It loads the library that it is told of and does what the messages on its stdin say.
+//! The process of a plugin: `kiln plugin host`. It loads the library that it is told of and does what the messages say that come through a socket in the
+//! place of its stdin.
 
 use std::collections::HashSet;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,34 +54,38 @@ impl Sink for Telling {
     }
 }
 
-/// The real stdout, for messages alone: what the plugin prints goes to stderr.
-///
-/// # Errors
-/// When the system does not give it away.
+/// What is said to the process, and what it says.
+type Ends = (Box<dyn Read + Send>, Box<dyn Write + Send>);
+
+/// The socket that stands in the place of stdin.
 #[cfg(unix)]
-fn messages_out() -> io::Result<Box<dyn Write + Send>> {
-    let own = rustix::io::dup(io::stdout())?;
-    rustix::stdio::dup2_stdout(io::stderr())?;
-    Ok(Box::new(std::fs::File::from(own)))
+fn ends() -> io::Result<Ends> {
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // Whoever typed the command has no socket there.
+    socket.peer_addr()?;
+    Ok((Box::new(socket.try_clone()?), Box::new(socket)))
 }
 
 #[cfg(not(unix))]
-fn messages_out() -> io::Result<Box<dyn Write + Send>> {
-    Ok(Box::new(io::stdout()))
+fn ends() -> io::Result<Ends> {
+    Ok((Box::new(io::stdin()), Box::new(io::stdout())))
 }
 
-/// Serves one plugin until the end of stdin.
+/// Serves one plugin until nobody speaks to it any more.
 ///
 /// # Errors
-/// When stdout cannot be written.
+/// When there is nobody to speak to.
 pub fn serve() -> io::Result<()> {
-    let out: Out = Arc::new(Mutex::new(messages_out()?));
+    let (from, to) = ends()?;
+    let out: Out = Arc::new(Mutex::new(to));
     let cancelled = Arc::new(Mutex::new(HashSet::new()));
     let (orders, received) = mpsc::channel();
     let heard = Arc::clone(&cancelled);
     std::thread::spawn(move || {
-        let mut stdin = BufReader::new(io::stdin());
-        while let Ok(Some((tag, body))) = frame::read(&mut stdin) {
+        let mut from = BufReader::new(from);
+        while let Ok(Some((tag, body))) = frame::read(&mut from) {
             if tag == Tag::Cancel {
                 if let Some((call, _)) = frame::number(&body) {
                     lock(&heard).insert(call);

@@ -505,6 +505,12 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
                 reason,
                 delay_seconds,
             } => self.retried(task, *attempt, class, (reason, *delay_seconds)),
+            // Those before the run were shown with their lines, and errors are in the end.
+            RunEvent::Diagnostic { diagnostic }
+                if diagnostic.severity == Severity::Warning && !self.view.tasks.is_empty() =>
+            {
+                self.diagnostic(diagnostic)
+            }
             RunEvent::TaskOutput { task, line } => self.said(task, line),
             RunEvent::PluginLog {
                 plugin,

@@ -198,7 +198,8 @@ impl Try {
 
     /// Tells how far the plugin is.
     fn hear(&self, heard: &Arc<Mutex<Instant>>) -> Arc<dyn Fn(f64, &str) + Send + Sync> {
-        let (shared, task) = (Arc::clone(&self.shared), self.name().clone());
+        // A call that is given up keeps this for as long as its plugin lives, which may be longer than the run.
+        let (shared, task) = (Arc::downgrade(&self.shared), self.name().clone());
         let heard = Arc::clone(heard);
         let told: Mutex<Option<Instant>> = Mutex::new(None);
         Arc::new(move |fraction, note| {
@@ -209,6 +210,9 @@ impl Try {
                 return;
             }
             *told = Some(now);
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
             shared.teller.tell(RunEvent::TaskProgress {
                 task: task.clone(),
                 fraction,

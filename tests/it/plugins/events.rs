@@ -39,8 +39,8 @@ fn a_plugin_hears_every_event_of_a_run_in_order() {
     // It is the same JSON, but for its place in the stream.
     let whole: Vec<Value> = lines
         .iter()
-        .filter(|line| line.starts_with('{'))
-        .map(|line| serde_json::from_str(line).unwrap())
+        .filter_map(|line| line.strip_prefix("json run_event "))
+        .map(|json| serde_json::from_str(json).unwrap())
         .collect();
     let finished = whole.iter().find(|event| event["event"] == "task_finished").unwrap();
     let told = done.json_lines();
@@ -90,6 +90,41 @@ fn a_plugin_hears_every_message_about_a_job_and_sees_its_previews() {
     assert!(at("run task_started draw") < at(&of("execution_start", "draw")));
     assert!(at(&of("execution_start", "draw")) < at(&of("execution_success", "draw")));
     assert!(at(&of("execution_success", "draw")) < at("run task_finished draw"));
+}
+
+#[test]
+fn what_plugins_get_is_what_the_schema_of_messages_says() {
+    let pipeline = "server: sketch\nsteps:\n  draw: { workflow: txt2img.json }\n  it: { plugin: trial, with: { images: \"{{ steps.draw.images }}\" } }\n";
+    let project = project("", pipeline);
+    let workflow = crate::support::repository().join("pipelines/workflows/txt2img.json");
+    project.file("txt2img.json", std::fs::read(workflow).unwrap());
+    project.file(
+        "kiln.yaml",
+        format!(
+            "servers: {{ sketch: {{ kind: embedded, simulate: true }} }}\nplugins:\n  trial: {{ path: {}, config: {{ log: {}, whole: true }} }}\n",
+            super::trial().display(),
+            project.path().join("log").display()
+        ),
+    );
+    project.kiln(&["run", "p.yaml"]).ok();
+    let schema = crate::support::repository().join("plugins/sdk/schema/messages.schema.json");
+    let schema: Value = serde_json::from_slice(&std::fs::read(schema).unwrap()).unwrap();
+    jsonschema::draft7::meta::validate(&schema).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for line in noted(&project) {
+        let Some((what, json)) = line.strip_prefix("json ").and_then(|rest| rest.split_once(' ')) else {
+            continue;
+        };
+        let mut one = schema.clone();
+        one["$ref"] = format!("#/definitions/{what}").into();
+        let message: Value = serde_json::from_str(json).unwrap();
+        let validator = jsonschema::draft7::new(&one).unwrap();
+        let wrong: Vec<String> = validator.iter_errors(&message).map(|e| e.to_string()).collect();
+        assert!(wrong.is_empty(), "{what}: {wrong:?}\n{json}");
+        seen.insert(what.to_owned());
+    }
+    let all = ["after_download", "before_submit", "preview", "run_event", "server_event", "step"];
+    assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), all);
 }
 
 #[test]

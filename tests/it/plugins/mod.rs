@@ -4,6 +4,7 @@ mod bad;
 mod cli;
 mod crashes;
 mod events;
+mod examples;
 mod shaping;
 mod soak;
 mod steps;
@@ -36,7 +37,7 @@ fn in_c(folder: &Path, source: &str, flag: &str) -> PathBuf {
     let mut command = Command::new("cc");
     command
         .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"])
-        .args(["-Wno-null-dereference", "-Wno-array-bounds", "-shared", "-fPIC", "-D_DEFAULT_SOURCE"])
+        .args(["-Wno-unused-parameter", "-Wno-null-dereference", "-Wno-array-bounds", "-shared", "-fPIC", "-D_DEFAULT_SOURCE"])
         .arg("-I")
         .arg(repository().join("plugins/sdk/include"))
         .arg(repository().join("tests/plugins/c").join(source))

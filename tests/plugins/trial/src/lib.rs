@@ -28,6 +28,14 @@ impl Trial {
         Ok(())
     }
 
+    /// Adds a message as it came, when that is wanted.
+    fn whole(&self, what: &str, message: &Value) -> Result {
+        if self.config["whole"] == true {
+            self.note(&format!("json {what} {message}"))?;
+        }
+        Ok(())
+    }
+
     fn misbehave(&mut self, hook: &str, call: Option<Call>) -> Result {
         self.calls += 1;
         let what = self.config["misbehave"][hook].as_str().unwrap_or_default();
@@ -109,15 +117,14 @@ impl Plugin for Trial {
         let name = event["event"].as_str().unwrap_or("?");
         let task = event["task"].as_str().unwrap_or_default();
         self.note(format!("run {name} {task}").trim_end())?;
-        if self.config["whole"] == true {
-            self.note(&event.to_string())?;
-        }
+        self.whole("run_event", event)?;
         self.misbehave("event", None)
     }
 
     fn server_event(&mut self, event: &Value) -> Result {
         let kind = event["type"].as_str().unwrap_or("?");
         let task = event["task"].as_str().unwrap_or("-");
+        self.whole("server_event", event)?;
         self.note(&format!("server {kind} {task} {}", event["message"]["type"]))
     }
 
@@ -128,12 +135,14 @@ impl Plugin for Trial {
             about["task"], about["media_type"], about["node"], preview.picture.len()
         );
         self.note(&line)?;
+        self.whole("preview", about)?;
         self.misbehave("preview", None)
     }
 
     fn before_submit(&mut self, job: &Submission, call: Call) -> Result<Option<Value>> {
         self.misbehave("before_submit", Some(call))?;
         self.note(&format!("before_submit {}", job.task()))?;
+        self.whole("before_submit", job.json())?;
         let edits = &self.config["edit"];
         let Some(edits) = edits.as_object() else {
             return Ok(None);
@@ -151,6 +160,7 @@ impl Plugin for Trial {
     fn after_download(&mut self, results: &Results, call: Call) -> Result<Option<Vec<Change>>> {
         self.misbehave("after_download", Some(call))?;
         self.note(&format!("after_download {} {}", results.task(), results.len()))?;
+        self.whole("after_download", results.json())?;
         let outside = PathBuf::from("/etc/hostname");
         Ok(match self.config["results"].as_str() {
             Some("drop") => Some(Vec::new()),
@@ -177,6 +187,7 @@ impl Plugin for Trial {
         self.misbehave("step", Some(call))?;
         call.progress(0.5, "half of it");
         self.note(&format!("step {} {}", task.task(), task.with()))?;
+        self.whole("step", task.json())?;
         match task.with()["answer"].as_str() {
             Some("nothing") => return Ok(Vec::new()),
             Some("steal") => return Ok(vec![Artifact::file(&PathBuf::from("/etc/hostname"))]),
