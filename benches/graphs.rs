@@ -27,6 +27,10 @@ use support::{KILN, is_here, own_cpu, peak_memory, quiet, run, tell};
 
 mod support;
 
+/// As the program has it: `scheduling` measures a part of it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What the random parts of graphs are drawn from.
 const SEED: u64 = 20_261_122;
 /// How often each figure is taken.

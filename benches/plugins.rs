@@ -47,12 +47,18 @@ fn loaded(count: usize) -> Plugins {
     let mut declared: IndexMap<String, Declared> = (0..count)
         .map(|n| {
             let name = format!("trial_{n}");
-            (name.clone(), Declared::new(&name, library(), PathBuf::from("/")))
+            (
+                name.clone(),
+                Declared::new(&name, library(), PathBuf::from("/")),
+            )
         })
         .collect();
     let mut complaints = Vec::new();
     let plugins = Plugins::load(&mut declared, &Secrets::default(), &mut complaints);
-    assert!(complaints.iter().all(|one| one.code.id == "K0603"), "{complaints:?}");
+    assert!(
+        complaints.iter().all(|one| one.code.id == "K0603"),
+        "{complaints:?}"
+    );
     plugins
 }
 
@@ -104,13 +110,19 @@ fn calls() {
             each
         })
         .collect();
-    tell("publish to one of five plugins, 200 events at a time", "µs", many);
+    tell(
+        "publish to one of five plugins, 200 events at a time",
+        "µs",
+        many,
+    );
     let callables = plugins.callables();
     let args = [Datum::String("how long".to_owned())];
     let calls: Vec<f64> = (0..5000)
         .map(|_| {
             let began = Instant::now();
-            let value = callables.call(false, "score", &args, &IndexMap::new()).unwrap();
+            let value = callables
+                .call(false, "score", &args, &IndexMap::new())
+                .unwrap();
             assert_eq!(value, Datum::Number(8.into()));
             us(began.elapsed())
         })
@@ -135,9 +147,18 @@ fn load() {
 /// One run of many tiny jobs, seconds of wall time.
 fn one(dir: &Path, jobs: usize, plugins: usize) -> f64 {
     let entries: String = (0..plugins)
-        .map(|n| format!("  trial_{n}: {{ path: {}, steps: [none] }}\n", library().display()))
+        .map(|n| {
+            format!(
+                "  trial_{n}: {{ path: {}, steps: [none] }}\n",
+                library().display()
+            )
+        })
         .collect();
-    let project = if plugins == 0 { String::new() } else { format!("plugins:\n{entries}") };
+    let project = if plugins == 0 {
+        String::new()
+    } else {
+        format!("plugins:\n{entries}")
+    };
     std::fs::write(dir.join("kiln.yaml"), project).unwrap();
     std::fs::write(dir.join("tiny.json"), TINY).unwrap();
     let pipeline = json!({
@@ -150,12 +171,17 @@ fn one(dir: &Path, jobs: usize, plugins: usize) -> f64 {
     });
     std::fs::write(dir.join("p.json.yaml"), pipeline.to_string()).unwrap();
     let mut command = Command::new(KILN);
-    command.args(["run", "p.json.yaml", "--yes"]).current_dir(dir);
+    command
+        .args(["run", "p.json.yaml", "--yes"])
+        .current_dir(dir);
     run(quiet(&mut command)).wall
 }
 
 fn runs() {
-    let (jobs, rounds) = (number("KILN_BENCH_JOBS", 1000), number("KILN_BENCH_ROUNDS", 7));
+    let (jobs, rounds) = (
+        number("KILN_BENCH_JOBS", 1000),
+        number("KILN_BENCH_ROUNDS", 7),
+    );
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let dir = tempfile::tempdir().unwrap();
@@ -169,6 +195,14 @@ fn runs() {
         }
     }
     let a = tell(&format!("{jobs} tiny jobs"), "ms", without);
-    let b = tell(&format!("{jobs} tiny jobs, five plugins that hear everything"), "ms", with);
-    println!("{:<58} {:>9.2} %", "what five plugins cost", (b / a - 1.0) * 100.0);
+    let b = tell(
+        &format!("{jobs} tiny jobs, five plugins that hear everything"),
+        "ms",
+        with,
+    );
+    println!(
+        "{:<58} {:>9.2} %",
+        "what five plugins cost",
+        (b / a - 1.0) * 100.0
+    );
 }

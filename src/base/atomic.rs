@@ -43,6 +43,7 @@ impl WriteError {
 
 fn reason(error: &io::Error) -> String {
     match error.kind() {
+        io::ErrorKind::StorageFull if error.get_ref().is_some() => error.to_string(),
         io::ErrorKind::StorageFull => "the disk is full".to_owned(),
         io::ErrorKind::QuotaExceeded => "the disk quota is used up".to_owned(),
         io::ErrorKind::FileTooLarge => {
@@ -218,29 +219,14 @@ fn persist(file: tempfile::NamedTempFile, target: &Path) -> Result<(), WriteErro
     Ok(())
 }
 
-/// Writes a small file that nothing depends on, where there is none yet: at once under its name, and not synced. Where one stands already,
-/// it is replaced in one step.
+/// Writes a small file that nothing depends on: whole or not at all for whoever looks, but not synced.
 ///
 /// # Errors
 /// When the folder or the file cannot be made, or not all of it be written; nothing new is left behind then.
-pub fn put_new(target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    let wrap = |source| WriteError::new(target, source);
-    let free =
-        target.parent().is_some_and(Path::is_dir) && std::fs::symlink_metadata(target).is_err();
-    if !free {
-        let mut file = AtomicFile::create(target)?;
-        file.write(bytes)?;
-        return file.commit_unsynced().map(drop);
-    }
-    let mut file = disk::before(DiskStep::Create(target))
-        .and_then(|()| File::create_new(target))
-        .map_err(wrap)?;
-    disk::before(DiskStep::Write(target, bytes.len() as u64))
-        .and_then(|()| file.write_all(bytes))
-        .map_err(|source| {
-            let _ = std::fs::remove_file(target);
-            wrap(source)
-        })
+pub fn put_unsynced(target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let mut file = AtomicFile::create(target)?;
+    file.write(bytes)?;
+    file.commit_unsynced().map(drop)
 }
 
 /// Puts a copy of a file at `to`, whole or not at all, replacing what stood there. The copy shares its content with the original where the
@@ -322,7 +308,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("deep/a.json");
         for text in ["first, and longer", "second"] {
-            put_new(&target, text.as_bytes()).unwrap();
+            put_unsynced(&target, text.as_bytes()).unwrap();
             assert_eq!(std::fs::read_to_string(&target).unwrap(), text);
         }
         assert_eq!(
@@ -338,7 +324,7 @@ mod tests {
         let (precious, target) = (dir.path().join("precious"), dir.path().join("a.json"));
         std::fs::write(&precious, "mine").unwrap();
         std::os::unix::fs::symlink(&precious, &target).unwrap();
-        put_new(&target, b"record").unwrap();
+        put_unsynced(&target, b"record").unwrap();
         assert_eq!(std::fs::read(&precious).unwrap(), b"mine");
         assert_eq!(std::fs::read(&target).unwrap(), b"record");
     }

@@ -46,13 +46,24 @@ impl ContentHash {
 
     /// All 64 hex digits.
     pub fn to_hex(self) -> String {
-        blake3::Hash::from(self.0).to_hex().to_string()
+        self.with_hex(str::to_owned)
+    }
+
+    /// Hands over all 64 hex digits without keeping them.
+    pub fn with_hex<T>(&self, take: impl FnOnce(&str) -> T) -> T {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut hex = [0; 64];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        take(std::str::from_utf8(&hex).unwrap_or_default())
     }
 }
 
 impl fmt::Display for ContentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_hex())
+        self.with_hex(|hex| f.write_str(hex))
     }
 }
 
@@ -66,20 +77,64 @@ impl FromStr for ContentHash {
     type Err = blake3::HexError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 32];
+        let digits = text.as_bytes();
+        if digits.len() == 64 {
+            // Digits come in no order that a processor could guess: each is looked up, and what is wrong shows in the end.
+            let mut seen = 0;
+            for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+                let (high, low) = (VALUES[usize::from(pair[0])], VALUES[usize::from(pair[1])]);
+                seen |= high | low;
+                *byte = high << 4 | low & 15;
+            }
+            if seen < 16 {
+                return Ok(Self(bytes));
+            }
+        }
         Ok(Self(blake3::Hash::from_hex(text)?.into()))
     }
 }
 
+/// The value of each byte that is a hex digit; more than 15 for the others.
+const VALUES: [u8; 256] = {
+    let mut values = [u8::MAX; 256];
+    let mut digit: u8 = 0;
+    while digit < 16 {
+        if digit < 10 {
+            values[(b'0' + digit) as usize] = digit;
+        } else {
+            values[(b'a' + digit - 10) as usize] = digit;
+            values[(b'A' + digit - 10) as usize] = digit;
+        }
+        digit += 1;
+    }
+    values
+};
+
 impl Serialize for ContentHash {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.to_hex())
+        self.with_hex(|hex| serializer.serialize_str(hex))
     }
 }
 
 impl<'de> Deserialize<'de> for ContentHash {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        deserializer.deserialize_str(Digits)
+    }
+}
+
+/// Reads a hash from a text that nobody need keep.
+struct Digits;
+
+impl serde::de::Visitor<'_> for Digits {
+    type Value = ContentHash;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("64 hex digits")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ContentHash, E> {
+        text.parse().map_err(E::custom)
     }
 }
 

@@ -35,6 +35,29 @@ impl Catalog {
         self.nodes.is_empty()
     }
 
+    /// Adds what only another catalog has: classes, and options of lists.
+    pub fn widen(&mut self, other: &Self) {
+        for (class, theirs) in &other.nodes {
+            let Some(ours) = self.nodes.get_mut(class) else {
+                self.nodes.insert(class.clone(), theirs.clone());
+                continue;
+            };
+            for input in &mut ours.inputs {
+                let same = theirs.inputs.iter().find(|i| i.name == input.name);
+                if let (InputType::Combo(ours), Some(InputType::Combo(theirs))) =
+                    (&mut input.ty, same.map(|input| &input.ty))
+                {
+                    let new = theirs.options.iter();
+                    let new: Vec<Value> = new
+                        .filter(|option| !ours.options.contains(option))
+                        .cloned()
+                        .collect();
+                    ours.options.extend(new);
+                }
+            }
+        }
+    }
+
     /// Takes over the definitions of another catalog; those of the other win.
     pub fn merge(&mut self, other: Self) {
         self.nodes.extend(other.nodes);

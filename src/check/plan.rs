@@ -136,7 +136,9 @@ fn of_step(
         return told.finish(tasks.len());
     };
     for (task, rendered, weight) in different {
-        let mut found = judge(plan, step, &rendered, catalog, setting);
+        let found = judge(plan, step, &rendered, catalog, setting);
+        let found = found.into_iter();
+        let mut found: Vec<_> = found.map(|d| blamed(d, work, catalog)).collect();
         found.extend(later_secrets(plan, work, &rendered));
         told.add(found, task, weight);
     }
@@ -218,6 +220,33 @@ fn judge(
     // What an input will be is not known yet, so nothing can be said against it.
     found.retain(|diagnostic| !concerns_unknown(diagnostic, rendered));
     found
+}
+
+/// Where nothing saves a result because `set` takes out the nodes that do, that is the place to look at.
+fn blamed(diagnostic: Diagnostic, work: &WorkflowStep, catalog: &Catalog) -> Diagnostic {
+    if diagnostic.code != &codes::NO_OUTPUTS {
+        return diagnostic;
+    }
+    let bypassed = work.bypassed.iter();
+    let bypassed = bypassed.filter_map(|(id, span)| Some((&**work.graph.nodes.get(id)?, *span)));
+    let removed = work.removed.iter().map(|(node, span)| (node, *span));
+    let saves = |node: &Node| {
+        catalog
+            .node(&node.class_type)
+            .is_some_and(|n| n.output_node)
+    };
+    let mut gone = removed.chain(bypassed).filter(|(node, _)| saves(node));
+    let Some((node, span)) = gone.next() else {
+        return diagnostic;
+    };
+    let said = |node: &Node| format!("this takes `{}` out", node.label());
+    let diagnostic = Diagnostic {
+        help: Vec::new(),
+        ..diagnostic
+    };
+    let diagnostic = diagnostic.label(span, said(node));
+    let diagnostic = gone.fold(diagnostic, |d, (node, span)| d.also(span, said(node)));
+    diagnostic.help("leave it in, or add another node that saves or shows something")
 }
 
 type Place = (&'static str, Option<Span>, Option<String>, Option<String>);
@@ -332,7 +361,10 @@ fn idle_outputs(step: &StepPlan, graph: &Graph, catalog: &Catalog) -> Vec<Diagno
         let diagnostic = Diagnostic::error(&codes::BAD_VALUE, message)
             .at(*span)
             .node(id.as_str(), &node.class_type, None);
-        let help = format!("nodes that do: {}", list_of(saving.map(Node::label), 8));
+        let help = format!(
+            "nodes that do: {}",
+            list_of(saving.map(|node| node.label()), 8)
+        );
         found.push(diagnostic.help(help));
     }
     found

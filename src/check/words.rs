@@ -107,7 +107,7 @@ impl<'a> Scene<'a> {
                 None => format!("write `\"{{{{ file('{file}') }}}}\"`"),
             };
         }
-        let label = self.graph.nodes.get(id).map_or("", Node::label);
+        let label = self.graph.nodes.get(id).map_or("", |node| node.label());
         let unique = workflow::address(self.graph, label).is_ok_and(|found| found == *id);
         let plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '_' | '-');
         let node = if unique && label.chars().all(plain) {
@@ -132,7 +132,7 @@ impl<'a> Scene<'a> {
 
     /// `` `Positive Prompt` (node 6) ``, or the class where there is no title.
     pub(super) fn node_name(&self, id: &NodeId) -> String {
-        let label = self.graph.nodes.get(id).map_or("", Node::label);
+        let label = self.graph.nodes.get(id).map_or("", |node| node.label());
         format!("`{label}` (node {id})")
     }
 }

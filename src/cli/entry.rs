@@ -9,8 +9,8 @@ use clap::error::{ContextKind, ContextValue};
 use super::args::{Cli, Command};
 use super::exit::Exit;
 use super::{
-    args, cancel, check, diff, doctor, explain, gc, init, plan, plugin, run, runs, schema, serve, server,
-    show,
+    args, cancel, check, diff, doctor, explain, gc, init, plan, plugin, run, runs, schema, serve,
+    server, show,
 };
 
 /// Parses the command line, does what it says, and tells the exit code.

@@ -85,7 +85,10 @@ fn list(args: &ListArgs) -> Exit {
         TextOrJson::Text if listed.plugins.is_empty() => {
             let why = match &listed.project {
                 Some(project) => {
-                    format!("{} declares no plugins", display_path(&project.join("kiln.yaml")))
+                    format!(
+                        "{} declares no plugins",
+                        display_path(&project.join("kiln.yaml"))
+                    )
                 }
                 None => "there is no kiln.yaml here, and so no plugins".to_owned(),
             };

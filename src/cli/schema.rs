@@ -8,7 +8,8 @@ use crate::{event, session, spec};
 
 /// What the steps of the project's plugins take, so that editors know it.
 fn plugins() -> Vec<spec::PluginStepSchema> {
-    let off = std::env::var("KILN_NO_PLUGINS").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false" | "no" | "off"));
+    let off = std::env::var("KILN_NO_PLUGINS")
+        .is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false" | "no" | "off"));
     match std::env::current_dir() {
         Ok(here) if !off => session::plugin_schemas(&here),
         _ => Vec::new(),

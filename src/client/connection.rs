@@ -229,12 +229,11 @@ impl Connection {
                 Err(SubmitError::Rejected(Box::new(answer)))
             }
             (400, Some(answer)) => Err(SubmitError::Rejected(Box::new(answer))),
-            // ComfyUI said yes, and its answer was damaged on the way.
-            (200..=299, None) => Err(match answer {
-                Err(error @ ClientError::BadAnswer { .. }) => SubmitError::Ambiguous(error),
-                Err(error) => SubmitError::Refused(error),
-                Ok(_) => SubmitError::Refused(text.foreign()),
-            }),
+            // Somebody said yes: ComfyUI, whose answer was damaged or replaced on the way, or something else that took nothing.
+            (200..=299, None) => Err(SubmitError::Ambiguous(match answer {
+                Err(error) => error,
+                Ok(_) => text.foreign(),
+            })),
             _ => Err(SubmitError::Refused(text.refused())),
         }
     }

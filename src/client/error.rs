@@ -133,6 +133,11 @@ impl ClientError {
         matches!(self, Self::Refused(refusal) if refusal.status >= 500)
     }
 
+    /// Whether what came as an answer is none: something else's, or a part of one.
+    pub fn is_odd(&self) -> bool {
+        matches!(self, Self::NotComfyUi { .. } | Self::BadAnswer { .. })
+    }
+
     /// Whether the server may have acted on the request although no good answer came.
     pub fn may_have_acted(&self) -> bool {
         match self {

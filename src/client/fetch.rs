@@ -21,6 +21,7 @@ use super::patience::Patience;
 use super::refusal::Refusal;
 use super::sink::Sink;
 use super::text::flavour;
+use super::whole::Seal;
 use crate::protocol::FileRef;
 
 /// How much of an error's body is read.
@@ -33,6 +34,7 @@ pub(super) struct Fetch<'a> {
     pub(super) client: &'a Client,
     pub(super) file: &'a FileRef,
     pub(super) sink: Sink,
+    seal: Seal,
     pub(super) etag: Option<String>,
     /// Bytes of it that are here.
     received: u64,
@@ -55,6 +57,7 @@ impl<'a> Fetch<'a> {
             client,
             file,
             sink,
+            seal: Seal::of(&file.filename),
             etag: None,
             received: 0,
             best: 0,
@@ -131,8 +134,18 @@ impl<'a> Fetch<'a> {
             Some(total) if total != self.received => {
                 Err(broken(&url, &format!("{} of {total} bytes came", self.received)).into())
             }
-            _ => Ok(()),
+            _ => self.proven(&url),
         }
+    }
+
+    /// Whether the file is what its own format says; what is damaged is begun anew.
+    fn proven(&mut self, url: &Url) -> Result<(), DownloadError> {
+        let Some(damage) = self.seal.damage() else {
+            return Ok(());
+        };
+        self.etag = None;
+        let cause = format!("`{}` came damaged: {damage}", self.file.filename);
+        Err(broken(url, &cause).into())
     }
 
     /// How the rest is asked for, when something is here and the server has told what can prove that it is the same file.
@@ -177,6 +190,7 @@ impl<'a> Fetch<'a> {
     async fn append(&mut self, bytes: Bytes) -> Result<(), DownloadError> {
         self.received += bytes.len() as u64;
         self.best = self.best.max(self.received);
+        self.seal.update(&bytes);
         Ok(self.sink.append(bytes).await?)
     }
 
@@ -230,6 +244,7 @@ impl<'a> Fetch<'a> {
         if self.received > 0 {
             self.received = 0;
             self.sink.start_again().await?;
+            self.seal.start_again();
         }
         self.etag = text(headers, &ETAG).filter(|tag| !tag.is_empty());
         self.total = response.content_length();
@@ -237,6 +252,9 @@ impl<'a> Fetch<'a> {
             // Its length and its parts are those of the packed content.
             self.resumes = false;
             self.total = None;
+        }
+        if let Some(total) = self.total {
+            self.sink.expect(total)?;
         }
         self.offered();
         Ok(())

@@ -83,6 +83,8 @@ pub enum Outcome {
         results: Vec<NodeResult>,
         /// Nodes that did not run because the server remembered their results; files of theirs may be gone.
         cached: HashSet<NodeId>,
+        /// The output nodes that the server took on, where its record tells.
+        taken: Option<HashSet<NodeId>>,
     },
     /// A node failed.
     Failed(NodeFailure),
@@ -112,6 +114,7 @@ impl Outcome {
             Verdict::Succeeded => Self::Succeeded {
                 results: entry.results(),
                 cached: entry.cached(),
+                taken: entry.taken(),
             },
             Verdict::Failed(failure) => Self::Failed(failure),
             Verdict::Interrupted if cancelled => Self::Cancelled,

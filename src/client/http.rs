@@ -65,7 +65,8 @@ impl fmt::Debug for Client {
     }
 }
 
-/// A request, described so that it can be made again at the address of a redirect.
+/// A request, described so that it can be made again, at the address of a redirect too.
+#[derive(Clone)]
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) url: Url,
@@ -247,9 +248,7 @@ impl Client {
 
     /// Asks for JSON, unparsed.
     pub(super) async fn text(&self, call: Call, limit: usize) -> Result<Text, ClientError> {
-        let silence = call.silence;
-        let response = self.send(call).await?;
-        let text = read_text(response, limit, silence).await?;
+        let text = self.answer(call, limit).await?;
         if text.status.is_success() {
             return Ok(text);
         }

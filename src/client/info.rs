@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::ClientError;
-use super::http::{Call, Client, JSON_LIMIT, read_text};
+use super::http::{Call, Client, JSON_LIMIT};
 use super::refusal::RefusalKind;
 use crate::protocol::{
     Cancel, Dialect, Flavour, ModelLists, Queue, StandIn, UploadRules, Version, tolerant_json,
@@ -79,12 +79,7 @@ impl Client {
     /// # Errors
     /// When it does not answer, or is not `ComfyUI`.
     pub async fn probe(&self) -> Result<ServerInfo, ClientError> {
-        let stats = async {
-            let call = Call::get(self.at(&["system_stats"]));
-            let silence = call.silence;
-            let response = self.send(call).await?;
-            read_text(response, JSON_LIMIT, silence).await
-        };
+        let stats = self.answer(Call::get(self.at(&["system_stats"])), JSON_LIMIT);
         let features = self.json(Call::get(self.at(&["features"])), JSON_LIMIT);
         let (stats, features, jobs, known) =
             tokio::join!(stats, features, self.has_jobs(), self.knows_us());
@@ -99,28 +94,10 @@ impl Client {
         };
         known?;
         let features = features.unwrap_or_default();
-        let version = system
-            .get("comfyui_version")
-            .and_then(Value::as_str)
-            .unwrap_or("unknown")
-            .to_owned();
+        let text = |name: &str| system.get(name).and_then(Value::as_str);
+        let version = text("comfyui_version").unwrap_or("unknown").to_owned();
         let max_bytes = features.get("max_upload_size").and_then(bytes);
-        let told = Version::parse(&version);
-        let known = match self.dialect().flavour {
-            Flavour::Comfy => Dialect::comfy(told).with_jobs(jobs?),
-            Flavour::Cloud => Dialect {
-                version: told,
-                support: Dialect::comfy(told).support,
-                ..Dialect::cloud()
-            },
-        };
-        let dialect = Dialect {
-            uploads: UploadRules {
-                max_bytes: max_bytes.or(known.uploads.max_bytes),
-                ..known.uploads
-            },
-            ..known
-        };
+        let dialect = self.dialect_of(Version::parse(&version), jobs?, max_bytes);
         let info = ServerInfo {
             cancel_api: dialect.cancel == Cancel::Job,
             jobs_api: dialect.jobs,
@@ -133,15 +110,31 @@ impl Client {
                 .filter_map(|device| Device::deserialize(device).ok())
                 .collect(),
             max_upload_size: max_bytes,
-            stand_in: system
-                .get("deploy_environment")
-                .and_then(Value::as_str)
-                .and_then(StandIn::of_environment),
+            stand_in: text("deploy_environment").and_then(StandIn::of_environment),
             features,
             version,
         };
         self.learn(dialect);
         Ok(info)
+    }
+
+    /// How a server of a version is spoken to, with what it says of itself.
+    fn dialect_of(&self, told: Option<Version>, jobs: bool, max_bytes: Option<u64>) -> Dialect {
+        let known = match self.dialect().flavour {
+            Flavour::Comfy => Dialect::comfy(told).with_jobs(jobs),
+            Flavour::Cloud => Dialect {
+                version: told,
+                support: Dialect::comfy(told).support,
+                ..Dialect::cloud()
+            },
+        };
+        Dialect {
+            uploads: UploadRules {
+                max_bytes: max_bytes.or(known.uploads.max_bytes),
+                ..known.uploads
+            },
+            ..known
+        }
     }
 
     /// Comfy Cloud tells anybody what it is; whether it knows our key, only whose key it is tells.

@@ -6,6 +6,7 @@
 //! origin; every answer is bounded in size; a download appears under its name only when it is whole.
 
 mod access;
+mod again;
 mod connection;
 mod diagnostic;
 mod download;
@@ -30,6 +31,7 @@ mod tap;
 mod text;
 mod upload;
 mod userdata;
+mod whole;
 mod worker;
 
 pub use access::Access;

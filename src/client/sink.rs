@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use super::growing::{Growing, Growth};
-use crate::base::{AtomicFile, Finished, WriteError};
+use crate::base::{AtomicFile, Finished, WriteError, ensure_room};
 
 /// Up to this size a file is held until it is whole, bytes.
 const SMALL: usize = 128 << 10;
@@ -36,6 +36,15 @@ impl Sink {
             writer: None,
             growth: None,
         }
+    }
+
+    /// What is to come is this long: it must fit on the disk.
+    pub(super) fn expect(&self, length: u64) -> Result<(), WriteError> {
+        // A small file is not worth the question.
+        if usize::try_from(length).is_ok_and(|length| length <= SMALL) {
+            return Ok(());
+        }
+        ensure_room(&self.target, length)
     }
 
     /// The file for whoever wants to pass it on while it comes: of this length in the end, and this version. `None` when it is not worth

@@ -119,11 +119,17 @@ impl Hub {
     fn show(&self, tap: &Arc<dyn Tap>, text: &str) {
         let head = Head::read(text);
         let (kind, id) = match &head {
-            Some(head) => (head.kind.as_ref().to_owned(), head.prompt_id.as_deref().map(str::to_owned)),
+            Some(head) => (
+                head.kind.as_ref().to_owned(),
+                head.prompt_id.as_deref().map(str::to_owned),
+            ),
             None => match tolerant_json(text) {
                 Ok(message) => {
                     let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-                    (text(&message["type"]).unwrap_or_default(), text(&message["data"]["prompt_id"]))
+                    (
+                        text(&message["type"]).unwrap_or_default(),
+                        text(&message["data"]["prompt_id"]),
+                    )
                 }
                 Err(_) => return,
             },

@@ -8,6 +8,7 @@ use super::refusal::Refusal;
 use crate::protocol::Flavour;
 
 /// An answer that was read whole.
+#[derive(Clone)]
 pub(super) struct Text {
     pub(super) url: String,
     pub(super) status: StatusCode,

@@ -201,6 +201,12 @@ pub(super) fn content_type(name: &str) -> &'static str {
     }
 }
 
+/// Whether a disk, or what one may use of it, is exhausted.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,5 +259,15 @@ mod tests {
         assert!(input.is_dir());
         drop(folders);
         assert!(!input.exists());
+    }
+
+    #[test]
+    fn a_node_that_finds_the_disk_full_says_so_and_where() {
+        let full = std::io::ErrorKind::StorageFull.into();
+        let error = crate::embedded::nodes::NodeError::unwritten(Path::new("/out"), "a.png", &full);
+        assert_eq!(
+            error.to_string(),
+            "no space left on the disk: `a.png` cannot be written in /out"
+        );
     }
 }

@@ -357,7 +357,7 @@ pub(super) mod tests {
     }
 
     fn board() -> Board {
-        Board::new(Arc::new(Sockets::new(false)))
+        Board::new(Arc::new(Sockets::new(false, false)))
     }
 
     fn next(board: &Board) -> String {

@@ -297,8 +297,8 @@ pub(super) async fn nothing() -> Response {
     answers::json(&json!([]))
 }
 
-pub(super) async fn features() -> Response {
-    answers::json(&sockets::features())
+pub(super) async fn features(State(server): Shared) -> Response {
+    answers::json(&sockets::features(server.dialect.assets))
 }
 
 pub(super) async fn system_stats(State(server): Shared) -> Response {

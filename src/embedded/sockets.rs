@@ -41,6 +41,8 @@ pub(super) enum To<'a> {
 pub(super) struct Sockets {
     /// Everything is told to everyone.
     broadcast: bool,
+    /// Files are assets.
+    assets: bool,
     clients: Mutex<HashMap<String, Client>>,
     connections: AtomicU64,
     closing: CancellationToken,
@@ -78,10 +80,11 @@ impl Registered {
 }
 
 impl Sockets {
-    /// No client yet. With `broadcast`, who submitted a job does not matter.
-    pub(super) fn new(broadcast: bool) -> Self {
+    /// No client yet. With `broadcast`, who submitted a job does not matter; with `assets`, clients are told that files are assets.
+    pub(super) fn new(broadcast: bool, assets: bool) -> Self {
         Self {
             broadcast,
+            assets,
             clients: Mutex::default(),
             connections: AtomicU64::default(),
             closing: CancellationToken::new(),
@@ -203,7 +206,7 @@ impl Sockets {
                     }
                 }
                 message = inbound.next() => match message {
-                    Some(Ok(Message::Text(message))) => match reply(&message, &mut greeted) {
+                    Some(Ok(Message::Text(message))) => match reply(&message, &mut greeted, self.assets) {
                         Some(reply) => out.send(reply).await,
                         None => Ok(()),
                     },
@@ -241,24 +244,24 @@ async fn send_all(
 }
 
 /// The answer to the first JSON message of a client, if that is its feature flags.
-fn reply(message: &str, greeted: &mut bool) -> Option<Message> {
+fn reply(message: &str, greeted: &mut bool, assets: bool) -> Option<Message> {
     if *greeted {
         return None;
     }
     let message: Value = serde_json::from_str(message).ok()?;
     *greeted = true;
     (message.get("type").and_then(Value::as_str) == Some("feature_flags"))
-        .then(|| text("feature_flags", &features()))
+        .then(|| text("feature_flags", &features(assets)))
 }
 
 /// What the server can do; also `GET /features`.
-pub(super) fn features() -> Value {
+pub(super) fn features(assets: bool) -> Value {
     json!({
         "supports_preview_metadata": true,
         "supports_model_type_tags": true,
         "max_upload_size": super::answers::BODY_LIMIT,
         "node_replacements": false,
-        "assets": false,
+        "assets": assets,
     })
 }
 
@@ -300,7 +303,7 @@ mod tests {
 
     #[test]
     fn only_the_owner_hears_of_its_job_and_everyone_of_the_rest() {
-        let sockets = Sockets::new(false);
+        let sockets = Sockets::new(false, false);
         let mut a = sockets.register("a".into(), []);
         let mut b = sockets.register("b".into(), []);
         sockets.send(To::Owner(Some("a")), "mine", &json!({}));
@@ -315,7 +318,7 @@ mod tests {
 
     #[test]
     fn the_newest_socket_of_an_id_gets_its_messages_even_after_the_old_one_left() {
-        let sockets = Sockets::new(false);
+        let sockets = Sockets::new(false, false);
         let mut old = sockets.register("a".into(), []);
         let mut new = sockets.register("a".into(), []);
         sockets.send(To::Everyone, "one", &json!({}));
@@ -327,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_read_is_let_go_and_delays_nobody() {
-        let sockets = Sockets::new(false);
+        let sockets = Sockets::new(false, false);
         let mut stuck = sockets.register("stuck".into(), []);
         let mut fine = sockets.register("fine".into(), []);
         let large = json!("x".repeat(QUEUE / 4));
@@ -346,11 +349,11 @@ mod tests {
     fn flags_are_answered_once_and_only_as_the_first_json_message() {
         let flags = r#"{"type":"feature_flags","data":{"supports_preview_metadata":true}}"#;
         let mut greeted = false;
-        assert!(reply("not json", &mut greeted).is_none());
-        assert!(reply(flags, &mut greeted).is_some());
-        assert!(reply(flags, &mut greeted).is_none());
+        assert!(reply("not json", &mut greeted, false).is_none());
+        assert!(reply(flags, &mut greeted, false).is_some());
+        assert!(reply(flags, &mut greeted, false).is_none());
         let mut greeted = false;
-        assert!(reply(r#"{"type":"other"}"#, &mut greeted).is_none());
-        assert!(reply(flags, &mut greeted).is_none());
+        assert!(reply(r#"{"type":"other"}"#, &mut greeted, false).is_none());
+        assert!(reply(flags, &mut greeted, false).is_none());
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct Server {
 impl Server {
     /// A server that has seen nothing yet.
     pub(super) fn speaking(dialect: Dialect, folders: Folders) -> Self {
-        let sockets = Arc::new(Sockets::new(dialect.socket.broadcast));
+        let sockets = Arc::new(Sockets::new(dialect.socket.broadcast, dialect.assets));
         Self {
             board: Board::new(Arc::clone(&sockets)),
             sockets,

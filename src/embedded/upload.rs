@@ -13,9 +13,9 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
-use super::answers::{empty, json, too_large, trouble};
+use super::answers::{empty, json, json_with, too_large, trouble};
 use super::emulate;
-use super::files::{Folder, content_type, inside};
+use super::files::{Folder, content_type, inside, is_full};
 use super::state::Server;
 use super::state::lock;
 use crate::base::{ContentHash, Hasher};
@@ -63,7 +63,11 @@ impl From<MultipartError> for Refusal {
 }
 
 impl From<std::io::Error> for Refusal {
-    fn from(_: std::io::Error) -> Self {
+    fn from(error: std::io::Error) -> Self {
+        if is_full(&error) {
+            let said = json!({ "error": "no space left on the disk of the server's input folder" });
+            return json_with(StatusCode::INSUFFICIENT_STORAGE, &said).into();
+        }
         trouble().into()
     }
 }
@@ -268,6 +272,16 @@ pub(super) fn publish(content: NamedTempFile, target: &Path) -> std::io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_as_one() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let answer = Refusal::from(full).into_response();
+        assert_eq!(answer.status(), StatusCode::INSUFFICIENT_STORAGE);
+        let other = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let answer = Refusal::from(other).into_response();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
 
     #[test]
     fn names_are_read_as_aiohttp_reads_them() {

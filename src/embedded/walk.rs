@@ -195,7 +195,8 @@ mod tests {
                     class_type: "X".into(),
                     inputs,
                     meta: serde_json::Map::new(),
-                },
+                }
+                .into(),
             );
         }
         graph
@@ -263,7 +264,7 @@ mod tests {
                 inputs,
                 meta: serde_json::Map::new(),
             };
-            graph.nodes.insert(pair[0].as_str().into(), node);
+            graph.nodes.insert(pair[0].as_str().into(), node.into());
         }
         graph.nodes.insert(
             ids[ids.len() - 1].as_str().into(),
@@ -271,7 +272,8 @@ mod tests {
                 class_type: "X".into(),
                 inputs: serde_json::Map::new(),
                 meta: serde_json::Map::new(),
-            },
+            }
+            .into(),
         );
         assert_eq!(sources_first(&graph).len(), ids.len());
         let mut agenda = Agenda::new(&graph, &["0".into()], &|_| false, &|id| id == "0").unwrap();

@@ -70,6 +70,9 @@ pub enum RunEvent {
         version: String,
         /// It is kiln's own, inside this process.
         embedded: bool,
+        /// It is Comfy Cloud.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        cloud: bool,
     },
     /// A server that was in use does not answer; kiln goes on trying.
     ServerLost {

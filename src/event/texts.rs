@@ -30,21 +30,9 @@ impl RunEvent {
                     of_task(task, visit);
                 }
             }
-            Self::ServerReady {
-                server,
-                url,
-                version,
-                embedded: _,
-            } => {
-                visit(&mut server.0);
-                visit(url);
-                visit(version);
+            Self::ServerReady { .. } | Self::ServerLost { .. } | Self::ServerBack { .. } => {
+                self.each_text_of_server(visit);
             }
-            Self::ServerLost { server, reason } => {
-                visit(&mut server.0);
-                visit(reason);
-            }
-            Self::ServerBack { server } => visit(&mut server.0),
             Self::TaskStarted { .. }
             | Self::TaskUploaded { .. }
             | Self::TaskQueued { .. }
@@ -78,10 +66,33 @@ impl RunEvent {
             } => {
                 let cause = cause.as_mut().map(|cause| &mut cause.0);
                 cause.into_iter().chain(resume).for_each(&mut *visit);
-                if let Some(latest) = latest {
-                    of_path(latest, visit);
+                if let Some(path) = latest {
+                    of_path(path, visit);
                 }
             }
+        }
+    }
+
+    fn each_text_of_server(&mut self, visit: &mut dyn FnMut(&mut String)) {
+        match self {
+            Self::ServerReady {
+                server,
+                url,
+                version,
+                embedded: _,
+                cloud: _,
+            } => {
+                visit(&mut server.0);
+                visit(url);
+                visit(version);
+            }
+            Self::ServerLost { server, reason } => {
+                visit(&mut server.0);
+                visit(reason);
+            }
+            Self::ServerBack { server } => visit(&mut server.0),
+            // Of the others, [`RunEvent::each_text`] tells.
+            _ => {}
         }
     }
 
@@ -97,11 +108,19 @@ impl RunEvent {
             }
             Self::TaskUploaded {
                 task,
-                name,
+                name: text,
                 size: _,
-            } => {
+            }
+            | Self::TaskRetried {
+                task,
+                attempt: _,
+                class: _,
+                reason: text,
+                delay_seconds: _,
+            }
+            | Self::TaskOutput { task, line: text } => {
                 visit(&mut task.0);
-                visit(name);
+                visit(text);
             }
             Self::TaskQueued { task, prompt_id: _ } | Self::TaskExecuting { task } => {
                 visit(&mut task.0);
@@ -115,20 +134,6 @@ impl RunEvent {
                 visit(&mut task.0);
                 let node = node.as_mut().map(|node| &mut node.0);
                 node.into_iter().chain(node_title).for_each(visit);
-            }
-            Self::TaskRetried {
-                task,
-                attempt: _,
-                class: _,
-                reason,
-                delay_seconds: _,
-            } => {
-                visit(&mut task.0);
-                visit(reason);
-            }
-            Self::TaskOutput { task, line } => {
-                visit(&mut task.0);
-                visit(line);
             }
             Self::TaskWarning { task, diagnostic } => {
                 visit(&mut task.0);
@@ -145,8 +150,8 @@ impl RunEvent {
                 for output in outputs {
                     of_output(output, visit);
                 }
-                if let Some(diagnostic) = diagnostic {
-                    of_diagnostic(diagnostic, visit);
+                if let Some(told) = diagnostic {
+                    of_diagnostic(told, visit);
                 }
             }
             // Of the others, [`RunEvent::each_text`] tells.
@@ -264,7 +269,11 @@ mod tests {
     fn no_text_of_any_event_is_left_out() {
         for json in events() {
             let mut event: RunEvent = serde_json::from_value(json.clone()).unwrap();
-            assert_eq!(event.name(), json["event"], "events are called by their names");
+            assert_eq!(
+                event.name(),
+                json["event"],
+                "events are called by their names"
+            );
             event.each_text(&mut |text| *text = text.replace(MARK, "***"));
             let told = serde_json::to_string(&event).unwrap();
             assert!(!told.contains(MARK), "{told}");

@@ -281,7 +281,7 @@ impl FailureClass {
     pub fn is_connection(self) -> bool {
         matches!(
             self,
-            Self::Connection | Self::Auth | Self::Credit | Self::Busy
+            Self::Connection | Self::Auth | Self::Credit | Self::Busy | Self::Ambiguous
         )
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::shape::{EndpointIx, ServerIx, Shape, StepIx, dense};
+use super::shape::{EndpointIx, ServerIx, Shape, StepIx, StepShape, dense};
 use super::task::Rank;
 use crate::plan::TaskIx;
 
@@ -35,10 +35,10 @@ impl Endpoint {
     }
 }
 
-/// Tasks with the same server and the same claims. When the first of them cannot start, no other one can.
+/// Tasks with the same endpoints and the same claims. When the first of them cannot start, no other one can.
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
-    /// The endpoints of its server.
+    /// The endpoints of its server where they can run.
     pub(super) pool: Vec<EndpointIx>,
     /// What each task takes of the limits.
     pub(super) claims: Vec<(usize, u32)>,
@@ -78,7 +78,7 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn new(shape: &Shape) -> Self {
-        let mut known: HashMap<(ServerIx, Vec<(usize, u32)>), usize> = HashMap::new();
+        let mut known: HashMap<(ServerIx, &[u32], Vec<(usize, u32)>), usize> = HashMap::new();
         let mut lanes = Vec::new();
         let lane_of = shape
             .steps
@@ -91,9 +91,9 @@ impl Places {
                 }
                 let claims: Vec<_> = claims.into_iter().collect();
                 *known
-                    .entry((step.server, claims.clone()))
+                    .entry((step.server, &step.unfit, claims.clone()))
                     .or_insert_with(|| {
-                        lanes.push(lane(shape, step.server, claims));
+                        lanes.push(lane(shape, step, claims));
                         lanes.len() - 1
                     })
             })
@@ -231,12 +231,18 @@ impl Places {
     }
 }
 
-fn lane(shape: &Shape, server: ServerIx, claims: Vec<(usize, u32)>) -> Lane {
+fn lane(shape: &Shape, step: &StepShape, claims: Vec<(usize, u32)>) -> Lane {
     let endpoints = shape.endpoints.iter().enumerate();
-    let pool: Vec<_> = endpoints
-        .filter(|(_, endpoint)| endpoint.server == server)
-        .map(|(at, _)| EndpointIx(dense(at)))
+    let all: Vec<_> = endpoints
+        .filter(|(_, endpoint)| endpoint.server == step.server)
+        .map(|(at, endpoint)| (EndpointIx(dense(at)), endpoint.nth))
         .collect();
+    let fit = all.iter().filter(|(_, nth)| !step.unfit.contains(nth));
+    let mut pool: Vec<_> = fit.map(|(at, _)| *at).collect();
+    if pool.is_empty() {
+        // Where nobody can, the server's own words say why.
+        pool.extend(all.iter().map(|(at, _)| *at));
+    }
     let impossible = pool.is_empty() || !fits(&claims, &shape.limits);
     Lane {
         pool,

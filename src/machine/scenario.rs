@@ -296,6 +296,7 @@ fn draw_step(dice: &mut Dice, at: u32, servers: u32, shape: &Shape) -> StepShape
         placeholders: matches!(grow, Grows::Stream(_)) && dice.chance(50),
         grow,
         server: ServerIx(dice.small(servers)),
+        unfit: Vec::new(),
         claims,
         retry: RetryShape {
             attempts: 1 + dice.small(3),

@@ -83,6 +83,8 @@ pub struct StepShape {
     pub grow: Grows,
     /// Where its tasks run.
     pub server: ServerIx,
+    /// Endpoints of the server, as [`EndpointShape::nth`], where they cannot; unless that were all.
+    pub unfit: Vec<u32>,
     /// What each of its tasks takes of the limits while it runs.
     pub claims: Vec<(LimitIx, u32)>,
     /// When its tasks are tried again.
@@ -208,6 +210,7 @@ impl Shape {
                 needs: Vec::new(),
                 grow: Grows::Known,
                 server: ServerIx(u32::MAX),
+                unfit: Vec::new(),
                 claims: Vec::new(),
                 retry: RetryShape::default(),
                 expected_ms: 1,
@@ -258,6 +261,7 @@ fn step_shape(plan: &Plan, step: &StepPlan, expected_ms: u64) -> StepShape {
             .collect(),
         grow,
         server: ServerIx(server.map_or(u32::MAX, dense)),
+        unfit: step.unfit.clone(),
         claims: step
             .claims
             .iter()

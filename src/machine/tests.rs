@@ -56,6 +56,7 @@ pub(super) fn step(needs: &[u32], server: u32) -> StepShape {
             .collect(),
         grow: Grows::Known,
         server: ServerIx(server),
+        unfit: Vec::new(),
         claims: Vec::new(),
         retry: RetryShape::default(),
         expected_ms: 1000,

@@ -87,6 +87,15 @@ pub fn servers(
         used: BTreeMap::new(),
         here: Here::default(),
     };
+    choose_all(which, &materials, &mut evaluator, sources)
+}
+
+fn choose_all(
+    which: Which<'_>,
+    materials: &Materials<'_>,
+    evaluator: &mut Evaluator<'_>,
+    sources: &mut SourceMap,
+) -> IndexMap<ServerName, ServerPlan> {
     let mut found = IndexMap::new();
     let mut choose = |flag: Option<&str>, default| {
         let asked = Asked {
@@ -96,17 +105,17 @@ pub fn servers(
         };
         // One for each: that one is refused says nothing of the others.
         let mut chosen = Chosen::default();
-        chosen.choose(&asked, &materials, &mut evaluator, sources);
+        chosen.choose(&asked, materials, evaluator, sources);
         found.extend(chosen.servers);
     };
     match which {
         Which::Named(name) => choose(Some(name), None),
-        Which::Default => match place.project.and_then(|p| p.default_server.as_ref()) {
+        Which::Default => match materials.project.and_then(|p| p.default_server.as_ref()) {
             Some(node) => choose(None, Some(node)),
             None => choose(Some(USUAL), None),
         },
         Which::Declared => {
-            let declared = place.project.into_iter().flat_map(|p| p.servers.keys());
+            let declared = materials.project.into_iter().flat_map(|p| p.servers.keys());
             declared.for_each(|name| choose(Some(name), None));
         }
     }

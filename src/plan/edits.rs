@@ -12,14 +12,24 @@ use crate::diagnostic::{Diagnostic, Origin, SourceMap, Span, codes, list_of};
 use crate::spec::{Node, NodeKind, SetEntry, SetNode, Spanned, Step};
 use crate::workflow::{self, AddressError, Graph};
 
-/// The inputs that change, and the nodes that are bypassed. Removed nodes are taken out of the graph at once.
+/// What `set` and `--set` change of a graph.
+pub(super) struct Changes {
+    /// The inputs.
+    pub(super) edits: Vec<Edit>,
+    /// The nodes that are bypassed when a task is rendered.
+    pub(super) bypassed: Vec<(NodeId, Span)>,
+    /// The nodes that have been taken out.
+    pub(super) removed: Vec<(workflow::Node, Span)>,
+}
+
+/// Reads the changes. Removed nodes are taken out of the graph at once.
 pub(super) fn edits(
     step: &Step,
     context: &StepContext<'_>,
     graph: &mut Graph,
     evaluator: &mut Evaluator<'_>,
     sources: &SourceMap,
-) -> (Vec<Edit>, Vec<(NodeId, Span)>) {
+) -> Changes {
     let mut edits: Vec<Edit> = Vec::new();
     let mut removed = Vec::new();
     let mut bypassed: Vec<(NodeId, Span)> = Vec::new();
@@ -62,6 +72,12 @@ pub(super) fn edits(
     bypassed.retain(|(id, _)| removed.iter().all(|(gone, _)| gone != id));
     let gone = |id: &NodeId| removed.iter().chain(&bypassed).any(|(gone, _)| gone == id);
     edits.retain(|edit| !gone(&edit.node));
+    let nodes = removed.iter();
+    let nodes = nodes.filter_map(|(id, span)| {
+        let node: &workflow::Node = graph.nodes.get(id)?;
+        Some((node.clone(), *span))
+    });
+    let taken_out = nodes.collect();
     for cut in remove(graph, &removed) {
         // An input that `set` fills again needs no other reason.
         if edits
@@ -71,12 +87,16 @@ pub(super) fn edits(
             edits.push(cut);
         }
     }
-    (edits, bypassed)
+    Changes {
+        edits,
+        bypassed,
+        removed: taken_out,
+    }
 }
 
 /// Two keys of `set` can name one node, by its id and by its title.
 fn set_twice(graph: &Graph, id: &NodeId, name: &Spanned<String>, first: Span) -> Diagnostic {
-    let label = graph.nodes.get(id).map_or("", workflow::Node::label);
+    let label = graph.nodes.get(id).map_or("", |node| node.label());
     Diagnostic::error(
         &codes::DUPLICATE_KEY,
         format!("`{}` of `{label}` (node {id}) is set twice", name.value),
@@ -99,7 +119,7 @@ fn find(graph: &Graph, key: &str, span: Span, evaluator: &mut Evaluator<'_>) -> 
                         Some(near) => d.help(format!("did you mean `{near}`?")),
                         None => d.help(format!(
                             "nodes of this workflow: {}",
-                            list_of(graph.nodes.values().map(workflow::Node::label), 12)
+                            list_of(graph.nodes.values().map(|node| node.label()), 12)
                         )),
                     };
                     d

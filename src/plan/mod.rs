@@ -50,8 +50,8 @@ pub use save_as::save_as;
 pub use scope::{Results, StepOutcome, TaskOutcome, task_seed};
 pub use sealed::{
     CacheMode, CommandStep, Edit, EditValue, Grow, HERE, InFile, Item, LOST_AFTER_MS, MAX_TASKS,
-    NeedPlan, PIPELINE_FORMAT, ParamValue, Plan, PluginStep, RetryClass, RetryPlan, ServerKind, ServerPlan,
-    StepPlan, TaskIx, TaskPlan, TemplateText, Work, WorkflowStep,
+    NeedPlan, PIPELINE_FORMAT, ParamValue, Plan, PluginStep, RetryClass, RetryPlan, ServerKind,
+    ServerPlan, StepPlan, TaskIx, TaskPlan, TemplateText, Work, WorkflowStep,
 };
 pub use select::Earlier;
 pub use settings::{MissingParams, ParamFlag, SetFlag, Settings, StepFlag};

@@ -32,7 +32,10 @@ impl RenderedPlugin {
     #[must_use]
     pub fn moved(&self, moved: &std::collections::HashMap<PathBuf, PathBuf>) -> Datum {
         let with = self.with.iter();
-        Datum::Map(with.map(|(key, value)| (key.clone(), swapped(value, moved))).collect())
+        Datum::Map(
+            with.map(|(key, value)| (key.clone(), swapped(value, moved)))
+                .collect(),
+        )
     }
 }
 
@@ -79,13 +82,18 @@ pub fn render_plugin(
     let Work::Plugin(work) = &step.work else {
         unreachable!("only a plugin's step is rendered as one")
     };
-    let mut rendering = Rendering::new(plan, work, Evaluation::of_task(plan, task, results, attempt));
+    let mut rendering = Rendering::new(
+        plan,
+        work,
+        Evaluation::of_task(plan, task, results, attempt),
+    );
     let with = rendering.with();
     let shape = plan.plugins.get(&work.plugin).map(plugin::Declared::shape);
     match (with, shape) {
         (Some(with), Some(shape)) if !rendering.report.has_errors() => {
             let mut files = BTreeMap::new();
-            with.values().for_each(|value| note_files(value, &mut files));
+            with.values()
+                .for_each(|value| note_files(value, &mut files));
             Ok(RenderedPlugin {
                 plugin: work.plugin.clone(),
                 shape,
@@ -110,7 +118,11 @@ fn note_files(value: &Datum, files: &mut BTreeMap<PathBuf, ContentHash>) {
             files.insert(file.path.clone(), file.hash);
         }
         Datum::Artifact(artifact) => {
-            if let Some(path) = artifact.path.as_ref().filter(|_| artifact.as_text().is_none()) {
+            if let Some(path) = artifact
+                .path
+                .as_ref()
+                .filter(|_| artifact.as_text().is_none())
+            {
                 files.insert(path.clone(), artifact.hash);
             }
         }

@@ -51,7 +51,9 @@ pub fn declared_plugins(
         let Some(config) = config else { continue };
         let steps = spec.steps.as_ref().map(|steps| {
             let names = steps.iter();
-            names.map(|name| StepId::from(name.value.as_str())).collect()
+            names
+                .map(|name| StepId::from(name.value.as_str()))
+                .collect()
         });
         let name = &spec.name.value;
         let path = project_dir.join(&spec.path.value);
@@ -101,7 +103,10 @@ fn evaluated(
             let entries: Vec<Option<(String, Datum)>> = entries
                 .iter()
                 .map(|(key, value)| {
-                    Some((key.value.clone(), evaluated(value, engine, sources, report)?))
+                    Some((
+                        key.value.clone(),
+                        evaluated(value, engine, sources, report)?,
+                    ))
                 })
                 .collect();
             Some(Datum::Map(entries.into_iter().collect::<Option<_>>()?))

@@ -494,7 +494,7 @@ impl<'a> Renderer<'a> {
 fn cannot_bypass(dropped: &Dropped, graph: &Graph) -> Diagnostic {
     let label = |id: &NodeId| {
         let node = graph.nodes.get(id);
-        let label = node.map_or("", workflow::Node::label);
+        let label = node.map_or("", |node| node.label());
         format!("`{label}` (node {id})")
     };
     let class = graph

@@ -11,8 +11,9 @@ use crate::artifact::Datum;
 use crate::base::{Input, NodeId, ServerName, StepId, TaskName};
 use crate::diagnostic::{Diagnostic, FileId, Origin, SourceMap, Span};
 use crate::plugin::{Declared, Plugins};
-use crate::workflow::Graph;
+use crate::workflow::{Graph, Node};
 
+pub use crate::servers::ServerKind;
 pub use crate::spec::{CacheMode, RetryClass};
 
 /// The version of [`Plan`]'s stored form.
@@ -172,30 +173,6 @@ pub(super) const CLOUD_LOST_AFTER_MS: u64 = 10 * 365 * 24 * 3_600_000;
 /// The name of the pseudo server on which commands run.
 pub const HERE: &str = "this machine";
 
-/// What a server is and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ServerKind {
-    /// `ComfyUI` at one address, or at several equal ones.
-    Comfy {
-        /// Base URLs without a trailing slash, at least one.
-        urls: Vec<String>,
-    },
-    /// Comfy Cloud.
-    Cloud {
-        /// Its base URL without a trailing slash.
-        url: String,
-    },
-    /// kiln's own server, inside this process.
-    Embedded {
-        /// Classes that it does not have are painted as marked stand-ins.
-        #[serde(default)]
-        simulate: bool,
-    },
-    /// No server: this machine, where commands run.
-    Here,
-}
-
 /// A step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepPlan {
@@ -251,6 +228,10 @@ pub struct StepPlan {
     /// Plugins that change its jobs, or what those leave behind, in the order in which they are asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shaped_by: Vec<String>,
+    /// Endpoints of its server, by their place there, that lack a class or a model which its tasks use, and that others have: it runs on
+    /// the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfit: Vec<u32>,
 }
 
 impl StepPlan {
@@ -277,6 +258,7 @@ impl StepPlan {
             transfer_upload: false,
             allow_partial: false,
             shaped_by: Vec::new(),
+            unfit: Vec::new(),
         }
     }
 
@@ -415,6 +397,9 @@ pub struct WorkflowStep {
     /// Nodes that are taken out while what they get is passed on, and where `set` says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bypassed: Vec<(NodeId, Span)>,
+    /// Nodes that are not in the graph any more, and where `set` says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<(Node, Span)>,
 }
 
 /// A templated scalar of the workflow file.

@@ -194,25 +194,7 @@ fn from_spec(
     sources: &SourceMap,
 ) -> Option<ServerPlan> {
     let server = &declared.value;
-    let kind = match &server.kind {
-        spec::ServerKind::Embedded { simulate } => Some(ServerKind::Embedded {
-            simulate: *simulate,
-        }),
-        spec::ServerKind::Comfy { urls } => {
-            let urls: Vec<Option<String>> = urls
-                .iter()
-                .map(|node| address(node, evaluator, sources))
-                .collect();
-            let urls: Option<Vec<String>> = urls.into_iter().collect();
-            urls.map(|urls| ServerKind::Comfy { urls })
-        }
-        spec::ServerKind::Cloud { url, .. } => match url {
-            Some(node) => address(node, evaluator, sources).map(|url| ServerKind::Cloud { url }),
-            None => Some(ServerKind::Cloud {
-                url: CLOUD_URL.to_owned(),
-            }),
-        },
-    };
+    let kind = kind_and_place(&server.kind, evaluator, sources);
     let before = evaluator.report.items.len();
     let max_jobs = max_jobs(server, evaluator, sources);
     let mut text = |node: &Node, what: &str| evaluator.text_now(node, what, sources);
@@ -260,6 +242,33 @@ fn from_spec(
         plan.lost_after_ms = lost_after.value;
     }
     Some(plan)
+}
+
+fn kind_and_place(
+    kind: &spec::ServerKind,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Option<ServerKind> {
+    match kind {
+        spec::ServerKind::Embedded { simulate } => Some(ServerKind::Embedded {
+            simulate: *simulate,
+        }),
+        spec::ServerKind::Comfy { urls } => {
+            // All of them are looked at, so that each mistake is told.
+            let urls: Vec<Option<String>> = urls
+                .iter()
+                .map(|node| address(node, evaluator, sources))
+                .collect();
+            let urls: Option<Vec<String>> = urls.into_iter().collect();
+            urls.map(|urls| ServerKind::Comfy { urls })
+        }
+        spec::ServerKind::Cloud { url, .. } => match url {
+            Some(node) => address(node, evaluator, sources).map(|url| ServerKind::Cloud { url }),
+            None => Some(ServerKind::Cloud {
+                url: CLOUD_URL.to_owned(),
+            }),
+        },
+    }
 }
 
 fn address(node: &Node, evaluator: &mut Evaluator<'_>, sources: &SourceMap) -> Option<String> {

@@ -214,7 +214,7 @@ fn details(plan: &Plan, step: &StepPlan) -> Vec<String> {
             let node = work.graph.nodes.get(id);
             lines.push(format!(
                 "{} bypassed",
-                node.map_or("?", crate::workflow::Node::label)
+                node.map_or("?", |node| node.label())
             ));
         }
     }
@@ -450,7 +450,7 @@ fn edit_text(graph: Option<&Graph>, edit: &Edit) -> String {
     let label = |id| {
         graph
             .and_then(|graph| graph.nodes.get(id))
-            .map_or("?", crate::workflow::Node::label)
+            .map_or("?", |node| node.label())
     };
     let input = format!("{}.{}", label(&edit.node), edit.input);
     match &edit.value {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::edits::{edits, outputs};
+use super::edits::{Changes, edits, outputs};
 use super::eval::{Evaluator, Extra, Place, unknown_step};
 use super::fan::{Fan, fan, here};
+use super::plugins::PlanPlugins;
 use super::sealed::{
     CommandStep, EditValue, NeedPlan, PluginStep, StepPlan, TemplateText, Work, WorkflowStep,
 };
@@ -16,7 +17,6 @@ use super::{condition, graphs, policy};
 use crate::artifact::Datum;
 use crate::base::{Inputs, NodeId, ServerName, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Origin, Severity, SourceMap, Span, codes};
-use super::plugins::PlanPlugins;
 use crate::plugin;
 use crate::spec::{Command, Node, NodeKind, Pipeline, PluginWork, Step, StepWork};
 
@@ -79,6 +79,8 @@ pub(super) fn build(
         None => (None, None),
     };
     let id = StepId::from(step.id.value.as_str());
+    // What is wrong with its work need not be said here: its plugin may be missing, and that was told.
+    let does_something = work.is_some();
     let placeholder = Work::Command(CommandStep::default());
     let (work, outputs, output_spans) = work.unwrap_or((placeholder, IndexMap::new(), Vec::new()));
     let mut planned = StepPlan {
@@ -96,7 +98,7 @@ pub(super) fn build(
     let fan = fan(step, evaluator, sources);
     planned.needs = needs(step, evaluator);
     let mut complaints = evaluator.report.items[before..].iter();
-    if complaints.any(|d| d.severity == Severity::Error) {
+    if !does_something || complaints.any(|d| d.severity == Severity::Error) {
         return None;
     }
     let Fan {
@@ -144,7 +146,11 @@ fn workflow(
     } else {
         Vec::new()
     };
-    let (edits, bypassed) = edits(step, context, &mut graph, evaluator, sources);
+    let Changes {
+        edits,
+        bypassed,
+        removed,
+    } = edits(step, context, &mut graph, evaluator, sources);
     let (outputs, spans) = outputs(step, &graph, &bypassed, evaluator);
     let work = Work::Workflow(WorkflowStep {
         file,
@@ -152,6 +158,7 @@ fn workflow(
         in_file,
         edits,
         bypassed,
+        removed,
     });
     Some((work, outputs, spans))
 }

@@ -165,11 +165,15 @@ impl World for PlanWorld {
     }
 
     fn functions(&self) -> Vec<String> {
-        self.plugins.as_ref().map_or_else(Vec::new, Callables::functions)
+        self.plugins
+            .as_ref()
+            .map_or_else(Vec::new, Callables::functions)
     }
 
     fn filters(&self) -> Vec<String> {
-        self.plugins.as_ref().map_or_else(Vec::new, Callables::filters)
+        self.plugins
+            .as_ref()
+            .map_or_else(Vec::new, Callables::filters)
     }
 
     fn call(

@@ -144,10 +144,12 @@ impl About {
 
 /// Whether one of these names, or beginnings that end in `*`, is meant.
 pub(super) fn matches(patterns: &[String], name: &str) -> bool {
-    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-        Some(beginning) => name.starts_with(beginning),
-        None => pattern == name,
-    })
+    patterns
+        .iter()
+        .any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => pattern == name,
+        })
 }
 
 fn string(all: &Value, name: &str) -> Result<String, String> {
@@ -203,7 +205,9 @@ fn callables(all: &Value, name: &str) -> Result<Vec<Callable>, String> {
     for one in list {
         let called = string(one, "name")?;
         if !valid_id(&called) {
-            return Err(format!("has `{called}` among its {name}, which cannot be a name"));
+            return Err(format!(
+                "has `{called}` among its {name}, which cannot be a name"
+            ));
         }
         found.push(Callable {
             name: called,

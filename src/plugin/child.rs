@@ -59,8 +59,14 @@ impl Away {
         let (mut child, from, to) =
             spawn().map_err(|error| format!("its process cannot be started: {error}"))?;
         let printed = [
-            child.stdout.take().map(|out| Box::new(out) as Box<dyn Read + Send>),
-            child.stderr.take().map(|err| Box::new(err) as Box<dyn Read + Send>),
+            child
+                .stdout
+                .take()
+                .map(|out| Box::new(out) as Box<dyn Read + Send>),
+            child
+                .stderr
+                .take()
+                .map(|err| Box::new(err) as Box<dyn Read + Send>),
         ];
         for stream in printed.into_iter().flatten() {
             let sink = Arc::clone(&self.sink);

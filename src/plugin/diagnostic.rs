@@ -123,10 +123,9 @@ pub(super) fn twice(members: &[Arc<Member>], new: &Arc<Member>) -> Vec<Diagnosti
                     first.declared.name, new.declared.name, first.declared.name
                 );
                 let built = Diagnostic::warning(&codes::PLUGIN_CONFIG, message);
-                found.push(
-                    at(built, new.declared.span)
-                        .help("the plugin that is declared first wins; change their order for the other one"),
-                );
+                found.push(at(built, new.declared.span).help(
+                    "the plugin that is declared first wins; change their order for the other one",
+                ));
             }
         }
     }

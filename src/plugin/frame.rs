@@ -99,7 +99,12 @@ mod tests {
     #[test]
     fn a_message_comes_out_as_it_went_in_and_half_of_one_is_the_end() {
         let mut bytes = Vec::new();
-        write(&mut bytes, Tag::Call, &[&7_u64.to_le_bytes(), b"step\0", b"{}"]).unwrap();
+        write(
+            &mut bytes,
+            Tag::Call,
+            &[&7_u64.to_le_bytes(), b"step\0", b"{}"],
+        )
+        .unwrap();
         let (tag, body) = read(&mut bytes.as_slice()).unwrap().unwrap();
         assert_eq!(tag, Tag::Call);
         assert_eq!(number(&body), Some((7, &b"step\0{}"[..])));

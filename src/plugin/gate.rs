@@ -1,5 +1,8 @@
 //! The gate: what may be a plugin, decided before anything of it is called but its one exported function.
-#![expect(unsafe_code, reason = "a library is loaded, and its table read, here and nowhere else")]
+#![expect(
+    unsafe_code,
+    reason = "a library is loaded, and its table read, here and nowhere else"
+)]
 
 use std::error::Error;
 use std::mem::size_of;

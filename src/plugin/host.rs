@@ -412,7 +412,11 @@ impl Callables {
         named: &IndexMap<String, Datum>,
     ) -> Result<Datum, String> {
         let of = |about: &About| {
-            let list = if filter { &about.filters } else { &about.functions };
+            let list = if filter {
+                &about.filters
+            } else {
+                &about.functions
+            };
             list.iter().any(|one| one.name == name)
         };
         let mut members = self.plugins.members().iter();
@@ -511,7 +515,11 @@ fn load(
     let mut tried = Vec::new();
     for file in candidates(&declared.path, &declared.project) {
         if !file.is_file() {
-            let why = if file.is_dir() { "it is a folder" } else { "there is no such file" };
+            let why = if file.is_dir() {
+                "it is a folder"
+            } else {
+                "there is no such file"
+            };
             tried.push((file, why.to_owned()));
             continue;
         }

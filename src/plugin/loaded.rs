@@ -1,5 +1,8 @@
 //! A plugin in this process: its table, called.
-#![expect(unsafe_code, reason = "functions of a plugin are called here and nowhere else")]
+#![expect(
+    unsafe_code,
+    reason = "functions of a plugin are called here and nowhere else"
+)]
 
 use std::ffi::c_void;
 use std::mem::size_of;
@@ -154,7 +157,11 @@ fn answered(call: impl FnOnce(*mut Reply) -> i32) -> Result<Vec<u8>, Fault> {
     let words = || {
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim();
-        bounded(if text.is_empty() { "it did not say why" } else { text })
+        bounded(if text.is_empty() {
+            "it did not say why"
+        } else {
+            text
+        })
     };
     match status {
         abi::OK if std::str::from_utf8(&bytes).is_err() => Err(Fault::NotText),

@@ -89,7 +89,8 @@ pub fn changes(answer: &Answer, count: usize, folder: &Path) -> Result<Option<Ve
         return Ok(None);
     };
     let mut seen = vec![false; count];
-    let mut position = |value: &Value| match value.as_u64().and_then(|at| usize::try_from(at).ok()) {
+    let mut position = |value: &Value| match value.as_u64().and_then(|at| usize::try_from(at).ok())
+    {
         Some(at) if at < count && !std::mem::replace(&mut seen[at], true) => Ok(at),
         Some(at) if at < count => wrong(format!("names the artifact {at} twice")),
         _ => wrong(format!("names the artifact {value}, and there are {count}")),
@@ -123,7 +124,9 @@ fn made(item: &Value, folder: &Path) -> Result<Made, Fault> {
     };
     let output = text("output")?.map(str::to_owned);
     if let Some(bad) = output.as_ref().filter(|name| !valid_id(name)) {
-        return wrong(format!("has an artifact of the output `{bad}`, which cannot be a name"));
+        return wrong(format!(
+            "has an artifact of the output `{bad}`, which cannot be a name"
+        ));
     }
     let meta = match members.get("meta") {
         None | Some(Value::Null) => Map::new(),
@@ -139,7 +142,10 @@ fn made(item: &Value, folder: &Path) -> Result<Made, Fault> {
             };
             (Content::File(path), name)
         }
-        (None, Some(said)) => (Content::Text(secret::without(said).into_owned()), String::new()),
+        (None, Some(said)) => (
+            Content::Text(secret::without(said).into_owned()),
+            String::new(),
+        ),
         (Some(_), Some(_)) => return wrong("has an artifact with both a `path` and a `text`"),
         (None, None) => return wrong("has an artifact with neither a `path` nor a `text`"),
     };
@@ -157,9 +163,13 @@ fn inside(path: &str, folder: &Path) -> Result<PathBuf, Fault> {
     let Ok(real) = joined.canonicalize() else {
         return wrong(format!("names the file `{path}`, which is not there"));
     };
-    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+    let folder = folder
+        .canonicalize()
+        .unwrap_or_else(|_| folder.to_path_buf());
     if !real.starts_with(&folder) {
-        return wrong(format!("names the file `{path}`, which does not lie in the call's folder"));
+        return wrong(format!(
+            "names the file `{path}`, which does not lie in the call's folder"
+        ));
     }
     if !real.is_file() {
         return wrong(format!("names `{path}`, which is no file"));

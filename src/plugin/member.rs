@@ -82,7 +82,10 @@ impl Services {
     /// What the call added; nothing is taken for it any more.
     fn end(&self, id: u64) -> Vec<Value> {
         lock(&self.hears).retain(|(call, _)| *call != id);
-        lock(&self.now).take().map(|now| now.added).unwrap_or_default()
+        lock(&self.now)
+            .take()
+            .map(|now| now.added)
+            .unwrap_or_default()
     }
 }
 
@@ -191,7 +194,10 @@ pub(super) fn open(
         }),
         Err(_) => {
             control.kill();
-            Err(format!("it did not say what it is within {} s", LOAD.as_secs()))
+            Err(format!(
+                "it did not say what it is within {} s",
+                LOAD.as_secs()
+            ))
         }
     }
 }
@@ -409,9 +415,7 @@ impl Member {
             id,
             hook,
             request,
-            limit: watch
-                .limit
-                .unwrap_or_else(|| Some(self.declared.timeout())),
+            limit: watch.limit.unwrap_or_else(|| Some(self.declared.timeout())),
             cancelled: Arc::clone(&cancelled),
             reply,
         };

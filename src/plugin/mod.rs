@@ -40,4 +40,3 @@ pub use order::{Answer, Calling, Watch};
 pub use schema::{Mismatch, for_editors, mismatches};
 pub use serve::serve;
 pub use told::{Preview, ServerMessage};
-

@@ -142,7 +142,9 @@ impl Queue {
             let number = waiting.first + waiting.items.len() as u64;
             if let Some(old) = waiting.latest.insert(key, number)
                 && let Some(at) = old.checked_sub(waiting.first)
-                && let Some(place) = usize::try_from(at).ok().and_then(|at| waiting.items.get_mut(at))
+                && let Some(place) = usize::try_from(at)
+                    .ok()
+                    .and_then(|at| waiting.items.get_mut(at))
                 && place.take().is_some()
             {
                 waiting.count -= 1;

@@ -42,7 +42,10 @@ pub fn mismatches(schema: &Value, value: &Value, unknown: &[String]) -> Vec<Mism
 /// Whether a complaint may only be there because a value is not known yet.
 fn hangs_on(pointer: &str, message: &str, unknown: &[String]) -> bool {
     let within = |inner: &str, outer: &str| {
-        inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
+        inner == outer
+            || inner
+                .strip_prefix(outer)
+                .is_some_and(|rest| rest.starts_with('/'))
     };
     // What is missing or too much in a map is known, whatever the values of its members are.
     let of_keys = message.contains("is a required property")

@@ -17,10 +17,14 @@ pub(super) fn candidates(path: &Path, project: &Path) -> Vec<PathBuf> {
         let file = file_name(&stem(path));
         return vec![path.to_path_buf(), path.with_file_name(file)];
     }
+    // So that the folders above it are those that it lies in, however it was written.
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let (path, project) = (real(path), real(project));
+    let (path, project) = (path.as_path(), project.as_path());
     let file = file_name(&crate_name(path).unwrap_or_else(|| stem(path)));
     let mut all = vec![path.join(&file)];
     let builds_it = |folder: &&Path| {
-        *folder == path || folder.starts_with(project) || folder.join("Cargo.toml").is_file()
+        *folder == path || folder.starts_with(project) || is_workspace_of(folder, path)
     };
     for folder in path.ancestors().filter(builds_it) {
         let target = folder.join("target");
@@ -34,6 +38,20 @@ pub(super) fn candidates(path: &Path, project: &Path) -> Vec<PathBuf> {
         all.extend(builds);
     }
     all
+}
+
+/// Whether a folder is the workspace that a crate is a member of.
+fn is_workspace_of(folder: &Path, crate_folder: &Path) -> bool {
+    let Ok(inside) = crate_folder.strip_prefix(folder) else {
+        return false;
+    };
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+    let beside = inside.parent().unwrap_or(inside);
+    let named = [
+        format!("\"{}\"", inside.display()),
+        format!("\"{}/*\"", beside.display()),
+    ];
+    manifest.contains("[workspace]") && named.iter().any(|name| manifest.contains(name))
 }
 
 fn age(path: &Path) -> Option<SystemTime> {
@@ -97,10 +115,15 @@ mod tests {
     #[test]
     fn the_library_of_a_crate_is_looked_for_in_the_target_folders_above_it() {
         let dir = tempfile::tempdir().unwrap();
-        let project = dir.path().join("project");
+        let dir = dir.path().canonicalize().unwrap();
+        let project = dir.join("project");
         let folder = project.join("plugins/tool");
         std::fs::create_dir_all(folder.join("target/debug")).unwrap();
-        std::fs::write(dir.path().join("Cargo.toml"), "[workspace]\n").unwrap();
+        std::fs::write(
+            dir.join("Cargo.toml"),
+            "[workspace]\nmembers = [\"project/plugins/*\"]\n",
+        )
+        .unwrap();
         let manifest = "[package]\nname = \"other-name\"\n[lib]\ncrate-type = [\"cdylib\"]\n";
         std::fs::write(folder.join("Cargo.toml"), manifest).unwrap();
         let file = file_name("other_name");
@@ -116,10 +139,18 @@ mod tests {
         ];
         let found = names(&folder, &project);
         assert_eq!(found[..wanted.len()], wanted);
-        let workspace = dir.path().join("target/release").join(&file);
-        assert_eq!(found[wanted.len()], workspace.display().to_string(), "its workspace's");
+        let workspace = dir.join("target/release").join(&file);
+        assert_eq!(
+            found[wanted.len()],
+            workspace.display().to_string(),
+            "its workspace's"
+        );
         std::fs::write(folder.join("target/debug").join(&file), "").unwrap();
         let found = names(&folder, &project);
-        assert_eq!(found[1], at("plugins/tool/target/debug"), "the only one that is there");
+        assert_eq!(
+            found[1],
+            at("plugins/tool/target/debug"),
+            "the only one that is there"
+        );
     }
 }

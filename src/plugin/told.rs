@@ -84,8 +84,7 @@ fn of_run(event: &RunEvent, run: &RunId, at: jiff::Timestamp) -> Vec<u8> {
     let mut all = json!({
         "kind": "run", "v": crate::event::VERSION, "time": time, "run": run,
     });
-    if let (Value::Object(all), Ok(Value::Object(event))) =
-        (&mut all, serde_json::to_value(event))
+    if let (Value::Object(all), Ok(Value::Object(event))) = (&mut all, serde_json::to_value(event))
     {
         all.extend(event);
     }

@@ -101,11 +101,7 @@ pub struct QueueListing {
 impl QueueListing {
     /// Reads the answer of `/queue`; `None` when it has neither list.
     pub fn from_value(value: &Value) -> Option<Self> {
-        let list = |name: &str| value.get(name).and_then(Value::as_array);
-        let (running, pending) = (list("queue_running"), list("queue_pending"));
-        if running.is_none() && pending.is_none() {
-            return None;
-        }
+        let (running, pending) = queue_lists(value)?;
         Some(Self {
             running: in_order(running),
             pending: in_order(pending),
@@ -113,9 +109,20 @@ impl QueueListing {
     }
 }
 
-fn in_order(items: Option<&Vec<Value>>) -> Vec<QueueItem> {
-    let items = items.into_iter().flatten();
-    let mut items: Vec<QueueItem> = items.filter_map(QueueItem::from_value).collect();
+/// What runs and what waits in the answer of `/queue`; `None` when it has neither list.
+pub(super) fn queue_lists(value: &Value) -> Option<(&[Value], &[Value])> {
+    let list = |name: &str| value.get(name).and_then(Value::as_array);
+    let (running, pending) = (list("queue_running"), list("queue_pending"));
+    (running.is_some() || pending.is_some()).then(|| {
+        (
+            running.map(Vec::as_slice).unwrap_or_default(),
+            pending.map(Vec::as_slice).unwrap_or_default(),
+        )
+    })
+}
+
+fn in_order(items: &[Value]) -> Vec<QueueItem> {
+    let mut items: Vec<QueueItem> = items.iter().filter_map(QueueItem::from_value).collect();
     let number = |item: &QueueItem| item.number.unwrap_or(f64::MAX);
     items.sort_by(|a, b| {
         number(a)

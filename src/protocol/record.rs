@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::listing::queue_lists;
 use super::results::{NodeResult, node_order, results};
 use crate::base::NodeId;
 
@@ -75,6 +76,8 @@ pub struct HistoryEntry {
     status: Value,
     #[serde(default)]
     meta: Value,
+    #[serde(default)]
+    prompt: Value,
 }
 
 impl HistoryEntry {
@@ -93,6 +96,12 @@ impl HistoryEntry {
             });
         }
         Verdict::Succeeded
+    }
+
+    /// The output nodes that the server took on: those that it found invalid are not among them. `None` where the record does not tell.
+    pub fn taken(&self) -> Option<HashSet<NodeId>> {
+        let nodes = self.prompt.get(4)?.as_array()?.iter();
+        Some(nodes.filter_map(Value::as_str).map(NodeId::from).collect())
     }
 
     /// Nodes whose results were known before the job ran.
@@ -134,6 +143,7 @@ impl HistoryEntry {
                 outputs,
                 status,
                 meta,
+                prompt: Value::Null,
             };
         }
         let error = job.get("execution_error").filter(|e| e.is_object());
@@ -149,6 +159,7 @@ impl HistoryEntry {
             outputs,
             status: json!({"status_str": word, "messages": messages}),
             meta,
+            prompt: Value::Null,
         }
     }
 
@@ -234,11 +245,7 @@ pub struct Queue {
 impl Queue {
     /// Reads the answer of `/queue`; `None` when it has neither list.
     pub fn from_value(value: &Value) -> Option<Self> {
-        let list = |name: &str| value.get(name).and_then(Value::as_array);
-        let (running, pending) = (list("queue_running"), list("queue_pending"));
-        if running.is_none() && pending.is_none() {
-            return None;
-        }
+        let (running, pending) = queue_lists(value)?;
         Some(Self {
             running: ids(running),
             pending: ids(pending),
@@ -246,10 +253,9 @@ impl Queue {
     }
 }
 
-fn ids(items: Option<&Vec<Value>>) -> Vec<String> {
+fn ids(items: &[Value]) -> Vec<String> {
     let mut items: Vec<(f64, &str)> = items
-        .into_iter()
-        .flatten()
+        .iter()
         .filter_map(|item| {
             let number = item.get(0).and_then(Value::as_f64).unwrap_or(f64::MAX);
             Some((number, item.get(1)?.as_str()?))

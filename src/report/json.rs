@@ -12,6 +12,8 @@ use crate::event::Envelope;
 pub struct JsonReporter<N, W> {
     notes: Sink<N>,
     out: Sink<W>,
+    /// The line that is being made.
+    line: Vec<u8>,
     failed: bool,
 }
 
@@ -21,6 +23,7 @@ impl<N: Write + Send, W: Write + Send> JsonReporter<N, W> {
         Self {
             notes: Sink::new(notes),
             out: Sink::new(out),
+            line: Vec::new(),
             failed: false,
         }
     }
@@ -38,8 +41,10 @@ impl<N: Write, W: Write> JsonReporter<N, W> {
 
 impl<N: Write + Send, W: Write + Send> Reporter for JsonReporter<N, W> {
     fn event(&mut self, envelope: &Envelope) -> ReportResult {
-        serde_json::to_writer(&mut self.out, envelope)?;
-        self.out.write_all(b"\n")?;
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, envelope)?;
+        self.line.push(b'\n');
+        self.out.write_all(&self.line)?;
         self.out.flush()?;
         self.heed_trouble()
     }

@@ -16,7 +16,7 @@ use super::text::{cut, duration, plural, tame};
 use super::view::View;
 use super::{ReportResult, Reporter};
 use crate::base::{ServerName, StepId, TaskName, display_path, display_path_from};
-use crate::diagnostic::{JsonDiagnostic, Report, SourceMap};
+use crate::diagnostic::{JsonDiagnostic, Report, Severity, SourceMap};
 use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskInfo, TaskStatus};
 
 /// How often a log (not a terminal) hears that long work goes on.
@@ -303,7 +303,7 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
 
     fn diagnostic(&mut self, diagnostic: &JsonDiagnostic) -> ReportResult {
         let (style, word) = match diagnostic.severity {
-            crate::diagnostic::Severity::Error => (BAD, "error"),
+            Severity::Error => (BAD, "error"),
             _ => (ODD, "warning"),
         };
         writeln!(
@@ -449,12 +449,7 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
         }
     }
 
-    /// Without a version, it is kiln's own.
-    fn ready(&mut self, server: &ServerName, version: Option<&str>, url: &str) -> ReportResult {
-        let what = match version {
-            Some(version) => format!("ComfyUI {version}"),
-            None => "kiln's own server".to_owned(),
-        };
+    fn ready(&mut self, server: &ServerName, what: &str, url: &str) -> ReportResult {
         let name = if url.ends_with(server.as_str()) {
             String::new()
         } else {
@@ -480,9 +475,14 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
                 url,
                 version,
                 embedded,
+                cloud,
             } => {
-                let version = (!embedded).then_some(version.as_str());
-                self.ready(server, version, url)
+                let what = match (embedded, cloud) {
+                    (true, _) => "kiln's own server",
+                    (_, true) => "Comfy Cloud",
+                    _ => &format!("ComfyUI {version}"),
+                };
+                self.ready(server, what, url)
             }
             RunEvent::ServerLost { server, reason } => writeln!(
                 self.notes,

@@ -81,6 +81,39 @@ pub struct InFlight {
     pub servers: Vec<String>,
 }
 
+impl TaskView {
+    /// Takes an event that tells how far the task is.
+    fn advance(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::TaskStarted { server, .. } => {
+                self.state = TaskState::Preparing;
+                self.server = server.clone();
+                self.fraction = 0.0;
+                self.node_title = None;
+                self.began = None;
+            }
+            RunEvent::TaskQueued { .. } => self.state = TaskState::Queued,
+            RunEvent::TaskExecuting { .. } => {
+                self.state = TaskState::Executing;
+                self.began.get_or_insert_with(Instant::now);
+            }
+            RunEvent::TaskProgress {
+                fraction,
+                node_title,
+                ..
+            } => {
+                self.state = TaskState::Executing;
+                self.fraction = *fraction;
+                if node_title.is_some() {
+                    self.node_title.clone_from(node_title);
+                }
+            }
+            // The others tell of its end, or of no task.
+            _ => {}
+        }
+    }
+}
+
 /// A run as its events tell it.
 #[derive(Clone, Debug, Default)]
 pub struct View {
@@ -118,32 +151,12 @@ impl View {
                 embedded: true,
                 ..
             } => self.own_servers.push(server.clone()),
-            RunEvent::TaskStarted { task, server, .. } => self.change(task, |t| {
-                t.state = TaskState::Preparing;
-                t.server = server.clone();
-                t.fraction = 0.0;
-                t.node_title = None;
-                t.began = None;
-            }),
-            RunEvent::TaskQueued { task, .. } => self.change(task, |t| t.state = TaskState::Queued),
-            RunEvent::TaskExecuting { task } => {
-                self.change(task, |t| {
-                    t.state = TaskState::Executing;
-                    t.began.get_or_insert_with(Instant::now);
-                });
+            RunEvent::TaskStarted { task, .. }
+            | RunEvent::TaskQueued { task, .. }
+            | RunEvent::TaskExecuting { task }
+            | RunEvent::TaskProgress { task, .. } => {
+                self.change(task, |t| t.advance(&envelope.event));
             }
-            RunEvent::TaskProgress {
-                task,
-                fraction,
-                node_title,
-                ..
-            } => self.change(task, |t| {
-                t.state = TaskState::Executing;
-                t.fraction = *fraction;
-                if node_title.is_some() {
-                    t.node_title.clone_from(node_title);
-                }
-            }),
             RunEvent::TaskFinished {
                 task,
                 status,

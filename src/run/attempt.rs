@@ -47,6 +47,8 @@ pub(super) struct Try {
     pub(super) named: Option<String>,
     /// Its job may lack outputs that the server refused, or what a plugin should have done.
     pub(super) partial: bool,
+    /// What the server answered when it took its job is known.
+    pub(super) answered: bool,
     /// It was being stopped when that session ended.
     pub(super) was_stopping: bool,
     /// The attempt before this one ran out of memory.
@@ -250,11 +252,13 @@ impl Try {
                 }
             }
             let since = *away.get_or_insert_with(Instant::now);
-            faults += u32::from(error.is_fault());
+            // A proxy's page in place of an answer, or half an answer, says nothing of what was asked.
+            let fault = error.is_fault() || error.is_odd();
+            faults += u32::from(fault);
             if error.is_connection() {
                 self.shared.missed(self.at, &error.to_string());
             }
-            let again = error.is_connection() || (error.is_fault() && faults < FAULTS);
+            let again = error.is_connection() || (fault && faults < FAULTS);
             if !again || since.elapsed() >= server.lost_after {
                 if error.is_connection() && self.owed.is_some() {
                     // What an earlier session may have left here is cancelled when this one returns.

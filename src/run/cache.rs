@@ -11,15 +11,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Artifact;
-use crate::base::{AtomicFile, ContentHash, RunId, TaskName};
+use crate::base::{AtomicFile, ContentHash, Looks, Nearby, RunId, TaskName};
 use crate::plan::key::{Manifest, Recorded, StaleReason, explain};
 use crate::plan::{CacheMode, StepPlan, Work};
-use crate::store::{BlobError, Blobs, CacheRecord, Held, Place, Reader, Store, StoreError, Unread};
+use crate::store::{BlobError, Blobs, CacheRecord, Held, Reader, Shelf, Store, StoreError, Unread};
 
 /// What is remembered beside a result: who made it, and what its server was then. The `facts` of a [`CacheRecord`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,11 +52,13 @@ pub(super) struct Stamp {
 
 impl Stamp {
     fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Looks::of(path).and_then(Self::seen)
+    }
+
+    fn seen(looks: Looks) -> Option<Self> {
         Some(Self {
-            size: metadata.len(),
-            modified: u64::try_from(modified.as_nanos()).ok()?,
+            size: looks.size,
+            modified: looks.modified?,
         })
     }
 }
@@ -132,12 +133,12 @@ pub fn find(store: &Store, key: &ContentHash) -> Result<Result<Found, Miss>, Sto
 ///
 /// # Errors
 /// When one is not.
-pub fn glance(unread: &Unread, place: &Place) -> Result<Found, Miss> {
+pub fn glance(unread: &Unread, shelf: &Shelf) -> Result<Found, Miss> {
     let Some((record, made)) = unread.read_apart::<Made>() else {
         return Err(Miss::Unknown);
     };
     let mut files = record.artifacts.iter().filter(|a| a.text.is_none());
-    if let Some(gone) = files.find(|a| !place.holds(&a.hash, a.size)) {
+    if let Some(gone) = files.find(|a| !shelf.holds(&a.hash, a.size)) {
         let file = gone.name.clone();
         return Err(Miss::Damaged { file, error: None });
     }
@@ -200,15 +201,21 @@ impl Found {
         artifacts.collect()
     }
 
-    /// The result where it lies, when it was put there by this task in that run and nobody touched it since.
-    pub fn in_place(&self, run: &RunId, task: &TaskName) -> Option<Vec<Arc<Artifact>>> {
+    /// The result where it lies, when it was put there by this task in that run and nobody touched it since. Files are looked at from
+    /// `near`, where most of them are.
+    pub fn in_place(
+        &self,
+        run: &RunId,
+        task: &TaskName,
+        near: &Nearby,
+    ) -> Option<Vec<Arc<Artifact>>> {
         if self.record.run != *run || self.record.task != *task {
             return None;
         }
         let stamps = self.made.stamps.iter().chain(std::iter::repeat(&None));
         for (artifact, stamp) in self.record.artifacts.iter().zip(stamps) {
             if let Some(path) = &artifact.path
-                && (stamp.is_none() || Stamp::of(path) != *stamp)
+                && (stamp.is_none() || near.look(path).and_then(Stamp::seen) != *stamp)
             {
                 return None;
             }

@@ -390,6 +390,7 @@ impl Dispatcher {
             owed,
             named: self.named.get(&ticket).cloned(),
             partial: false,
+            answered: false,
             was_stopping: owed.is_some() && self.was_stopping.contains(&task),
             after_oom: self.out_of_memory.contains(&task),
             go: waits.then_some(gone),

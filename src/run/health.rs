@@ -131,7 +131,10 @@ impl Shared {
 
     /// An endpoint answers, and will never work on a job again.
     pub(super) fn died(self: &Arc<Self>, at: EndpointIx, proof: &str) {
-        self.teller.lost(self.endpoint(at), proof);
+        // The task says so itself where nobody else can do its work.
+        if self.is_pool(at) {
+            self.teller.lost(self.endpoint(at), proof);
+        }
         self.set_down(at);
     }
 

@@ -126,7 +126,7 @@ impl Hush {
 
     /// A graph with the values of its secrets; `None` when there are none in it.
     pub(super) fn reveal_graph(&self, graph: &Graph) -> Result<Option<Graph>, MissingSecret> {
-        let has = |node: &crate::workflow::Node| node.inputs.values().any(is_in);
+        let has = |node: &crate::workflow::SharedNode| node.inputs.values().any(is_in);
         if !graph.nodes.values().any(has) {
             return Ok(None);
         }

@@ -23,7 +23,9 @@ use crate::diagnostic::{Diagnostic, codes};
 use crate::event::RunEvent;
 use crate::machine::{FailureClass, Ticket};
 use crate::plan::{Results, TaskPlan};
-use crate::plugin::{self, Answer, Change, Content, Fault, Made, Notice, Plugins, Watch, of_artifact};
+use crate::plugin::{
+    self, Answer, Change, Content, Fault, Made, Notice, Plugins, Watch, of_artifact,
+};
 use crate::spec::OnError;
 use crate::workflow::{self, Graph};
 
@@ -333,9 +335,8 @@ impl Changed {
         for (id, node) in &after.nodes {
             match before.nodes.get(id) {
                 Some(old) if old.class_type == node.class_type => {
-                    let differs = |(input, value): &(&String, &Value)| {
-                        old.inputs.get(*input) != Some(*value)
-                    };
+                    let differs =
+                        |(input, value): &(&String, &Value)| old.inputs.get(*input) != Some(*value);
                     let new = node.inputs.iter().filter(differs);
                     self.inputs
                         .extend(new.map(|(input, _)| (id.clone(), input.clone())));
@@ -406,10 +407,16 @@ impl Making<'_> {
 
     /// Another content under the names of the old one; a file of another kind gets its own extension.
     fn replace(self, old: &Artifact, made: Made) -> Result<Artifact, Failure> {
-        let extension = |name: &str| name.rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase());
+        let extension = |name: &str| {
+            name.rsplit_once('.')
+                .map(|(_, end)| end.to_ascii_lowercase())
+        };
         let name = match (extension(&old.name), extension(&made.name)) {
             (before, Some(after)) if before.as_ref() != Some(&after) => {
-                let stem = old.name.rsplit_once('.').map_or(&*old.name, |(stem, _)| stem);
+                let stem = old
+                    .name
+                    .rsplit_once('.')
+                    .map_or(&*old.name, |(stem, _)| stem);
                 format!("{stem}.{after}")
             }
             _ => old.name.clone(),
@@ -459,8 +466,8 @@ impl Making<'_> {
                     ..blank
                 };
                 let place = place_of(self.shared, (self.about(), self.task), self.at, &artifact)?;
-                let (hash, size) = keep(&from, &place.path)
-                    .map_err(|error| self.about().cannot_write(&error))?;
+                let (hash, size) =
+                    keep(&from, &place.path).map_err(|error| self.about().cannot_write(&error))?;
                 Ok(Artifact {
                     path: Some(place.path),
                     hash,

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::cache::Made;
 use crate::artifact::{Artifact, Datum, Kind};
 use crate::base::{
-    ContentHash, NodeId, RunId, ServerName, StepId, TaskName, WriteError, put_new, secret,
+    ContentHash, NodeId, RunId, ServerName, StepId, TaskName, WriteError, put_unsynced, secret,
 };
 use crate::diagnostic::{Diagnostic, codes};
 use crate::plan::key::{Paths, Recorded};
@@ -308,7 +308,7 @@ fn put(artifact: &Artifact, path: &Path, of_task: &str) -> Result<(), WriteError
     text.push(',');
     text.push_str(of_task.trim_start_matches('{'));
     text.push('\n');
-    put_new(&beside(path), text.as_bytes())
+    put_unsynced(&beside(path), text.as_bytes())
 }
 
 /// Where the record of a file lies.

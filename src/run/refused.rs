@@ -46,6 +46,31 @@ impl About<'_> {
             .help("the result is not kept for later runs; without `allow_partial: true` the step would fail")
     }
 
+    /// The server ran the job without these outputs, and its answer, which told why, was lost.
+    pub(super) fn left_out_unheard(
+        self,
+        rendered: &Rendered,
+        server: &ServerName,
+        (nodes, allowed): (&[&NodeId], bool),
+    ) -> Diagnostic {
+        let named: Vec<String> = nodes
+            .iter()
+            .map(|id| match rendered.graph.nodes.get(id.as_str()) {
+                Some(node) => format!("node {id} ({})", node.class_type),
+                None => format!("node {id}"),
+            })
+            .collect();
+        let nodes = list_of(named.iter().map(String::as_str), 5);
+        let message = format!("server `{server}` left out {nodes}, and ran the rest");
+        let built = if allowed {
+            Diagnostic::warning(&codes::JOB_REJECTED, message)
+        } else {
+            Diagnostic::error(&codes::JOB_REJECTED, message)
+        };
+        self.complain(built)
+            .help("what it said against that was lost with its answer; its own log has it")
+    }
+
     fn complaints(
         self,
         mut built: Diagnostic,

@@ -99,6 +99,7 @@ fn tell_start(teller: &Teller, plan: &Plan, folder: &Folder, servers: &Servers) 
             url: server.url.clone(),
             version: info.version.clone(),
             embedded: server.is_embedded(),
+            cloud: server.is_cloud(),
         });
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn plan() -> Plan {
         graph: serde_json::from_str(WORKFLOW).unwrap(),
         in_file: Vec::new(),
         edits: Vec::new(),
+        removed: Vec::new(),
         bypassed: Vec::new(),
     });
     let span = Some(Span::new(pipeline, at, at + 4));

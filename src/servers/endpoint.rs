@@ -101,6 +101,11 @@ impl Endpoint {
         matches!(self.kind, EndpointKind::Embedded { .. })
     }
 
+    /// Whether it is Comfy Cloud.
+    pub fn is_cloud(&self) -> bool {
+        self.kind == EndpointKind::Cloud
+    }
+
     /// Whether it is this machine.
     pub fn is_here(&self) -> bool {
         self.kind == EndpointKind::Here

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 use super::endpoint::{Endpoint, EndpointKind};
 use crate::base::ServerName;
@@ -38,25 +39,27 @@ pub struct ServerSpec {
     pub spare: bool,
 }
 
-/// What a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a server is and where; plans keep it as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ServerKind {
     /// `ComfyUI` at one address, or at several equal ones.
     Comfy {
-        /// The addresses, at least one.
+        /// Base URLs without a trailing slash, at least one.
         urls: Vec<String>,
     },
     /// Comfy Cloud.
     Cloud {
-        /// Its address.
+        /// Its base URL without a trailing slash.
         url: String,
     },
-    /// kiln's own, in this process.
+    /// kiln's own server, inside this process.
     Embedded {
-        /// It paints stand-ins for what it cannot compute.
+        /// Classes that it does not have are painted as marked stand-ins.
+        #[serde(default)]
         simulate: bool,
     },
-    /// This machine, where commands run: nothing is started.
+    /// No server: this machine, where commands run; nothing is started.
     Here,
 }
 

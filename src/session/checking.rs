@@ -44,7 +44,12 @@ pub(super) fn classes(plan: &Plan, server: &ServerName) -> BTreeSet<String> {
         .values()
         .filter(|step| step.server == *server)
         .filter_map(StepPlan::workflow)
-        .flat_map(|work| work.graph.nodes.values())
+        .flat_map(|work| {
+            // What was taken out is asked for, too: whether it was what the workflow is run for.
+            let removed = work.removed.iter().map(|(node, _)| node);
+            let there = work.graph.nodes.values().map(|node| &**node);
+            there.chain(removed)
+        })
         .map(|node| node.class_type.clone())
         .collect()
 }
@@ -129,39 +134,19 @@ impl Checker {
                 sources,
             };
         }
-        let Loaded {
-            plan,
-            sound,
-            target,
-            sources,
-            mut report,
-            secrets,
-            rehearsal,
-        } = load(request);
+        let mut loaded = load(request);
+        let target = loaded.target;
         // What `--set` changes is no longer the file as it stands.
         let as_written = request.sets.is_empty();
         if let (Target::Workflow(file), Some(catalog), true) = (target, &self.offline, as_written) {
-            return check_workflow(file, catalog, sources, false);
+            return check_workflow(file, catalog, loaded.sources, false);
         }
-        let Some(plan) = plan else {
-            if let Some(sound) = sound {
-                match &self.offline {
-                    Some(catalog) => {
-                        let more = check_plan(&sound, target, &Same(Arc::clone(catalog)));
-                        report.extend(without_echoes(more, &report));
-                    }
-                    None => report.extend(check_sound(&sound, target, &report)),
-                }
-            }
-            return FileReport {
-                accepted: Some(false),
-                runs: Vec::new(),
-                report,
-                sources,
-            };
+        let Some(plan) = loaded.plan.take() else {
+            return self.check_what_is_sound(loaded);
         };
-        let sources = plan.sources.clone();
-        let catalogs = self.catalogs(&plan, &secrets, rehearsal.as_deref(), &mut report);
+        let (sources, mut report) = (plan.sources.clone(), loaded.report);
+        let rehearsal = loaded.rehearsal.as_deref();
+        let catalogs = self.catalogs(&plan, &loaded.secrets, rehearsal, &mut report);
         let known = plan
             .servers
             .keys()
@@ -183,6 +168,27 @@ impl Checker {
             runs: Vec::new(),
             report,
             sources,
+        }
+    }
+
+    /// A file with errors may have steps that are sound: what else is wrong with those.
+    fn check_what_is_sound(&self, loaded: Loaded) -> FileReport {
+        let mut report = loaded.report;
+        if let Some(sound) = &loaded.sound {
+            let more = match &self.offline {
+                Some(catalog) => {
+                    let same = Same(Arc::clone(catalog));
+                    without_echoes(check_plan(sound, loaded.target, &same), &report)
+                }
+                None => check_sound(sound, loaded.target, &report),
+            };
+            report.extend(more);
+        }
+        FileReport {
+            accepted: Some(false),
+            runs: Vec::new(),
+            report,
+            sources: loaded.sources,
         }
     }
 

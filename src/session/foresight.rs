@@ -7,23 +7,24 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use indexmap::IndexMap;
 
 use super::made_work::MadeWork;
 use super::why::{Fate, Would};
 use crate::artifact::Artifact;
-use crate::base::{ContentHash, RunId, ServerName, StepId, parallel};
+use crate::base::{ContentHash, Nearby, RunId, ServerName, StepId, parallel};
 use crate::catalog::Catalog;
 use crate::plan::key::{Memo, Realm, ServerFacts, StaleReason};
 use crate::plan::{
     self, Grow, Item, Plan, Results, ServerKind, StepOutcome, StepPlan, TaskIx, TaskOutcome,
     TaskPlan, Work,
 };
-use crate::run::{self, Found, Lying, Miss, Resting};
-use crate::store::{self, Place, Reader, Unread};
+use crate::run::{self, Lying, Resting};
+use crate::store::{self, Place, Reader, Shelf, Unread};
 
+mod judged;
 mod skipped;
 
 /// What the servers of a plan told of themselves.
@@ -43,11 +44,13 @@ pub(super) fn remembered(project: &Path) -> Option<(Reader, Place)> {
 
 /// Tasks that are looked at together: enough for all threads, and few enough to keep their graphs at hand.
 const TOGETHER: usize = 4096;
+/// Tasks of which mostly one has work to do, when any has.
+const FIRST: usize = 128;
 
 /// A plan while it is looked through.
 pub(super) struct Foresight<'a> {
     plan: &'a Plan,
-    memory: Option<(&'a Reader, &'a Place)>,
+    memory: Option<(&'a Reader, Shelf)>,
     told: Option<&'a Told>,
     /// The run behind `latest`, when it matters whether results lie there, and nothing but that does.
     newest: Option<RunId>,
@@ -82,18 +85,35 @@ struct Look<'a> {
     results: &'a Results,
     memo: Option<&'a Memo>,
     /// Where the newest run put what it made, when that matters.
-    folder: Option<&'a Path>,
+    folder: Option<&'a Nearby>,
 }
 
 /// What was found of a task at first.
-enum Seen {
+enum Seen<'a> {
     Judged(Judged),
-    Made(Box<Made>),
+    Made(Box<Made<'a>>),
+}
+
+impl Seen<'_> {
+    fn key(&self) -> Option<ContentHash> {
+        match self {
+            Self::Made(made) => made.key,
+            Self::Judged(_) => None,
+        }
+    }
+}
+
+/// The places of tasks in the order of their keys.
+fn by_key(seen: &[Option<Seen<'_>>]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..seen.len()).collect();
+    places.sort_by_cached_key(|at| seen[*at].as_ref().and_then(Seen::key));
+    places
 }
 
 /// A task's work with every value in it.
-struct Made {
-    work: MadeWork,
+struct Made<'a> {
+    /// `None` when it was not kept: it can be made again.
+    work: Option<MadeWork<'a>>,
     key: Option<ContentHash>,
 }
 
@@ -145,7 +165,7 @@ impl<'a> Foresight<'a> {
         let needs = plan.steps.values().flat_map(|step| &step.needs);
         Self {
             plan,
-            memory,
+            memory: memory.map(|(reader, place)| (reader, place.shelf())),
             told,
             newest,
             results: IndexMap::new(),
@@ -251,16 +271,17 @@ impl<'a> Foresight<'a> {
         let results = self.seen_by(step);
         let memo = step.workflow().map(|work| Memo::of(&work.graph));
         let newest = self.newest.as_ref();
-        let folder = newest.map(|newest| run::step_folder(self.plan, newest, &step.id));
+        let folder =
+            newest.map(|newest| Nearby::new(run::step_folder(self.plan, newest, &step.id)));
         let look = Look {
             step,
             results: &results,
             memo: memo.as_ref(),
-            folder: folder.as_deref(),
+            folder: folder.as_ref(),
         };
         let mut fates = Vec::new();
         let mut complete = true;
-        for some in known.chunks(TOGETHER) {
+        for some in self.portions(&known) {
             for (ix, judged) in some.iter().zip(self.together(look, some)) {
                 complete &= matches!(judged.would, Would::Cached | Would::Skipped);
                 fates.extend(self.note(step, *ix, judged));
@@ -390,19 +411,45 @@ impl<'a> Foresight<'a> {
         Ok(())
     }
 
+    /// A step's tasks in portions that are looked at together. Where the first task that has work to do ends the look, the first portion
+    /// mostly finds it; the others need not keep their graphs, and pages of the database are read once when they are one portion.
+    fn portions<'t>(&self, known: &'t [TaskIx]) -> Vec<&'t [TaskIx]> {
+        if self.newest.is_none() {
+            return known.chunks(TOGETHER).collect();
+        }
+        let (first, rest) = known.split_at(known.len().min(FIRST));
+        [first, rest]
+            .into_iter()
+            .filter(|p| !p.is_empty())
+            .collect()
+    }
+
     /// What would become of some tasks of a step.
     fn together(&self, look: Look<'_>, some: &[TaskIx]) -> Vec<Judged> {
-        let seen = parallel(some.to_vec(), |ix| (ix, self.task(look, self.at(ix))));
-        let records = self.records(&seen);
-        let both: Vec<_> = seen.into_iter().zip(records).collect();
-        parallel(both, |((ix, seen), record)| match seen {
-            Seen::Judged(judged) => judged,
-            Seen::Made(made) => self.judge(look, self.at(ix), *made, record.as_ref()),
-        })
+        let mut seen = parallel(some.to_vec(), |ix| Some(self.task(look, self.at(ix))));
+        let mut judged: Vec<Option<Judged>> = Vec::new();
+        judged.resize_with(seen.len(), || None);
+        for part in by_key(&seen).chunks(TOGETHER) {
+            let taken = part.iter().map(|at| (*at, seen[*at].take()));
+            let taken: Vec<_> = taken.filter_map(|(at, seen)| Some((at, seen?))).collect();
+            let records = self.records(taken.iter().map(|(_, seen)| seen));
+            let both: Vec<_> = taken.into_iter().zip(records).collect();
+            let ends = parallel(both, |((at, seen), record)| match seen {
+                Seen::Judged(judged) => (at, judged),
+                Seen::Made(made) => {
+                    let task = self.at(some[at]);
+                    (at, self.judge(look, task, *made, record.as_ref()))
+                }
+            });
+            for (at, end) in ends {
+                judged[at] = Some(end);
+            }
+        }
+        judged.into_iter().flatten().collect()
     }
 
     /// The task's work, unless its fate is clear without it.
-    fn task(&self, look: Look<'_>, task: &TaskPlan) -> Seen {
+    fn task(&self, look: Look<'_>, task: &TaskPlan) -> Seen<'a> {
         let results = &*self.results_for(look, task);
         let runs = |reason| Seen::Judged(Judged::new(Would::Run, vec![reason]));
         match plan::condition(self.plan, task, results, 1) {
@@ -424,6 +471,8 @@ impl<'a> Foresight<'a> {
             return runs(StaleReason::NotYetKnown { what });
         };
         let key = work.key(look.step, look.memo);
+        // Most are never looked at again, and many of them take much room.
+        let work = self.newest.is_none().then_some(work);
         Seen::Made(Box::new(Made { work, key }))
     }
 
@@ -441,7 +490,16 @@ impl<'a> Foresight<'a> {
         }
     }
 
-    fn render(&self, step: &StepPlan, task: &TaskPlan, results: &Results) -> Option<MadeWork> {
+    /// What is known of a step's server.
+    fn facts(&self, step: &StepPlan) -> Option<Cow<'a, ServerFacts>> {
+        if let Some(told) = self.told.and_then(|told| told.get(&step.server)) {
+            return Some(Cow::Borrowed(told));
+        }
+        let server = self.plan.servers.get(&step.server)?;
+        Some(Cow::Owned(ServerFacts::new(Realm::of(&server.kind))))
+    }
+
+    fn render(&self, step: &StepPlan, task: &TaskPlan, results: &Results) -> Option<MadeWork<'a>> {
         match &step.work {
             Work::Workflow(work) => {
                 let server = self.plan.servers.get(&step.server)?;
@@ -452,9 +510,7 @@ impl<'a> Foresight<'a> {
                     return None;
                 }
                 let rendered = plan::render(self.plan, task, work, results, catalog, 1).ok()?;
-                let told = self.told.and_then(|told| told.get(&step.server).cloned());
-                let facts = told.unwrap_or_else(|| ServerFacts::new(Realm::of(&server.kind)));
-                Some(MadeWork::Graph(rendered, facts))
+                Some(MadeWork::Graph(rendered, self.facts(step)?))
             }
             Work::Command(command) => {
                 let rendered = plan::render_command(self.plan, task, results, 1).ok()?;
@@ -468,129 +524,17 @@ impl<'a> Foresight<'a> {
     }
 
     /// What is kept under the keys of many tasks, in their order.
-    fn records(&self, seen: &[(TaskIx, Seen)]) -> Vec<Option<Unread>> {
-        let key = |seen: &Seen| match seen {
-            Seen::Made(made) => made.key,
-            Seen::Judged(_) => None,
-        };
-        let keys: Vec<ContentHash> = seen.iter().filter_map(|(_, seen)| key(seen)).collect();
+    fn records<'s>(&self, seen: impl Iterator<Item = &'s Seen<'a>> + Clone) -> Vec<Option<Unread>>
+    where
+        'a: 's,
+    {
+        let keys: Vec<ContentHash> = seen.clone().filter_map(Seen::key).collect();
         let kept = self
             .memory
+            .as_ref()
             .and_then(|(reader, _)| reader.cached_many(&keys).ok());
         let mut kept = kept.unwrap_or_default().into_iter();
-        seen.iter()
-            .map(|(_, seen)| key(seen).and_then(|_| kept.next().flatten()))
+        seen.map(|seen| seen.key().and_then(|_| kept.next().flatten()))
             .collect()
-    }
-
-    fn judge(
-        &self,
-        look: Look<'_>,
-        task: &TaskPlan,
-        mut made: Made,
-        record: Option<&Unread>,
-    ) -> Judged {
-        let Some((reader, place)) = self.memory else {
-            unreachable!("without a memory no task gets as far as this");
-        };
-        let mut found = record.map_or(Err(Miss::Unknown), |record| run::glance(record, place));
-        if found.is_ok() {
-            return self.hit(look, task, &made, found);
-        }
-        let earlier = run::earlier(reader, &self.plan.pipeline, &task.name);
-        let told = self.told.is_some();
-        if !told
-            && let (MadeWork::Graph(_, facts), Some((run, noted))) = (&mut made.work, &earlier)
-            && let Some(realm) = noted.manifest.realm()
-            && realm != facts.realm
-            && self.is_where(look.step, reader, run)
-        {
-            facts.realm = realm;
-        }
-        let earlier = earlier.map(|(_, noted)| noted);
-        if let Some(key) = made.work.assume(look.step, earlier.as_ref(), told) {
-            made.key = Some(key);
-            let kept = reader.cached_many(&[key]).unwrap_or_default();
-            if let [Some(record)] = kept.as_slice() {
-                found = run::glance(record, place);
-            }
-        }
-        match found {
-            Ok(_) => self.hit(look, task, &made, found),
-            Err(miss) => {
-                let manifest = made.work.manifest(self.plan, look.step);
-                let why = run::why(look.step, Some(&miss), earlier.as_ref(), &manifest);
-                Judged::new(Would::Run, why)
-            }
-        }
-    }
-
-    /// Whether a step has the address that it had in an earlier run: what is behind it is taken for what was behind it then.
-    fn is_where(&self, step: &StepPlan, reader: &Reader, run: &RunId) -> bool {
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if !plans.contains_key(run) {
-            plans.insert(run.clone(), reader.plan(run).ok().flatten());
-        }
-        let of = |plan: &Plan| {
-            let step = plan.steps.get(&step.id)?;
-            plan.servers.get(&step.server).map(|s| s.kind.clone())
-        };
-        let (now, then) = (of(self.plan), plans[run].as_ref().and_then(of));
-        matches!(
-            now,
-            Some(ServerKind::Comfy { .. } | ServerKind::Cloud { .. })
-        ) && now == then
-    }
-
-    fn hit(
-        &self,
-        look: Look<'_>,
-        task: &TaskPlan,
-        made: &Made,
-        found: Result<Found, Miss>,
-    ) -> Judged {
-        let Ok(found) = found else {
-            return Judged::new(Would::Run, vec![StaleReason::Removed]);
-        };
-        let mut judged = Judged::new(Would::Cached, Vec::new());
-        let step = look.step;
-        let needed = self.needed.contains(&step.id);
-        if needed || step.retry.until.is_some() {
-            let artifacts = found.artifacts_of(step, &task.name);
-            let results = self.results_for(look, task);
-            let outcome = TaskOutcome::of(task, "cached", artifacts);
-            let outcome = outcome.following(results.item.as_ref());
-            let fits = plan::until(self.plan, task, &results, &outcome, 1);
-            if !matches!(fits, Ok(true)) {
-                return Judged::new(Would::Run, vec![StaleReason::Unfit]);
-            }
-            judged.outcome = needed.then(|| Arc::new(outcome));
-        }
-        judged.lying = look
-            .folder
-            .and_then(|folder| self.lying(look, task, folder, &found));
-        judged.from = Some(found.made.run).filter(|_| self.newest.is_none());
-        judged.provided = made.work.provided(step, self.told.is_some());
-        judged
-    }
-
-    /// A result that lies where the newest run put it, under the names that it would have now.
-    fn lying(
-        &self,
-        look: Look<'_>,
-        task: &TaskPlan,
-        folder: &Path,
-        found: &Found,
-    ) -> Option<Vec<Arc<Artifact>>> {
-        let artifacts = found.in_place(self.newest.as_ref()?, &task.name)?;
-        let results = self.results_for(look, task);
-        let named = |artifact: &Arc<Artifact>| {
-            let Some(path) = &artifact.path else {
-                return true;
-            };
-            plan::save_as(self.plan, task, artifact, &results, found.made.attempt)
-                .is_ok_and(|wanted| run::would_be(folder, &wanted, path))
-        };
-        artifacts.iter().all(named).then_some(artifacts)
     }
 }

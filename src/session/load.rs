@@ -132,7 +132,13 @@ pub fn load(request: &Request) -> Loaded {
         } else {
             let reach = (&inputs, &*secrets);
             let told = (&*sources, &mut *report);
-            load_plugins(project.as_ref(), &project_dir, Some(&pipeline.name), reach, told)
+            load_plugins(
+                project.as_ref(),
+                &project_dir,
+                Some(&pipeline.name),
+                reach,
+                told,
+            )
         };
         let earlier = |step: &StepId| super::earlier::earlier(&project_dir, &pipeline.name, step);
         let materials = plan::Materials {

@@ -1,5 +1,7 @@
 //! A task's work as it would be made now, with what it is known by.
 
+use std::borrow::Cow;
+
 use indexmap::IndexMap;
 
 use crate::base::ContentHash;
@@ -11,13 +13,13 @@ use crate::plan::{CacheMode, Plan, Rendered, RenderedCommand, RenderedPlugin, St
 use crate::run::Noted;
 
 /// A graph for a server that is known so far, a command and what it collects, or what a plugin is given.
-pub(super) enum MadeWork {
-    Graph(Rendered, ServerFacts),
+pub(super) enum MadeWork<'a> {
+    Graph(Rendered, Cow<'a, ServerFacts>),
     Command(RenderedCommand, IndexMap<String, String>),
     Plugin(RenderedPlugin),
 }
 
-impl MadeWork {
+impl MadeWork<'_> {
     pub(super) fn key(&self, step: &StepPlan, memo: Option<&Memo>) -> Option<ContentHash> {
         match self {
             Self::Graph(rendered, facts) => Some(of_workflow(rendered, step.cache, facts, memo)),
@@ -39,7 +41,7 @@ impl MadeWork {
         };
         key::settle(&mut rendered.graph, earlier);
         if !told {
-            *facts = ServerFacts::assumed(facts.realm, earlier);
+            *facts = Cow::Owned(ServerFacts::assumed(facts.realm, earlier));
         }
         self.key(step, None)
     }
@@ -57,19 +59,24 @@ impl MadeWork {
     /// What was taken for granted.
     pub(super) fn provided(&self, step: &StepPlan, told: bool) -> Option<&'static str> {
         match self {
-            // Packs are not asked for ahead of a run.
-            Self::Graph(_, facts)
-                if step.cache == CacheMode::Strict && facts.realm == Realm::Comfy =>
-            {
-                Some("the server is the same")
-            }
-            Self::Graph(_, facts) if !told && !facts.models.is_empty() => {
-                Some("the server's models are the same")
-            }
-            Self::Graph(_, facts) if !told && !facts.files.is_empty() => {
-                Some("the server's files are the same")
-            }
-            _ => None,
+            Self::Graph(_, facts) => taken_for_granted(step, facts, told),
+            Self::Command(..) | Self::Plugin(_) => None,
         }
     }
+}
+
+/// What is taken for granted of a step's server.
+pub(super) fn taken_for_granted(
+    step: &StepPlan,
+    facts: &ServerFacts,
+    told: bool,
+) -> Option<&'static str> {
+    // Packs are not asked for ahead of a run.
+    if step.cache == CacheMode::Strict && facts.realm == Realm::Comfy {
+        return Some("the server is the same");
+    }
+    if !told && !facts.models.is_empty() {
+        return Some("the server's models are the same");
+    }
+    (!told && !facts.files.is_empty()).then_some("the server's files are the same")
 }

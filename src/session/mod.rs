@@ -12,6 +12,7 @@ mod load;
 mod made_work;
 mod outlook;
 mod plugins;
+mod pools;
 mod prepare;
 mod resume;
 mod running;

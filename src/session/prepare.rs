@@ -7,10 +7,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::checking::{Catalogs, classes};
+use super::pools;
 use crate::base::{Secrets, ServerName};
 use crate::catalog::Catalog;
 use crate::client::{self, Access};
-use crate::diagnostic::{Diagnostic, Span, codes, list_of};
+use crate::diagnostic::Diagnostic;
 use crate::embedded;
 use crate::plan::{self, Plan};
 use crate::protocol::{Flavour, UploadRules};
@@ -66,18 +67,11 @@ pub(super) async fn connect_but(
 pub(super) fn spec(name: &ServerName, server: &plan::ServerPlan, secrets: &Secrets) -> ServerSpec {
     ServerSpec {
         name: name.clone(),
-        kind: match &server.kind {
-            plan::ServerKind::Comfy { urls } => ServerKind::Comfy { urls: urls.clone() },
-            plan::ServerKind::Cloud { url } => ServerKind::Cloud { url: url.clone() },
-            plan::ServerKind::Embedded { simulate } => ServerKind::Embedded {
-                simulate: *simulate,
-            },
-            plan::ServerKind::Here => ServerKind::Here,
-        },
+        kind: server.kind.clone(),
         max_jobs: usize::try_from(server.max_jobs).ok(),
         access: Access {
             flavour: match &server.kind {
-                plan::ServerKind::Cloud { .. } => Flavour::Cloud,
+                ServerKind::Cloud { .. } => Flavour::Cloud,
                 _ => Flavour::Comfy,
             },
             api_key: server.api_key.clone(),
@@ -123,63 +117,24 @@ pub(super) async fn catalogs_of(plan: &Plan, servers: &Servers) -> (Fetched, Vec
         if let Some(rules) = rules.reduce(UploadRules::and) {
             fetched.1.insert(name.clone(), rules);
         }
-        complaints.extend(uneven(name, planned.span, &catalogs, &wanted));
-        if let Some(catalog) = union(catalogs.into_iter().map(|(_, catalog)| catalog)) {
+        complaints.extend(pools::warnings(
+            name,
+            planned.span,
+            &pools::lacks(plan, name, &catalogs),
+        ));
+        if let Some(catalog) = pools::union(catalogs.into_iter().map(|(_, catalog)| catalog)) {
             fetched.0.insert(name.clone(), catalog);
         }
     }
     (fetched, complaints)
 }
 
-/// What at least one endpoint has; where two differ, as the first has it.
-fn union(catalogs: impl DoubleEndedIterator<Item = Arc<Catalog>>) -> Option<Arc<Catalog>> {
-    catalogs.rev().reduce(|later, earlier| {
-        if later.classes().all(|class| earlier.node(class).is_some()) {
-            return earlier;
-        }
-        let mut both = Catalog::clone(&later);
-        both.merge(Catalog::clone(&earlier));
-        Arc::new(both)
-    })
-}
-
-/// Endpoints of a pool that lack a class which others have: jobs that come to them will be refused.
-fn uneven(
-    server: &ServerName,
-    span: Option<Span>,
-    catalogs: &[(&str, Arc<Catalog>)],
-    wanted: &[&str],
-) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    for (url, catalog) in catalogs {
-        let lacks = |class: &&&str| {
-            let mut all = catalogs.iter();
-            catalog.node(class).is_none() && all.any(|(_, other)| other.node(class).is_some())
-        };
-        let missing: Vec<&str> = wanted.iter().filter(lacks).copied().collect();
-        if missing.is_empty() {
-            continue;
-        }
-        let message = format!(
-            "server `{server}`: {url} does not have {}, which others of the pool have",
-            list_of(missing.iter().copied(), 8)
-        );
-        let diagnostic = Diagnostic::warning(&codes::MISSING_NODE_TYPE, message)
-            .help("install the same node packs on every server of a pool, or take it out");
-        found.push(match span {
-            Some(span) => diagnostic.at(span),
-            None => diagnostic,
-        });
-    }
-    found
-}
-
 /// The catalogs that are known without a connection: those of embedded servers.
 pub(super) fn at_hand(plan: &Plan) -> Fetched {
     let embedded = plan.servers.iter().filter_map(|(name, server)| {
         let catalog = match server.kind {
-            plan::ServerKind::Embedded { simulate: false } => embedded::catalog(),
-            plan::ServerKind::Embedded { simulate: true } => {
+            ServerKind::Embedded { simulate: false } => embedded::catalog(),
+            ServerKind::Embedded { simulate: true } => {
                 let classes = classes(plan, name);
                 embedded::simulated_catalog(classes.iter().map(String::as_str))
             }
@@ -209,40 +164,5 @@ pub(super) async fn catalogs(plan: &Plan, secrets: &Secrets) -> (Fetched, Vec<Di
             (fetched, complaints)
         }
         Err(complaints) => (fetched, complaints),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn catalog(classes: &[&str]) -> Arc<Catalog> {
-        let info: serde_json::Map<_, _> = classes
-            .iter()
-            .map(|class| {
-                let one = json!({"input": {"required": {}}, "output": [], "output_name": [], "name": class, "output_node": false});
-                ((*class).to_owned(), one)
-            })
-            .collect();
-        Arc::new(Catalog::from_object_info(&info.into()).0)
-    }
-
-    #[test]
-    fn a_pool_is_checked_against_what_any_of_it_has_and_the_poorer_ones_are_named() {
-        let pool = [
-            ("http://a", catalog(&["A"])),
-            ("http://b", catalog(&["A", "B"])),
-        ];
-        let warnings = uneven(&"farm".into(), None, &pool, &["A", "B", "C"]);
-        let [warning] = &warnings[..] else {
-            panic!("one of them lacks something: {warnings:?}")
-        };
-        assert_eq!(
-            warning.message,
-            "server `farm`: http://a does not have `B`, which others of the pool have"
-        );
-        let both = union(pool.into_iter().map(|(_, catalog)| catalog)).unwrap();
-        assert!(both.node("A").is_some() && both.node("B").is_some());
     }
 }

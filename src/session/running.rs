@@ -9,6 +9,7 @@ use super::checking::{check_plan, check_sound};
 use super::load::{Request, Target, load};
 use super::outlook::{Outlook, outlook};
 use super::plugins;
+use super::pools;
 use super::prepare;
 use super::resume::{self, Taken};
 use super::signals::Signals;
@@ -225,7 +226,7 @@ async fn get_ready(
     report: &mut Report,
 ) -> Readiness {
     let Start {
-        plan,
+        mut plan,
         target,
         secrets,
         stored,
@@ -259,6 +260,7 @@ async fn get_ready(
         report.extend(unreachable);
         if !report.has_errors() {
             report.extend(check_plan(&plan, target, &catalogs).items);
+            pools::keep_away(&mut plan, &servers).await;
         }
         if !report.has_errors() {
             report.extend(confirm(&plan, wishes).await);

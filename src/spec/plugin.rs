@@ -112,7 +112,12 @@ pub(super) fn read(
     reading.id(name, "the name of a plugin");
     let owner = format!("the plugin `{}`", name.value);
     let fields = reading.fields(node, &owner, KEYS, false)?;
-    let on_error = word(&fields, "on_error", &[("fail", OnError::Fail), ("warn", OnError::Warn)], reading);
+    let on_error = word(
+        &fields,
+        "on_error",
+        &[("fail", OnError::Fail), ("warn", OnError::Warn)],
+        reading,
+    );
     let isolation = word(
         &fields,
         "isolation",
@@ -163,7 +168,11 @@ fn word<T: Copy>(
     if found.is_none() {
         let known = || words.iter().map(|(word, _)| *word);
         let all: Vec<String> = known().map(|word| format!("`{word}`")).collect();
-        let why = format!("`{key}` must be {}, and not `{}`", all.join(" or "), written.value);
+        let why = format!(
+            "`{key}` must be {}, and not `{}`",
+            all.join(" or "),
+            written.value
+        );
         let built = Diagnostic::error(&codes::BAD_VALUE, why).at(node.span);
         reading.push(built.suggest(&written.value, known()));
     }
@@ -198,14 +207,23 @@ fn hash(node: &Node, reading: &mut Reading<'_>) -> Option<Spanned<String>> {
     None
 }
 
-fn names(fields: &Fields<'_>, key: &str, reading: &mut Reading<'_>) -> Option<Vec<Spanned<String>>> {
+fn names(
+    fields: &Fields<'_>,
+    key: &str,
+    reading: &mut Reading<'_>,
+) -> Option<Vec<Spanned<String>>> {
     let node = fields.get(key)?;
     let NodeKind::List(items) = &node.kind else {
         reading.wrong_type(node, &format!("`{key}`"), "a list of names");
         return None;
     };
     let what = format!("a name in `{key}`");
-    Some(items.iter().filter_map(|item| reading.string(item, &what)).collect())
+    Some(
+        items
+            .iter()
+            .filter_map(|item| reading.string(item, &what))
+            .collect(),
+    )
 }
 
 pub(super) fn schema() -> Value {

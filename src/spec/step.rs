@@ -285,14 +285,38 @@ const FOR_PLUGINS: &[(&str, &str)] = &[(
 
 /// Keys that only a workflow or a command can have.
 const NOT_FOR_PLUGINS: &[(&str, &str)] = &[
-    ("set", "`set` changes nodes of a workflow: give a plugin its values with `with`"),
-    ("template", "`template` is about texts inside a workflow file: texts in `with` are always templates"),
-    ("transfer", "`transfer` is about files on a server: a plugin gets files on this machine"),
-    ("allow_partial", "`allow_partial` is about the outputs of a workflow"),
-    ("server", "a plugin runs on this machine, whatever the servers are"),
-    ("env", "`env` is for a program: give a plugin its values with `with`"),
-    ("stdin", "`stdin` is for a program: give a plugin its values with `with`"),
-    ("outputs", "a plugin names its outputs itself; `kiln plugin list` shows them"),
+    (
+        "set",
+        "`set` changes nodes of a workflow: give a plugin its values with `with`",
+    ),
+    (
+        "template",
+        "`template` is about texts inside a workflow file: texts in `with` are always templates",
+    ),
+    (
+        "transfer",
+        "`transfer` is about files on a server: a plugin gets files on this machine",
+    ),
+    (
+        "allow_partial",
+        "`allow_partial` is about the outputs of a workflow",
+    ),
+    (
+        "server",
+        "a plugin runs on this machine, whatever the servers are",
+    ),
+    (
+        "env",
+        "`env` is for a program: give a plugin its values with `with`",
+    ),
+    (
+        "stdin",
+        "`stdin` is for a program: give a plugin its values with `with`",
+    ),
+    (
+        "outputs",
+        "a plugin names its outputs itself; `kiln plugin list` shows them",
+    ),
 ];
 
 /// Reads a step; `None` when it does nothing that can be planned.
@@ -406,7 +430,13 @@ fn plugin(
         );
         return None;
     }
-    misplaced(fields, NOT_FOR_PLUGINS, owner, "is carried out by a plugin", reading);
+    misplaced(
+        fields,
+        NOT_FOR_PLUGINS,
+        owner,
+        "is carried out by a plugin",
+        reading,
+    );
     let with = fields.get("with").filter(|node| {
         let good = matches!(node.kind, NodeKind::Map(_));
         if !good {
@@ -554,6 +584,9 @@ pub(super) fn schema() -> Value {
     dependencies.insert("outputs".to_owned(), without);
     schema["dependencies"] = Value::Object(dependencies);
     let kinds = ["workflow", "command", "plugin"];
-    schema["oneOf"] = kinds.iter().map(|kind| json!({ "required": [kind] })).collect();
+    schema["oneOf"] = kinds
+        .iter()
+        .map(|kind| json!({ "required": [kind] }))
+        .collect();
     schema
 }

@@ -12,6 +12,9 @@ use super::schema::{format, migrate, version};
 /// How long a writer waits for the other kiln of the same project to end its transaction.
 const BUSY: Duration = Duration::from_secs(10);
 
+/// The most memory for pages of the writer, in the unit of `SQLite`: negative, and KiB. What a large transaction changes has room in it.
+const PAGES: i64 = -16_384;
+
 /// A database, ready for its writer.
 pub(super) struct Opened {
     pub(super) connection: Connection,
@@ -50,6 +53,9 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
             .pragma_update(None, "synchronous", "FULL")
             .map_err(wrap)?;
     }
+    connection
+        .pragma_update(None, "cache_size", PAGES)
+        .map_err(wrap)?;
     keep_statements(&connection).map_err(wrap)?;
     Ok(Opened { connection, fresh })
 }

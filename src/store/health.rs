@@ -7,7 +7,7 @@ use super::error::{Holder, StoreError};
 use super::lock;
 use super::place::{self, Place};
 use super::schema;
-use crate::base::RunId;
+use crate::base::{RunId, free_space};
 
 /// How a project's state is.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub fn health(project: &Path) -> Health {
         format: path.exists().then(|| database::format_of(&path)),
         known: schema::format(),
         unwritable,
-        free: free(&place.folder),
+        free: free_space(&place.folder),
         file_system: file_system(&place.folder),
         network: place::is_network(&place.folder),
         live,
@@ -82,17 +82,6 @@ fn locks(folder: &Path) -> (Vec<Holder>, Vec<PathBuf>) {
     }
     stale.sort();
     (live, stale)
-}
-
-#[cfg(unix)]
-fn free(folder: &Path) -> Option<u64> {
-    let found = rustix::fs::statvfs(nearest(folder)).ok()?;
-    Some(found.f_bavail.saturating_mul(found.f_frsize))
-}
-
-#[cfg(not(unix))]
-fn free(_folder: &Path) -> Option<u64> {
-    None
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -1,7 +1,8 @@
 //! The journal of one run.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Transaction, params};
 
 use super::lock::Lock;
@@ -34,6 +35,8 @@ pub(super) enum Opening {
 pub struct Journal {
     writer: Arc<Writer>,
     run: RunId,
+    /// The number of the run's row, once it is known.
+    number: Arc<OnceLock<i64>>,
     state: Arc<Mutex<State>>,
     _alive: Arc<Lock>,
 }
@@ -56,6 +59,7 @@ impl Journal {
         Self {
             writer,
             run,
+            number: Arc::default(),
             state: Arc::new(Mutex::new(State {
                 opening: Some(opening),
                 next,
@@ -81,14 +85,20 @@ impl Journal {
         let first = state.next;
         state.next += facts.len() as u64;
         let opening = state.opening.take();
-        let run = self.run.clone();
+        let (run, number) = (self.run.clone(), Arc::clone(&self.number));
         let work = move |transaction: &Transaction<'_>| {
             match opening {
                 Some(Opening::Begin(begin)) => insert(transaction, &run, &begin)?,
                 Some(Opening::Reopen) => reopen(transaction, &run)?,
                 None => {}
             }
-            write(transaction, &run, first, at, &facts)
+            let id = if let Some(id) = number.get() {
+                *id
+            } else {
+                let found = number_of(transaction, &run)?;
+                *number.get_or_init(|| found)
+            };
+            write(transaction, id, first, at, &facts)
         };
         send(&self.writer, Box::new(work))
     }
@@ -137,20 +147,83 @@ fn reopen(transaction: &Transaction<'_>, run: &RunId) -> rusqlite::Result<()> {
         .map(drop)
 }
 
+fn number_of(transaction: &Transaction<'_>, run: &RunId) -> rusqlite::Result<i64> {
+    transaction
+        .prepare_cached("SELECT id FROM runs WHERE run = ?1")?
+        .query_row([run.as_str()], |row| row.get(0))
+}
+
+/// Rows that are written by one statement: starting it takes as long as writing a row.
+const TOGETHER: usize = 8;
+
+static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insert_statement(1));
+static INSERT_MANY: LazyLock<String> = LazyLock::new(|| insert_statement(TOGETHER));
+
+/// Rows of one run and time: their run, their time and the number of the first come before the facts.
+fn insert_statement(rows: usize) -> String {
+    let row = |at: usize| format!("(?1, ?3 + {at}, ?2, ?{})", at + 4);
+    let rows: Vec<String> = (0..rows).map(row).collect();
+    format!(
+        "INSERT INTO facts (run, seq, at, fact) VALUES {}",
+        rows.join(", ")
+    )
+}
+
 fn write(
     transaction: &Transaction<'_>,
-    run: &RunId,
+    run: i64,
     first: u64,
     at: u64,
     facts: &[Fact],
 ) -> rusqlite::Result<()> {
-    let id: i64 = transaction
-        .prepare_cached("SELECT id FROM runs WHERE run = ?1")?
-        .query_row([run.as_str()], |row| row.get(0))?;
-    let mut insert = transaction
-        .prepare_cached("INSERT INTO facts (run, seq, at, fact) VALUES (?1, ?2, ?3, ?4)")?;
-    for (fact, seq) in facts.iter().zip(first..) {
-        insert.execute(params![id, signed(seq), signed(at), to_text(fact)?])?;
+    let (many, few) = facts.as_chunks::<TOGETHER>();
+    let many = many.iter().map(<[Fact; TOGETHER]>::as_slice);
+    let few = few.iter().map(std::slice::from_ref);
+    let mut next = first;
+    let mut text = Vec::new();
+    insert_all(
+        transaction,
+        &INSERT_MANY,
+        many,
+        (run, at),
+        &mut next,
+        &mut text,
+    )?;
+    insert_all(
+        transaction,
+        &INSERT_ONE,
+        few,
+        (run, at),
+        &mut next,
+        &mut text,
+    )
+}
+
+fn insert_all<'f>(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    mut rows: impl Iterator<Item = &'f [Fact]>,
+    (run, at): (i64, u64),
+    next: &mut u64,
+    text: &mut Vec<u8>,
+) -> rusqlite::Result<()> {
+    let Some(first) = rows.next() else {
+        return Ok(());
+    };
+    let mut insert = transaction.prepare_cached(sql)?;
+    insert.raw_bind_parameter(1, run)?;
+    insert.raw_bind_parameter(2, signed(at))?;
+    for facts in std::iter::once(first).chain(rows) {
+        insert.raw_bind_parameter(3, signed(*next))?;
+        for (at, fact) in facts.iter().enumerate() {
+            text.clear();
+            serde_json::to_writer(&mut *text, fact)
+                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+            let text = ToSqlOutput::Borrowed(ValueRef::Text(text));
+            insert.raw_bind_parameter(at + 4, text)?;
+        }
+        insert.raw_execute()?;
+        *next += facts.len() as u64;
     }
     Ok(())
 }

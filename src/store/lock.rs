@@ -81,6 +81,29 @@ pub(super) fn is_free(path: &Path) -> bool {
     !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
+/// Removes a lock and its note, unless somebody has taken it. They are removed under the lock itself: whoever takes it meanwhile finds out
+/// by the file's identity that it has to begin again.
+pub(super) fn remove_free(path: &Path) -> io::Result<()> {
+    let note = note_of(path);
+    if !path.exists() && !note.exists() {
+        return Ok(());
+    }
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
+    match file.try_lock() {
+        Ok(()) if is_at(&file, path) => {}
+        Ok(()) | Err(TryLockError::WouldBlock) => return Ok(()),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    match std::fs::remove_file(&note) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => std::fs::remove_file(path),
+    }
+}
+
 fn run_lock(folder: &Path, run: &RunId) -> PathBuf {
     folder.join(format!("run-{}.lock", crate::base::safe_name(run.as_str())))
 }
@@ -167,4 +190,28 @@ pub(super) fn host() -> String {
         .map(|name| name.trim().to_owned())
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "this machine".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_was_taken_since_it_was_looked_at_is_not_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunId::from("20250101-120000-dead");
+        let path = run_lock(dir.path(), &run);
+        std::fs::write(&path, "").unwrap();
+        std::fs::write(note_of(&path), "{}").unwrap();
+        assert!(is_free(&path));
+        let held = take(&path, &run).ok().unwrap();
+        remove_free(&path).unwrap();
+        assert!(is_at(&held.file, &path), "it is still the lock");
+        assert_eq!(read_note(&path).run, Some(run));
+        drop(held);
+        std::fs::write(&path, "").unwrap();
+        std::fs::write(note_of(&path), "{}").unwrap();
+        remove_free(&path).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
 }

@@ -129,7 +129,7 @@ impl Store {
         let Some(replay) = self.reader.replay(run)? else {
             return Ok(None);
         };
-        self.writer.write_now(notes::no_cancel(run.clone()))?;
+        self.writer.write_now(notes::no_cancel(run))?;
         let next = replay.facts.len() as u64;
         let writer = Arc::clone(&self.writer);
         let journal = Journal::new(writer, run.clone(), Opening::Reopen, next, alive);
@@ -340,7 +340,7 @@ impl Store {
 
     /// Asks the process of a run to stop it.
     pub fn request_cancel(&self, run: &RunId, at: u64) -> Ack {
-        self.writer.write(notes::cancel(run.clone(), at))
+        self.writer.write(notes::cancel(run, at))
     }
 
     /// Whether another process asked for a run to stop.

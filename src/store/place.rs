@@ -10,10 +10,22 @@ use std::path::{Path, PathBuf};
 use super::blobs;
 use super::error::StoreError;
 use super::lock::host;
-use crate::base::{ContentHash, safe_name};
+use crate::base::{ContentHash, Nearby, safe_name};
 
 /// The folder of kiln's state inside a project.
 pub const STATE_FOLDER: &str = ".kiln";
+
+/// The folder of results by content, for glances that prove nothing about it.
+#[derive(Debug)]
+pub struct Shelf(Nearby);
+
+impl Shelf {
+    /// Whether there is a blob of this hash and size.
+    pub fn holds(&self, hash: &ContentHash, size: u64) -> bool {
+        let found = self.0.look(Path::new(&blobs::place_of(hash)));
+        found.is_some_and(|found| found.size == size)
+    }
+}
 
 /// Where the parts of a project's state lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,10 +74,9 @@ impl Place {
         self.folder.join("blobs")
     }
 
-    /// Whether there is a blob of this hash and size: a glance that proves nothing about its content.
-    pub fn holds(&self, hash: &ContentHash, size: u64) -> bool {
-        let blob = blobs::path_in(&self.blobs(), hash);
-        std::fs::metadata(blob).is_ok_and(|found| found.len() == size)
+    /// The results by content, to be glanced at.
+    pub fn shelf(&self) -> Shelf {
+        Shelf(Nearby::new(self.blobs()))
     }
 
     /// Blobs that were found damaged.

@@ -34,8 +34,10 @@ pub struct Sweep {
     pub records: Vec<ContentHash>,
     /// Blobs that nothing names; `None` while a run is under way.
     pub blobs: Option<Vec<Waste>>,
-    /// Files that never got their name, and the locks of dead processes.
+    /// Files that never got their name.
     pub leftovers: Vec<Waste>,
+    /// The locks of dead processes, with their notes.
+    pub locks: Vec<Waste>,
     /// Blobs that were found damaged.
     pub quarantined: Vec<Waste>,
     /// Keeps runs from beginning.
@@ -62,7 +64,7 @@ impl Store {
         let gate = run_gate(&locks).map_err(|error| StoreError::io(&locks, error))?;
         let quiet = gate.try_lock().is_ok().then_some(gate);
         let (records, needed) = self.needed(gone)?;
-        let mut leftovers = stale_locks(&locks);
+        let mut leftovers = Vec::new();
         let blobs = quiet.is_some().then(|| {
             let known = self.place().is_elsewhere().then(|| self.known_blobs());
             let files = files_below(&self.place().blobs());
@@ -77,6 +79,7 @@ impl Store {
             records,
             blobs,
             leftovers,
+            locks: stale_locks(&locks),
             quarantined: files_below(&self.place().quarantine()),
             _quiet: quiet,
         })
@@ -108,6 +111,12 @@ impl Store {
         }));
         forgotten.wait_blocking()?;
         let mut resisting = Vec::new();
+        for file in &sweep.locks {
+            // Since it was looked at, a run may have taken it up again.
+            if lock::remove_free(&file.path.with_extension("lock")).is_err() {
+                resisting.push(file.path.clone());
+            }
+        }
         for file in sweep
             .blobs
             .iter()

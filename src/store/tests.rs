@@ -42,6 +42,23 @@ fn assigned(task: u32) -> Fact {
 }
 
 #[tokio::test]
+async fn facts_keep_their_order_however_many_come_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let journal = begin_run(&store, "one").await;
+    let mut expected = vec![(1, assigned(0))];
+    for (at, count) in (2..).zip([1, 7, 8, 9, 0, 16, 100]) {
+        let facts: Vec<Fact> = (0..count).map(|n| assigned(at * 1000 + n)).collect();
+        expected.extend(facts.iter().map(|fact| (u64::from(at), fact.clone())));
+        let written = journal.append(u64::from(at), facts);
+        written.durable().await.unwrap();
+    }
+    let run = RunId::from("one");
+    assert_eq!(store.reader().facts(&run, 0).unwrap(), expected);
+    assert_eq!(store.reader().facts(&run, 20).unwrap(), expected[20..]);
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_is_there_for_another_process() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();

@@ -113,16 +113,18 @@ impl Explain<'_> {
         let asks = |list: &[Mention], names: &[&str]| {
             list.iter().any(|m| names.contains(&m.name.as_str()))
         };
-        if asks(&found.filters, &["default", "d"]) || asks(&found.tests, &["defined", "undefined"])
-        {
+        if asks(&found.tests, &["defined", "undefined"]) {
             return Vec::new();
         }
+        // Results may or may not be there; which params there are is known, so that one which is not is misspelt.
+        let lenient = asks(&found.filters, &["default", "d"]);
         let mut errors = Vec::new();
         for chain in &found.chains {
             let Some(root) = chain.parts.first() else {
                 continue;
             };
-            if !self.template.uses().names.contains(&root.name)
+            if lenient && (root.name != "params" || !self.has("params"))
+                || !self.template.uses().names.contains(&root.name)
                 || chain.parts.len() == 1
                     && (chain.called || FUNCTIONS.contains(&root.name.as_str()))
             {

@@ -4,6 +4,7 @@
 //! Nothing undefined ever leaves the room, bounded fuel and a bounded result stop a runaway template, and errors name bytes of the
 //! decoded text, never values. This room knows no YAML, no files and no servers: what functions may reach comes in as a [`World`].
 
+mod depth;
 mod engine;
 mod error;
 mod explain;

@@ -1,5 +1,6 @@
 //! A template that was understood.
 
+use super::depth;
 use super::engine::{ANSWER, KEPT, WITH_COMMENTS, WITHOUT_COMMENTS};
 use super::error::{TemplateError, TemplateErrorKind, from_syntax};
 use super::filters::RESULT;
@@ -72,6 +73,8 @@ impl Template {
         if let Some(inside) = whole_expression(text) {
             return Ok(Some(Self::expression(text, inside)));
         }
+        let blocks = scan::blocks(text, comments);
+        depth::check(blocks.iter().map(Vec::as_slice))?;
         let env = if comments {
             &*WITH_COMMENTS
         } else {
@@ -80,7 +83,6 @@ impl Template {
         let parsed = env
             .template_from_str(text)
             .map_err(|error| from_syntax(text, &error))?;
-        let blocks = scan::blocks(text, comments);
         let flat = unsliced(text, &blocks.concat());
         let seen = env.template_from_str(&flat);
         let seen = seen.as_ref().unwrap_or(&parsed);
@@ -119,6 +121,7 @@ impl Template {
                 help: None,
             });
         }
+        depth::check([scan::bare(text, inside.clone()).as_slice()])?;
         WITH_COMMENTS
             .compile_expression(&text[inside.clone()])
             .map_err(|error| {
@@ -245,6 +248,8 @@ fn whole_expression(text: &str) -> Option<Range<usize>> {
     // `{{ -1 }}` and `{{-1}}` differ: the second's dash belongs to the braces, as minijinja has it.
     let inside = trimmed(text, from..to);
     let code = &text[inside.clone()];
+    // Before anybody goes into its depths.
+    depth::check([scan::bare(text, inside.clone()).as_slice()]).ok()?;
     (!code.is_empty() && WITH_COMMENTS.compile_expression(code).is_ok()).then_some(inside)
 }
 

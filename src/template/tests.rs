@@ -530,7 +530,18 @@ fn a_template_that_must_wait_is_still_checked() {
             ("rnge".to_owned(), "did you mean `range`?".to_owned()),
         ]
     );
-    assert_eq!(check("{{ params.other | default(steps.a.image) }}"), []);
+    // A default is for what may be missing, and which params there are is known.
+    assert_eq!(
+        check("{{ params.subjct | default(steps.a.imge) }}"),
+        [(
+            "params.subjct".to_owned(),
+            "did you mean `params.subject`?".to_owned()
+        )]
+    );
+    assert_eq!(
+        check("{{ params.other if params.other is defined else 1 }}"),
+        []
+    );
 }
 
 #[test]

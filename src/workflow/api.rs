@@ -182,7 +182,7 @@ fn from_value(value: Value) -> (Option<Graph>, Vec<ParseProblem>) {
         let id = NodeId(id);
         match node(&id, value, &mut problems) {
             Some(node) => {
-                graph.nodes.insert(id, node);
+                graph.nodes.insert(id, node.into());
             }
             None if problems.len() > MOST_PROBLEMS => break,
             None => {}

@@ -1,5 +1,8 @@
 //! The graph as data.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -11,11 +14,36 @@ use crate::base::NodeId;
 #[serde(transparent)]
 pub struct Graph {
     /// The nodes.
-    pub nodes: IndexMap<NodeId, Node>,
+    pub nodes: IndexMap<NodeId, SharedNode>,
+}
+
+/// A node that copies of a graph share until one of them changes it: the graphs of a step's tasks differ in a few inputs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SharedNode(Arc<Node>);
+
+impl Deref for SharedNode {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.0
+    }
+}
+
+impl DerefMut for SharedNode {
+    fn deref_mut(&mut self) -> &mut Node {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl From<Node> for SharedNode {
+    fn from(node: Node) -> Self {
+        Self(Arc::new(node))
+    }
 }
 
 /// One node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Its class, e.g. `KSampler`.
     pub class_type: String,

@@ -20,5 +20,5 @@ pub use api::{
 };
 pub use bypass::{Bypassed, Dropped, Why, bypass};
 pub use fit::fit;
-pub use graph::{Graph, Node};
+pub use graph::{Graph, Node, SharedNode};
 pub use locate::{locate, locate_key, pointer, span_in_string, span_of};

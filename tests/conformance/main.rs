@@ -11,6 +11,7 @@
 
 mod classes;
 mod client;
+mod http;
 mod pixels;
 mod replay;
 mod server;
@@ -38,6 +39,7 @@ fn main() {
         pixels::trials(fixtures.as_deref()),
         transcripts::trials(fixtures.as_deref()),
         client::trials(fixtures.as_deref()),
+        http::trials(fixtures.as_deref()),
     ]
     .into_iter()
     .flatten()

@@ -124,6 +124,25 @@ fn every_folder_is_a_room_of_the_list() {
     assert_eq!(folders, ROOMS.iter().map(|r| (*r).to_owned()).collect());
 }
 
+/// The most lines that a file may have; the most of a function are in `clippy.toml`.
+const LONG: usize = 600;
+
+#[test]
+fn no_file_is_longer_than_one_reads_at_once() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["src", "tests", "benches", "crates"];
+    let files = folders
+        .iter()
+        .flat_map(|folder| rust_files(&root.join(folder)));
+    let long: Vec<String> = files
+        .filter_map(|file| {
+            let lines = std::fs::read_to_string(&file).unwrap().lines().count();
+            (lines > LONG).then(|| format!("{} has {lines} lines", file.display()))
+        })
+        .collect();
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
 #[test]
 fn mod_files_only_declare_and_export() {
     let mut wrong = Vec::new();

@@ -4,20 +4,11 @@ use std::fmt::Write as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
     Done, Project, Running, Server, files, finish, quick, repository, signal, slow, wait_for,
 };
-
-fn project(pipeline: &str, workflows: &[(&str, Value)]) -> Project {
-    let project = Project::new();
-    project.file("p.yaml", pipeline);
-    for (name, graph) in workflows {
-        project.file(&format!("{name}.json"), graph.to_string());
-    }
-    project
-}
 
 fn start(project: &Project, server: &Server) -> Running {
     Running::start(project, &["p.yaml", "--server", &server.url])
@@ -26,7 +17,7 @@ fn start(project: &Project, server: &Server) -> Running {
 #[test]
 fn ctrl_c_cancels_only_our_own_jobs_and_keeps_what_is_done() {
     let server = Server::start(&[]);
-    let project = project(
+    let project = Project::with(
         "max_parallel: 2\nsteps:\n  first: { workflow: quick.json }\n  second: { workflow: slow.json, needs: [first] }\n  third: { workflow: slow.json, needs: [second] }\n",
         &[("quick", quick(1)), ("slow", slow(2, 40))],
     );
@@ -67,7 +58,7 @@ fn ctrl_c_cancels_only_our_own_jobs_and_keeps_what_is_done() {
 fn ctrl_c_takes_our_waiting_job_out_of_the_queue() {
     let server = Server::start(&[]);
     let theirs = server.queue(&slow(4, 12));
-    let project = project(
+    let project = Project::with(
         "steps:\n  only: { workflow: quick.json }\n",
         &[("quick", quick(5))],
     );
@@ -92,7 +83,7 @@ fn a_signal_ends_a_run_whose_server_never_answers() {
     for (name, code) in [("-INT", 130), ("-TERM", 143)] {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", silent.local_addr().unwrap());
-        let project = project(
+        let project = Project::with(
             "steps:\n  only: { workflow: quick.json }\n",
             &[("quick", quick(1))],
         );
@@ -124,7 +115,7 @@ fn a_reader_that_does_not_read_cannot_keep_kiln_from_leaving() {
         let set = format!("set: {{ \"1\": {{ color: {n} }} }}");
         let _ = writeln!(pipeline, "  s{n}: {{ workflow: quick.json, {set} }}");
     }
-    let project = project(&pipeline, &[("quick", quick(1))]);
+    let project = Project::with(&pipeline, &[("quick", quick(1))]);
     let mut child = project
         .command(&["run", "p.yaml", "--server", &server.url, "--output", "json"])
         .stdout(Stdio::piped())
@@ -143,7 +134,7 @@ fn a_reader_that_does_not_read_cannot_keep_kiln_from_leaving() {
 fn a_second_ctrl_c_leaves_at_once() {
     let server = Server::start(&[]);
     // One long node: the server cannot stop it at once.
-    let project = project(
+    let project = Project::with(
         "steps:\n  only: { workflow: slow.json }\n",
         &[("slow", slow(6, 40))],
     );
@@ -161,7 +152,7 @@ fn a_second_ctrl_c_leaves_at_once() {
 fn a_job_that_the_server_lost_is_submitted_again_under_another_id() {
     let server = Server::start(&[]);
     let theirs = server.queue(&slow(7, 12));
-    let project = project(
+    let project = Project::with(
         "steps:\n  only: { workflow: quick.json }\n",
         &[("quick", quick(8))],
     );
@@ -195,7 +186,7 @@ fn the_first_failure_is_the_cause_and_nothing_new_starts() {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
         "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "../../escape"}, "_meta": {"title": "Save it"}}
     });
-    let project = project(
+    let project = Project::with(
         "max_parallel: 1\nsteps:\n  bad: { workflow: bad.json }\n  after: { workflow: quick.json, needs: [bad] }\n  other: { workflow: quick.json }\n",
         &[("bad", escape), ("quick", quick(10))],
     );
@@ -237,7 +228,7 @@ fn the_first_failure_is_the_cause_and_nothing_new_starts() {
 #[test]
 fn an_output_folder_that_cannot_be_written_is_told_before_anything_is_queued() {
     let server = Server::start(&[]);
-    let project = project(
+    let project = Project::with(
         "steps:\n  only: { workflow: quick.json }\n",
         &[("quick", quick(11))],
     );
@@ -265,7 +256,7 @@ fn a_full_disk_names_the_file_and_keeps_what_was_finished() {
         "steps:\n  small: {{ workflow: quick.json }}\n  large:\n    workflow: large.json\n    needs: [small]\n    set:\n      LoadImage: {{ image: \"{{{{ file('{}') }}}}\" }}\n",
         photo.display()
     );
-    let project = project(&pipeline, &[("quick", quick(12)), ("large", large)]);
+    let project = Project::with(&pipeline, &[("quick", quick(12)), ("large", large)]);
     let program = project.command(&[]);
     let mut limited = std::process::Command::new("sh");
     limited
@@ -289,7 +280,7 @@ fn a_full_disk_names_the_file_and_keeps_what_was_finished() {
 fn a_disk_too_full_for_the_state_is_told() {
     let server = Server::start(&[]);
     for blocks in ["8", "64"] {
-        let project = project(
+        let project = Project::with(
             "steps:\n  one: { workflow: quick.json }\n",
             &[("quick", quick(13))],
         );
@@ -316,7 +307,7 @@ fn two_results_of_one_name_both_stay() {
     let server = Server::start(&[]);
     let mut two = quick(13);
     two["1"]["inputs"]["batch_size"] = json!(2);
-    let project = project(
+    let project = Project::with(
         "steps:\n  only: { workflow: two.json, save_as: same }\n",
         &[("two", two)],
     );
@@ -333,7 +324,7 @@ fn two_results_of_one_name_both_stay() {
 #[test]
 fn a_second_kiln_on_the_same_outputs_is_refused_by_the_name_of_the_first() {
     let server = Server::start(&[]);
-    let project = project(
+    let project = Project::with(
         "steps:\n  only: { workflow: slow.json }\n",
         &[("slow", slow(14, 40))],
     );
@@ -364,7 +355,7 @@ fn a_result_that_is_edited_while_the_pipeline_runs_is_not_passed_on() {
         "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
         "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "pass"}}
     });
-    let project = project(
+    let project = Project::with(
         "steps:\n  first: { workflow: quick.json }\n  wait: { workflow: slow.json, needs: [first] }\n  last:\n    workflow: pass.json\n    needs: [wait]\n    set: { LoadImage: { image: \"{{ steps.first.image }}\" } }\n",
         &[("quick", quick(15)), ("slow", slow(16, 4)), ("pass", pass)],
     );

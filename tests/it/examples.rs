@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{Project, repository};
+use crate::support::{Project, names, repository};
 
 /// The examples in a project of their own.
 fn examples() -> Project {
@@ -20,17 +20,6 @@ fn examples() -> Project {
     let settings = repository().join("kiln.yaml");
     project.file("kiln.yaml", std::fs::read(settings).unwrap());
     project
-}
-
-/// The names of the results of a step, without records of where they came from.
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(folder)
-        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| !name.ends_with(".kiln.json"))
-        .collect();
-    names.sort();
-    names
 }
 
 fn size(path: &Path) -> (u32, u32) {
@@ -243,6 +232,22 @@ fn framed_has_a_node_for_every_frame_and_titles_that_are_drawn() {
     assert_eq!(framed.get_pixel(14, 14).0, [255, 0, 0]);
 }
 
+/// Which mode made how many bytes, the heaviest first.
+fn weights<'a>(latest: &Path, moods: &'a [String]) -> Vec<(u64, &'a str)> {
+    let mut weights: Vec<(u64, &str)> = moods
+        .iter()
+        .map(|name| {
+            let size = std::fs::metadata(latest.join("mood").join(name))
+                .unwrap()
+                .len();
+            (size, name.split('-').next().unwrap())
+        })
+        .collect();
+    weights.sort_unstable();
+    weights.reverse();
+    weights
+}
+
 #[test]
 fn pick_weighs_every_mood_and_enlarges_the_best() {
     let project = examples();
@@ -262,17 +267,7 @@ fn pick_weighs_every_mood_and_enlarges_the_best() {
         ]
     );
     // What the report says is what lies there.
-    let mut weights: Vec<(u64, &str)> = moods
-        .iter()
-        .map(|name| {
-            let size = std::fs::metadata(latest.join("mood").join(name))
-                .unwrap()
-                .len();
-            (size, name.split('-').next().unwrap())
-        })
-        .collect();
-    weights.sort_unstable();
-    weights.reverse();
+    let weights = weights(&latest, &moods);
     let report = std::fs::read_to_string(latest.join("report/report.txt")).unwrap();
     let told: Vec<String> = weights
         .iter()

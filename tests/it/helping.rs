@@ -205,9 +205,8 @@ fn paths_are_told_as_they_are_written_from_here() {
     );
 }
 
-/// The table of exit codes in the guide, with mistakes of each sort.
-#[test]
-fn exit_codes_say_whose_mistake_it_was() {
+/// A project with a pipeline for each sort of mistake.
+fn mistaken() -> Project {
     let project = project();
     project.file("typo.yaml", "steps:\n  one:\n    workfow: draw.json\n");
     project.file("bad.yaml", "steps: [\n");
@@ -229,6 +228,13 @@ fn exit_codes_say_whose_mistake_it_was() {
     );
     project.file("fails.yaml", "steps:\n  one: { command: [\"false\"] }\n");
     project.file("good.yaml", "steps:\n  one: { workflow: draw.json }\n");
+    project
+}
+
+/// The table of exit codes in the guide, with mistakes of each sort.
+#[test]
+fn exit_codes_say_whose_mistake_it_was() {
+    let project = mistaken();
     let url = nobody();
     let table: &[(i32, &[&str])] = &[
         (0, &["run", "good.yaml"]),

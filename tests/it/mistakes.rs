@@ -368,6 +368,15 @@ fn mistakes_of_all_kinds_are_told_at_once() {
 }
 
 #[test]
+fn the_only_node_that_saves_is_taken_out() {
+    let taken = |how: &str| {
+        let entry = format!("      Save: {how}\n      Photo:");
+        says(&project(), "      Photo:", &entry, 3)
+    };
+    insta::assert_snapshot!(format!("{}\n{}", taken("null"), taken("bypass")));
+}
+
+#[test]
 fn a_removed_node_that_another_one_needs() {
     insta::assert_snapshot!(says(
         &project(),

@@ -126,9 +126,11 @@ fn sharpness(picture: &GrayImage) -> f64 {
     }
     let at = |x: u32, y: u32| f64::from(picture.get_pixel(x, y).0[0]);
     let laplacian = || {
-        (1..height - 1).flat_map(move |y| (1..width - 1).map(move |x| (x, y))).map(|(x, y)| {
-            at(x - 1, y) + at(x + 1, y) + at(x, y - 1) + at(x, y + 1) - 4.0 * at(x, y)
-        })
+        (1..height - 1)
+            .flat_map(move |y| (1..width - 1).map(move |x| (x, y)))
+            .map(|(x, y)| {
+                at(x - 1, y) + at(x + 1, y) + at(x, y - 1) + at(x, y + 1) - 4.0 * at(x, y)
+            })
     };
     let variance = variance(laplacian);
     variance / (variance + HALF)

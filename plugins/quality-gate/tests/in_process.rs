@@ -31,7 +31,12 @@ fn a_sharp_picture_scores_above_a_blurred_one_and_a_blank_one_not_at_all() {
     let soft = save(dir.path(), "soft.png", &soft);
     let black = save(dir.path(), "black.png", &GrayImage::new(64, 64));
     let mut host = testing::host::<QualityGate>(json!({})).unwrap();
-    let mut score = |file: &Value| host.function("score", json!([file])).unwrap().as_f64().unwrap();
+    let mut score = |file: &Value| {
+        host.function("score", json!([file]))
+            .unwrap()
+            .as_f64()
+            .unwrap()
+    };
     let (high, low) = (score(&sharp), score(&soft));
     assert!(high > 0.8 && low < 0.3 && low > 0.0, "{high} and {low}");
     assert_eq!(score(&black), 0.0);
@@ -53,8 +58,15 @@ fn near_duplicates_are_told_from_other_pictures() {
     assert!(likeness.as_f64().unwrap() > 0.95, "{likeness}");
     let likeness = host.function("alike", json!([one, other])).unwrap();
     assert!(likeness.as_f64().unwrap() < 0.9, "{likeness}");
-    assert_eq!(host.function("is_new", json!([one, [other, brighter]])).unwrap(), false);
-    assert_eq!(host.function("is_new", json!([one, [other]])).unwrap(), true);
+    assert_eq!(
+        host.function("is_new", json!([one, [other, brighter]]))
+            .unwrap(),
+        false
+    );
+    assert_eq!(
+        host.function("is_new", json!([one, [other]])).unwrap(),
+        true
+    );
     assert_eq!(host.function("is_new", json!([one, []])).unwrap(), true);
     let words = host.function("score", json!(["text"])).unwrap_err();
     assert_eq!(words, "argument 1 of `score` is no file");

@@ -97,7 +97,10 @@ impl Plugin for Sidecar {
                 changes.push(beside(format!("{}.json", file.name), text)?);
             }
             if self.xmp {
-                changes.push(beside(format!("{stem}.xmp"), packet(results, &file, &drawn))?);
+                changes.push(beside(
+                    format!("{stem}.xmp"),
+                    packet(results, &file, &drawn),
+                )?);
             }
         }
         Ok(Some(changes))
@@ -132,7 +135,10 @@ impl Drawn {
 
 fn is_model(text: &str) -> bool {
     let extension = Path::new(text).extension().and_then(|end| end.to_str());
-    matches!(extension, Some("safetensors" | "ckpt" | "gguf" | "pt" | "pth" | "sft"))
+    matches!(
+        extension,
+        Some("safetensors" | "ckpt" | "gguf" | "pt" | "pth" | "sft")
+    )
 }
 
 fn of_file(results: &Results, file: &File, drawn: &Drawn) -> Value {

@@ -9,7 +9,8 @@ use kiln_sidecar::Sidecar;
 fn every_file_gets_its_provenance_as_json_and_as_xmp() {
     let dir = tempfile::tempdir().unwrap();
     let mut host = testing::host::<Sidecar>(json!({})).unwrap();
-    let about = json!({ "run": "r", "pipeline": "p", "step": "draw", "task": "draw", "attempt": 1 });
+    let about =
+        json!({ "run": "r", "pipeline": "p", "step": "draw", "task": "draw", "attempt": 1 });
     let mut job = about.clone();
     job["graph"] = json!({
         "1": { "class_type": "CLIPTextEncode", "inputs": { "text": "a <red> \"teapot\" & cup", "clip": ["2", 1] } },
@@ -34,7 +35,10 @@ fn every_file_gets_its_provenance_as_json_and_as_xmp() {
     assert_eq!(told["seeds"], json!(["42"]));
     assert_eq!(told["models"], json!(["sd15.safetensors"]));
     let xmp = read(3);
-    assert!(xmp.contains("a &lt;red&gt; &quot;teapot&quot; &amp; cup"), "{xmp}");
+    assert!(
+        xmp.contains("a &lt;red&gt; &quot;teapot&quot; &amp; cup"),
+        "{xmp}"
+    );
     assert!(xmp.contains("kiln:seeds=\"42\""), "{xmp}");
     assert!(xmp.contains("xmp:CreatorTool=\"kiln\""), "{xmp}");
 }

@@ -64,7 +64,10 @@ impl Plugin for Watermark {
         let number = |key: &str, usual: f64| config[key].as_f64().unwrap_or(usual);
         Ok(Self {
             mark,
-            corner: config["corner"].as_str().unwrap_or("bottom-right").to_owned(),
+            corner: config["corner"]
+                .as_str()
+                .unwrap_or("bottom-right")
+                .to_owned(),
             size: number("size", 0.2),
             opacity: number("opacity", 0.7),
             margin: number("margin", 0.03),
@@ -92,7 +95,8 @@ impl Plugin for Watermark {
                 (_, true) => DynamicImage::from(marked),
             };
             marked.save_with_format(&path, format)?;
-            changes[at] = Change::Replace(at, Artifact::file(&path).meta(json!({ "watermark": true })));
+            changes[at] =
+                Change::Replace(at, Artifact::file(&path).meta(json!({ "watermark": true })));
             any = true;
         }
         Ok(any.then_some(changes))

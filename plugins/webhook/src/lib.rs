@@ -71,7 +71,11 @@ impl Plugin for Webhook {
             .enable_all()
             .build()?;
         let events = match config["events"].as_array() {
-            Some(events) => events.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Some(events) => events
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
             None => vec!["run_finished".to_owned()],
         };
         Ok(Self {
@@ -91,7 +95,11 @@ impl Plugin for Webhook {
             Some(beginning) => name.starts_with(beginning),
             None => one == name,
         });
-        if wanted { self.send(name, &event.to_string()) } else { Ok(()) }
+        if wanted {
+            self.send(name, &event.to_string())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -117,7 +125,9 @@ impl Webhook {
     }
 
     fn post(&self, name: &str, body: &str) -> Result<u16, reqwest::Error> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let time = now.as_secs().to_string();
         let mut request = self
             .client
@@ -173,6 +183,9 @@ mod tests {
         for byte in plain.as_ref() {
             write!(hex, "{byte:02x}").unwrap_or_default();
         }
-        assert_eq!(signature(&key, "what do ya want", "for nothing?"), format!("sha256={hex}"));
+        assert_eq!(
+            signature(&key, "what do ya want", "for nothing?"),
+            format!("sha256={hex}")
+        );
     }
 }

@@ -18,10 +18,19 @@ fn answer(mut stream: TcpStream, status: &str) -> (String, String) {
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = head
                 .lines()
-                .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok())
+                .find_map(|line| {
+                    line.to_lowercase()
+                        .strip_prefix("content-length: ")?
+                        .parse()
+                        .ok()
+                })
                 .unwrap_or(0);
             if body.len() >= length {
-                write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+                write!(
+                    stream,
+                    "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                )
+                .unwrap();
                 return (head.to_lowercase(), body.to_owned());
             }
         }
@@ -51,7 +60,9 @@ fn event(name: &str) -> Value {
 #[test]
 fn a_wanted_event_is_signed_and_sent_again_until_it_is_taken() {
     let (url, told) = server(&["503 Busy", "200 OK"]);
-    let mut host = testing::host::<Webhook>(json!({ "url": url, "secret": "s", "events": ["run_*"] })).unwrap();
+    let mut host =
+        testing::host::<Webhook>(json!({ "url": url, "secret": "s", "events": ["run_*"] }))
+            .unwrap();
     host.event(event("task_started")).unwrap();
     host.event(event("run_finished")).unwrap();
     let (first, second) = (told.recv().unwrap(), told.recv().unwrap());
@@ -75,5 +86,8 @@ fn a_refusal_is_a_failure_at_once_and_so_is_silence_in_the_end() {
     let config = json!({ "url": "http://127.0.0.1:9/", "attempts": 2 });
     let mut host = testing::host::<Webhook>(config).unwrap();
     let words = host.event(event("run_finished")).unwrap_err();
-    assert!(words.starts_with("`run_finished` was not taken in 2 attempts: "), "{words}");
+    assert!(
+        words.starts_with("`run_finished` was not taken in 2 attempts: "),
+        "{words}"
+    );
 }

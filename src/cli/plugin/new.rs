@@ -26,7 +26,17 @@ fn name(text: &str) -> Result<String, String> {
     let good = chars.next().is_some_and(|c| c.is_ascii_lowercase())
         && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'));
     // Words that Rust keeps for itself, and crates that the new one uses.
-    let kept = ["test", "std", "core", "alloc", "self", "super", "crate", "kiln-plugin", "kiln_plugin"];
+    let kept = [
+        "test",
+        "std",
+        "core",
+        "alloc",
+        "self",
+        "super",
+        "crate",
+        "kiln-plugin",
+        "kiln_plugin",
+    ];
     if good && !kept.contains(&text) {
         Ok(text.to_owned())
     } else {
@@ -46,16 +56,46 @@ const FILES: &[(&str, &str)] = &[
 const SDK: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("scaffold/sdk.toml.in")),
     ("README.md", include_str!("../../../plugins/sdk/README.md")),
-    ("include/kiln_plugin.h", include_str!("../../../plugins/sdk/include/kiln_plugin.h")),
-    ("src/abi.rs", include_str!("../../../plugins/sdk/src/abi.rs")),
-    ("src/about.rs", include_str!("../../../plugins/sdk/src/about.rs")),
-    ("src/error.rs", include_str!("../../../plugins/sdk/src/error.rs")),
-    ("src/host.rs", include_str!("../../../plugins/sdk/src/host.rs")),
-    ("src/lib.rs", include_str!("../../../plugins/sdk/src/lib.rs")),
-    ("src/messages.rs", include_str!("../../../plugins/sdk/src/messages.rs")),
-    ("src/plugin.rs", include_str!("../../../plugins/sdk/src/plugin.rs")),
-    ("src/testing.rs", include_str!("../../../plugins/sdk/src/testing.rs")),
-    ("src/thunks.rs", include_str!("../../../plugins/sdk/src/thunks.rs")),
+    (
+        "include/kiln_plugin.h",
+        include_str!("../../../plugins/sdk/include/kiln_plugin.h"),
+    ),
+    (
+        "src/abi.rs",
+        include_str!("../../../plugins/sdk/src/abi.rs"),
+    ),
+    (
+        "src/about.rs",
+        include_str!("../../../plugins/sdk/src/about.rs"),
+    ),
+    (
+        "src/error.rs",
+        include_str!("../../../plugins/sdk/src/error.rs"),
+    ),
+    (
+        "src/host.rs",
+        include_str!("../../../plugins/sdk/src/host.rs"),
+    ),
+    (
+        "src/lib.rs",
+        include_str!("../../../plugins/sdk/src/lib.rs"),
+    ),
+    (
+        "src/messages.rs",
+        include_str!("../../../plugins/sdk/src/messages.rs"),
+    ),
+    (
+        "src/plugin.rs",
+        include_str!("../../../plugins/sdk/src/plugin.rs"),
+    ),
+    (
+        "src/testing.rs",
+        include_str!("../../../plugins/sdk/src/testing.rs"),
+    ),
+    (
+        "src/thunks.rs",
+        include_str!("../../../plugins/sdk/src/thunks.rs"),
+    ),
 ];
 
 pub(super) fn new(args: &NewArgs) -> Exit {
@@ -75,9 +115,13 @@ pub(super) fn new(args: &NewArgs) -> Exit {
             .replace("{{TYPE}}", &ty)
             .replace("{{PATH}}", &display_path(&folder))
     };
-    let own = FILES.iter().map(|(name, text)| (folder.join(name), filled(text)));
+    let own = FILES
+        .iter()
+        .map(|(name, text)| (folder.join(name), filled(text)));
     let sdk = folder.join("kiln-plugin");
-    let sdk = SDK.iter().map(|(name, text)| (sdk.join(name), (*text).to_owned()));
+    let sdk = SDK
+        .iter()
+        .map(|(name, text)| (sdk.join(name), (*text).to_owned()));
     for (path, text) in own.chain(sdk) {
         if let Err(error) = AtomicFile::put(&path, text.as_bytes()) {
             complain(&error.to_string());

@@ -1,13 +1,16 @@
 //! `kiln server models [FOLDER]`: the model files of a server.
 
+use std::io::{self, Write};
+
 use clap::Args;
+use serde::Serialize;
 
 use super::flags::{ServerFlags, show_rows};
 use super::jobs::called;
 use crate::cli::exit::Exit;
 use crate::cli::sheet::{Column, Fit, Sheet, width};
 use crate::cli::table::{bytes, time};
-use crate::session::care;
+use crate::session::care::{self, Complaint, Open};
 
 #[derive(Debug, Args)]
 pub(super) struct ModelsArgs {
@@ -26,16 +29,25 @@ pub(super) fn models(args: &ModelsArgs) -> Exit {
     }
 }
 
-fn folders(args: &ModelsArgs) -> Exit {
+/// Asks for rows and shows them, with what the server is called.
+fn shown<T: Serialize>(
+    args: &ModelsArgs,
+    rows: impl AsyncFnOnce(&Open) -> Result<Vec<T>, Box<Complaint>>,
+    table: impl FnOnce(&[T], &str, &mut dyn Write) -> io::Result<()>,
+) -> Exit {
     let asked = args.flags.ask(async |open| {
-        let rows = care::folders(open).await?;
+        let rows = rows(open).await?;
         Ok((rows, called(open)))
     });
-    let (rows, server) = match asked {
-        Ok(answer) => answer,
-        Err(exit) => return exit,
-    };
-    show_rows(&args.flags, &rows, |out| {
+    match asked {
+        Ok((rows, server)) => show_rows(&args.flags, &rows, |out| table(&rows, &server, out)),
+        Err(exit) => exit,
+    }
+}
+
+fn folders(args: &ModelsArgs) -> Exit {
+    let rows = async |open: &Open| care::folders(open).await;
+    shown(args, rows, |rows, server, out| {
         if rows.is_empty() {
             return writeln!(out, "{server} has no folders of models");
         }
@@ -43,7 +55,7 @@ fn folders(args: &ModelsArgs) -> Exit {
             Column::new("FOLDER", Fit::Cut(8)),
             Column::new("FILES", Fit::Whole).right(),
         ]);
-        for row in &rows {
+        for row in rows {
             let files = row.files.map_or_else(|| "?".to_owned(), |n| n.to_string());
             sheet.row([row.folder.as_str().into(), files.into()]);
         }
@@ -52,15 +64,8 @@ fn folders(args: &ModelsArgs) -> Exit {
 }
 
 fn files(args: &ModelsArgs, folder: &str) -> Exit {
-    let asked = args.flags.ask(async |open| {
-        let rows = care::models_in(open, folder).await?;
-        Ok((rows, called(open)))
-    });
-    let (rows, server) = match asked {
-        Ok(answer) => answer,
-        Err(exit) => return exit,
-    };
-    show_rows(&args.flags, &rows, |out| {
+    let rows = async |open: &Open| care::models_in(open, folder).await;
+    shown(args, rows, |rows, server, out| {
         if rows.is_empty() {
             return writeln!(out, "{server} has nothing in `{folder}`");
         }
@@ -69,7 +74,7 @@ fn files(args: &ModelsArgs, folder: &str) -> Exit {
             Column::new("SIZE", Fit::Whole).right(),
             Column::new("CHANGED", Fit::Spare(1)),
         ]);
-        for row in &rows {
+        for row in rows {
             sheet.row([
                 row.name.as_str().into(),
                 row.size.map(bytes).unwrap_or_default().into(),

@@ -119,6 +119,37 @@ async fn a_log_that_never_comes_delays_nothing_but_the_doubt() {
     made_a_picture(&outcome(following).await.0);
 }
 
+/// Texts and frames that no server should send.
+fn say_odd_things(fake: &Fake, id: &str) {
+    let send = |out: Out| drop(fake.out.send(out));
+    for odd in [
+        "",
+        "7",
+        "{",
+        "[]",
+        r#"{"type":7}"#,
+        r#"{"type":"x.y","data":[1]}"#,
+        "\u{0}",
+    ] {
+        send(Out::Text(odd.to_owned()));
+    }
+    for odd in [
+        &b""[..],
+        b"\0",
+        b"\0\0\0\x63abc",
+        b"\0\0\0\x03\xff\xff\xff\xff",
+        b"\0\0\0\x04\0\0\0\x02{}",
+    ] {
+        send(Out::Bytes(odd.to_vec()));
+    }
+    send(Out::Text(format!(
+        r#"{{"type":"executed","data":{{"node":"2","output":{{"values":[NaN,-Infinity,1.5]}},"prompt_id":"{id}"}}}}"#
+    )));
+    send(Out::Text(format!(
+        r#"{{"type":"progress","data":{{"value":NaN,"max":Infinity,"prompt_id":"{id}","node":"2"}}}}"#
+    )));
+}
+
 #[tokio::test]
 async fn noise_of_every_kind_hides_nothing() {
     let (fake, connection, id) = queued(Fake::new()).await;
@@ -141,32 +172,7 @@ async fn noise_of_every_kind_hides_nothing() {
             pause(5).await;
         }
     }
-    for odd in [
-        "",
-        "7",
-        "{",
-        "[]",
-        r#"{"type":7}"#,
-        r#"{"type":"x.y","data":[1]}"#,
-        "\u{0}",
-    ] {
-        send(Out::Text(odd.to_owned()));
-    }
-    for odd in [
-        &b""[..],
-        b"\0",
-        b"\0\0\0\x63abc",
-        b"\0\0\0\x03\xff\xff\xff\xff",
-        b"\0\0\0\x04\0\0\0\x02{}",
-    ] {
-        send(Out::Bytes(odd.to_vec()));
-    }
-    send(Out::Text(format!(
-        r#"{{"type":"executed","data":{{"node":"2","output":{{"values":[NaN,-Infinity,1.5]}},"prompt_id":"{text}"}}}}"#
-    )));
-    send(Out::Text(format!(
-        r#"{{"type":"progress","data":{{"value":NaN,"max":Infinity,"prompt_id":"{text}","node":"2"}}}}"#
-    )));
+    say_odd_things(&fake, &text);
     // A picture of 80 MB in one frame.
     let mut picture = b"\0\0\0\x01\0\0\0\x02".to_vec();
     picture.resize(80 << 20, 7);

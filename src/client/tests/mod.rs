@@ -8,5 +8,6 @@ mod odd_answers;
 mod passing_on;
 mod requests;
 mod rest;
+mod room;
 mod transfers;
 mod wire;

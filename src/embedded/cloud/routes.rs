@@ -113,7 +113,7 @@ async fn user(State(cloud): State<Cloud>) -> Response {
 }
 
 async fn features(State(cloud): State<Cloud>) -> Response {
-    let mut features = crate::embedded::sockets::features();
+    let mut features = crate::embedded::sockets::features(cloud.server.dialect.assets);
     features["max_upload_size"] = json!(cloud.server.dialect.uploads.max_bytes);
     features["free_tier_balance"] = json!(0);
     json(&features)

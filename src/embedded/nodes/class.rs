@@ -3,13 +3,15 @@
 //! The declarations are facts about `ComfyUI` 0.33.0 (names, types, bounds, defaults, options); the two generations of declarations differ in
 //! small ways that clients can see, so each input is written as that server gives it.
 
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use kiln_pixels::{Image, Mask};
 use serde_json::{Map, Value as Json, json};
 
 use super::super::cache::Made;
-use super::super::files::Folders;
+use super::super::files::{Folders, is_full};
 use super::super::naming::Counters;
 use super::super::simulate::Stand;
 use super::{files, images, text};
@@ -77,6 +79,19 @@ impl NodeError {
             exception,
             message: message.into(),
         }
+    }
+}
+
+impl NodeError {
+    /// A result could not be written in a folder.
+    pub(crate) fn unwritten(folder: &Path, name: &str, error: &io::Error) -> Self {
+        let folder = folder.display();
+        let message = if is_full(error) {
+            format!("no space left on the disk: `{name}` cannot be written in {folder}")
+        } else {
+            format!("`{name}` cannot be written in {folder}: {error}")
+        };
+        Self::new("OSError", message)
     }
 }
 

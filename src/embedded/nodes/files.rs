@@ -106,10 +106,7 @@ fn save(call: &Call<'_>, folder: Folder, prefix: &str) -> Result<Made, NodeError
         file.write_all(&png).map_err(|error| {
             // A file that is not whole must not be taken for one.
             let _ = std::fs::remove_file(place.folder.join(&filename));
-            NodeError::new(
-                "OSError",
-                format!("`{filename}` cannot be written: {error}"),
-            )
+            NodeError::unwritten(&place.folder, &filename, &error)
         })?;
         files.push(json!({
             "filename": filename,

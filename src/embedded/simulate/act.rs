@@ -299,7 +299,7 @@ impl Saver<'_> {
                 .map_err(|error| failed(&error))?;
         file.write_all(bytes).map_err(|error| {
             let _ = std::fs::remove_file(place.folder.join(&filename));
-            failed(&format!("`{filename}` cannot be written: {error}"))
+            Halt::Failed(NodeError::unwritten(&place.folder, &filename, &error))
         })?;
         Ok(json!({
             "filename": filename,

@@ -84,6 +84,7 @@ async fn any_text_was_an_id_once_and_a_cycle_a_recursion_without_end() {
 #[tokio::test]
 async fn files_are_assets_since_038() {
     let server = version("0.38.1").await;
+    assert_eq!(server.json("/features").await["assets"], true);
     let entry = server
         .run(json!({"1": empty_image(8, 1), "2": save("1", "a")}))
         .await;
@@ -97,6 +98,7 @@ async fn files_are_assets_since_038() {
             .starts_with("blake3:")
     );
     let before = version("0.33.0").await;
+    assert_eq!(before.json("/features").await["assets"], false);
     let uploaded = before.upload("a.txt", b"abc", &[]).await;
     assert!(
         uploaded

@@ -150,7 +150,11 @@ fn names_places_and_times_are_not_in_the_key() {
 
 /// What is told of a change, and the task that it makes.
 fn changes() -> Vec<(&'static str, Task)> {
-    let node = json!({"class_type": "X", "inputs": {}});
+    let changes = [changes_of_inputs(), changes_of_nodes(), changes_around()];
+    changes.into_iter().flatten().collect()
+}
+
+fn changes_of_inputs() -> Vec<(&'static str, Task)> {
     vec![
         (
             "Base.steps 20 → 24",
@@ -178,6 +182,12 @@ fn changes() -> Vec<(&'static str, Task)> {
             "Base.model [\"4\",0] → [\"4\",1]",
             task().with(|t| t.set("3", "model", json!(["4", 1]))),
         ),
+    ]
+}
+
+fn changes_of_nodes() -> Vec<(&'static str, Task)> {
+    let node = json!({"class_type": "X", "inputs": {}});
+    vec![
         (
             "class of node 9 SaveImage → PreviewImage",
             task().with(|t| {
@@ -198,6 +208,11 @@ fn changes() -> Vec<(&'static str, Task)> {
                 t.graph.nodes.shift_remove("9");
             }),
         ),
+    ]
+}
+
+fn changes_around() -> Vec<(&'static str, Task)> {
+    vec![
         (
             "LoadImage.image `photo.png` de6a7900 → 681b08f7",
             task().with(|t| {

@@ -12,7 +12,7 @@ use crate::artifact::Datum;
 use crate::base::{ContentHash, NodeId};
 use crate::plan::{CacheMode, Plan, Rendered, Upload, Uploadable};
 use crate::plugin::Shape;
-use crate::workflow::{Graph, Node};
+use crate::workflow::{Graph, Node, SharedNode};
 
 /// Rises when kiln does something else with a workflow, so that earlier results no longer stand for new ones.
 const KIND: &[u8] = b"workflow 1";
@@ -20,7 +20,7 @@ const KIND: &[u8] = b"workflow 1";
 /// Digests of the nodes that a step's tasks share.
 #[derive(Debug, Default)]
 pub struct Memo {
-    nodes: HashMap<NodeId, (Node, String)>,
+    nodes: HashMap<NodeId, (SharedNode, String)>,
 }
 
 impl Memo {
@@ -38,8 +38,9 @@ impl Memo {
     /// The digest of a node, when it is still what it was.
     pub(super) fn digest(&self, id: &NodeId, node: &Node) -> Option<&str> {
         let (known, digest) = self.nodes.get(id)?;
-        (known.class_type == node.class_type && known.inputs == node.inputs)
-            .then_some(digest.as_str())
+        let same = std::ptr::eq(&raw const **known, node)
+            || known.class_type == node.class_type && known.inputs == node.inputs;
+        same.then_some(digest.as_str())
     }
 }
 
@@ -131,7 +132,7 @@ fn shown(datum: &Datum) -> String {
 fn write(sink: &mut impl Sink, inputs: &Inputs<'_>, mode: CacheMode, facts: &ServerFacts) {
     sink.entry(Tag::Kind, &[], KIND);
     sink.entry(Tag::Realm, &[], facts.realm.name().as_bytes());
-    let mut nodes: Vec<(&NodeId, &Node)> = inputs.graph.nodes.iter().collect();
+    let mut nodes: Vec<(&NodeId, &SharedNode)> = inputs.graph.nodes.iter().collect();
     nodes.sort_unstable_by_key(|(id, _)| *id);
     let mut scratch = Vec::new();
     for (id, node) in nodes {

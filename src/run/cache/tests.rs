@@ -57,6 +57,7 @@ fn step(id: &str) -> StepPlan {
         graph: Graph::default(),
         in_file: Vec::new(),
         edits: Vec::new(),
+        removed: Vec::new(),
         bypassed: Vec::new(),
     });
     StepPlan::new(StepId::from(id), None, ServerName::from("local"), work)
@@ -173,7 +174,8 @@ fn a_hit_lies_under_the_names_that_the_task_gives_now() {
     );
     let again = prove(restored.record, &bench.blobs).unwrap();
     assert_eq!(again.made.run, RunId::from("first"));
-    assert!(again.in_place(&run, &task).is_some());
+    let near = Nearby::new(bench.dir.path().join("second"));
+    assert!(again.in_place(&run, &task, &near).is_some());
 }
 
 #[test]
@@ -181,9 +183,18 @@ fn a_result_is_in_place_until_somebody_touches_it() {
     let bench = Bench::new();
     let found = bench.found(&["pixels"]);
     let (run, task) = (RunId::from("first"), TaskName::from("draw"));
-    assert_eq!(found.in_place(&run, &task).unwrap().len(), 2);
-    assert!(found.in_place(&RunId::from("other"), &task).is_none());
-    assert!(found.in_place(&run, &TaskName::from("other")).is_none());
+    let near = Nearby::new(bench.dir.path().to_path_buf());
+    assert_eq!(found.in_place(&run, &task, &near).unwrap().len(), 2);
+    assert!(
+        found
+            .in_place(&RunId::from("other"), &task, &near)
+            .is_none()
+    );
+    assert!(
+        found
+            .in_place(&run, &TaskName::from("other"), &near)
+            .is_none()
+    );
     let path = bench.dir.path().join("out_0.png");
     std::fs::write(&path, "PIXELS").unwrap();
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
@@ -193,9 +204,9 @@ fn a_result_is_in_place_until_somebody_touches_it() {
         .unwrap()
         .set_modified(later)
         .unwrap();
-    assert!(found.in_place(&run, &task).is_none(), "edited");
+    assert!(found.in_place(&run, &task, &near).is_none(), "edited");
     std::fs::remove_file(&path).unwrap();
-    assert!(found.in_place(&run, &task).is_none(), "removed");
+    assert!(found.in_place(&run, &task, &near).is_none(), "removed");
 }
 
 #[test]

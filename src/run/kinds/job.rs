@@ -140,6 +140,7 @@ impl Try {
         }
         match submitted? {
             Ok(accepted) => {
+                self.answered = true;
                 self.shared.answered(self.at);
                 if names_jobs(server) {
                     let task = self.name().clone();
@@ -292,7 +293,13 @@ impl Try {
             _ => self.shared.answered(self.at),
         }
         // One that succeeded is kept, however late.
-        if let JobOutcome::Succeeded { results, cached } = ended {
+        if let JobOutcome::Succeeded {
+            results,
+            cached,
+            taken,
+        } = ended
+        {
+            self.left_out(server, ready, taken.as_ref())?;
             return Ok((results, cached));
         }
         if self.cancelling() {
@@ -302,7 +309,9 @@ impl Try {
             return Err(about.overdue(&server.name, overdue).into());
         }
         match ended {
-            JobOutcome::Succeeded { results, cached } => Ok((results, cached)),
+            JobOutcome::Succeeded {
+                results, cached, ..
+            } => Ok((results, cached)),
             JobOutcome::Interrupted if self.was_stopping => Err(Ending::Lost),
             JobOutcome::Unreachable { .. } | JobOutcome::Stalled { .. }
                 if self.shared.is_pool(self.at) =>
@@ -319,6 +328,31 @@ impl Try {
             JobOutcome::Stuck => Err(about.stuck(&server.name).into()),
             JobOutcome::Stalled { proof } => Err(about.worker_died(&server.name, &proof).into()),
         }
+    }
+
+    /// A server answers what it leaves out of a job. Where that answer was lost, the job's record tells.
+    fn left_out(
+        &self,
+        server: &Endpoint,
+        ready: &Ready,
+        taken: Option<&HashSet<NodeId>>,
+    ) -> Result<(), Ending> {
+        let Some(taken) = taken.filter(|_| !self.answered) else {
+            return Ok(());
+        };
+        let missing = ready.ends.iter().filter(|node| !taken.contains(*node));
+        let missing: Vec<&NodeId> = missing.collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let allowed = self.step().allow_partial;
+        let about = self.about();
+        let built = about.left_out_unheard(&ready.rendered, &server.name, (&missing, allowed));
+        if !allowed {
+            return Err(Failure::one(FailureClass::Rejected, built).into());
+        }
+        self.shared.teller.warn(self.name(), built);
+        Ok(())
     }
 
     async fn collect(

@@ -40,6 +40,8 @@ pub(super) struct Ready {
     sent: Vec<RunEvent>,
     /// An earlier session submitted it, and the server has it.
     pub(super) attached: bool,
+    /// The output nodes that are to run.
+    pub(super) ends: Vec<NodeId>,
     key: ContentHash,
     first_key: Option<ContentHash>,
     manifest: Manifest,
@@ -114,6 +116,7 @@ impl Try {
         if !changed.by.is_empty() {
             self.judge(&ready.rendered, &ready.catalog, &changed)?;
             ready.extra = self.extra_data(&ready.rendered.graph, &ready.catalog)?;
+            ready.ends = ends(&ready.rendered, &ready.catalog);
         }
         Ok(())
     }
@@ -152,6 +155,7 @@ impl Try {
         }
         Ok(Prepared::Ready(Box::new(Ready {
             extra: self.extra_data(&rendered.graph, &catalog)?,
+            ends: ends(&rendered, &catalog),
             catalog,
             rendered,
             connection,
@@ -413,6 +417,19 @@ fn render_step(
         unreachable!("only a workflow step is rendered as a graph")
     };
     plan::render(plan, task, work, results, Some(catalog), attempt)
+}
+
+/// The output nodes that a server is to run.
+fn ends(rendered: &Rendered, catalog: &Catalog) -> Vec<NodeId> {
+    if !rendered.targets.is_empty() {
+        return rendered.targets.clone();
+    }
+    let ends = |class: &str| catalog.node(class).is_some_and(|d| d.output_node);
+    let nodes = rendered.graph.nodes.iter();
+    nodes
+        .filter(|(_, node)| ends(&node.class_type))
+        .map(|(id, _)| id.clone())
+        .collect()
 }
 
 struct AllThere;

@@ -12,6 +12,7 @@ fn plan(graph: &Value) -> Plan {
         graph,
         in_file: Vec::new(),
         edits: Vec::new(),
+        removed: Vec::new(),
         bypassed: Vec::new(),
     });
     let step = StepPlan::new(StepId::from("draw"), None, ServerName::from("local"), work);

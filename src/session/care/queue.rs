@@ -192,10 +192,9 @@ pub async fn clear(open: &Open, yes: bool) -> Result<Stopped, Box<Complaint>> {
     if foreign > 0 && !yes {
         return Err(Complaint::typed(
             format!(
-                "{} of {} that wait on `{}` belong to no run of this project",
-                foreign,
-                plural(rows.len(), "job"),
-                open.name
+                "jobs of no run of this project wait on `{}`: {foreign} of {}",
+                open.name,
+                rows.len()
             ),
             "somebody may wait for them: `--yes` clears them all, `kiln server cancel ID…` single ones",
         ));

@@ -10,7 +10,7 @@ use super::finding::{Area, Checkup};
 use super::servers::Started;
 use crate::base::ServerName;
 use crate::catalog::Catalog;
-use crate::diagnostic::{Diagnostic, Severity, SourceMap, codes};
+use crate::diagnostic::{Diagnostic, Report, Severity, SourceMap, codes};
 use crate::plan::{MissingParams, Plan};
 use crate::report::plural;
 use crate::session::care::Found;
@@ -32,6 +32,9 @@ const LACKS: [&crate::diagnostic::Code; 3] = [
     &codes::CUSTOM_VALIDATION_FAILED,
 ];
 
+/// By message, one complaint and the pipelines that it concerns.
+type Lacking = BTreeMap<String, (Diagnostic, Vec<String>)>;
+
 /// The catalogs of one plan's servers.
 #[derive(Default)]
 struct Known(IndexMap<ServerName, Arc<Catalog>>);
@@ -47,8 +50,7 @@ pub(super) async fn examine(found: &Found, started: &Started, checkup: &mut Chec
     if files.is_empty() {
         return;
     }
-    // One complaint for all pipelines that it concerns.
-    let mut lacking: BTreeMap<String, (Diagnostic, Vec<String>)> = BTreeMap::new();
+    let mut lacking = Lacking::new();
     let mut well = 0;
     for file in &files {
         let name = file.strip_prefix(&found.project_dir).unwrap_or(file);
@@ -58,17 +60,9 @@ pub(super) async fn examine(found: &Found, started: &Started, checkup: &mut Chec
             missing_params: MissingParams::Undecided,
             ..Request::default()
         });
-        let errors = loaded.report.items.iter();
-        let errors = errors.filter(|d| d.severity == Severity::Error).count();
-        if errors > 0 {
-            let message = format!("has {}", plural(errors, "error"));
-            let first = loaded.report.items.into_iter();
-            let first = first
-                .filter(|d| d.severity == Severity::Error)
-                .map(|d| d.code)
-                .next();
-            let diagnostic = Diagnostic::error(first.unwrap_or(&codes::BAD_VALUE), message)
-                .help(format!("`kiln check {name}` shows them"));
+        let broken = invalid(&name, &loaded.report);
+        let sound = broken.is_none();
+        if let Some(diagnostic) = broken {
             checkup.wrong(Area::Pipeline, &name, diagnostic, &SourceMap::default());
         }
         let Some(plan) = loaded.plan.or(loaded.sound) else {
@@ -80,7 +74,7 @@ pub(super) async fn examine(found: &Found, started: &Started, checkup: &mut Chec
             .into_iter()
             .filter(|d| LACKS.contains(&d.code))
             .peekable();
-        if lacks.peek().is_none() && errors == 0 {
+        if lacks.peek().is_none() && sound {
             well += 1;
         }
         for diagnostic in lacks {
@@ -91,6 +85,26 @@ pub(super) async fn examine(found: &Found, started: &Started, checkup: &mut Chec
             }
         }
     }
+    tell_lacks(lacking, checkup);
+    if well > 0 {
+        let each = plural(well, "pipeline");
+        let message = format!("{each}: all that is needed is there, as far as servers answer");
+        checkup.ok(Area::Pipeline, "", message);
+    }
+}
+
+/// That a pipeline has errors, and where they are shown.
+fn invalid(name: &str, report: &Report) -> Option<Diagnostic> {
+    let errors = report.items.iter();
+    let mut errors = errors
+        .filter(|d| d.severity == Severity::Error)
+        .map(|d| d.code);
+    let first = errors.next()?;
+    let message = format!("has {}", plural(1 + errors.count(), "error"));
+    Some(Diagnostic::error(first, message).help(format!("`kiln check {name}` shows them")))
+}
+
+fn tell_lacks(lacking: Lacking, checkup: &mut Checkup) {
     for (mut diagnostic, names) in lacking.into_values() {
         diagnostic.primary = None;
         if diagnostic.code == &codes::MISSING_NODE_TYPE {
@@ -102,14 +116,6 @@ pub(super) async fn examine(found: &Found, started: &Started, checkup: &mut Chec
             &names.join(", "),
             diagnostic,
             &SourceMap::default(),
-        );
-    }
-    if well > 0 {
-        let servers = "what they need is there, as far as their servers answer";
-        checkup.ok(
-            Area::Pipeline,
-            "",
-            format!("{}: {servers}", plural(well, "pipeline")),
         );
     }
 }
@@ -140,9 +146,12 @@ async fn catalogs(plan: &Plan, started: &Started) -> Known {
 
 /// The pipelines of a project: YAML files with steps.
 fn pipelines(project: &Path) -> Vec<PathBuf> {
+    // A pipeline's project is the nearest folder above it with a project file: below another one, it is not ours.
+    let elsewhere = |entry: &walkdir::DirEntry| entry.path().join(PROJECT_FILE).is_file();
     let wanted = |entry: &walkdir::DirEntry| {
         let name = entry.file_name().to_string_lossy();
-        entry.depth() == 0 || !(name.starts_with('.') || OTHERS.contains(&&*name))
+        let other = || name.starts_with('.') || OTHERS.contains(&&*name) || elsewhere(entry);
+        entry.depth() == 0 || !other()
     };
     walkdir::WalkDir::new(project)
         .max_depth(DEEP)

@@ -43,7 +43,7 @@ impl Tally {
         self.bytes += size;
     }
 
-    fn of(files: &[Waste]) -> Self {
+    fn of<'a>(files: impl IntoIterator<Item = &'a Waste>) -> Self {
         let mut tally = Self::default();
         for file in files {
             tally.add(file.size);
@@ -131,9 +131,9 @@ pub fn sweep(history: &History, wanted: &Cleaning) -> Result<Swept, Box<Diagnost
         None => Vec::new(),
     };
     swept.records = sweep.records.len();
-    swept.blobs = sweep.blobs.as_deref().map(Tally::of);
+    swept.blobs = sweep.blobs.as_ref().map(Tally::of);
     swept.quarantined = Tally::of(&sweep.quarantined);
-    swept.leftovers = Tally::of(&sweep.leftovers);
+    swept.leftovers = Tally::of(sweep.leftovers.iter().chain(&sweep.locks));
     for file in &unfinished {
         swept.leftovers.add(file.size);
     }

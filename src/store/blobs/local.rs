@@ -197,9 +197,13 @@ impl LocalBlobs {
     }
 }
 
-pub(in crate::store) fn path_in(folder: &Path, hash: &ContentHash) -> PathBuf {
-    let name = hash.to_hex();
-    folder.join(&name[..2]).join(name)
+fn path_in(folder: &Path, hash: &ContentHash) -> PathBuf {
+    folder.join(place_of(hash))
+}
+
+/// Where the content of a hash lies in its folder.
+pub(in crate::store) fn place_of(hash: &ContentHash) -> String {
+    hash.with_hex(|name| format!("{}/{name}", &name[..2]))
 }
 
 fn stamped(row: &rusqlite::Row<'_>) -> rusqlite::Result<(ContentHash, Stamp)> {

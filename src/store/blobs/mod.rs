@@ -14,5 +14,5 @@ mod stamp;
 pub use error::BlobError;
 pub use keeper::{Blobs, Ensured, Held};
 pub use local::LocalBlobs;
-pub(super) use local::path_in;
+pub(super) use local::place_of;
 pub(super) use stamp::Boot;

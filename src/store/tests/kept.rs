@@ -63,6 +63,31 @@ fn blob(dir: &Path, hash: &ContentHash) -> std::path::PathBuf {
 }
 
 #[tokio::test]
+async fn many_records_are_found_however_near_or_far_apart_their_keys_lie() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let journal = begin_run(&store, "one").await;
+    let key = |at: u32| ContentHash::of(&at.to_le_bytes());
+    // Every other key is there.
+    for at in (0..600).step_by(2) {
+        store.keep(record(&key(at), artifact(Path::new("/p/a.png"), b"x")));
+    }
+    let written = journal.append(2, vec![super::assigned(0)]);
+    written.durable().await.unwrap();
+    let reader = store.reader();
+    for apart in [1, 2, 7, 40, 599, 1000] {
+        // In no order, the first one asked for twice.
+        let keys: Vec<ContentHash> = (0..1000).step_by(apart).chain([0]).map(key).collect();
+        let many = reader.cached_many(&keys).unwrap();
+        let read = many.iter().map(|found| found.as_ref()?.read());
+        let one_by_one = keys.iter().map(|key| reader.cached(key).unwrap());
+        assert!(read.eq(one_by_one), "{apart}");
+        assert!(many[0].is_some() && many[keys.len() - 1].is_some());
+    }
+    assert!(reader.cached_many(&[]).unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_record_is_there_as_soon_as_a_later_fact_is_durable() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();

@@ -11,7 +11,7 @@ use super::validators::Validator;
 use super::values::{self, Exception};
 use crate::base::NodeId;
 use crate::catalog::{Catalog, InputDef, InputType, NodeDef, OpenInput, OutputType, Section};
-use crate::workflow::{Graph, Node};
+use crate::workflow::Graph;
 
 /// A chain of more nodes than this runs into the server's own recursion limit.
 const LONGEST_CHAIN: usize = 960;
@@ -457,7 +457,7 @@ impl<'a> Walk<'a> {
                         .graph
                         .nodes
                         .get(id)
-                        .map(|node: &Node| node.class_type.clone())
+                        .map(|node| node.class_type.clone())
                         .unwrap_or_default(),
                     dependent_outputs: Vec::new(),
                     errors: outcome.errors.clone(),

@@ -131,7 +131,7 @@ fn a_lost_answer_is_not_asked_for_again_unless_somebody_says_so() {
     let proxy = once(&server, Fate::Swallow);
     let project = project(&proxy.url, &[("p.yaml", ONE)]);
     project.file("one.json", quick(0x0033_0000).to_string());
-    let done = finish(&mut keyed(&project, KEY, &["run", "p.yaml"])).code(4);
+    let done = finish(&mut keyed(&project, KEY, &["run", "p.yaml"])).code(5);
     insta::assert_snapshot!(settled(&done.stderr, project.path()));
     assert_eq!(ended_with(&server, "quick"), 1, "it was sent once");
     finish(&mut keyed(&project, KEY, &["run", "--resume", "last"])).ok();
@@ -145,8 +145,8 @@ fn a_server_that_fails_at_answering_is_not_asked_again_unless_somebody_says_so()
     project.file("one.json", quick(0x0044_0000).to_string());
     let key = format!("{KEY}:unavailable");
     let run = |args: &[&str]| finish(&mut keyed(&project, &key, args));
-    run(&["run", "p.yaml"]).code(4).says("K0515");
-    run(&["run", "--resume", "last"]).code(4).says("K0515");
+    run(&["run", "p.yaml"]).code(5).says("K0515");
+    run(&["run", "--resume", "last"]).code(5).says("K0515");
     run(&["run", "--resume", "last"]).ok();
     assert_eq!(ended(&server).len(), 1);
 }

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::{invert, is_post, latest, noting, occupy, project, sampled, server, servers};
+use super::{invert, is_post, latest, noting, occupy, sampled, server, servers};
 use crate::support::proxy::Fate;
-use crate::support::{Running, pictures, quick};
+use crate::support::{Project, Running, pictures, quick};
 
 /// The colours of the pictures in a folder, each of which has one; sorted.
 fn colours_in(folder: &Path) -> Vec<[u8; 3]> {
@@ -24,10 +24,26 @@ fn colours_in(folder: &Path) -> Vec<[u8; 3]> {
     colours
 }
 
+/// Ten pictures are drawn on `main`, inverted in the pool `farm`, in this process, and on `main` again.
+fn there_and_back() -> String {
+    let step = |name: &str, from: &str, server: &str| {
+        format!(
+            "  {name}:\n    workflow: invert.json\n    for_each: steps.{from}\n    server: {server}\n    set: {{ LoadImage: {{ image: \"{{{{ item.image }}}}\" }} }}\n"
+        )
+    };
+    format!(
+            "steps:\n  draw:\n    workflow: quick.json\n    server: main\n    matrix: {{ i: \"{{{{ range(10) }}}}\" }}\n    set: {{ EmptyImage: {{ color: \"{{{{ 0x102030 + 4 * matrix.i }}}}\" }} }}\n    save_as: \"{{{{ matrix.i }}}}\"\n{}{}{}",
+            step("over", "draw", "farm"),
+            step("here", "over", "embedded"),
+            step("back", "here", "main"),
+        )
+        .replace("0x102030", &0x10_20_30.to_string())
+}
+
 #[test]
 fn results_go_from_server_to_pool_to_kilns_own_and_back_while_one_of_the_pool_dies() {
     let (main, one, two) = (server(), server(), server());
-    let project = project("", &[("quick", quick(0)), ("invert", invert())]);
+    let project = Project::with("", &[("quick", quick(0)), ("invert", invert())]);
     servers(
         &project,
         &[
@@ -41,21 +57,7 @@ fn results_go_from_server_to_pool_to_kilns_own_and_back_while_one_of_the_pool_di
             ),
         ],
     );
-    let step = |name: &str, from: &str, server: &str| {
-        format!(
-            "  {name}:\n    workflow: invert.json\n    for_each: steps.{from}\n    server: {server}\n    set: {{ LoadImage: {{ image: \"{{{{ item.image }}}}\" }} }}\n"
-        )
-    };
-    project.file(
-        "p.yaml",
-        format!(
-            "steps:\n  draw:\n    workflow: quick.json\n    server: main\n    matrix: {{ i: \"{{{{ range(10) }}}}\" }}\n    set: {{ EmptyImage: {{ color: \"{{{{ 0x102030 + 4 * matrix.i }}}}\" }} }}\n    save_as: \"{{{{ matrix.i }}}}\"\n{}{}{}",
-            step("over", "draw", "farm"),
-            step("here", "over", "embedded"),
-            step("back", "here", "main"),
-        )
-        .replace("0x102030", &0x10_20_30.to_string()),
-    );
+    project.file("p.yaml", there_and_back());
     // Somebody keeps the first of the pool busy, so that a job of ours is there when it dies.
     occupy(&one);
     let mut run = Running::start(&project, &["p.yaml"]);
@@ -95,7 +97,7 @@ fn results_go_from_server_to_pool_to_kilns_own_and_back_while_one_of_the_pool_di
 fn a_step_that_waits_for_a_full_server_holds_up_no_other() {
     let (full, free) = (server(), server());
     let theirs = occupy(&full);
-    let project = project("max_parallel: 4\n", &[("quick", quick(0))]);
+    let project = Project::with("max_parallel: 4\n", &[("quick", quick(0))]);
     servers(
         &project,
         &[
@@ -132,7 +134,7 @@ fn a_step_that_waits_for_a_full_server_holds_up_no_other() {
 #[test]
 fn a_big_claim_on_one_server_is_not_starved_by_small_ones_on_another() {
     let (small, big) = (server(), server());
-    let project = project(
+    let project = Project::with(
         "",
         &[
             ("short", sampled(0, 1)),
@@ -199,7 +201,7 @@ fn a_submission_that_is_never_answered_holds_up_no_other_server() {
             Fate::Pass
         }
     });
-    let project = project("", &[("quick", quick(0))]);
+    let project = Project::with("", &[("quick", quick(0))]);
     project.file(
         "p.yaml",
         format!(

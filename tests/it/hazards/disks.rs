@@ -11,7 +11,7 @@ use kiln::report::JsonReporter;
 use kiln::session::{Request, Wishes, run};
 use serde_json::Value;
 
-use super::{ask, assert_colour, latest, project, server, there};
+use super::{ask, assert_colour, latest, server, there};
 use crate::support::{Project, Running, Server, files, finish, quick};
 
 /// A disk on which nothing can be written below the folders that `full` names.
@@ -55,7 +55,7 @@ fn with_full(project: &Project, server: &Server, full: fn(&Path) -> bool) -> (u8
 }
 
 fn two() -> Project {
-    project(
+    Project::with(
         "steps:\n  one: { workflow: quick.json, save_as: one, set: { EmptyImage: { color: 1 } } }\n  two: { workflow: quick.json, needs: [one], save_as: two, set: { EmptyImage: { color: 2 } } }\n",
         &[("quick", quick(0))],
     )
@@ -121,7 +121,7 @@ fn a_disk_that_is_full_while_the_journal_is_written_ends_the_run_and_loses_nothi
             "  s{at}: {{ workflow: quick.json, save_as: it, {set} }}"
         );
     }
-    let project = project(&pipeline, &[("quick", quick(0))]);
+    let project = Project::with(&pipeline, &[("quick", quick(0))]);
     let program = project.command(&[]);
     let mut limited = std::process::Command::new("sh");
     limited

@@ -1,6 +1,6 @@
 //! Files that change while a run goes on: it uses what its plan sealed, or says that it cannot.
 
-use super::{assert_colour, invert, latest, project, server, until_there};
+use super::{assert_colour, invert, latest, server, until_there};
 use crate::support::{Project, Running, quick};
 
 /// A picture of one colour.
@@ -11,7 +11,7 @@ fn picture(project: &Project, name: &str, colour: [u8; 3]) {
 
 /// `wait` ends when `go` is there; what is after it sees files that changed meanwhile.
 fn gated(steps: &str) -> Project {
-    let project = project("", &[("quick", quick(0x0a_0b_0c)), ("invert", invert())]);
+    let project = Project::with("", &[("quick", quick(0x0a_0b_0c)), ("invert", invert())]);
     let gate = until_there(&project, "go");
     project.file(
         "p.yaml",
@@ -76,7 +76,7 @@ fn an_input_that_changed_since_the_plan_is_named_and_never_sent() {
 
 /// `make` makes a file, `take` takes it after the gate is open.
 fn chained() -> Project {
-    let project = project("", &[]);
+    let project = Project::with("", &[]);
     let gate = until_there(&project, "go");
     project.file(
         "p.yaml",

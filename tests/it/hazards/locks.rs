@@ -2,12 +2,12 @@
 
 use rusqlite::Connection;
 
-use super::{project, until_there};
+use super::until_there;
 use crate::support::{Project, Running, signal};
 
 /// A pipeline that ends when `go` is there.
 fn gated() -> Project {
-    let project = project("", &[]);
+    let project = Project::with("", &[]);
     let gate = until_there(&project, "go");
     project.file("p.yaml", format!("steps:\n  wait: {{ command: {gate} }}\n"));
     project.file("kiln.yaml", "");

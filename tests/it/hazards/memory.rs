@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{ask, is_post, noting, occupy, project, server};
+use super::{ask, is_post, noting, occupy, server};
 use crate::support::proxy::{Fate, Proxy};
 use crate::support::{Project, Running, Server, quick, wait_for};
 
@@ -14,7 +14,7 @@ const OOM: &str = "Allocation on device 0 would exceed allowed memory";
 /// A step whose first attempt fails on the server and whose second one does not.
 fn failing(more: &str, delay: &str) -> Project {
     let set = "set: { SaveImage: { filename_prefix: \"{{ '../../x' if task.attempt == 1 else 'fine' }}\" } }";
-    project(
+    Project::with(
         &format!(
             "steps:\n  one:\n    workflow: quick.json\n    {set}\n    retry: {{ attempts: 2, delay: {delay}, max_delay: 1h, for: [{more}] }}\n"
         ),

@@ -8,6 +8,7 @@ mod disks;
 mod edits;
 mod locks;
 mod memory;
+mod pools;
 mod resumed;
 mod stops;
 mod strays;
@@ -90,15 +91,6 @@ fn sampled(seed: u32, samplers: usize) -> Value {
 /// A job that outlasts every test, and can be stopped at any time.
 fn long(seed: u32) -> Value {
     sampled(seed, 400)
-}
-
-fn project(pipeline: &str, workflows: &[(&str, Value)]) -> Project {
-    let project = Project::new();
-    project.file("p.yaml", pipeline);
-    for (name, graph) in workflows {
-        project.file(&format!("{name}.json"), graph.to_string());
-    }
-    project
 }
 
 /// A project file with these servers, each a name and what is said of it.

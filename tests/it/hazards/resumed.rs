@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use super::{assert_colour, invert, latest, occupy, project, server, servers};
+use super::{assert_colour, invert, latest, occupy, server, servers};
 use crate::support::{Project, Running, quick};
 
 /// `before` the gate, which is open once `flag` is there, and `after` it.
 fn gated(before: &str, after: &str) -> Project {
-    let project = project(
+    let project = Project::with(
         "",
         &[("quick", quick(0)), ("two", quick(0)), ("invert", invert())],
     );

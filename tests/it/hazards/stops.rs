@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{ask, assert_colour, latest, long, noting, project, sampled, server, there};
+use super::{ask, assert_colour, latest, long, noting, sampled, server, there};
 use crate::support::proxy::{Fate, Proxy};
 use crate::support::{Project, Running, Server, quick, signal, wait_for};
 
 /// One job that is over soon, and two that come after it.
 fn three() -> Project {
-    project(
+    Project::with(
         "steps:\n  first: { workflow: quick.json }\n  second: { workflow: second.json, needs: [first] }\n  third: { workflow: third.json, needs: [first] }\n",
         &[
             ("quick", quick(1)),
@@ -150,7 +150,7 @@ fn a_second_hangup_leaves_although_the_server_does_not_answer() {
 fn jobs_of_a_run_that_left_at_once_are_stopped_by_a_later_run() {
     let server = server();
     let (proxy, deaf) = deaf(&server);
-    let project = project(
+    let project = Project::with(
         "steps:\n  only: { workflow: long.json }\n",
         &[("long", long(1)), ("quick", quick(2))],
     );
@@ -201,7 +201,7 @@ fn a_run_whose_jobs_are_executed_and_wait_is_cancelled_from_elsewhere() {
 
 #[test]
 fn a_run_that_waits_for_its_next_attempt_is_cancelled_from_elsewhere() {
-    let project = project(
+    let project = Project::with(
         "steps:\n  try:\n    command: [\"false\"]\n    retry: { attempts: 2, delay: 1h, max_delay: 1h, for: [any] }\n",
         &[],
     );
@@ -223,7 +223,7 @@ fn a_result_on_its_way_is_kept_when_its_run_is_cancelled_from_elsewhere() {
             Fate::Pass
         }
     });
-    let project = project(
+    let project = Project::with(
         "steps:\n  one: { workflow: quick.json, save_as: one }\n  two: { workflow: quick.json, needs: [one] }\n",
         &[("quick", quick(0x01_02_03))],
     );
@@ -252,7 +252,7 @@ fn reasons(run: &Running) -> Vec<Value> {
 fn a_stronger_reason_to_stop_takes_the_place_of_a_weaker_one() {
     let server = server();
     let (proxy, _deaf) = deaf(&server);
-    let project = project(
+    let project = Project::with(
         "steps:\n  only: { workflow: long.json }\n",
         &[("long", long(1))],
     );
@@ -271,7 +271,7 @@ fn a_stronger_reason_to_stop_takes_the_place_of_a_weaker_one() {
 fn a_deadline_that_passes_while_a_run_is_being_cancelled_changes_nothing() {
     let server = server();
     let (proxy, _deaf) = deaf(&server);
-    let project = project(
+    let project = Project::with(
         "steps:\n  only: { workflow: long.json }\n",
         &[("long", long(1))],
     );
@@ -293,7 +293,7 @@ fn a_deadline_that_passes_while_a_run_is_being_cancelled_changes_nothing() {
 #[test]
 fn a_run_whose_time_is_up_takes_its_jobs_off_the_server() {
     let server = server();
-    let project = project(
+    let project = Project::with(
         "steps:\n  one: { workflow: one.json }\n  two: { workflow: two.json }\n  three: { workflow: two.json, needs: [two] }\n",
         &[("one", long(1)), ("two", long(2))],
     );

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{ask, is_post, noting, occupy, project, server, servers, until_there};
+use super::{ask, is_post, noting, occupy, server, servers, until_there};
 use crate::support::proxy::{Fate, Proxy};
 use crate::support::{Project, Running, Server, quick, wait_for};
 
@@ -30,7 +30,7 @@ fn another(project: &Project, url: &str) -> Running {
 fn a_job_that_arrives_after_another_took_its_place_is_cancelled_by_a_later_run() {
     let server = server();
     let proxy = slow_way(&server);
-    let project = project(
+    let project = Project::with(
         "steps:\n  one: { workflow: quick.json }\n",
         &[("quick", quick(1))],
     );
@@ -60,7 +60,7 @@ fn a_job_that_arrives_after_another_took_its_place_is_cancelled_by_a_later_run()
 fn a_job_that_arrives_while_the_run_goes_on_is_cancelled_by_it() {
     let server = server();
     let proxy = slow_way(&server);
-    let project = project("", &[("quick", quick(1))]);
+    let project = Project::with("", &[("quick", quick(1))]);
     let gate = until_there(&project, "go");
     project.file(
         "p.yaml",
@@ -86,7 +86,7 @@ fn a_job_left_on_a_server_that_vanished_is_cancelled_by_a_later_run_although_kil
     let (first, second) = (server(), server());
     let theirs = occupy(&first);
     let (proxy, _) = noting(&first.url, |_| Fate::Pass);
-    let project = project("", &[("quick", quick(2))]);
+    let project = Project::with("", &[("quick", quick(2))]);
     servers(
         &project,
         &[(

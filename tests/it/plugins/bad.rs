@@ -11,7 +11,11 @@ fn told(flag: &str) -> String {
     let library = in_c(project.path(), "bad.c", flag);
     declare(&project, &library, "");
     let done = project.kiln(&["run", "p.yaml"]);
-    format!("exit code {}\n{}", done.code, settled(&done.stderr, project.path()))
+    format!(
+        "exit code {}\n{}",
+        done.code,
+        settled(&done.stderr, project.path())
+    )
 }
 
 macro_rules! bad {
@@ -71,7 +75,10 @@ fn every_path_that_was_tried_is_listed() {
 
 #[test]
 fn a_path_that_leads_nowhere_says_what_a_path_may_be() {
-    let project = Project::of(&[("p.yaml", STEP), ("kiln.yaml", "plugins:\n  trial: { path: nowhere }\n")]);
+    let project = Project::of(&[
+        ("p.yaml", STEP),
+        ("kiln.yaml", "plugins:\n  trial: { path: nowhere }\n"),
+    ]);
     let done = project.kiln(&["check", "p.yaml"]).code(6);
     insta::assert_snapshot!(settled(&done.stderr, project.path()));
 }
@@ -93,7 +100,10 @@ fn a_plugin_that_may_fail_and_cannot_be_loaded_is_a_warning_where_nothing_needs_
     let project = Project::of(&[
         ("p.yaml", "steps:\n  say: { command: [echo, hi] }\n"),
         ("q.yaml", STEP),
-        ("kiln.yaml", "plugins:\n  trial: { path: nowhere, on_error: warn }\n"),
+        (
+            "kiln.yaml",
+            "plugins:\n  trial: { path: nowhere, on_error: warn }\n",
+        ),
     ]);
     project.kiln(&["run", "p.yaml"]).ok().says("warning[K0601]");
     let done = project.kiln(&["run", "q.yaml"]).code(3);
@@ -116,7 +126,10 @@ fn mistakes_around_plugins_are_shown_where_they_stand() {
     let first = settled(&done.stderr, project.path());
     super::declare(&project, &super::trial(), "");
     let done = project.kiln(&["check", "p.yaml"]).code(3);
-    insta::assert_snapshot!(format!("{first}\n---\n{}", settled(&done.stderr, project.path())));
+    insta::assert_snapshot!(format!(
+        "{first}\n---\n{}",
+        settled(&done.stderr, project.path())
+    ));
 }
 
 #[test]
@@ -155,11 +168,17 @@ fn without_plugins_what_needs_one_is_refused_and_all_else_runs() {
 
 #[test]
 fn two_plugins_with_one_function_are_a_warning_and_the_first_is_used() {
-    let project = project("", "steps:\n  say: { command: [echo, \"{{ score('abc') }}\"] }\n");
+    let project = project(
+        "",
+        "steps:\n  say: { command: [echo, \"{{ score('abc') }}\"] }\n",
+    );
     let library = super::trial();
     project.file(
         "kiln.yaml",
-        format!("plugins:\n  one: {{ path: {0} }}\n  two: {{ path: {0} }}\n", library.display()),
+        format!(
+            "plugins:\n  one: {{ path: {0} }}\n  two: {{ path: {0} }}\n",
+            library.display()
+        ),
     );
     let done = project.kiln(&["check", "p.yaml"]).ok();
     insta::assert_snapshot!(settled(&done.stderr, project.path()));

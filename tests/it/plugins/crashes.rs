@@ -12,8 +12,15 @@ fn misbehaving(hook: &str, how: &str, lines: &str, pipeline: &str) -> String {
     let place = regex_lite::Regex::new(r"\((\S*/)?src/lib\.rs:\d+\)").unwrap();
     let told = place.replace_all(&told, "(src/lib.rs:[line])").into_owned();
     let results = files(&project.path().join("outputs"));
-    let results: Vec<&String> = results.iter().filter(|name| name.contains("draw")).collect();
-    format!("exit code {}, {} pictures\n{told}", done.code, results.len())
+    let results: Vec<&String> = results
+        .iter()
+        .filter(|name| name.contains("draw"))
+        .collect();
+    format!(
+        "exit code {}, {} pictures\n{told}",
+        done.code,
+        results.len()
+    )
 }
 
 const STEP: &str = "steps:\n  it: { plugin: trial }\n";
@@ -36,7 +43,12 @@ fn a_panic_after_results_were_fetched() {
 
 #[test]
 fn a_panic_that_is_let_pass_leaves_the_result_as_it_is() {
-    insta::assert_snapshot!(misbehaving("after_download", "panic", "on_error: warn", DRAW));
+    insta::assert_snapshot!(misbehaving(
+        "after_download",
+        "panic",
+        "on_error: warn",
+        DRAW
+    ));
 }
 
 #[test]
@@ -79,10 +91,18 @@ fn an_event_that_hangs_is_given_up_and_the_run_ends() {
 
 #[test]
 fn a_call_that_notices_that_its_time_is_over_costs_the_plugin_nothing() {
-    let told = misbehaving("before_submit", "slow", "timeout: 300ms\non_error: warn", DRAW);
+    let told = misbehaving(
+        "before_submit",
+        "slow",
+        "timeout: 300ms\non_error: warn",
+        DRAW,
+    );
     assert!(told.starts_with("exit code 0, 1 pictures"), "{told}");
     assert!(!told.contains("K0607"), "{told}");
-    assert!(told.contains("before_submit: it did not answer within 300ms"), "{told}");
+    assert!(
+        told.contains("before_submit: it did not answer within 300ms"),
+        "{told}"
+    );
 }
 
 /// As [`misbehaving`], in a process of its own.
@@ -91,7 +111,11 @@ fn crashing(flag: &str, lines: &str) -> String {
     let library = in_c(project.path(), "bad.c", flag);
     declare(&project, &library, &format!("isolation: process\n{lines}"));
     let done = project.kiln(&["run", "p.yaml"]);
-    format!("exit code {}\n{}", done.code, settled(&done.stderr, project.path()))
+    format!(
+        "exit code {}\n{}",
+        done.code,
+        settled(&done.stderr, project.path())
+    )
 }
 
 #[test]
@@ -119,7 +143,10 @@ fn a_hang_in_a_process_of_its_own_is_ended() {
 fn a_bad_library_in_a_process_of_its_own_is_refused_in_the_same_words() {
     let told = crashing("NEWER_MAJOR", "");
     assert!(told.starts_with("exit code 6"), "{told}");
-    assert!(told.contains("it was built for version 2.3 of the plugin interface"), "{told}");
+    assert!(
+        told.contains("it was built for version 2.3 of the plugin interface"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -130,8 +157,20 @@ fn a_process_is_started_once_more_and_then_given_up() {
         &pipeline.replace("\"{{ matrix.n }}\"", "\"{{ matrix.n ~ '' }}\""),
     );
     let done = project.kiln(&["run", "p.yaml", "--keep-going"]).code(4);
-    assert_eq!(done.stderr.matches("was ended by signal 6 (SIGABRT)").count(), 3, "{}", done.stderr);
-    assert_eq!(done.stderr.matches("it was given up before").count(), 2, "{}", done.stderr);
+    assert_eq!(
+        done.stderr
+            .matches("was ended by signal 6 (SIGABRT)")
+            .count(),
+        3,
+        "{}",
+        done.stderr
+    );
+    assert_eq!(
+        done.stderr.matches("it was given up before").count(),
+        2,
+        "{}",
+        done.stderr
+    );
 }
 
 #[test]
@@ -142,8 +181,15 @@ fn a_process_does_the_same_work_and_its_output_is_nobodys_business() {
   say: { command: [echo, \"{{ 'abc' | backwards }} {{ score('four') }}\"] }
 ";
     let project = project("isolation: process\nconfig: { log: log }", pipeline);
-    project.file("kiln.yaml", std::fs::read_to_string(project.path().join("kiln.yaml")).unwrap()
-        .replace("log: log", &format!("log: {}", project.path().join("log").display())));
+    project.file(
+        "kiln.yaml",
+        std::fs::read_to_string(project.path().join("kiln.yaml"))
+            .unwrap()
+            .replace(
+                "log: log",
+                &format!("log: {}", project.path().join("log").display()),
+            ),
+    );
     let done = project.kiln(&["run", "p.yaml", "--output", "json"]).ok();
     assert!(done.stdout.contains("cba 4"), "{}", done.stdout);
     let text = project.result("it/joined.txt");

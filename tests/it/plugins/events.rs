@@ -42,9 +42,15 @@ fn a_plugin_hears_every_event_of_a_run_in_order() {
         .filter_map(|line| line.strip_prefix("json run_event "))
         .map(|json| serde_json::from_str(json).unwrap())
         .collect();
-    let finished = whole.iter().find(|event| event["event"] == "task_finished").unwrap();
+    let finished = whole
+        .iter()
+        .find(|event| event["event"] == "task_finished")
+        .unwrap();
     let told = done.json_lines();
-    let told = told.iter().find(|event| event["event"] == "task_finished").unwrap();
+    let told = told
+        .iter()
+        .find(|event| event["event"] == "task_finished")
+        .unwrap();
     for member in ["v", "run", "task", "status", "outputs", "seconds"] {
         assert_eq!(finished[member], told[member], "{member}");
     }
@@ -84,7 +90,9 @@ fn a_plugin_hears_every_message_about_a_job_and_sees_its_previews() {
     ] {
         assert!(lines.contains(&line), "no {line:?} in {lines:#?}");
     }
-    let preview = lines.iter().find(|line| line.starts_with("preview \"draw\" \"image/"));
+    let preview = lines
+        .iter()
+        .find(|line| line.starts_with("preview \"draw\" \"image/"));
     assert!(preview.is_some(), "{lines:#?}");
     let at = |line: &str| lines.iter().position(|one| one == line).unwrap();
     assert!(at("run task_started draw") < at(&of("execution_start", "draw")));
@@ -112,18 +120,31 @@ fn what_plugins_get_is_what_the_schema_of_messages_says() {
     jsonschema::draft7::meta::validate(&schema).unwrap();
     let mut seen = std::collections::BTreeSet::new();
     for line in noted(&project) {
-        let Some((what, json)) = line.strip_prefix("json ").and_then(|rest| rest.split_once(' ')) else {
+        let Some((what, json)) = line
+            .strip_prefix("json ")
+            .and_then(|rest| rest.split_once(' '))
+        else {
             continue;
         };
         let mut one = schema.clone();
         one["$ref"] = format!("#/definitions/{what}").into();
         let message: Value = serde_json::from_str(json).unwrap();
         let validator = jsonschema::draft7::new(&one).unwrap();
-        let wrong: Vec<String> = validator.iter_errors(&message).map(|e| e.to_string()).collect();
+        let wrong: Vec<String> = validator
+            .iter_errors(&message)
+            .map(|e| e.to_string())
+            .collect();
         assert!(wrong.is_empty(), "{what}: {wrong:?}\n{json}");
         seen.insert(what.to_owned());
     }
-    let all = ["after_download", "before_submit", "preview", "run_event", "server_event", "step"];
+    let all = [
+        "after_download",
+        "before_submit",
+        "preview",
+        "run_event",
+        "server_event",
+        "step",
+    ];
     assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), all);
 }
 
@@ -133,10 +154,21 @@ fn jobs_of_others_are_nobodys_business() {
     let project = project("", DRAW);
     logging(&project, "");
     let theirs = server.queue(&crate::support::quick(77));
-    project.kiln(&["run", "p.yaml", "--server", &server.url]).ok();
+    project
+        .kiln(&["run", "p.yaml", "--server", &server.url])
+        .ok();
     let lines = noted(&project);
-    assert!(lines.iter().any(|line| line.starts_with("server executed draw")), "{lines:#?}");
-    assert!(!std::fs::read_to_string(project.path().join("log")).unwrap().contains(&theirs));
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("server executed draw")),
+        "{lines:#?}"
+    );
+    assert!(
+        !std::fs::read_to_string(project.path().join("log"))
+            .unwrap()
+            .contains(&theirs)
+    );
 }
 
 #[test]
@@ -163,8 +195,15 @@ fn a_run_with_nothing_to_do_is_heard_of() {
     std::fs::remove_file(project.path().join("log")).unwrap();
     project.kiln(&["run", "p.yaml"]).ok().says("nothing to do");
     let lines = noted(&project);
-    assert_eq!(lines.last().map(String::as_str), Some("run run_finished"), "{lines:?}");
-    assert!(!lines.iter().any(|line| line.starts_with("before_submit")), "{lines:?}");
+    assert_eq!(
+        lines.last().map(String::as_str),
+        Some("run run_finished"),
+        "{lines:?}"
+    );
+    assert!(
+        !lines.iter().any(|line| line.starts_with("before_submit")),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -176,7 +215,10 @@ fn what_a_plugin_says_is_an_event_and_a_secret_in_it_is_masked() {
     let mut command = project.command(&["run", "p.yaml", "--output", "json"]);
     let done = crate::support::finish(command.env("MY_TEST_KEY", "hunter2-very-long")).ok();
     let events = done.json_lines();
-    let said = events.iter().find(|event| event["event"] == "plugin_log").unwrap();
+    let said = events
+        .iter()
+        .find(|event| event["event"] == "plugin_log")
+        .unwrap();
     assert_eq!(said["line"], "*** is the key");
     assert_eq!(said["level"], "warn");
     assert_eq!(said["plugin"], "trial");

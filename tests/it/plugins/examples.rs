@@ -19,7 +19,13 @@ fn examples() -> Project {
     }
     let file = project.path().join("pipelines/plugins/kiln.yaml");
     let mut text = std::fs::read_to_string(&file).unwrap();
-    for name in ["watermark", "sidecar", "contact-sheet", "quality-gate", "webhook"] {
+    for name in [
+        "watermark",
+        "sidecar",
+        "contact-sheet",
+        "quality-gate",
+        "webhook",
+    ] {
         let built = library(&format!("kiln_{}", name.replace('-', "_")));
         let path = format!("path: ../../plugins/{name}");
         assert!(text.contains(&path), "{name} is shown in no example");
@@ -43,7 +49,11 @@ fn listen(count: usize) -> (String, std::thread::JoinHandle<Vec<String>>) {
                     bytes.extend_from_slice(&piece[..n]);
                     let text = String::from_utf8_lossy(&bytes).into_owned();
                     if n == 0 || text.ends_with('}') {
-                        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+                        write!(
+                            stream,
+                            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                        )
+                        .unwrap();
                         return text;
                     }
                 }
@@ -58,25 +68,48 @@ fn gallery_marks_describes_and_shows_every_picture_and_tells_of_it() {
     let project = examples();
     let (url, heard) = listen(2);
     let pipeline = "pipelines/plugins/gallery.yaml";
-    project.kiln(&["check", pipeline, "--deny", "warnings"]).ok();
+    project
+        .kiln(&["check", pipeline, "--deny", "warnings"])
+        .ok();
     let done = finish(project.command(&["run", pipeline]).env("HOOK_URL", &url)).ok();
     done.says_not("warning");
-    let latest = project.path().join("pipelines/plugins/outputs/gallery/latest");
+    let latest = project
+        .path()
+        .join("pipelines/plugins/outputs/gallery/latest");
     let made = files(&latest.join("develop"));
-    assert_eq!(made.len(), 12, "four pictures, each with two sidecars: {made:?}");
+    assert_eq!(
+        made.len(),
+        12,
+        "four pictures, each with two sidecars: {made:?}"
+    );
     let xmp = std::fs::read_to_string(latest.join("develop/coffee-240.xmp")).unwrap();
     assert!(xmp.contains("kiln:pipeline=\"gallery\""), "{xmp}");
     let sheet = image::open(latest.join("sheet/gallery.png")).unwrap();
     assert_eq!(sheet.width(), 2 * 212 + 12);
     let bodies = heard.join().unwrap();
-    assert!(bodies[0].contains(r#""event":"run_started""#), "{}", bodies[0]);
-    assert!(bodies[1].contains(r#""event":"run_finished""#), "{}", bodies[1]);
+    assert!(
+        bodies[0].contains(r#""event":"run_started""#),
+        "{}",
+        bodies[0]
+    );
+    assert!(
+        bodies[1].contains(r#""event":"run_finished""#),
+        "{}",
+        bodies[1]
+    );
     // The mark is on the picture: without it the corner is another one.
-    let marked = image::open(latest.join("develop/coffee-480.png")).unwrap().to_rgb8();
+    let marked = image::open(latest.join("develop/coffee-480.png"))
+        .unwrap()
+        .to_rgb8();
     let text = std::fs::read_to_string(project.path().join("pipelines/plugins/kiln.yaml")).unwrap();
-    project.file("pipelines/plugins/kiln.yaml", text.replace("opacity: 0.6", "opacity: 0"));
+    project.file(
+        "pipelines/plugins/kiln.yaml",
+        text.replace("opacity: 0.6", "opacity: 0"),
+    );
     project.kiln(&["run", pipeline, "--to", "develop"]).ok();
-    let plain = image::open(latest.join("develop/coffee-480.png")).unwrap().to_rgb8();
+    let plain = image::open(latest.join("develop/coffee-480.png"))
+        .unwrap()
+        .to_rgb8();
     assert_ne!(marked, plain);
     assert_eq!(marked.get_pixel(5, 5), plain.get_pixel(5, 5));
 }
@@ -85,12 +118,22 @@ fn gallery_marks_describes_and_shows_every_picture_and_tells_of_it() {
 fn keepers_are_softened_less_until_they_are_sharp_enough() {
     let project = examples();
     let pipeline = "pipelines/plugins/keepers.yaml";
-    project.kiln(&["check", pipeline, "--deny", "warnings"]).ok();
+    project
+        .kiln(&["check", pipeline, "--deny", "warnings"])
+        .ok();
     let done = project.kiln(&["run", pipeline, "--output", "json"]).ok();
     let events = done.json_lines();
-    let retried = events.iter().filter(|event| event["event"] == "task_retried").count();
-    assert!((1..4).contains(&retried), "{retried} attempts were not good enough");
-    let latest = project.path().join("pipelines/plugins/outputs/keepers/latest");
+    let retried = events
+        .iter()
+        .filter(|event| event["event"] == "task_retried")
+        .count();
+    assert!(
+        (1..4).contains(&retried),
+        "{retried} attempts were not good enough"
+    );
+    let latest = project
+        .path()
+        .join("pipelines/plugins/outputs/keepers/latest");
     assert_eq!(files(&latest.join("keep")), ["contact-sheet.png"]);
     // Nothing is sharp enough for this one.
     let done = project.kiln(&["run", pipeline, "-p", "sharp=1"]).code(4);

@@ -33,11 +33,27 @@ fn trial() -> PathBuf {
 
 /// Compiles a plugin in C into a folder.
 fn in_c(folder: &Path, source: &str, flag: &str) -> PathBuf {
-    let out = folder.join(format!("{DLL_PREFIX}{}{DLL_SUFFIX}", source.replace(".c", "")));
+    let out = folder.join(format!(
+        "{DLL_PREFIX}{}{DLL_SUFFIX}",
+        source.replace(".c", "")
+    ));
     let mut command = Command::new("cc");
     command
-        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"])
-        .args(["-Wno-unused-parameter", "-Wno-null-dereference", "-Wno-array-bounds", "-shared", "-fPIC", "-D_DEFAULT_SOURCE"])
+        .args([
+            "-std=c11",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-Wno-unused-function",
+        ])
+        .args([
+            "-Wno-unused-parameter",
+            "-Wno-null-dereference",
+            "-Wno-array-bounds",
+            "-shared",
+            "-fPIC",
+            "-D_DEFAULT_SOURCE",
+        ])
         .arg("-I")
         .arg(repository().join("plugins/sdk/include"))
         .arg(repository().join("tests/plugins/c").join(source))

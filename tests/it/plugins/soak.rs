@@ -16,13 +16,24 @@ fn five_hundred_jobs_with_a_plugin_that_fails_now_and_then_lose_nothing() {
         &pipeline(500, ""),
     );
     let done = project.kiln(&["run", "p.yaml", "--output", "json"]).ok();
-    assert_eq!(files(&project.path().join("outputs/p/latest/draw")).len(), 500);
+    assert_eq!(
+        files(&project.path().join("outputs/p/latest/draw")).len(),
+        500
+    );
     let events = done.json_lines();
     let last = events.last().unwrap();
-    assert_eq!((&last["counts"]["done"], &last["counts"]["failed"]), (&500.into(), &0.into()));
-    let ended = events.iter().filter(|event| event["event"] == "task_finished");
+    assert_eq!(
+        (&last["counts"]["done"], &last["counts"]["failed"]),
+        (&500.into(), &0.into())
+    );
+    let ended = events
+        .iter()
+        .filter(|event| event["event"] == "task_finished");
     assert_eq!(ended.count(), 500);
-    let warned = events.iter().filter(|event| event["event"] == "task_warning").count();
+    let warned = events
+        .iter()
+        .filter(|event| event["event"] == "task_warning")
+        .count();
     assert!(warned > 100, "{warned} warnings");
 }
 
@@ -33,6 +44,9 @@ fn jobs_that_a_plugin_failed_at_are_tried_again_until_all_are_done() {
         &pipeline(60, "    retry: { attempts: 12, delay: 1ms, for: any }\n"),
     );
     project.kiln(&["run", "p.yaml"]).ok();
-    assert_eq!(files(&project.path().join("outputs/p/latest/draw")).len(), 60);
+    assert_eq!(
+        files(&project.path().join("outputs/p/latest/draw")).len(),
+        60
+    );
     project.kiln(&["run", "p.yaml"]).ok().says("nothing to do");
 }

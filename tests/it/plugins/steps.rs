@@ -15,21 +15,34 @@ const JOIN: &str = "steps:
 #[test]
 fn a_step_gets_files_and_values_and_its_files_are_results_like_all_others() {
     let project = project("", JOIN);
-    project.kiln(&["check", "p.yaml", "--deny", "warnings"]).ok();
+    project
+        .kiln(&["check", "p.yaml", "--deny", "warnings"])
+        .ok();
     let done = project.kiln(&["run", "p.yaml", "--output", "json"]).ok();
     let text = project.result("join/joined.txt");
-    assert!(text.starts_with("card_00001_.png image ") && text.ends_with("\ndne"), "{text}");
+    assert!(
+        text.starts_with("card_00001_.png image ") && text.ends_with("\ndne"),
+        "{text}"
+    );
     assert_eq!(text.lines().count(), 3);
     assert_eq!(project.result("use/used.txt"), text);
     let events = done.json_lines();
-    let finished = events.iter().find(|e| e["event"] == "task_finished" && e["task"] == "join");
+    let finished = events
+        .iter()
+        .find(|e| e["event"] == "task_finished" && e["task"] == "join");
     let outputs = &finished.unwrap()["outputs"];
     assert_eq!(outputs[0]["text"], "3 lines");
     assert_eq!(outputs[0]["output"], "list");
     assert_eq!(outputs[1]["output"], "sheet");
-    let progress = events.iter().find(|e| e["event"] == "task_progress" && e["task"] == "join");
+    let progress = events
+        .iter()
+        .find(|e| e["event"] == "task_progress" && e["task"] == "join");
     assert_eq!(progress.unwrap()["node_title"], "half of it");
-    let record = std::fs::read_to_string(project.path().join("outputs/p/latest/join/joined.txt.kiln.json"));
+    let record = std::fs::read_to_string(
+        project
+            .path()
+            .join("outputs/p/latest/join/joined.txt.kiln.json"),
+    );
     let record: serde_json::Value = serde_json::from_str(&record.unwrap()).unwrap();
     assert_eq!(record["with"]["columns"], 2);
     assert_eq!(record["plugins"][0]["name"], "trial");
@@ -80,24 +93,41 @@ steps:
 
 #[test]
 fn a_function_that_fails_is_shown_where_it_is_called_and_a_misspelt_one_is_answered() {
-    let project = project("", "steps:\n  a: { command: [echo, \"{{ fails(1) }}\"] }\n  b: { command: [echo, \"{{ scroe(1) }}\"] }\n");
+    let project = project(
+        "",
+        "steps:\n  a: { command: [echo, \"{{ fails(1) }}\"] }\n  b: { command: [echo, \"{{ scroe(1) }}\"] }\n",
+    );
     let done = project.kiln(&["check", "p.yaml"]).code(3);
     insta::assert_snapshot!(done.stderr);
 }
 
 #[test]
 fn a_secret_is_given_to_a_step_and_to_no_function() {
-    let project = project("", "steps:\n  it: { plugin: trial, with: { text: \"{{ secret('MY_TEST_KEY') }}\" }, save_as: it }\n");
+    let project = project(
+        "",
+        "steps:\n  it: { plugin: trial, with: { text: \"{{ secret('MY_TEST_KEY') }}\" }, save_as: it }\n",
+    );
     let log = project.path().join("log");
-    super::declare(&project, &super::trial(), &format!("config: {{ log: {} }}", log.display()));
+    super::declare(
+        &project,
+        &super::trial(),
+        &format!("config: {{ log: {} }}", log.display()),
+    );
     let run = |project: &Project| {
         let mut command = project.command(&["run", "p.yaml", "--output", "json"]);
         crate::support::finish(command.env("MY_TEST_KEY", "hunter2-very-long"))
     };
     let done = run(&project).ok();
-    assert!(noted(&project).iter().any(|line| line.contains("hunter2-very-long")));
+    assert!(
+        noted(&project)
+            .iter()
+            .any(|line| line.contains("hunter2-very-long"))
+    );
     assert!(!done.stdout.contains("hunter2"));
-    project.file("p.yaml", "steps:\n  it: { command: [echo, \"{{ score(secret('MY_TEST_KEY')) }}\"] }\n");
+    project.file(
+        "p.yaml",
+        "steps:\n  it: { command: [echo, \"{{ score(secret('MY_TEST_KEY')) }}\"] }\n",
+    );
     let done = run(&project).code(3);
     done.says("a secret cannot be given to `score`");
 }
@@ -111,9 +141,15 @@ fn a_plugin_in_c_that_was_built_from_the_header_works() {
     let library = super::in_c(project.path(), "good.c", "");
     for isolation in ["none", "process"] {
         super::declare(&project, &library, &format!("isolation: {isolation}"));
-        let done = project.kiln(&["run", "p.yaml", "--output", "json", "--force"]).ok();
+        let done = project
+            .kiln(&["run", "p.yaml", "--output", "json", "--force"])
+            .ok();
         for words in ["added from C", "answered from C", "C was here", "made in C"] {
-            assert!(done.stdout.contains(words), "{isolation}: no {words:?} in {}", done.stdout);
+            assert!(
+                done.stdout.contains(words),
+                "{isolation}: no {words:?} in {}",
+                done.stdout
+            );
         }
     }
 }

@@ -13,15 +13,15 @@ use serde_json::json;
 use crate::support::{Project, blurred, pictures};
 
 /// Whether the whole proof is wanted, and not a sample of it.
-fn long() -> bool {
+pub(crate) fn long() -> bool {
     std::env::var_os("KILN_PROOF").is_some_and(|v| v == "long")
 }
 
 /// Numbers that look random and are the same every time.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+    pub(crate) fn roll(&mut self, below: u64) -> u64 {
         // splitmix64
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -64,7 +64,7 @@ pub(crate) fn two_by(count: u64, size: u32) -> Project {
 }
 
 /// The first colour of [`two_by`].
-const COLOUR: u64 = 0x0040_2000;
+pub(crate) const COLOUR: u64 = 0x0040_2000;
 
 /// Whether exactly the right pictures of [`two_by`] are in a folder of results.
 #[track_caller]
@@ -85,7 +85,7 @@ pub(crate) fn assert_right(folder: &Path, count: u64) {
 }
 
 #[track_caller]
-fn assert_colour(path: &Path, colour: [u8; 3]) {
+pub(crate) fn assert_colour(path: &Path, colour: [u8; 3]) {
     let image = image::open(path)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
         .to_rgb8();

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::{Done, Project};
+use crate::support::{Done, Project, names};
 
 /// A workflow of one plain picture.
 fn card() -> Value {
@@ -93,17 +93,6 @@ fn complaint<'a>(events: &'a [Value], task: &str) -> &'a str {
 
 fn latest(project: &Project) -> PathBuf {
     project.path().join("outputs/p/latest")
-}
-
-/// The names of a step's results, without the records of their origin.
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(folder)
-        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| !name.ends_with(".kiln.json"))
-        .collect();
-    names.sort();
-    names
 }
 
 /// The record of the only result of a step.

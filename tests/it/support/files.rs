@@ -18,6 +18,17 @@ pub(crate) fn files(folder: &Path) -> Vec<String> {
     names
 }
 
+/// The names of what lies in a folder, sorted; a record of its origin lies beside each result and does not count.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.ends_with(".kiln.json"))
+        .collect();
+    names.sort();
+    names
+}
+
 /// The pictures in a folder.
 pub(crate) fn pictures(folder: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(folder)

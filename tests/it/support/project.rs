@@ -27,6 +27,15 @@ impl Project {
         project
     }
 
+    /// With `p.yaml` and these workflows, each `<its name>.json`.
+    pub(crate) fn with(pipeline: &str, workflows: &[(&str, serde_json::Value)]) -> Self {
+        let project = Self::of(&[("p.yaml", pipeline)]);
+        for (name, graph) in workflows {
+            project.file(&format!("{name}.json"), graph.to_string());
+        }
+        project
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -47,6 +56,7 @@ impl Project {
     pub(crate) fn kiln(&self, args: &[&str]) -> Done {
         finish(&mut self.command(args))
     }
+
     /// A text that the latest run of `p.yaml` left.
     pub(crate) fn result(&self, path: &str) -> String {
         let path = self.path().join("outputs/p/latest").join(path);

@@ -125,14 +125,20 @@ impl Plugin for Trial {
         let kind = event["type"].as_str().unwrap_or("?");
         let task = event["task"].as_str().unwrap_or("-");
         self.whole("server_event", event)?;
-        self.note(&format!("server {kind} {task} {}", event["message"]["type"]))
+        self.note(&format!(
+            "server {kind} {task} {}",
+            event["message"]["type"]
+        ))
     }
 
     fn preview(&mut self, preview: &Preview<'_>) -> Result {
         let about = &preview.about;
         let line = format!(
             "preview {} {} {} {} bytes",
-            about["task"], about["media_type"], about["node"], preview.picture.len()
+            about["task"],
+            about["media_type"],
+            about["node"],
+            preview.picture.len()
         );
         self.note(&line)?;
         self.whole("preview", about)?;
@@ -148,9 +154,18 @@ impl Plugin for Trial {
             return Ok(None);
         };
         let mut graph = job.graph().clone();
-        for node in graph.as_object_mut().into_iter().flat_map(|all| all.values_mut()) {
+        for node in graph
+            .as_object_mut()
+            .into_iter()
+            .flat_map(|all| all.values_mut())
+        {
             let class = node["class_type"].as_str().unwrap_or_default().to_owned();
-            for (input, value) in edits.get(&class).and_then(Value::as_object).into_iter().flatten() {
+            for (input, value) in edits
+                .get(&class)
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+            {
                 node["inputs"][input] = value.clone();
             }
         }
@@ -159,7 +174,11 @@ impl Plugin for Trial {
 
     fn after_download(&mut self, results: &Results, call: Call) -> Result<Option<Vec<Change>>> {
         self.misbehave("after_download", Some(call))?;
-        self.note(&format!("after_download {} {}", results.task(), results.len()))?;
+        self.note(&format!(
+            "after_download {} {}",
+            results.task(),
+            results.len()
+        ))?;
         self.whole("after_download", results.json())?;
         let outside = PathBuf::from("/etc/hostname");
         Ok(match self.config["results"].as_str() {
@@ -169,7 +188,9 @@ impl Plugin for Trial {
                 std::fs::write(&path, "beside it")?;
                 let mut all = results.keep_all();
                 all.push(Change::Add(Artifact::file(&path).output("note")));
-                all.push(Change::Add(Artifact::text("said").meta(json!({ "by": "trial" }))));
+                all.push(Change::Add(
+                    Artifact::text("said").meta(json!({ "by": "trial" })),
+                ));
                 Some(all)
             }
             Some("replace") => {
@@ -202,7 +223,8 @@ impl Plugin for Trial {
         let sheet = task.folder().join("sheet.txt");
         std::fs::write(&sheet, &joined)?;
         call.add(&Artifact::text(&format!("{} lines", joined.lines().count())).output("list"))?;
-        self.host.info(&format!("joined {} files", task.files("images").len()));
+        self.host
+            .info(&format!("joined {} files", task.files("images").len()));
         Ok(vec![Artifact::file(&sheet).output("sheet")])
     }
 
