@@ -20,6 +20,7 @@ mod frame;
 mod gate;
 mod host;
 mod loaded;
+mod loading;
 mod made;
 mod member;
 mod order;

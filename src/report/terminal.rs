@@ -3,6 +3,8 @@
 //! People's text goes to `notes` (stderr), result paths to `results` (stdout), one per line, so that a pipe receives paths and nothing
 //! else. Where both are a terminal the paths are indented below their task.
 
+mod plugins;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -246,17 +248,6 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
             None => line,
         };
         writeln!(self.notes, "    {DIM}{task} │{DIM:#} {line}")
-    }
-
-    fn plugin_said(&mut self, plugin: &str, level: &str, line: &str) -> ReportResult {
-        let line = tame(line);
-        match level {
-            "error" => writeln!(self.notes, "  {BAD}{plugin}{BAD:#} │ {line}"),
-            "warn" => writeln!(self.notes, "  {ODD}{plugin}{ODD:#} │ {line}"),
-            "info" => writeln!(self.notes, "  {DIM}{plugin} │{DIM:#} {line}"),
-            // For the plugin's author, who has the event stream.
-            _ => Ok(()),
-        }
     }
 
     fn columns(&self) -> Option<usize> {
@@ -505,12 +496,7 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
                 reason,
                 delay_seconds,
             } => self.retried(task, *attempt, class, (reason, *delay_seconds)),
-            // Those before the run were shown with their lines, and errors are in the end.
-            RunEvent::Diagnostic { diagnostic }
-                if diagnostic.severity == Severity::Warning && !self.view.tasks.is_empty() =>
-            {
-                self.diagnostic(diagnostic)
-            }
+            RunEvent::Diagnostic { diagnostic } => self.warned(diagnostic),
             RunEvent::TaskOutput { task, line } => self.said(task, line),
             RunEvent::PluginLog {
                 plugin,

@@ -514,7 +514,10 @@ fn the_guide_names_every_key() {
         ),
         (
             project_schema(),
-            include_str!("../../docs/guide/servers.md"),
+            concat!(
+                include_str!("../../docs/guide/servers.md"),
+                include_str!("../../docs/guide/plugins.md")
+            ),
         ),
     ] {
         let mut found = Vec::new();

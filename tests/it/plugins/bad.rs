@@ -92,7 +92,9 @@ fn a_library_with_another_hash_than_the_pinned_one_is_not_loaded() {
     let hash = regex_lite::Regex::new("[0-9a-f]{64}").unwrap();
     let path = regex_lite::Regex::new(r"(/|\.\./)\S+/libkiln_trial_plugin\.so").unwrap();
     let told = hash.replace_all(&told, "[hash]");
-    insta::assert_snapshot!(path.replace_all(&told, "[library]"));
+    let told = path.replace_all(&told, "[library]");
+    let carets = regex_lite::Regex::new(r"\^{20,}").unwrap();
+    insta::assert_snapshot!(carets.replace_all(&told, "^^^"));
 }
 
 #[test]
