@@ -52,4 +52,6 @@ pub mod report;
 
 pub mod session;
 
+pub mod watch;
+
 pub mod cli;

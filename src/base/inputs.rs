@@ -27,7 +27,6 @@ fn reason(error: &io::Error) -> String {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
-        io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
         _ => error.to_string(),
     }
 }
@@ -64,9 +63,19 @@ pub enum Input {
         /// Whether it is set.
         set: bool,
     },
+    /// Whether something was there: its content does not matter.
+    Presence {
+        /// Where, absolute.
+        path: PathBuf,
+        /// Whether it was.
+        there: bool,
+    },
     /// A pattern and the files that matched it, sorted.
     Glob {
-        /// The absolute pattern.
+        /// The folder that the pattern starts from, absolute.
+        #[serde(default)]
+        folder: PathBuf,
+        /// The pattern, as it was written.
         pattern: String,
         /// Absolute paths.
         matches: Vec<PathBuf>,
@@ -75,8 +84,15 @@ pub enum Input {
 
 /// UTF-8 text without its byte order mark.
 fn decoded(bytes: Vec<u8>) -> io::Result<String> {
-    let text = String::from_utf8(bytes)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let text = String::from_utf8(bytes).map_err(|_| {
+        let why = if utf16 {
+            "it is UTF-16 text; save it as UTF-8"
+        } else {
+            "it is not UTF-8 text"
+        };
+        io::Error::new(io::ErrorKind::InvalidData, why)
+    })?;
     Ok(text
         .strip_prefix('\u{feff}')
         .map(str::to_owned)
@@ -171,16 +187,13 @@ impl Inputs {
     /// Whether a file or folder is there.
     pub fn exists(&self, path: &Path) -> bool {
         let there = path.exists();
-        if !there {
-            self.record_file(path, None, 0);
-        } else if path.is_file() {
-            // Its content matters to whoever asks for it; for the question alone its presence is enough.
-            self.note(path.display().to_string(), || Input::File {
+        self.insert(
+            format!("there:{}", path.display()),
+            Input::Presence {
                 path: path.to_path_buf(),
-                hash: None,
-                size: 0,
-            });
-        }
+                there,
+            },
+        );
         there
     }
 
@@ -251,11 +264,12 @@ impl Inputs {
         std::env::var(name).ok().or_else(file)
     }
 
-    /// Records what a pattern matched.
-    pub fn record_glob(&self, pattern: &str, matches: &[PathBuf]) {
+    /// Records what a pattern matched that starts from a folder.
+    pub fn record_glob(&self, folder: &Path, pattern: &str, matches: &[PathBuf]) {
         self.insert(
-            format!("glob:{pattern}"),
+            format!("glob:{}:{pattern}", folder.display()),
             Input::Glob {
+                folder: folder.to_path_buf(),
                 pattern: pattern.to_owned(),
                 matches: matches.to_vec(),
             },
@@ -282,10 +296,6 @@ impl Inputs {
         self.lock().insert(key, input);
     }
 
-    fn note(&self, key: String, input: impl FnOnce() -> Input) {
-        self.lock().entry(key).or_insert_with(input);
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Input>> {
         // A panic while the map was held cannot leave it half-changed.
         self.seen
@@ -306,8 +316,14 @@ mod tests {
         let inputs = Inputs::default();
         assert_eq!(inputs.read_text(&file).unwrap(), "hi");
         assert!(inputs.read(&dir.path().join("none")).is_err());
+        assert!(!inputs.exists(&dir.path().join("neither")));
         let recorded = inputs.recorded();
-        assert_eq!(recorded.len(), 2);
+        assert_eq!(recorded.len(), 3);
+        assert!(
+            recorded
+                .iter()
+                .any(|i| matches!(i, Input::Presence { there: false, .. }))
+        );
         assert!(
             recorded
                 .iter()

@@ -1,14 +1,17 @@
 //! Reading `object_info`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use indexmap::IndexMap;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::types::{
     Autogrow, AutogrowNames, Bounds, Catalog, Combo, DynamicOption, InputDef, InputType, NodeDef,
-    OutputDef, OutputType, Section,
+    OutputDef, OutputType, Section, Slot,
 };
+use crate::protocol;
 
 /// Dynamic inputs nest; deeper than this is a mistake.
 const DEEPEST: usize = 16;
@@ -29,45 +32,84 @@ pub enum CatalogError {
 impl Catalog {
     /// The catalog of a parsed `object_info`, with a warning for each node that cannot be used.
     pub fn from_object_info(value: &Value) -> (Self, Vec<String>) {
-        let mut catalog = Self::default();
-        let mut warnings = Vec::new();
         let Value::Object(classes) = value else {
-            return (catalog, vec!["the node list is not an object".to_owned()]);
+            return (
+                Self::default(),
+                vec!["the node list is not an object".to_owned()],
+            );
         };
-        for (class, definition) in classes {
-            catalog.add(class, definition, &mut warnings);
-        }
+        let nodes = classes.iter().map(|(class, definition)| {
+            let slot = Slot::read(node(class, definition).map(Arc::new));
+            (class.clone(), slot)
+        });
+        let mut catalog = Self {
+            nodes: nodes.collect(),
+            models: IndexMap::new(),
+        };
+        let warnings = catalog.without_broken();
         (catalog, warnings)
     }
 
-    /// The catalog of an `object_info` text. Quicker than parsing it first, and only one node's JSON is in memory at a time.
+    /// The catalog of an `object_info` text, every definition read at once.
     ///
     /// # Errors
     /// When the text is not an object of classes.
     pub fn from_json(text: &str) -> Result<(Self, Vec<String>), CatalogError> {
-        let classes: indexmap::IndexMap<String, &RawValue> = serde_json::from_str(text)?;
-        let mut catalog = Self::default();
-        let mut warnings = Vec::new();
-        for (class, raw) in classes {
-            match serde_json::from_str(raw.get()) {
-                Ok(definition) => catalog.add(&class, &definition, &mut warnings),
-                Err(error) => warnings.push(format!("node `{class}` is left out: {error}")),
-            }
+        let mut catalog = Self::open(text)?;
+        for class in catalog.nodes.keys() {
+            catalog.node(class);
         }
+        let warnings = catalog.without_broken();
         if catalog.is_empty() && !warnings.is_empty() {
             return Err(CatalogError::NoClasses);
         }
         Ok((catalog, warnings))
     }
 
-    fn add(&mut self, class: &str, definition: &Value, warnings: &mut Vec<String>) {
-        match node(class, definition) {
-            Ok(node) => {
-                self.nodes.insert(class.to_owned(), node);
+    /// The catalog of an `object_info` text, or of what `kiln server catalog` saved, whose definitions are read when they are asked
+    /// for: a check needs a few of a thousand. `NaN` and `Infinity` count as `null`, since servers write them.
+    ///
+    /// # Errors
+    /// When the text is not an object of classes.
+    pub fn open(text: &str) -> Result<Self, CatalogError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut members: IndexMap<String, Box<RawValue>> = protocol::read(text)?;
+        let mut models = IndexMap::new();
+        let saved = |raw: &RawValue| raw.get().parse::<u64>().is_ok();
+        if members.get("kiln_catalog").is_some_and(|raw| saved(raw)) {
+            if let Some(listed) = members.get("models") {
+                models = serde_json::from_str(listed.get()).unwrap_or_default();
             }
-            Err(reason) => warnings.push(format!("node `{class}` is left out: {reason}")),
+            let Some(info) = members.swap_remove("object_info") else {
+                return Err(CatalogError::NoClasses);
+            };
+            members = serde_json::from_str(info.get())?;
         }
+        let is_map = |raw: &RawValue| raw.get().starts_with('{');
+        if !members.is_empty() && !members.values().any(|raw| is_map(raw)) {
+            return Err(CatalogError::NoClasses);
+        }
+        let nodes = members.into_iter();
+        Ok(Self {
+            nodes: nodes
+                .map(|(class, raw)| (class, Slot::unread(raw)))
+                .collect(),
+            models,
+        })
     }
+
+    /// Takes out the definitions that could not be read; a sentence for each.
+    fn without_broken(&mut self) -> Vec<String> {
+        let broken = self.broken();
+        self.nodes.retain(|_, slot| slot.broken().is_none());
+        broken
+    }
+}
+
+/// The definition of a class from its JSON text.
+pub(super) fn parse(class: &str, raw: &str) -> Result<Arc<NodeDef>, String> {
+    let definition: Value = serde_json::from_str(raw).map_err(|error| error.to_string())?;
+    node(class, &definition).map(Arc::new)
 }
 
 fn node(class: &str, definition: &Value) -> Result<NodeDef, String> {
@@ -97,6 +139,7 @@ fn node(class: &str, definition: &Value) -> Result<NodeDef, String> {
         hidden,
         v3: members.contains_key("dev_only") || members.contains_key("output_matchtypes"),
         deprecated: flag("deprecated"),
+        dev_only: flag("dev_only"),
         experimental: flag("experimental"),
         api_node: flag("api_node"),
     })
@@ -161,6 +204,7 @@ fn input(name: &str, section: Section, spec: &Value, depth: usize) -> Result<Inp
         ]
         .into_iter()
         .any(flag),
+        widget: options.contains_key("widgetType") || flag("socketless"),
         raw_link: flag("rawLink"),
         multiline: flag("multiline"),
     })

@@ -1,38 +1,106 @@
 //! Node definitions as data.
 
+use std::sync::{Arc, OnceLock};
+
 use indexmap::IndexMap;
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 /// Node definitions by class.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    pub(super) nodes: IndexMap<String, NodeDef>,
+    pub(super) nodes: IndexMap<String, Slot>,
+    /// Model files by folder, where they are known.
+    pub(super) models: IndexMap<String, Vec<String>>,
+}
+
+/// A definition, read when it is first asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    raw: Option<Arc<str>>,
+    def: OnceLock<Result<Arc<NodeDef>, String>>,
+}
+
+impl Slot {
+    pub(super) fn read(def: Result<Arc<NodeDef>, String>) -> Self {
+        Self {
+            raw: None,
+            def: OnceLock::from(def),
+        }
+    }
+
+    pub(super) fn unread(raw: Box<RawValue>) -> Self {
+        Self {
+            raw: Some(Box::<str>::from(raw).into()),
+            def: OnceLock::new(),
+        }
+    }
+
+    fn get(&self, class: &str) -> Option<&NodeDef> {
+        let read = || match &self.raw {
+            Some(raw) => super::read::parse(class, raw),
+            None => Err("it was never told".to_owned()),
+        };
+        self.def.get_or_init(read).as_deref().ok()
+    }
+
+    /// Why the definition is of no use, if it was looked at.
+    pub(super) fn broken(&self) -> Option<&str> {
+        let read = self.def.get()?;
+        read.as_ref().err().map(String::as_str)
+    }
+}
+
+impl PartialEq for Catalog {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |class: &String| self.node(class) == other.node(class);
+        self.nodes.len() == other.nodes.len()
+            && self.models == other.models
+            && self
+                .nodes
+                .keys()
+                .zip(other.nodes.keys())
+                .all(|(a, b)| a == b)
+            && self.nodes.keys().all(same)
+    }
 }
 
 impl Catalog {
     /// The definition of a class.
     pub fn node(&self, class: &str) -> Option<&NodeDef> {
-        self.nodes.get(class)
+        self.nodes.get(class)?.get(class)
     }
 
-    /// All classes, in the server's order.
+    /// All classes, in the server's order, but for those found to be of no use.
     pub fn classes(&self) -> impl Iterator<Item = &str> {
-        self.nodes.keys().map(String::as_str)
+        let slots = self.nodes.iter();
+        let usable = slots.filter(|(_, slot)| slot.broken().is_none());
+        usable.map(|(class, _)| class.as_str())
     }
 
     /// All definitions, in the server's order.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeDef> {
-        self.nodes.values()
+        let slots = self.nodes.iter();
+        slots.filter_map(|(class, slot)| slot.get(class))
     }
 
     /// How many classes there are.
     pub fn len(&self) -> usize {
-        self.nodes.len()
+        self.classes().count()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.classes().next().is_none()
+    }
+
+    /// A sentence for each definition that was looked at and cannot be used: its class counts as missing.
+    pub fn broken(&self) -> Vec<String> {
+        let slots = self.nodes.iter();
+        let broken = slots.filter_map(|(class, slot)| Some((class, slot.broken()?)));
+        broken
+            .map(|(class, reason)| format!("node `{class}` is left out: {reason}"))
+            .collect()
     }
 
     /// Adds what only another catalog has: classes, and options of lists.
@@ -42,7 +110,11 @@ impl Catalog {
                 self.nodes.insert(class.clone(), theirs.clone());
                 continue;
             };
-            for input in &mut ours.inputs {
+            let (Some(def), Some(theirs)) = (ours.get(class), theirs.get(class)) else {
+                continue;
+            };
+            let mut wider = def.clone();
+            for input in &mut wider.inputs {
                 let same = theirs.inputs.iter().find(|i| i.name == input.name);
                 if let (InputType::Combo(ours), Some(InputType::Combo(theirs))) =
                     (&mut input.ty, same.map(|input| &input.ty))
@@ -55,12 +127,47 @@ impl Catalog {
                     ours.options.extend(new);
                 }
             }
+            if wider != *def {
+                ours.def = OnceLock::from(Ok(Arc::new(wider)));
+            }
         }
     }
 
     /// Takes over the definitions of another catalog; those of the other win.
     pub fn merge(&mut self, other: Self) {
         self.nodes.extend(other.nodes);
+        self.models.extend(other.models);
+    }
+
+    /// The folders that hold a model file of this name, whatever folder of their own it lies in.
+    pub fn folders_with(&self, file: &str) -> Vec<&str> {
+        let last = |name: &str| {
+            let name = name.replace('\\', "/").to_lowercase();
+            name.rsplit('/').next().unwrap_or_default().to_owned()
+        };
+        let wanted = last(file);
+        let folders = self.models.iter();
+        folders
+            .filter(|(_, files)| files.iter().any(|name| last(name) == wanted))
+            .map(|(folder, _)| folder.as_str())
+            .collect()
+    }
+
+    /// The definitions as the server told them, as an `object_info` text; without those that were not read from a text.
+    pub fn to_object_info(&self) -> String {
+        let mut out = String::from("{");
+        for (class, slot) in &self.nodes {
+            if let Some(raw) = &slot.raw {
+                if out.len() > 1 {
+                    out.push(',');
+                }
+                out.push_str(&Value::from(class.as_str()).to_string());
+                out.push(':');
+                out.push_str(raw);
+            }
+        }
+        out.push('}');
+        out
     }
 }
 
@@ -93,6 +200,8 @@ pub struct NodeDef {
     pub deprecated: bool,
     /// May change.
     pub experimental: bool,
+    /// For those who develop nodes.
+    pub dev_only: bool,
     /// Costs credits.
     pub api_node: bool,
 }
@@ -204,6 +313,10 @@ pub enum Section {
 
 /// An input.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are the server's own independent flags"
+)]
 pub struct InputDef {
     /// Its name; without the dotted path of the dynamic input it may be part of.
     pub name: String,
@@ -219,6 +332,8 @@ pub struct InputDef {
     pub config: Box<str>,
     /// Options that only the editor looks at and that tell what the value means: a file to upload, a text with several lines.
     pub upload: bool,
+    /// The editor makes its value, whatever the type: nothing is linked to it.
+    pub widget: bool,
     /// The node is given the link itself instead of a value.
     pub raw_link: bool,
     /// A text with several lines.

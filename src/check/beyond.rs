@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::words::{Scene, either, shown};
+use super::{links, standing};
 use crate::base::{NodeId, secret};
 use crate::catalog::{InputType, NodeDef};
 use crate::diagnostic::{Diagnostic, codes, did_you_mean, list_of};
@@ -17,6 +18,8 @@ pub(super) const SECRET_HELP: &str = "whoever gets such a picture can read it; a
 pub(super) fn beyond(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> {
     let mut out = Vec::new();
     let followed = followed(scene, &verdict.runs);
+    out.extend(links::links(scene, &followed));
+    out.extend(standing::standing(scene));
     for (id, node) in &scene.graph.nodes {
         out.extend(secrets(scene, id, node));
         let Some(def) = scene.catalog.node(&node.class_type) else {

@@ -10,7 +10,12 @@ use crate::plan::Origins;
 use crate::protocol::UploadRules;
 use crate::workflow::Graph;
 use crate::workflow::verdict::Verdict;
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::path::PathBuf;
+
+/// How many complaints of one kind are told of what lies beyond the server.
+const MOST: usize = 100;
 
 /// Where a graph's parts are written.
 pub trait Places {
@@ -41,6 +46,7 @@ impl Places for Origins {
 
 /// What shapes the advice, and not what is wrong.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub struct Setting<'a> {
     /// The server is kiln's own.
     pub embedded: bool,
@@ -48,6 +54,8 @@ pub struct Setting<'a> {
     pub bare: bool,
     /// The folders in which the user's own files are looked for; none where nothing is to be set any more.
     pub folders: &'a [PathBuf],
+    /// There is a key for partner nodes, or it is said elsewhere that there is none.
+    pub partner_key: bool,
     /// Outputs that the server refuses are left out, as long as one runs.
     pub partial: bool,
     /// What the server takes for files, where that is known.
@@ -70,8 +78,30 @@ pub fn verdict_diagnostics(
         places,
         sources,
         setting,
+        index: OnceCell::new(),
     };
     let mut out = refusals::refusals(&scene, verdict);
-    out.extend(beyond::beyond(&scene, verdict));
+    out.extend(in_bounds(beyond::beyond(&scene, verdict)));
     out
+}
+
+/// Of each kind the first complaints, and how many more there are: a workflow of ten thousand nodes may have one mistake as often.
+fn in_bounds(found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    let mut kept: Vec<Diagnostic> = Vec::new();
+    for diagnostic in found {
+        let count = counts.entry(diagnostic.code.id).or_insert(0);
+        *count += 1;
+        if *count <= MOST {
+            kept.push(diagnostic);
+        }
+    }
+    for (code, count) in counts {
+        let last = kept.iter_mut().rfind(|d| d.code.id == code);
+        if let Some(last) = last.filter(|_| count > MOST) {
+            last.help
+                .push(format!("{} more are like this", count - MOST));
+        }
+    }
+    kept
 }

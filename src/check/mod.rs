@@ -4,10 +4,14 @@
 //! A server says nothing about a misspelt optional input, and dies of a link that leads nowhere where it does not look; those are
 //! found here. This room never decides what a server accepts (that is `workflow::verdict`) and never prints.
 
+mod across;
 mod beyond;
+pub mod editor;
 mod graph;
+mod links;
 mod plan;
 mod refusals;
+mod standing;
 mod uploads;
 mod words;
 

@@ -50,12 +50,14 @@ pub fn plan(
             embedded: is_embedded(plan, &step.server),
             bare,
             folders: &folders,
+            partner_key: plan.partner_key.is_some() || !plan.no_partner_key.is_empty(),
             partial: step.allow_partial,
             uploads: rules_of(&step.server),
         };
         let found = of_step(plan, step, tasks, catalog.as_deref(), setting);
         report.extend(found);
     }
+    report.extend(super::across::across(plan, catalog_of));
     say_once(&mut report);
     if plan.steps.values().any(|step| is_paid(step, catalog_of)) {
         report.extend(plan.no_partner_key.clone());
@@ -335,6 +337,17 @@ fn say_once(report: &mut Report) {
                 .retain(|help| near(help) || said.insert(help.clone()));
         }
     }
+    // What is said of a class is true of all steps that use it.
+    let mut classes = BTreeSet::new();
+    report.items.retain(|diagnostic| {
+        let of_class = [
+            codes::DEPRECATED_NODE.id,
+            codes::EXPERIMENTAL_NODE.id,
+            codes::NO_PARTNER_KEY.id,
+        ]
+        .contains(&diagnostic.code.id);
+        !of_class || classes.insert((diagnostic.code.id, diagnostic.message.clone()))
+    });
 }
 
 /// Entries of `outputs` whose node saves and shows nothing: the server would pass over it without a word.

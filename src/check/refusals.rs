@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::words::{Scene, are_files, either, is_file, nearest_option, shown, takes};
+use super::words::{Scene, are_files, either, is_file, nearest_option, same_file, shown, takes};
 use crate::base::NodeId;
 use crate::catalog::{InputDef, InputType, OpenInput, OutputType};
 use crate::diagnostic::{Code, Diagnostic, Origin, Severity, codes, did_you_mean, list_of};
@@ -213,6 +213,9 @@ impl Complaint<'_> {
             return diagnostic.help(format!("did you mean `{near}`?"));
         }
         match options.len() {
+            _ if files && let Some(help) = text.and_then(|text| self.elsewhere(text)) => {
+                diagnostic.help(help)
+            }
             0 if files => {
                 diagnostic.help("it has no such files at all; put the file on the server")
             }
@@ -229,6 +232,31 @@ impl Complaint<'_> {
             _ if files => diagnostic.help("put the file on the server, or name one that it has"),
             _ => diagnostic,
         }
+    }
+
+    /// Where the server has a file of this name, when this input does not look there.
+    fn elsewhere(&self, file: &str) -> Option<String> {
+        let catalog = self.scene.catalog;
+        let folders = catalog.folders_with(file);
+        if !folders.is_empty() {
+            return Some(format!(
+                "it lies in {}, where `{}` does not look",
+                list_of(folders, 3),
+                self.error.input.as_deref().unwrap_or_default()
+            ));
+        }
+        catalog.nodes().find_map(|def| {
+            def.inputs.iter().find_map(|input| {
+                let InputType::Combo(combo) = &input.ty else {
+                    return None;
+                };
+                let found = same_file(file, &combo.options)?;
+                Some(format!(
+                    "`{}.{}` has `{found}`: it lies in another folder than this input looks into",
+                    def.name, input.name
+                ))
+            })
+        })
     }
 
     fn invalid_type(&self) -> Diagnostic {

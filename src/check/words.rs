@@ -1,11 +1,15 @@
 //! Where things stand, and how values and names are put into sentences.
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::ops::Range;
+
 use serde_json::Value;
 
 use super::{Places, Setting};
 use crate::base::NodeId;
 use crate::catalog::{Catalog, InputDef, InputType, NodeDef};
-use crate::diagnostic::{Diagnostic, Origin, SourceMap, Span, did_you_mean, list_of};
+use crate::diagnostic::{Diagnostic, FileId, Origin, SourceMap, Span, did_you_mean, list_of};
 use crate::workflow::{self, Graph, Node};
 
 /// What diagnostics are made from.
@@ -15,7 +19,12 @@ pub(super) struct Scene<'a> {
     pub(super) places: &'a dyn Places,
     pub(super) sources: &'a SourceMap,
     pub(super) setting: Setting<'a>,
+    /// Where each node stands in the workflow file.
+    pub(super) index: OnceCell<Index>,
 }
+
+/// A file, and the bytes of the name and the value of each of its nodes.
+pub(super) type Index = (FileId, HashMap<String, (Range<usize>, Range<usize>)>);
 
 impl<'a> Scene<'a> {
     pub(super) fn node(&self, id: &NodeId) -> Option<(&'a Node, &'a NodeDef)> {
@@ -30,7 +39,49 @@ impl<'a> Scene<'a> {
         let origin = input
             .and_then(|input| self.places.of(id, Some(input)))
             .or_else(|| self.places.of(id, None))?;
-        Some(workflow::span_of(&origin, self.sources))
+        Some(self.place(&origin))
+    }
+
+    /// The bytes of an origin. Files can be large and complaints many, so nodes are looked for once.
+    fn place(&self, origin: &Origin) -> Span {
+        let (Origin::Json { file, pointer }, Some((key, value, rest))) =
+            (origin, self.in_file(origin))
+        else {
+            return workflow::span_of(origin, self.sources);
+        };
+        let text = &self.sources.file(*file).text;
+        let whole = Span::new(*file, key.start, key.end);
+        let Some(node) = text.get(value.clone()).filter(|node| node.starts_with('{')) else {
+            return workflow::span_of(origin, self.sources);
+        };
+        if rest.is_empty() || pointer.is_empty() {
+            return whole;
+        }
+        match workflow::nearest(node, &rest) {
+            // Nothing of it is there but the node.
+            Range { start: 0, end: 1 } => whole,
+            range => Span::new(*file, value.start + range.start, value.start + range.end),
+        }
+    }
+
+    /// Where the node of an origin stands, and what of its pointer leads on from there.
+    fn in_file(&self, origin: &Origin) -> Option<(Range<usize>, Range<usize>, String)> {
+        let Origin::Json { file, pointer } = origin else {
+            return None;
+        };
+        let text = &self.sources.file(*file).text;
+        let index = || (*file, workflow::top_level(text));
+        let (known, nodes) = self.index.get_or_init(index);
+        let inside = pointer.strip_prefix('/').filter(|_| known == file)?;
+        let (id, rest) = inside.split_once('/').unwrap_or((inside, ""));
+        let id = id.replace("~1", "/").replace("~0", "~");
+        let (key, value) = nodes.get(&id)?;
+        let rest = if rest.is_empty() {
+            String::new()
+        } else {
+            format!("/{rest}")
+        };
+        Some((key.clone(), value.clone(), rest))
     }
 
     /// Where an input's name stands, else its value.
@@ -38,10 +89,16 @@ impl<'a> Scene<'a> {
         if let Some(key) = self.places.key(id, input) {
             return Some(key);
         }
-        if let Some(Origin::Json { file, pointer }) = self.places.of(id, Some(input))
-            && let Some(key) = workflow::locate_key(&self.sources.file(file).text, &pointer)
+        if let Some(origin @ Origin::Json { file, .. }) = self.places.of(id, Some(input))
+            && let Some((_, value, rest)) = self.in_file(&origin)
+            && let Some(node) = self.sources.file(file).text.get(value.clone())
+            && let Some(key) = workflow::locate_key(node, &rest)
         {
-            return Some(Span::new(file, key.start, key.end));
+            return Some(Span::new(
+                file,
+                value.start + key.start,
+                value.start + key.end,
+            ));
         }
         self.span(id, Some(input))
     }
@@ -186,14 +243,6 @@ pub(super) fn either<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 /// The option that was probably meant. Names of model files are the same with `/` and `\`, and a file is found in another folder.
 pub(super) fn nearest_option<'a>(wrong: &str, options: &'a [Value]) -> Option<&'a str> {
     let names = || options.iter().filter_map(Value::as_str);
-    let folded = |text: &str| text.replace('\\', "/").to_lowercase();
-    let last_part = |text: &str| {
-        folded(text)
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    };
     let wanted = folded(wrong);
     names()
         .find(|name| folded(name) == wanted)
@@ -201,7 +250,43 @@ pub(super) fn nearest_option<'a>(wrong: &str, options: &'a [Value]) -> Option<&'
             let mut same = names().filter(|name| last_part(name) == last_part(&wanted));
             same.next().filter(|_| same.next().is_none())
         })
-        .or_else(|| did_you_mean(wrong, names()))
+        .or_else(|| {
+            if !is_file(wrong) {
+                return did_you_mean(wrong, names());
+            }
+            // Endings and folders say nothing about which file is meant.
+            let stems: Vec<(String, &str)> = names().map(|name| (stem(name), name)).collect();
+            let wanted = stem(wrong);
+            let near = did_you_mean(&wanted, stems.iter().map(|(stem, _)| stem.as_str()))?;
+            let found = stems.iter().find(|(stem, _)| stem == near);
+            found.map(|(_, name)| *name)
+        })
+}
+
+/// The name of a file without its folder and its ending.
+fn stem(name: &str) -> String {
+    let last = last_part(name);
+    match last.rsplit_once('.') {
+        Some((stem, _)) if !stem.is_empty() => stem.to_owned(),
+        _ => last,
+    }
+}
+
+/// A name as it is compared: `\\` is `/`, and case counts for nothing.
+fn folded(name: &str) -> String {
+    name.replace('\\', "/").to_lowercase()
+}
+
+fn last_part(name: &str) -> String {
+    let folded = folded(name);
+    folded.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+/// The option that names the same file, whatever folder it lies in.
+pub(super) fn same_file<'a>(wrong: &str, options: &'a [Value]) -> Option<&'a str> {
+    let wanted = last_part(wrong);
+    let mut names = options.iter().filter_map(Value::as_str);
+    names.find(|name| is_file(name) && last_part(name) == wanted)
 }
 
 /// Whether options are names of files.

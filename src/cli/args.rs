@@ -14,6 +14,7 @@ use super::plugin::PluginArgs;
 use super::runs::RunsArgs;
 use super::server::ServerArgs;
 use super::show::ShowArgs;
+use super::watch::WatchArgs;
 use crate::spec::parse_duration;
 
 /// The whole command line.
@@ -54,6 +55,8 @@ pub fn command() -> clap::Command {
 pub(super) enum Command {
     /// Run a pipeline, or a single workflow
     Run(RunArgs),
+    /// Run pipelines, and again what changes in their files
+    Watch(WatchArgs),
     /// Check pipelines and workflows without running anything
     Check(CheckArgs),
     /// Show what a pipeline would run; queues nothing
@@ -216,7 +219,7 @@ pub(super) struct RunFlags {
 }
 
 /// A flag's variable may say `1`, `true`, `yes`, `on` and their opposites.
-fn yes_or_no() -> clap::builder::BoolishValueParser {
+pub(super) fn yes_or_no() -> clap::builder::BoolishValueParser {
     clap::builder::BoolishValueParser::new()
 }
 
@@ -275,9 +278,22 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "WHAT", value_enum)]
     pub(super) deny: Option<Deny>,
 
-    /// Format: text on stderr, or one JSON object per file on stdout
+    /// Format: text on stderr; or on stdout one JSON object per file, annotations for GitHub Actions, or a SARIF log
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
-    pub(super) output: TextOrJson,
+    pub(super) output: CheckFormat,
+}
+
+/// How what was found is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CheckFormat {
+    /// For people
+    Text,
+    /// One JSON object per file
+    Json,
+    /// Annotations for GitHub Actions
+    Github,
+    /// A SARIF 2.1.0 log
+    Sarif,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -360,6 +376,38 @@ pub(super) struct SchemaArgs {
     /// Which one
     #[arg(value_enum)]
     pub(super) which: SchemaKind,
+
+    /// With `pipeline`: the schema for this file, which knows the nodes of its workflows
+    #[arg(long, value_name = "FILE")]
+    pub(super) pipeline: Option<PathBuf>,
+
+    /// With `--pipeline`: ask this server what its nodes take.
+    #[arg(
+        long,
+        value_name = "NAME|URL",
+        requires = "pipeline",
+        conflicts_with = "catalog",
+        value_parser = NonEmptyStringValueParser::new(),
+        help = "With --pipeline: ask this server what nodes take, instead of each step's own [env: KILN_SERVER=]"
+    )]
+    pub(super) server: Option<String>,
+
+    /// With `--pipeline`: a saved answer to `GET /object_info`.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "pipeline",
+        help = "With --pipeline: look into a saved answer to GET /object_info instead (`-` for stdin)"
+    )]
+    pub(super) catalog: Option<PathBuf>,
+
+    /// With --pipeline: use the settings that kiln.yaml declares under this name
+    #[arg(long, value_name = "NAME", env = "KILN_PROFILE", value_parser = NonEmptyStringValueParser::new())]
+    pub(super) profile: Option<String>,
+
+    /// Write it to this file, replaced when it is there; `-` for stdout
+    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use anstyle::{AnsiColor, Style};
 use serde_json::json;
 
-use super::args::{CheckArgs, TextOrJson};
+use super::args::{CheckArgs, CheckFormat};
 use super::exit::{Exit, complain, tell};
 use crate::catalog::Catalog;
-use crate::diagnostic::{Report, SourceMap, to_json};
+use crate::diagnostic::{Report, SarifLog, SourceMap, to_github, to_json};
 use crate::plan::MissingParams;
 use crate::session::{self, FileReport, Request};
 
@@ -19,7 +19,7 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
         Ok(catalog) => catalog,
         Err(exit) => return exit,
     };
-    let checker = match session::Checker::new(catalog) {
+    let checker = match session::Checker::new(catalog.clone()) {
         Ok(checker) => checker,
         Err(error) => {
             complain(&format!("could not start: {error}"));
@@ -28,6 +28,7 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
     };
     let mut worst = Exit::Done;
     let mut good = 0;
+    let mut log = SarifLog::default();
     for file in &args.files {
         let mut found = checker.check(&request(args, file));
         if args.deny.is_some() {
@@ -38,10 +39,20 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
         } else {
             good += 1;
         }
+        let name = file.display().to_string();
         let told = match args.output {
-            TextOrJson::Json => print_json(file, &found),
-            TextOrJson::Text => {
+            CheckFormat::Json => print_json(file, &found),
+            CheckFormat::Text => {
                 tell_file(file, &found);
+                Ok(())
+            }
+            CheckFormat::Github => write!(
+                std::io::stdout(),
+                "{}",
+                to_github(&found.report, &found.sources, &name)
+            ),
+            CheckFormat::Sarif => {
+                log.add(&name, &found.report, &found.sources);
                 Ok(())
             }
         };
@@ -50,7 +61,14 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
             return worst;
         }
     }
-    if args.output == TextOrJson::Text && args.files.len() > 1 {
+    if let Some(catalog) = &catalog {
+        warn(&catalog.broken());
+    }
+    if args.output == CheckFormat::Sarif {
+        // A broken pipe is success: the reader has seen enough.
+        let _ = writeln!(std::io::stdout(), "{:#}", log.finish(worst == Exit::Done));
+    }
+    if args.output == CheckFormat::Text && args.files.len() > 1 {
         let _ = writeln!(
             anstream::stderr(),
             "{good} of {} files are fine",
@@ -82,15 +100,17 @@ fn worse(a: Exit, b: Exit) -> Exit {
     }
 }
 
-fn load_catalog(path: &Path) -> Result<Arc<Catalog>, Exit> {
+/// Definitions that were needed and could not be read.
+pub(super) fn warn(broken: &[String]) {
+    for warning in broken {
+        let style: Style = AnsiColor::Yellow.on_default();
+        let _ = writeln!(anstream::stderr(), "{style}warning{style:#}: {warning}");
+    }
+}
+
+pub(super) fn load_catalog(path: &Path) -> Result<Arc<Catalog>, Exit> {
     match session::catalog_file(path) {
-        Ok((catalog, warnings)) => {
-            for warning in warnings {
-                let style: Style = AnsiColor::Yellow.on_default();
-                let _ = writeln!(anstream::stderr(), "{style}warning{style:#}: {warning}");
-            }
-            Ok(Arc::new(catalog))
-        }
+        Ok(catalog) => Ok(Arc::new(catalog)),
         Err(diagnostic) => {
             let report = Report {
                 items: vec![*diagnostic],

@@ -10,7 +10,7 @@ use super::args::{Cli, Command};
 use super::exit::Exit;
 use super::{
     args, cancel, check, diff, doctor, explain, gc, init, plan, plugin, run, runs, schema, serve,
-    server, show,
+    server, show, watch,
 };
 
 /// Parses the command line, does what it says, and tells the exit code.
@@ -30,6 +30,7 @@ pub fn main() -> ExitCode {
     };
     let done = match &cli.command {
         Command::Run(args) => return run::run(args, &matches),
+        Command::Watch(args) => return watch::watch(args),
         Command::Check(args) => check::check(args),
         Command::Plan(args) => plan::plan(args),
         Command::Runs(args) => runs::runs(args),

@@ -4,7 +4,12 @@ use std::io::Write;
 
 use super::args::ExplainArgs;
 use super::exit::{Exit, complain};
-use crate::diagnostic::{codes, did_you_mean};
+use crate::diagnostic::{codes, did_you_mean, render_page};
+
+/// Lines longer than this are hard to read, however wide the terminal is.
+const COLUMNS: usize = 88;
+/// What is narrower is not worth wrapping for.
+const LEAST: usize = 30;
 
 pub(super) fn explain(args: &ExplainArgs) -> Exit {
     let mut out = anstream::stdout().lock();
@@ -17,7 +22,12 @@ pub(super) fn explain(args: &ExplainArgs) -> Exit {
         return Exit::Done;
     };
     if let Some(code) = codes::find(wanted) {
-        let _ = writeln!(out, "{}", code.page.trim_end());
+        let columns = super::sheet::width().unwrap_or(COLUMNS);
+        let _ = write!(
+            out,
+            "{}",
+            render_page(code.page, columns.clamp(LEAST, COLUMNS))
+        );
         return Exit::Done;
     }
     let near = did_you_mean(wanted, codes::ALL.iter().map(|c| c.id));

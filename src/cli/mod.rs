@@ -22,6 +22,7 @@ mod server;
 mod sheet;
 mod show;
 mod table;
+mod watch;
 
 pub use args::command;
 pub use entry::main;

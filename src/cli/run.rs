@@ -55,6 +55,7 @@ fn wishes(args: &RunArgs, matches: &ArgMatches) -> Wishes {
             run,
             fixed: typed(matches),
         }),
+        watched: false,
     }
 }
 

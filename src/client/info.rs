@@ -170,6 +170,15 @@ impl Client {
         self.json(Call::get(url), OBJECT_INFO_LIMIT).await
     }
 
+    /// The same as it was sent, unparsed.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn object_info_text(&self) -> Result<String, ClientError> {
+        let url = self.at(&["object_info"]);
+        Ok(self.text(Call::get(url), OBJECT_INFO_LIMIT).await?.body)
+    }
+
     /// One node class, as `{class: definition}`; `{}` when the server does not have it.
     ///
     /// # Errors

@@ -37,6 +37,7 @@ codes! {
     NOT_JSON = "K0004" "invalid_json";
     BAD_ARGUMENT = "K0005" "bad_argument";
     UNKNOWN_SERVER = "K0006" "unknown_server";
+    CANNOT_WATCH = "K0007" "cannot_watch";
     // K01xx: the language
     UNKNOWN_KEY = "K0101" "unknown_key";
     WRONG_TYPE = "K0102" "wrong_type";
@@ -93,6 +94,15 @@ codes! {
     UNVERIFIED_FILE = "K0304" "unverified_file";
     SECRET_IN_GRAPH = "K0305" "secret_in_graph";
     FILE_REFUSED = "K0306" "file_refused";
+    EXPERIMENTAL_NODE = "K0307" "experimental_node";
+    UNREACHABLE_NODE = "K0308" "unreachable_node";
+    TYPE_CONFLICT = "K0309" "type_conflict";
+    VALUE_FOR_LINK = "K0310" "value_for_link";
+    WRONG_KIND = "K0311" "wrong_kind";
+    WRONG_COUNT = "K0312" "wrong_count";
+    NO_PARTNER_KEY = "K0313" "no_partner_key";
+    NO_INPUTS = "K0314" "no_inputs";
+    DEPRECATED_NODE = "K0315" "deprecated_node";
     // K04xx: servers and connections
     SERVER_UNREACHABLE = "K0401" "server_unreachable";
     NOT_COMFYUI = "K0402" "not_comfyui";

@@ -6,14 +6,20 @@
 
 pub mod codes;
 mod diagnostics;
+mod github;
 mod human;
 mod json;
+mod page;
+mod sarif;
 mod source;
 mod suggest;
 
 pub use codes::Code;
 pub use diagnostics::{Diagnostic, Label, Report, Severity};
+pub use github::to_github;
 pub use human::{render_human, render_styled};
 pub use json::{JsonDiagnostic, to_json};
+pub use page::render_page;
+pub use sarif::SarifLog;
 pub use source::{FileId, LineColumn, Origin, SourceFile, SourceMap, Span};
 pub use suggest::{did_you_mean, list_of, thousands};

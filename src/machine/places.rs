@@ -76,9 +76,12 @@ pub(super) struct Places {
     pub(super) in_flight: usize,
 }
 
+/// What the tasks of a lane have in common: where they run, where they cannot, and what they claim.
+type Kind<'a> = (ServerIx, &'a [u32], Vec<(usize, u32)>);
+
 impl Places {
     pub(super) fn new(shape: &Shape) -> Self {
-        let mut known: HashMap<(ServerIx, &[u32], Vec<(usize, u32)>), usize> = HashMap::new();
+        let mut known: HashMap<Kind<'_>, usize> = HashMap::new();
         let mut lanes = Vec::new();
         let lane_of = shape
             .steps

@@ -5,6 +5,7 @@ use std::sync::{Arc, Once};
 
 use indexmap::IndexMap;
 
+use super::pattern::Pattern;
 use super::steps::neighbour;
 use crate::artifact::{Datum, FileValue};
 use crate::base::{AtomicFile, ContentHash, Inputs, Secrets};
@@ -97,9 +98,8 @@ impl World for PlanWorld {
     }
 
     fn glob(&self, pattern: &str) -> Result<Vec<FileValue>, String> {
-        let matches = expand(&self.folder, pattern)?;
-        self.inputs
-            .record_glob(&self.path(pattern).display().to_string(), &matches);
+        let matches = Pattern::new(&self.folder, pattern)?.files();
+        self.inputs.record_glob(&self.folder, pattern, &matches);
         matches
             .into_iter()
             .map(|path| file_value(&self.inputs, path))
@@ -214,100 +214,9 @@ fn picture(inputs: &Inputs, value: &Datum) -> Result<(String, Vec<u8>), String> 
     Ok((name.into_owned(), bytes))
 }
 
-/// A pattern without parts that lead nowhere: `./a//*.png` is `a/*.png`, and that is how the paths are written that it is held against.
-fn plain(pattern: &str) -> String {
-    let root = if pattern.starts_with('/') { "/" } else { "" };
-    let parts = pattern.split('/');
-    let parts: Vec<&str> = parts.filter(|part| !matches!(*part, "" | ".")).collect();
-    root.to_owned() + &parts.join("/")
-}
-
-/// Files that match `pattern` (`*`, `?`, `[…]`, `{a,b}`, `**`), sorted by path. Hidden files match only when the pattern names the dot.
-fn expand(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
-    let pattern = &plain(pattern);
-    let glob = globset::GlobBuilder::new(pattern)
-        .literal_separator(true)
-        .build()
-        .map_err(|e| format!("`{pattern}` is no pattern: {}", e.kind()))?
-        .compile_matcher();
-    // Only the folder before the first wildcard needs walking.
-    let fixed: PathBuf = Path::new(pattern)
-        .components()
-        .take_while(|part| {
-            !part
-                .as_os_str()
-                .to_string_lossy()
-                .contains(['*', '?', '[', '{'])
-        })
-        .collect();
-    let deep = pattern.contains("**");
-    let depth = if deep { 64 } else { pattern.split('/').count() };
-    let names_dot = pattern
-        .split('/')
-        .any(|part| part.starts_with('.') && part != "." && part != "..");
-    let start = folder.join(&fixed);
-    if start.is_file() {
-        return Ok(vec![start]);
-    }
-    let mut matches: Vec<PathBuf> = walkdir::WalkDir::new(&start)
-        .max_depth(depth)
-        .follow_links(true)
-        .into_iter()
-        .filter_entry(|entry| {
-            names_dot || entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
-        })
-        .filter_map(Result::ok)
-        .filter(|entry| entry.file_type().is_file())
-        .map(walkdir::DirEntry::into_path)
-        .filter(|path| {
-            let relative = path.strip_prefix(folder).unwrap_or(path);
-            glob.is_match(relative) || glob.is_match(path)
-        })
-        .collect();
-    matches.sort();
-    Ok(matches)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pattern_finds_files_sorted_and_not_hidden_ones() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in [
-            "b.png",
-            "a.png",
-            ".hidden.png",
-            "c.txt",
-            "sub/d.png",
-            "sub/deep/e.png",
-        ] {
-            let path = dir.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, name).unwrap();
-        }
-        let names = |pattern: &str| -> Vec<String> {
-            expand(dir.path(), pattern)
-                .unwrap()
-                .iter()
-                .map(|p| p.strip_prefix(dir.path()).unwrap().display().to_string())
-                .collect()
-        };
-        assert_eq!(names("*.png"), ["a.png", "b.png"]);
-        assert_eq!(
-            names("**/*.png"),
-            ["a.png", "b.png", "sub/d.png", "sub/deep/e.png"]
-        );
-        assert_eq!(names("sub/*.{png,txt}"), ["sub/d.png"]);
-        for same in ["./sub/*.png", "sub//*.png", "sub/./*.png", "././sub/*.png"] {
-            assert_eq!(names(same), ["sub/d.png"], "{same}");
-        }
-        let absolute = format!("{}/./sub/*.png", dir.path().display());
-        assert_eq!(names(&absolute), ["sub/d.png"]);
-        assert_eq!(names("none/*.png"), Vec::<String>::new());
-        assert!(expand(dir.path(), "[").is_err());
-    }
 
     #[test]
     fn a_dotenv_file_is_read_when_a_variable_is_asked_for() {

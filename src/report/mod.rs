@@ -21,5 +21,5 @@ pub use exit::exit_code;
 pub use json::JsonReporter;
 pub use reporter::{ReportResult, Reporter};
 pub use terminal::{Terminal, TerminalReporter};
-pub use text::{duration, plural};
+pub use text::{cut, duration, plural, tame};
 pub use view::{InFlight, StepView, TaskState, TaskView, View};

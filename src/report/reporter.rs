@@ -30,6 +30,14 @@ pub trait Reporter: Send {
         Ok(())
     }
 
+    /// Takes a line that belongs to no run, such as why another one follows.
+    ///
+    /// # Errors
+    /// When its stream cannot be written.
+    fn note(&mut self, _line: &str) -> ReportResult {
+        Ok(())
+    }
+
     /// Called about ten times a second while a run is under way.
     ///
     /// # Errors

@@ -551,6 +551,12 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
         self.notes.flush()
     }
 
+    fn note(&mut self, line: &str) -> ReportResult {
+        self.clear_live()?;
+        writeln!(self.notes, "{line}")?;
+        self.notes.flush()
+    }
+
     fn gather(&mut self, gather: bool) -> ReportResult {
         self.results.gather(gather)?;
         self.heed_trouble()

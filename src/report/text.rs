@@ -25,7 +25,7 @@ pub fn plural(count: usize, word: &str) -> String {
 }
 
 /// Cuts a text to at most `width` columns of a terminal, ending in `…` when something was cut.
-pub(super) fn cut(text: &str, width: usize) -> String {
+pub fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
@@ -43,7 +43,7 @@ pub(super) fn cut(text: &str, width: usize) -> String {
 }
 
 /// The first line of a text from outside, without characters that would command a terminal.
-pub(super) fn tame(text: &str) -> String {
+pub fn tame(text: &str) -> String {
     let line = text.trim().lines().next().unwrap_or_default();
     line.chars()
         .map(|c| if c.is_control() { ' ' } else { c })

@@ -1,5 +1,6 @@
 //! What a run is given and what it gives back.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
@@ -71,6 +72,8 @@ pub struct RunContext {
     pub stop: watch::Receiver<Stop>,
     /// The exit code of a run that is stopped: it depends on who wants it.
     pub stop_code: Arc<AtomicU8>,
+    /// Tasks that are let finish although the run is asked to stop: what they make is still wanted.
+    pub spared: watch::Receiver<BTreeSet<TaskName>>,
     /// What the user wants of it.
     pub options: RunOptions,
     /// Where the values of secrets are.

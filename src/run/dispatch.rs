@@ -1,6 +1,6 @@
 //! The dispatcher: owns the machine, turns its decisions into durable facts and then into deeds.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use super::log::now;
 use super::plugins::Notices;
 use super::roster::Roster;
 use super::shared::Shared;
-use crate::base::StepId;
+use crate::base::{StepId, TaskName};
 use crate::diagnostic::{JsonDiagnostic, Report};
 use crate::event::{RunEvent, RunStatus, StopReason};
 use crate::machine::{
@@ -40,6 +40,13 @@ pub(super) struct Failed {
     pub(super) class: FailureClass,
     pub(super) diagnostic: JsonDiagnostic,
 }
+
+/// What stops a run: how urgently, with which exit code, and which tasks are let finish.
+pub(super) type Stops = (
+    watch::Receiver<Stop>,
+    Arc<AtomicU8>,
+    watch::Receiver<BTreeSet<TaskName>>,
+);
 
 /// The tasks of a step, or why they cannot be known.
 type Expansion = ((StepIx, Option<TaskIx>), Result<Vec<TaskPlan>, Report>);
@@ -79,6 +86,8 @@ pub(super) struct Dispatcher {
     /// The exit code of a run that is stopped.
     pub(super) stop_code: Arc<AtomicU8>,
     stop_seen: Stop,
+    /// Tasks that are let finish whatever stops the run, but for leaving at once.
+    spared: watch::Receiver<BTreeSet<TaskName>>,
     /// Who tells what plugins say.
     pub(super) heeding: Option<(JoinHandle<()>, Notices)>,
 }
@@ -88,7 +97,7 @@ impl Dispatcher {
         shared: Arc<Shared>,
         (machine, roster, log): (Machine, Roster, Log),
         notes: mpsc::UnboundedReceiver<Fact>,
-        (stop, stop_code): (watch::Receiver<Stop>, Arc<AtomicU8>),
+        (stop, stop_code, spares): Stops,
     ) -> Self {
         Self {
             machine,
@@ -113,6 +122,7 @@ impl Dispatcher {
             stop,
             stop_code,
             stop_seen: Stop::None,
+            spared: spares,
             heeding: None,
         }
     }
@@ -237,12 +247,15 @@ impl Dispatcher {
                     let _ = go.send(());
                 }
             }
-            Action::Cancel { task, reason } => {
+            Action::Cancel { task, reason } if !self.spares(task, reason) => {
                 if let Some(handle) = self.handles.get(&task) {
                     handle.cancel.send_replace(Some(reason));
                 }
             }
-            Action::Expand { .. } | Action::Prepare { .. } | Action::Finish { .. } => {}
+            Action::Cancel { .. }
+            | Action::Expand { .. }
+            | Action::Prepare { .. }
+            | Action::Finish { .. } => {}
         }
     }
 
@@ -280,11 +293,35 @@ impl Dispatcher {
                     }
                     return Ok(());
                 }
+                Ok(()) = self.spared.changed() => self.spare_fewer(),
                 written = self.log.next_durable(), if self.log.is_behind() => {
                     written?;
                     self.perform_durable();
                 }
                 () = tokio::time::sleep(pause), if wake.is_some() => return Ok(()),
+            }
+        }
+    }
+
+    /// Whether a task is let finish that the machine would have cancelled. One that was not started yet never will be.
+    fn spares(&self, task: TaskIx, reason: CancelReason) -> bool {
+        let started = self.handles.get(&task).is_some_and(|h| h.go.is_none());
+        reason == CancelReason::Requested
+            && started
+            && self.spared.borrow().contains(&self.roster.task(task).name)
+    }
+
+    /// Cancels what is not spared any more.
+    fn spare_fewer(&mut self) {
+        let spared = self.spared.borrow_and_update().clone();
+        if self.machine.stopping() != Some(CancelReason::Requested) {
+            return;
+        }
+        for (task, handle) in &self.handles {
+            let wanted = spared.contains(&self.roster.task(*task).name);
+            if !wanted && handle.cancel.borrow().is_none() {
+                let reason = CancelReason::Requested;
+                handle.cancel.send_replace(Some(reason));
             }
         }
     }

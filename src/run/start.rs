@@ -38,6 +38,7 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         events,
         stop,
         stop_code,
+        spared,
         options,
         lock: _lock,
         journal,
@@ -61,7 +62,7 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
     };
     let shared = Arc::new(Shared::new(given, teller, hush, folder, noting));
     let parts = (machine, roster, Log::new(journal));
-    let stop = (stop, stop_code);
+    let stop = (stop, stop_code, spared);
     shared.tap_servers();
     let heeding = shared.heed_plugins();
     let mut dispatcher = Dispatcher::new(Arc::clone(&shared), parts, notes, stop);

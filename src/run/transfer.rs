@@ -116,14 +116,7 @@ impl Transfers {
         }
         let source = Source::of(&order.upload.file)?;
         let name = remote_name(&source.path, source.hash);
-        let cell = {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            let key = (server.url.clone(), name.clone());
-            if order.anew {
-                known.remove(&key);
-            }
-            Arc::clone(known.entry(key).or_default())
-        };
+        let cell = self.cell((server.url.clone(), name.clone()), order.anew);
         let mut sent = None;
         let value = cell
             .get_or_try_init(|| async {
@@ -172,6 +165,15 @@ impl Transfers {
 }
 
 impl Transfers {
+    /// What all who need a file on a server wait for.
+    fn cell(&self, key: (String, String), anew: bool) -> Arc<Value> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if anew {
+            known.remove(&key);
+        }
+        Arc::clone(known.entry(key).or_default())
+    }
+
     /// What came to the server while it was fetched from another one, once the server has said that all of it is there.
     async fn passed_on(&self, server: &Endpoint, source: &Source) -> Option<KnownUpload> {
         let (uploaded, hash) = self.passing.arrival(&server.url, source.hash).await?;

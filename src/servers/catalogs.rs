@@ -27,7 +27,6 @@ struct Known {
     /// Classes that were asked for, whether or not the server has them.
     asked: HashSet<String>,
     whole: bool,
-    warnings: Vec<String>,
 }
 
 impl Catalogs {
@@ -36,7 +35,10 @@ impl Catalogs {
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
-        self.lock().warnings.clone()
+        let known = self.lock();
+        // Definitions are read when they are asked for.
+        let _ = known.catalog.nodes().count();
+        known.catalog.broken()
     }
 
     pub(super) fn forget(&self) {
@@ -76,9 +78,9 @@ impl Catalogs {
         let mut known = self.lock();
         let mut catalog = Catalog::clone(&known.catalog);
         for value in &fetched {
-            let (some, warnings) = Catalog::from_object_info(value);
-            catalog.merge(some);
-            known.warnings.extend(warnings);
+            if let Ok(some) = Catalog::open(&value.to_string()) {
+                catalog.merge(some);
+            }
         }
         known.asked.extend(missing);
         known.catalog = Arc::new(catalog);
@@ -92,16 +94,19 @@ impl Catalogs {
                 return Ok(known.catalog.clone());
             }
         }
-        let value = client.object_info().await?;
-        let read = tokio::task::spawn_blocking(move || Catalog::from_object_info(&value)).await;
-        let (catalog, warnings) =
-            read.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+        let text = client.object_info_text().await?;
+        let read = tokio::task::spawn_blocking(move || Catalog::open(&text)).await;
+        let read = read.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+        let catalog = match read {
+            Ok(catalog) => catalog,
+            // Asked again, it says in its own words what is wrong with the answer.
+            Err(_) => Catalog::from_object_info(&client.object_info().await?).0,
+        };
         let mut known = self.lock();
         *known = Known {
             catalog: Arc::new(catalog),
             asked: HashSet::new(),
             whole: true,
-            warnings,
         };
         Ok(known.catalog.clone())
     }

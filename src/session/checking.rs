@@ -1,17 +1,18 @@
 //! Checking without running: a plan's graphs, or a bare workflow, against a catalog.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::load::{Loaded, Request, Target, is_project_file, load, load_project};
-use super::{prepare, way_out};
+use super::{asking, packs, prepare, way_out};
 use crate::base::{Inputs, NodeId, Secrets, ServerName};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CatalogError};
 use crate::check::{self, Setting};
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes};
 use crate::plan::{self, Plan, StepPlan};
-use crate::protocol::{Dialect, UploadRules};
-use crate::workflow::verdict::{self, JudgeOptions};
+use crate::protocol::{self, Dialect, UploadRules};
+use crate::workflow::verdict::{self, Assumed, JudgeOptions};
 use crate::workflow::{self, Graph};
 
 /// Catalogs by server; a server without one is checked by structure alone.
@@ -139,7 +140,13 @@ impl Checker {
         // What `--set` changes is no longer the file as it stands.
         let as_written = request.sets.is_empty();
         if let (Target::Workflow(file), Some(catalog), true) = (target, &self.offline, as_written) {
-            return check_workflow(file, catalog, loaded.sources, false);
+            let key = loaded.plan.as_ref().is_some_and(has_partner_key);
+            let nobody = |_: &Graph, _: &[Assumed]| None;
+            let mut found = check_workflow(file, catalog, loaded.sources, (false, key), &nobody);
+            if let Some(plan) = &loaded.plan {
+                packs::advise(&mut found.report, &plan.project_dir, &[]);
+            }
+            return found;
         }
         let Some(plan) = loaded.plan.take() else {
             return self.check_what_is_sound(loaded);
@@ -155,9 +162,15 @@ impl Checker {
             && as_written
             && let Some(catalog) = catalogs.of(server)
         {
-            return check_workflow(file, &catalog, sources, is_embedded(&plan, server));
+            let mut found = self.check_bare((&plan, server, &loaded.secrets), file, &catalog);
+            found.report.extend(report.items);
+            packs::advise(&mut found.report, &plan.project_dir, &[]);
+            return found;
         }
         report.extend(check_plan(&plan, target, &*catalogs).items);
+        let others = plan.servers.keys();
+        let others = others.filter_map(|name| Some((name.to_string(), catalogs.of(name)?)));
+        packs::advise(&mut report, &plan.project_dir, &others.collect::<Vec<_>>());
         let accepted = if report.has_errors() {
             Some(false)
         } else {
@@ -169,6 +182,22 @@ impl Checker {
             report,
             sources,
         }
+    }
+
+    /// A bare workflow against its server, which is asked for files that its lists do not show.
+    fn check_bare(
+        &self,
+        (plan, server, secrets): (&Plan, &ServerName, &Secrets),
+        file: FileId,
+        catalog: &Catalog,
+    ) -> FileReport {
+        let embedded = is_embedded(plan, server);
+        let ask = |graph: &Graph, assumed: &[Assumed]| {
+            let asked = asking::files(plan, server, secrets, graph, assumed);
+            (!embedded).then(|| self.runtime.block_on(asked))
+        };
+        let setting = (embedded, has_partner_key(plan));
+        check_workflow(file, catalog, plan.sources.clone(), setting, &ask)
     }
 
     /// A file with errors may have steps that are sound: what else is wrong with those.
@@ -204,10 +233,15 @@ impl Checker {
             return Box::new(Same(Arc::clone(catalog)));
         }
         let (catalogs, unreachable) = self.runtime.block_on(prepare::catalogs(plan, secrets));
+        let blind = plan.servers.keys().any(|name| catalogs.of(name).is_none());
         report.extend(unreachable.into_iter().map(|d| {
             let mut d = way_out::advise(d, plan, rehearsal);
             d.severity = Severity::Warning;
-            d.help("checked without it: nodes, inputs and values are not verified")
+            if blind {
+                d.help("checked without it: nodes, inputs and values are not verified")
+            } else {
+                d
+            }
         }));
         Box::new(catalogs)
     }
@@ -222,12 +256,18 @@ pub fn deny_warnings(found: &mut FileReport) {
     }
 }
 
+/// Whether there is a key for partner nodes, or one is declared and what is wrong with it is told.
+fn has_partner_key(plan: &Plan) -> bool {
+    plan.partner_key.is_some() || !plan.no_partner_key.is_empty()
+}
+
 /// A bare workflow by the verdict alone, as a server would see it.
 fn check_workflow(
     file: FileId,
     catalog: &Catalog,
     sources: SourceMap,
-    embedded: bool,
+    (embedded, partner_key): (bool, bool),
+    ask: &dyn Fn(&Graph, &[Assumed]) -> Option<asking::Told>,
 ) -> FileReport {
     let mut report = Report::default();
     let Some(graph) = read_as_server(file, &sources, &mut report) else {
@@ -238,7 +278,16 @@ fn check_workflow(
             sources,
         };
     };
-    let verdict = verdict::judge(&graph, catalog, &JudgeOptions::default());
+    let mut verdict = verdict::judge(&graph, catalog, &JudgeOptions::default());
+    if !verdict.assumed.is_empty()
+        && let Some(told) = ask(&graph, &verdict.assumed)
+    {
+        let files = JudgeOptions {
+            files: &told,
+            ..JudgeOptions::default()
+        };
+        verdict = verdict::judge(&graph, catalog, &files);
+    }
     let origin_of = |node: &NodeId, input: Option<&str>| {
         let pointer = match input {
             Some(input) => workflow::pointer([node.as_str(), "inputs", input]),
@@ -250,12 +299,14 @@ fn check_workflow(
         embedded,
         bare: true,
         partial: false,
+        partner_key,
         uploads: None,
         folders: &std::env::current_dir().into_iter().collect::<Vec<_>>(),
     };
     report.extend(check::verdict_diagnostics(
         &verdict, &graph, catalog, &origin_of, &sources, setting,
     ));
+    report.extend(without_inputs(file, &graph, &sources));
     let mut runs: Vec<String> = verdict.runs.iter().map(|id| id.0.clone()).collect();
     runs.sort();
     FileReport {
@@ -264,6 +315,33 @@ fn check_workflow(
         report,
         sources,
     }
+}
+
+/// Nodes that have no `inputs` in the file, although they are none the worse for it in kiln's hands.
+fn without_inputs(file: FileId, graph: &Graph, sources: &SourceMap) -> Vec<Diagnostic> {
+    let text = &sources.file(file).text;
+    let empty = graph
+        .nodes
+        .iter()
+        .filter(|(_, node)| node.inputs.is_empty());
+    empty
+        .filter(|(id, _)| {
+            let pointer = workflow::pointer([id.as_str(), "inputs"]);
+            workflow::locate(text, &pointer).is_none()
+        })
+        .map(|(id, node)| {
+            let place = Origin::Json {
+                file,
+                pointer: workflow::pointer([id.as_str()]),
+            };
+            let name = node.label();
+            let message = format!("`{name}` (node {id}) has no `inputs`, and servers stop working altogether when they are sent such a node");
+            Diagnostic::warning(&codes::NO_INPUTS, message)
+                .at(workflow::span_of(&place, sources))
+                .node(id.as_str(), &node.class_type, None)
+                .help("write `\"inputs\": {}`; kiln itself always sends it")
+        })
+        .collect()
 }
 
 /// The graph as a server reads it: what it refuses by verdict is left for the verdict.
@@ -278,16 +356,15 @@ fn read_as_server(file: FileId, sources: &SourceMap, report: &mut Report) -> Opt
 ///
 /// # Errors
 /// When the file cannot be read or is no such answer.
-pub fn catalog_file(path: &std::path::Path) -> Result<(Catalog, Vec<String>), Box<Diagnostic>> {
-    let value = object_info_file(path)?;
-    Ok(Catalog::from_object_info(&value))
+pub fn catalog_file(path: &Path) -> Result<Catalog, Box<Diagnostic>> {
+    let text = catalog_text(path)?;
+    Catalog::open(&text).map_err(|error| match error {
+        CatalogError::NotJson(error) if !error.is_data() => no_json(path, &error),
+        _ => no_catalog(path),
+    })
 }
 
-/// A saved `GET /object_info` answer as it is, by itself or in what `kiln server catalog` saved; `-` is stdin.
-///
-/// # Errors
-/// When the file cannot be read or is no such answer.
-pub fn object_info_file(path: &std::path::Path) -> Result<serde_json::Value, Box<Diagnostic>> {
+fn catalog_text(path: &Path) -> Result<String, Box<Diagnostic>> {
     let inputs = Inputs::default();
     let text = if path.as_os_str() == "-" {
         inputs
@@ -296,13 +373,35 @@ pub fn object_info_file(path: &std::path::Path) -> Result<serde_json::Value, Box
     } else {
         inputs.read_text(path).map_err(|error| error.to_string())
     };
-    let text = text.map_err(|why| Box::new(Diagnostic::error(&codes::FILE_NOT_READABLE, why)))?;
-    let mut value: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
-        Box::new(Diagnostic::error(
+    text.map_err(|why| Box::new(Diagnostic::error(&codes::FILE_NOT_READABLE, why)))
+}
+
+fn no_json(path: &Path, error: &serde_json::Error) -> Box<Diagnostic> {
+    Box::new(Diagnostic::error(
+        &codes::NOT_JSON,
+        format!("the catalog `{}` is not JSON: {error}", path.display()),
+    ))
+}
+
+fn no_catalog(path: &Path) -> Box<Diagnostic> {
+    Box::new(
+        Diagnostic::error(
             &codes::NOT_JSON,
-            format!("the catalog `{}` is not JSON: {error}", path.display()),
-        ))
-    })?;
+            format!("the catalog `{}` is no map of node classes", path.display()),
+        )
+        .help(
+            "save one with `kiln server catalog -o FILE`, or a server's answer to GET /object_info",
+        ),
+    )
+}
+
+/// A saved `GET /object_info` answer as it is, by itself or in what `kiln server catalog` saved; `-` is stdin.
+///
+/// # Errors
+/// When the file cannot be read or is no such answer.
+pub fn object_info_file(path: &Path) -> Result<serde_json::Value, Box<Diagnostic>> {
+    let text = catalog_text(path)?;
+    let mut value = protocol::tolerant_json(&text).map_err(|error| no_json(path, &error))?;
     // What `kiln server catalog` saves holds more than the answer.
     if value
         .get("kiln_catalog")
@@ -312,13 +411,7 @@ pub fn object_info_file(path: &std::path::Path) -> Result<serde_json::Value, Box
         value = info.take();
     }
     if !value.is_object() {
-        return Err(Box::new(
-            Diagnostic::error(
-                &codes::NOT_JSON,
-                format!("the catalog `{}` is no map of node classes", path.display()),
-            )
-            .help("save a server's answer to GET /object_info"),
-        ));
+        return Err(no_catalog(path));
     }
     Ok(value)
 }

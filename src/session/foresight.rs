@@ -124,6 +124,7 @@ struct Judged {
     from: Option<RunId>,
     provided: Option<&'static str>,
     since: Option<String>,
+    key: Option<ContentHash>,
     /// What it made, when it would be cached and others wait for that.
     outcome: Option<Arc<TaskOutcome>>,
     /// What it made, when that lies where the newest run put it.
@@ -138,9 +139,15 @@ impl Judged {
             from: None,
             provided: None,
             since: None,
+            key: None,
             outcome: None,
             lying: None,
         }
+    }
+
+    /// With what its result depends on, hashed.
+    fn known_by(self, key: Option<ContentHash>) -> Self {
+        Self { key, ..self }
     }
 
     fn skipped(since: &str) -> Self {
@@ -321,6 +328,7 @@ impl<'a> Foresight<'a> {
                 from: judged.from,
                 provided: judged.provided,
                 since: judged.since,
+                key: judged.key,
                 ..Fate::of(self.at(ix), judged.would, judged.why)
             });
         }

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 
 use super::plugins::load_plugins;
 use super::settings::{profile, settings};
-use crate::base::{Inputs, Secrets, StepId};
+use crate::base::{Input, Inputs, Secrets, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes, list_of};
 use crate::plan::{self, MissingParams, ParamValue, Plan};
 use crate::spec::{self, Node, NodeKind, Pipeline, Project, Spanned, Step, StepWork};
@@ -46,6 +46,8 @@ pub struct Request {
     pub force: bool,
     /// Params of the run that is gone on with.
     pub recalled: IndexMap<String, ParamValue>,
+    /// Only which nodes the steps have matters: everything else that steps say is left out, and so are its mistakes.
+    pub nodes_only: bool,
     /// What to do about required params without a value.
     pub missing_params: MissingParams,
     /// `--no-plugins`.
@@ -53,6 +55,15 @@ pub struct Request {
 }
 
 impl Request {
+    /// What of a pipeline matters.
+    fn of_interest(&self, pipeline: Pipeline) -> Pipeline {
+        if self.nodes_only {
+            without_details(pipeline)
+        } else {
+            pipeline
+        }
+    }
+
     /// Whether a file was typed at all.
     pub(super) fn names_a_file(&self) -> bool {
         !self.file.as_os_str().is_empty()
@@ -86,11 +97,35 @@ pub struct Loaded {
     pub secrets: Secrets,
     /// The flag with which the project rehearses without a server.
     pub rehearsal: Option<String>,
+    /// The project's folder, when the file could be read.
+    pub project_dir: Option<PathBuf>,
+    /// Everything that was read, whether it led to a plan or not.
+    pub inputs: Vec<Input>,
+}
+
+impl Loaded {
+    /// With the plan that was made: one that may be run, unless there are errors.
+    fn with(mut self, plan: Option<Plan>) -> Self {
+        if self.report.has_errors() {
+            self.sound = plan;
+        } else {
+            self.plan = plan;
+        }
+        self
+    }
 }
 
 /// Reads the file, its project and the flags, and plans.
 pub fn load(request: &Request) -> Loaded {
     let inputs = Arc::new(Inputs::default());
+    let loaded = load_through(request, &inputs);
+    Loaded {
+        inputs: inputs.recorded(),
+        ..loaded
+    }
+}
+
+fn load_through(request: &Request, inputs: &Arc<Inputs>) -> Loaded {
     let mut loaded = Loaded::default();
     let current_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let path = current_dir.join(&request.file);
@@ -103,14 +138,15 @@ pub fn load(request: &Request) -> Loaded {
         loaded.report.push(diagnostic);
         return loaded;
     }
-    let pipeline = match read(&path, stdin, &inputs) {
+    let pipeline = match read(&path, stdin, inputs) {
         Ok(text) => target(&path, stdin, &text, &mut loaded),
         Err(diagnostic) => {
             loaded.report.push(*diagnostic);
             return loaded;
         }
     };
-    loaded.secrets = Secrets::of(Arc::clone(&inputs));
+    let pipeline = pipeline.map(|pipeline| request.of_interest(pipeline));
+    loaded.secrets = Secrets::of(Arc::clone(inputs));
     let Loaded {
         target,
         sources,
@@ -119,12 +155,12 @@ pub fn load(request: &Request) -> Loaded {
         rehearsal,
         ..
     } = &mut loaded;
-    let (project_dir, project) = project(&folder, &inputs, sources, report);
+    let (project_dir, project) = project(&folder, inputs, sources, report);
     if project.as_ref().is_some_and(|project| project.dotenv) {
-        dotenv(&project_dir, &inputs, report);
+        dotenv(&project_dir, inputs, report);
     }
     *rehearsal = project.as_ref().and_then(super::way_out::rehearsal);
-    let mut settings = settings(request, &current_dir, &inputs, sources, report);
+    let mut settings = settings(request, &current_dir, inputs, sources, report);
     settings.profile = profile(request, project.as_ref(), report);
     let plan = pipeline.and_then(|pipeline| {
         let plugins = if request.no_plugins {
@@ -151,19 +187,15 @@ pub fn load(request: &Request) -> Loaded {
             project: project.as_ref(),
             project_dir: &project_dir,
             settings: &settings,
-            inputs: &inputs,
+            inputs,
             secrets,
             earlier: Some(plan::Earlier(&earlier)),
             plugins: &plugins,
         };
         plan::build(&materials, sources, report)
     });
-    if loaded.report.has_errors() {
-        loaded.sound = plan;
-    } else {
-        loaded.plan = plan;
-    }
-    loaded
+    loaded.project_dir = Some(project_dir);
+    loaded.with(plan)
 }
 
 /// Whether a path is that of a project file.
@@ -319,6 +351,31 @@ fn bare(file: FileId, path: &Path, stdin: bool) -> Pipeline {
     }
 }
 
+/// The pipeline with nothing in its steps but what they run, and where.
+fn without_details(pipeline: Pipeline) -> Pipeline {
+    let rendered = |work: &StepWork| match work {
+        StepWork::Workflow(file) => file
+            .as_str()
+            .is_some_and(|name| Path::new(name).extension().is_some_and(|e| e == "j2")),
+        StepWork::Command(_) => false,
+    };
+    let steps = pipeline.steps.into_iter();
+    let steps = steps.filter(|(_, step)| matches!(step.work, StepWork::Workflow(_)));
+    let steps = steps.map(|(id, step)| {
+        let bare = Step {
+            server: step.server,
+            // A file that is a template as a whole is no workflow before.
+            template: Some(rendered(&step.work)),
+            ..Step::new(step.id, step.work)
+        };
+        (id, bare)
+    });
+    Pipeline {
+        steps: steps.collect(),
+        ..pipeline
+    }
+}
+
 /// The name of the pipeline in a file, as far as it can be read.
 pub(super) fn name_of(path: &Path) -> Option<String> {
     let text = read(path, false, &Inputs::default()).ok()?;
@@ -340,7 +397,13 @@ pub(super) fn project(
     sources: &mut SourceMap,
     report: &mut Report,
 ) -> (PathBuf, Option<Project>) {
-    let dir = project_of(folder);
+    // Each place where it could be is asked for by name: one that appears there later changes the plan.
+    let is_there = |dir: &&Path| {
+        let file = dir.join(PROJECT_FILE);
+        inputs.exists(&file) && file.is_file()
+    };
+    let dir = folder.ancestors().find(is_there).unwrap_or(folder);
+    let dir = dir.to_path_buf();
     let file = dir.join(PROJECT_FILE);
     let project = file
         .is_file()

@@ -2,15 +2,19 @@
 //!
 //! `cli` calls this room and nothing deeper; a watcher or a dashboard would call it the same way.
 
+mod asking;
 pub mod care;
 mod checking;
 pub mod doctor;
 mod earlier;
+mod editing;
 mod foresight;
 pub mod history;
+mod kept;
 mod load;
 mod made_work;
 mod outlook;
+mod packs;
 mod plugins;
 mod pools;
 mod prepare;
@@ -24,9 +28,11 @@ mod why;
 mod wishes;
 
 pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings, object_info_file};
+pub use editing::{EditorSchema, editor_schema};
 pub use foresight::fates;
 pub use load::{Loaded, Request, Target, load};
 pub use plugins::{ListedPlugin, PluginList, list_plugins, look_at_plugin, plugin_schemas};
-pub use running::{Broken, run};
+pub use running::{Broken, Ended, complete, run, run_loaded};
+pub use signals::Signals;
 pub use why::{Fate, Would, because, fates_json, fates_text};
 pub use wishes::{Ask, Resume, Wishes};

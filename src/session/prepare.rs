@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::checking::{Catalogs, classes};
-use super::pools;
+use super::{kept, pools};
 use crate::base::{Secrets, ServerName};
 use crate::catalog::Catalog;
 use crate::client::{self, Access};
@@ -148,21 +148,75 @@ pub(super) fn at_hand(plan: &Plan) -> Fetched {
 /// Catalogs for a check: the embedded server need not be started for it, others are asked.
 pub(super) async fn catalogs(plan: &Plan, secrets: &Secrets) -> (Fetched, Vec<Diagnostic>) {
     let mut fetched = at_hand(plan);
-    let mut remote = plan.clone();
-    remote
-        .servers
-        .retain(|name, _| !fetched.0.contains_key(name));
-    if remote.servers.is_empty() {
-        return (fetched, Vec::new());
-    }
-    match connect(&remote, secrets).await {
-        Ok(servers) => {
-            let (more, complaints) = catalogs_of(&remote, &servers).await;
-            fetched.0.extend(more.0);
-            fetched.1.extend(more.1);
-            servers.shutdown().await;
-            (fetched, complaints)
+    let mut remote = plan.servers.clone();
+    remote.retain(|name, _| !fetched.0.contains_key(name));
+    // Each by itself: one that is away must not stand in the way of the others.
+    let asked = remote.into_iter().map(|(name, server)| {
+        let alone = Plan {
+            servers: std::iter::once((name, server)).collect(),
+            ..plan.clone()
+        };
+        async move {
+            match connect(&alone, secrets).await {
+                Ok(servers) => {
+                    let found = catalogs_of(&alone, &servers).await;
+                    keep(&alone, &servers, &found.0);
+                    servers.shutdown().await;
+                    found
+                }
+                Err(complaints) => recalled(&alone, complaints),
+            }
         }
-        Err(complaints) => (fetched, complaints),
+    });
+    let mut complaints = Vec::new();
+    for (more, wrong) in join_all(asked).await {
+        fetched.0.extend(more.0);
+        fetched.1.extend(more.1);
+        complaints.extend(wrong);
     }
+    (fetched, complaints)
+}
+
+/// Keeps what servers told for the time when they are away.
+fn keep(plan: &Plan, servers: &Servers, fetched: &Fetched) {
+    for (name, catalog) in &fetched.0 {
+        let endpoints = servers.of(name).iter();
+        for endpoint in endpoints.filter(|e| !e.is_here() && !e.is_embedded()) {
+            if let Some(info) = endpoint.info() {
+                let place = (name, endpoint.url.as_str());
+                kept::keep(&plan.project_dir, place, &info.version, catalog);
+            }
+        }
+    }
+}
+
+/// What servers that are away offered when they were last asked.
+fn recalled(plan: &Plan, complaints: Vec<Diagnostic>) -> (Fetched, Vec<Diagnostic>) {
+    let mut fetched = Fetched::default();
+    let mut told = Vec::new();
+    for (name, server) in &plan.servers {
+        let urls = match &server.kind {
+            plan::ServerKind::Comfy { urls } => urls.as_slice(),
+            plan::ServerKind::Cloud { url } => std::slice::from_ref(url),
+            _ => &[],
+        };
+        let found = urls
+            .iter()
+            .find_map(|url| kept::recall(&plan.project_dir, name, url));
+        // Of a class that was never asked for it is not known whether the server has it.
+        let wanted = classes(plan, name);
+        let found = found.filter(|kept| wanted.iter().all(|c| kept.catalog.node(c).is_some()));
+        if let Some(kept) = found {
+            told.push(format!(
+                "checked against what it offered on {} (version {})",
+                kept.day, kept.version
+            ));
+            fetched.0.insert(name.clone(), Arc::new(kept.catalog));
+        }
+    }
+    let complaints = complaints.into_iter().map(|diagnostic| {
+        let mut told = told.iter().cloned();
+        told.by_ref().fold(diagnostic, Diagnostic::help)
+    });
+    (fetched, complaints.collect())
 }

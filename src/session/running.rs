@@ -1,12 +1,13 @@
 //! A run from the file to the exit code.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::checking::{check_plan, check_sound};
-use super::load::{Request, Target, load};
+use super::load::{Loaded, Request, Target, load};
 use super::outlook::{Outlook, outlook};
 use super::plugins;
 use super::pools;
@@ -16,7 +17,7 @@ use super::signals::Signals;
 use super::told::Told;
 use super::way_out;
 use super::wishes::{self, Wishes};
-use crate::base::{RunId, Secrets};
+use crate::base::{RunId, Secrets, TaskName};
 use crate::diagnostic::{Diagnostic, Report, Severity, SourceMap};
 use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::Fact;
@@ -36,8 +37,33 @@ const TICK: Duration = Duration::from_millis(100);
 #[error("{0}")]
 pub struct Broken(String);
 
+impl Broken {
+    /// What asynchronous work needs is not to be had.
+    pub fn new(error: &std::io::Error) -> Self {
+        Self(format!("could not start: {error}"))
+    }
+}
+
 /// The state, a run's journal, and what is in it already.
 type Reopened = (Store, Journal, Vec<(u64, Fact)>);
+
+/// How a run ended, for somebody who watches.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// The exit code that it calls for.
+    pub code: u8,
+    /// Servers that are away, and nothing else is wrong: nothing was told, and nothing ran.
+    pub away: Vec<Diagnostic>,
+}
+
+impl From<u8> for Ended {
+    fn from(code: u8) -> Self {
+        Self {
+            code,
+            away: Vec::new(),
+        }
+    }
+}
 
 /// A plan with everything that it takes to carry it out.
 struct Start {
@@ -57,6 +83,8 @@ struct Start {
 enum Readiness {
     /// The report says what.
     Refused,
+    /// These servers, which somebody waits for.
+    Away(Vec<Diagnostic>),
     /// Nothing, and there is nothing to do.
     UpToDate(Box<Plan>, Resting),
     /// Nothing.
@@ -85,11 +113,38 @@ pub fn run(request: &Request, wishes: &Wishes, reporter: Box<dyn Reporter>) -> R
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|e| Broken(format!("could not start: {e}")))?;
-    let ended = runtime.block_on(carry_out(start, wishes, told));
+        .map_err(|error| Broken::new(&error))?;
+    let ended = runtime.block_on(async {
+        let signals = Signals::listen(|| ());
+        carry_out(start, wishes, told, &signals, spared()).await
+    });
     // Nothing that is still under way matters any more; a second Ctrl-C must not wait for it.
     runtime.shutdown_timeout(Duration::from_millis(200));
-    ended
+    ended.map(|ended| ended.code)
+}
+
+/// Carries out a plan that was loaded, or tells why there is none, for somebody who watches: `signals` stop it, and what is to be let
+/// finish then is in `spared`.
+///
+/// # Errors
+/// When the fault is kiln's own.
+pub async fn run_loaded(
+    loaded: Loaded,
+    wishes: &Wishes,
+    reporter: Box<dyn Reporter>,
+    signals: &Signals,
+    spared: watch::Receiver<BTreeSet<TaskName>>,
+) -> Result<Ended, Broken> {
+    let mut told = Told::new(reporter, RunId::new(&jiff::Zoned::now()));
+    match start(loaded, &mut told) {
+        Ok(start) => carry_out(start, wishes, told, signals, spared).await,
+        Err(code) => Ok(code.into()),
+    }
+}
+
+/// Nothing is spared.
+fn spared() -> watch::Receiver<BTreeSet<TaskName>> {
+    watch::channel(BTreeSet::new()).1
 }
 
 /// Finds out what is to be carried out; otherwise the exit code, everything told.
@@ -131,11 +186,19 @@ fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u
 }
 
 fn fresh(request: &Request, told: &mut Told) -> Result<Start, u8> {
-    let mut loaded = load(request);
+    start(load(request), told)
+}
+
+/// Adds what else is wrong in a pipeline that has errors, as far as that can be known without a connection.
+pub fn complete(loaded: &mut Loaded) {
+    let sound = loaded.sound.take();
+    let more = sound.map(|sound| check_sound(&sound, loaded.target, &loaded.report));
+    loaded.report.extend(more.unwrap_or_default());
+}
+
+fn start(mut loaded: Loaded, told: &mut Told) -> Result<Start, u8> {
+    complete(&mut loaded);
     let Some(plan) = loaded.plan else {
-        let sound = loaded.sound.iter();
-        let more = sound.flat_map(|sound| check_sound(sound, loaded.target, &loaded.report));
-        loaded.report.extend(more.collect::<Vec<_>>());
         return Err(told.refuse(&loaded.report, &loaded.sources));
     };
     Ok(Start {
@@ -149,8 +212,13 @@ fn fresh(request: &Request, told: &mut Told) -> Result<Start, u8> {
     })
 }
 
-async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<u8, Broken> {
-    let signals = Signals::listen();
+async fn carry_out(
+    mut start: Start,
+    wishes: &Wishes,
+    mut told: Told,
+    signals: &Signals,
+    spared: watch::Receiver<BTreeSet<TaskName>>,
+) -> Result<Ended, Broken> {
     let sources = start.plan.sources.clone();
     let (secrets, run) = (start.secrets.clone(), told.run.clone());
     let mut report = std::mem::take(&mut start.report);
@@ -158,13 +226,13 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
         match outlook(&start.plan, None) {
             Outlook::Work => {}
             Outlook::DoneUnless => start.ask_models = true,
+            Outlook::Done(_) if wishes.watched => return Ok(0.into()),
             Outlook::Done(resting) => {
                 told.plugins = start.plan.loaded.clone();
-                let code = told.nothing_to_do(&start.plan, &report, &resting);
-                told.plugins.end(plugins::PATIENCE).await;
-                // The process ends: to give the memory of very many tasks back piece by piece would only take time.
-                std::mem::forget((start, resting));
-                return Ok(code);
+                let heard = told.plugins.clone();
+                let ended = rest(start, resting, &mut told, &report);
+                heard.end(plugins::PATIENCE).await;
+                return Ok(ended);
             }
         }
     }
@@ -176,16 +244,18 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
     };
     let Some(ready) = ready else {
         told.stopping(signals.reason(), false);
-        let code = signals.exit_code();
-        return Ok(told.end(RunStatus::Cancelled, code, Counts::default(), 0.0));
+        let (code, counts) = (signals.exit_code(), Counts::default());
+        return Ok(told.end(RunStatus::Cancelled, code, counts, 0.0).into());
     };
     let (plan, ready) = match ready {
-        Readiness::Refused => return Ok(told.refuse(&report, &sources)),
+        Readiness::Refused => return Ok(told.refuse(&report, &sources).into()),
+        Readiness::Away(away) => return Ok(Ended { code: 5, away }),
+        Readiness::UpToDate(..) if wishes.watched => return Ok(0.into()),
         Readiness::UpToDate(plan, resting) => {
             told.plugins = plan.loaded.clone();
             let code = told.nothing_to_do(&plan, &report, &resting);
             told.plugins.end(plugins::PATIENCE).await;
-            return Ok(code);
+            return Ok(code.into());
         }
         Readiness::Ready(plan, ready) => (plan, ready),
     };
@@ -205,16 +275,39 @@ async fn carry_out(mut start: Start, wishes: &Wishes, mut told: Told) -> Result<
         events,
         stop: signals.stop.clone(),
         stop_code: Arc::clone(&signals.code),
+        spared,
         options: wishes.options,
         secrets,
     };
-    let outcome = follow(context, receiver, &mut told, &signals).await;
+    let outcome = follow(context, receiver, &mut told, signals).await;
     listening.abort();
     tokio::select! {
         () = prepare::shutdown(servers) => {}
         () = signals.at_least(Stop::Leave) => {}
     }
-    outcome.map(|code| told.code(code))
+    outcome.map(|code| told.code(code).into())
+}
+
+/// There is nothing to do, and the process ends: to give the memory of very many tasks back piece by piece would only take time.
+fn rest(start: Start, resting: Resting, told: &mut Told, report: &Report) -> Ended {
+    let code = told.nothing_to_do(&start.plan, report, &resting);
+    std::mem::forget((start, resting));
+    code.into()
+}
+
+/// What servers that are not to be had mean for the run.
+fn without(
+    errors: Vec<Diagnostic>,
+    plan: &Plan,
+    (wishes, rehearsal): (&Wishes, Option<&str>),
+    report: &mut Report,
+) -> Readiness {
+    if wishes.watched && errors.iter().all(way_out::may_come_back) {
+        return Readiness::Away(errors);
+    }
+    let advise = |error| way_out::advise(error, plan, rehearsal);
+    report.extend(errors.into_iter().map(advise));
+    Readiness::Refused
 }
 
 /// Everything that comes before the run: servers, catalogs, checks, a question, the project's state.
@@ -241,9 +334,7 @@ async fn get_ready(
     let servers = match prepare::connect_but(&plan, &secrets, &spare).await {
         Ok(servers) => Arc::new(servers),
         Err(errors) => {
-            let advise = |error| way_out::advise(error, &plan, rehearsal.as_deref());
-            report.extend(errors.into_iter().map(advise));
-            return Readiness::Refused;
+            return without(errors, &plan, (wishes, rehearsal.as_deref()), report);
         }
     };
     report.extend(servers.away().iter().map(StartFailure::warning));
@@ -259,7 +350,8 @@ async fn get_ready(
         let (catalogs, unreachable) = prepare::catalogs_of(&plan, &servers).await;
         report.extend(unreachable);
         if !report.has_errors() {
-            report.extend(check_plan(&plan, target, &catalogs).items);
+            let found = check_plan(&plan, target, &catalogs).items;
+            report.extend(found.into_iter().filter(|d| d.severity > Severity::Note));
             pools::keep_away(&mut plan, &servers).await;
         }
         if !report.has_errors() {

@@ -14,7 +14,7 @@ const LEAVING: Duration = Duration::from_secs(3);
 
 /// What signals asked for.
 #[derive(Clone, Debug)]
-pub(super) struct Signals {
+pub struct Signals {
     /// How urgently to stop.
     pub(super) stop: watch::Receiver<Stop>,
     sender: Arc<watch::Sender<Stop>>,
@@ -35,31 +35,47 @@ const BY: [StopReason; 4] = [
 ];
 
 impl Signals {
-    /// Listens from now on for as long as the runtime lives.
-    pub(super) fn listen() -> Self {
-        let (sender, stop) = watch::channel(Stop::None);
-        let sender = Arc::new(sender);
-        let asker = Arc::new(AtomicU8::new(0));
-        let code = Arc::new(AtomicU8::new(CODES[0]));
+    /// Listens from now on for as long as the runtime lives. When the process ends where it stands, `at_exit` is called before.
+    pub fn listen(at_exit: fn()) -> Self {
+        let signals = Self::unheard();
         survive_file_limits();
         if let Ok(heard) = Heard::new() {
             tokio::spawn(forward(
                 heard,
-                Arc::clone(&sender),
-                Arc::clone(&asker),
-                Arc::clone(&code),
+                Arc::clone(&signals.sender),
+                Arc::clone(&signals.asker),
+                Arc::clone(&signals.code),
+                at_exit,
             ));
         }
+        signals
+    }
+
+    /// Hears of no signal but those that are passed on to it.
+    pub fn unheard() -> Self {
+        let (sender, stop) = watch::channel(Stop::None);
         Self {
             stop,
-            sender,
-            asker,
-            code,
+            sender: Arc::new(sender),
+            asker: Arc::new(AtomicU8::new(0)),
+            code: Arc::new(AtomicU8::new(CODES[0])),
         }
     }
 
-    /// Another kiln wants the run to stop.
-    pub(super) fn request(&self) {
+    /// Passes on what these heard, and how urgent it is.
+    pub fn follow(&self, heard: &Self, urgency: Stop) {
+        for (own, theirs) in [(&self.asker, &heard.asker), (&self.code, &heard.code)] {
+            own.store(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.sender.send_if_modified(|stop| {
+            let rises = *stop < urgency;
+            *stop = urgency.max(*stop);
+            rises
+        });
+    }
+
+    /// Another kiln, or the watch, wants the run to stop.
+    pub fn request(&self) {
         self.sender.send_if_modified(|stop| {
             let first = *stop == Stop::None;
             if first {
@@ -71,7 +87,7 @@ impl Signals {
     }
 
     /// The exit code of an interrupted run.
-    pub(super) fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         self.code.load(Ordering::Relaxed)
     }
 
@@ -81,7 +97,7 @@ impl Signals {
     }
 
     /// Waits until stopping is at least this urgent.
-    pub(super) async fn at_least(&self, urgency: Stop) {
+    pub async fn at_least(&self, urgency: Stop) {
         let mut stop = self.stop.clone();
         if stop.wait_for(|asked| *asked >= urgency).await.is_err() {
             // Nobody listens to signals any more.
@@ -106,6 +122,7 @@ async fn forward(
     sender: Arc<watch::Sender<Stop>>,
     asker: Arc<AtomicU8>,
     code: Arc<AtomicU8>,
+    at_exit: fn(),
 ) {
     loop {
         let by = heard.next().await;
@@ -125,6 +142,7 @@ async fn forward(
         _ = heard.next() => {}
         () = tokio::time::sleep(LEAVING) => {}
     }
+    at_exit();
     std::process::exit(i32::from(code.load(Ordering::Relaxed)));
 }
 

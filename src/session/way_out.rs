@@ -24,9 +24,14 @@ pub(super) fn rehearsal(project: &Project) -> Option<String> {
     server.map(|name| format!("--server {name}"))
 }
 
+/// Whether waiting for a server may help.
+pub(super) fn may_come_back(complaint: &Diagnostic) -> bool {
+    complaint.code == &codes::SERVER_UNREACHABLE || complaint.code == &codes::NOT_COMFYUI
+}
+
 /// Adds the way out to the complaint about a server that is not there.
 pub(super) fn advise(complaint: Diagnostic, plan: &Plan, rehearsal: Option<&str>) -> Diagnostic {
-    if complaint.code != &codes::SERVER_UNREACHABLE && complaint.code != &codes::NOT_COMFYUI {
+    if !may_come_back(&complaint) {
         return complaint;
     }
     if let Some(flag) = rehearsal {

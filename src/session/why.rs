@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
-use crate::base::{RunId, StepId, TaskName};
+use crate::base::{ContentHash, RunId, StepId, TaskName};
 use crate::plan::TaskPlan;
 use crate::plan::key::StaleReason;
 
@@ -30,6 +30,9 @@ pub struct Fate {
     /// Why it would be skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
+    /// What its result depends on, hashed, as far as that is known.
+    #[serde(skip)]
+    pub key: Option<ContentHash>,
 }
 
 /// What would become of a task.
@@ -74,6 +77,7 @@ impl Fate {
             from: None,
             provided: None,
             since: None,
+            key: None,
         }
     }
 }

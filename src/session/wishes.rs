@@ -28,6 +28,8 @@ pub struct Wishes {
     pub ask: Option<Ask>,
     /// `--resume`.
     pub resume: Option<Resume>,
+    /// Somebody watches: that a server is away, or that there is nothing to do, is left for them to tell.
+    pub watched: bool,
 }
 
 /// `--resume RUN`.

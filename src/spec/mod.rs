@@ -45,7 +45,10 @@ pub use plugin::{Isolation, OnError, PLUGIN_TIMEOUT_MS, PluginSpec};
 pub use profile::Profile;
 pub use project::{Project, api_key_of, header_of, partner_key, token_of};
 pub use retry::{Retry, RetryClass};
-pub use schema::{PluginStepSchema, pipeline_schema, pipeline_schema_with, project_schema};
+pub use schema::{
+    PluginStepSchema, StepFragment, pipeline_schema, pipeline_schema_for, project_schema,
+    with_plugins,
+};
 pub use server::{ServerKind, ServerSpec};
 pub use set::{SetEntry, SetNode};
 pub use step::{CacheMode, Need, PluginWork, Step, StepWork, Transfer};

@@ -22,9 +22,8 @@ pub struct PluginStepSchema {
     pub with: Value,
 }
 
-/// The schema of pipeline files of a project with these plugins.
-pub fn pipeline_schema_with(plugins: &[PluginStepSchema]) -> Value {
-    let mut schema = pipeline_schema();
+/// A schema of pipelines in a project with these plugins.
+pub fn with_plugins(mut schema: Value, plugins: &[PluginStepSchema]) -> Value {
     let names: Vec<&str> = plugins.iter().map(|one| one.plugin.as_str()).collect();
     let each: Vec<Value> = plugins
         .iter()
@@ -35,25 +34,54 @@ pub fn pipeline_schema_with(plugins: &[PluginStepSchema]) -> Value {
             })
         })
         .collect();
-    if let Some(step) = step_schema(&mut schema)
-        && !each.is_empty()
-    {
-        step["properties"]["plugin"]["enum"] = json!(names);
-        step["allOf"] = Value::Array(each);
+    if !each.is_empty() {
+        each_step(&mut schema, &|step| {
+            step["properties"]["plugin"]["enum"] = json!(names);
+            step["allOf"] = Value::Array(each.clone());
+        });
     }
     schema
 }
 
-/// The schema of a step inside that of pipelines: the one with the property `workflow`.
-fn step_schema(schema: &mut Value) -> Option<&mut Value> {
+/// Changes every schema of a step inside one of pipelines: those with the property `workflow`.
+fn each_step(schema: &mut Value, change: &dyn Fn(&mut Value)) {
     if schema.pointer("/properties/workflow").is_some() {
-        return Some(schema);
+        return change(schema);
     }
     match schema {
-        Value::Object(members) => members.values_mut().find_map(step_schema),
-        Value::Array(items) => items.iter_mut().find_map(step_schema),
-        _ => None,
+        Value::Object(members) => members.values_mut().for_each(|one| each_step(one, change)),
+        Value::Array(items) => items.iter_mut().for_each(|one| each_step(one, change)),
+        _ => {}
     }
+}
+
+/// What the workflow of a step allows in that step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepFragment {
+    /// Its `set`.
+    pub set: Value,
+    /// What a name under its `outputs` stands for.
+    pub output: Value,
+    /// What these refer to, under `#/definitions/`.
+    pub definitions: Map<String, Value>,
+}
+
+/// The schema of one pipeline file, whose steps are known.
+pub fn pipeline_schema_for(steps: impl IntoIterator<Item = (String, StepFragment)>) -> Value {
+    let mut schema = pipeline_schema();
+    let general = schema["properties"]["steps"]["additionalProperties"].clone();
+    let mut known = Map::new();
+    let mut definitions = Map::new();
+    for (id, fragment) in steps {
+        let mut step = general.clone();
+        step["properties"]["set"] = fragment.set;
+        step["properties"]["outputs"]["additionalProperties"] = fragment.output;
+        known.insert(id, step);
+        definitions.extend(fragment.definitions);
+    }
+    schema["properties"]["steps"]["properties"] = Value::Object(known);
+    schema["definitions"] = Value::Object(definitions);
+    schema
 }
 
 /// The schema of `kiln.yaml`.

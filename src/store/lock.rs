@@ -99,7 +99,7 @@ pub(super) fn remove_free(path: &Path) -> io::Result<()> {
         Err(TryLockError::Error(error)) => return Err(error),
     }
     match std::fs::remove_file(&note) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => std::fs::remove_file(path),
     }
 }

@@ -38,7 +38,8 @@ pub use journal::Journal;
 pub use lock::Lock;
 pub use notes::KnownUpload;
 pub use open::{Store, read};
-pub use place::{Place, STATE_FOLDER, Shelf};
+
+pub use place::{Place, STATE_FOLDER, Shelf, is_network};
 pub use reader::{KeptManifest, Reader, Replay, StoredRun, Unread};
 pub use sweep::{Sweep, Waste, is_temporary};
 pub use writer::Ack;

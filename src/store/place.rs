@@ -145,7 +145,7 @@ fn user_state(set: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 
 /// Whether a folder lies, or would lie, on a network file system.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn is_network(folder: &Path) -> bool {
+pub fn is_network(folder: &Path) -> bool {
     // `man 2 statfs`: NFS, SMB, CIFS, SMB2, 9P, AFS, Coda, NCP, Ceph; FUSE hides what is behind it.
     const NETWORK: &[u32] = &[
         0x6969,
@@ -212,7 +212,7 @@ pub(super) fn fuse_kind<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
 }
 
 #[cfg(target_os = "macos")]
-pub(super) fn is_network(folder: &Path) -> bool {
+pub fn is_network(folder: &Path) -> bool {
     let there = folder.ancestors().find(|path| path.exists());
     let Some(found) = there.and_then(|path| rustix::fs::statfs(path).ok()) else {
         return false;
@@ -231,7 +231,7 @@ pub(super) fn is_network(folder: &Path) -> bool {
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos")))]
-pub(super) fn is_network(folder: &Path) -> bool {
+pub fn is_network(folder: &Path) -> bool {
     // `\\server\share`; a mapped drive letter cannot be told without asking the system.
     folder.as_os_str().to_string_lossy().starts_with("\\\\")
 }

@@ -1,5 +1,6 @@
 //! From a JSON pointer to the bytes it means, for carets under the right characters.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::scan;
@@ -21,6 +22,16 @@ pub fn pointer<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 /// text is parsed.
 pub fn locate(text: &str, pointer: &str) -> Option<Range<usize>> {
     find(text, pointer).map(|found| found.value)
+}
+
+/// The bytes of the quoted name and of the value of each member of the object that a JSON text is, by name: for many questions about
+/// one text.
+pub fn top_level(text: &str) -> HashMap<String, (Range<usize>, Range<usize>)> {
+    let start = scan::skip_space(text.as_bytes(), 0);
+    let members = scan::members(text, start).into_iter();
+    members
+        .filter_map(|member| Some((scan::decode(text, &member.key)?, (member.key, member.value))))
+        .collect()
 }
 
 /// The bytes of the quoted member name that a pointer's last part means; `None` for the root and for items of lists.
@@ -137,7 +148,8 @@ pub fn span_of(origin: &Origin, sources: &SourceMap) -> Span {
     }
 }
 
-fn nearest(text: &str, pointer: &str) -> Range<usize> {
+/// The bytes to point at for a JSON pointer: its value, or the name of a big one; of what is not there, what would hold it.
+pub fn nearest(text: &str, pointer: &str) -> Range<usize> {
     let mut rest = pointer;
     loop {
         if let Some(found) = find(text, rest) {

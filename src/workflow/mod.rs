@@ -21,4 +21,4 @@ pub use api::{
 pub use bypass::{Bypassed, Dropped, Why, bypass};
 pub use fit::fit;
 pub use graph::{Graph, Node, SharedNode};
-pub use locate::{locate, locate_key, pointer, span_in_string, span_of};
+pub use locate::{locate, locate_key, nearest, pointer, span_in_string, span_of, top_level};

@@ -11,6 +11,7 @@
 
 mod classes;
 mod client;
+mod editors;
 mod http;
 mod pixels;
 mod replay;
@@ -39,6 +40,7 @@ fn main() {
         pixels::trials(fixtures.as_deref()),
         transcripts::trials(fixtures.as_deref()),
         client::trials(fixtures.as_deref()),
+        editors::trials(),
         http::trials(fixtures.as_deref()),
     ]
     .into_iter()

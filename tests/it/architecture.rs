@@ -27,6 +27,7 @@ const ROOMS: &[&str] = &[
     "run",
     "report",
     "session",
+    "watch",
     "cli",
 ];
 

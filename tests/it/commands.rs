@@ -296,3 +296,19 @@ fn ctrl_c_ends_a_command_and_what_it_started() {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
 }
+
+#[test]
+fn a_command_whose_file_was_written_to_while_it_ran_made_nothing_that_is_kept() {
+    let project = project(
+        "steps:\n  read: { command: [sh, -c, \"sleep 0.1; printf ha > $1; cat $1 > out.txt; printf half > $1\", sh, \"{{ file('in.txt') }}\"], outputs: { text: out.txt } }\n",
+    );
+    project.file("in.txt", "half");
+    for _ in 0..2 {
+        let done = project.kiln(&["run", "p.yaml"]).code(4);
+        done.says("error[K0505]: step `read`: `in.txt` was changed while the pipeline ran");
+    }
+    assert_eq!(
+        std::fs::read_to_string(project.path().join("in.txt")).unwrap(),
+        "half"
+    );
+}

@@ -10,6 +10,7 @@
 
 mod architecture;
 mod attempts;
+mod checks;
 mod choices;
 mod cloud;
 mod codes;
@@ -27,6 +28,7 @@ mod history;
 mod leftovers;
 mod looking_after;
 mod mistakes;
+mod mutations;
 mod newcomer;
 mod odd;
 mod params;
@@ -45,4 +47,5 @@ mod streams;
 mod support;
 mod templates_guide;
 mod transfers;
+mod watch;
 mod why;

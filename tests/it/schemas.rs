@@ -218,3 +218,94 @@ fn the_schema_and_the_reader_agree_on_many_tasks_and_commands() {
         ),
     ]);
 }
+
+const WORKFLOW: &str = r#"{
+  "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}, "_meta": {"title": "Card"}},
+  "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}}
+}"#;
+
+#[test]
+fn the_schema_of_one_pipeline_knows_the_nodes_of_its_workflows() {
+    // Mistakes in a step, and a step without a workflow, keep nobody from writing on.
+    let pipeline = "params: { n: { type: integer } }
+steps:
+  a: { workflow: w.json, set: { Crad: { width: '{{ oops' } }, when: steps.b.nothing }
+  b: { workflow: gone.json }
+  c: { command: [cat, '{{ steps.a.image }}'] }
+";
+    let project = Project::of(&[("w.json", WORKFLOW), ("p.yaml", pipeline)]);
+    let args = [
+        "schema",
+        "pipeline",
+        "--server",
+        "embedded",
+        "--pipeline",
+        "p.yaml",
+    ];
+    let done = project.kiln(&args).ok();
+    let schema: Value = serde_json::from_str(&done.stdout).unwrap();
+    jsonschema::draft7::meta::validate(&schema).unwrap();
+    done.says("gone.json");
+    let steps = &schema["properties"]["steps"]["properties"];
+    let known: Vec<&String> = steps.as_object().unwrap().keys().collect();
+    assert_eq!(known, ["a"]);
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let fits = |set: &str| {
+        validator.is_valid(&yaml(&format!(
+            "steps: {{ a: {{ workflow: w.json, set: {set} }} }}"
+        )))
+    };
+    assert!(
+        fits("{ Card: { width: 16 } }") && fits("{ '2': { filename_prefix: '{{ params.n }}' } }")
+    );
+    assert!(
+        !fits("{ Crad: { width: 16 } }")
+            && !fits("{ Card: { width: 0 } }")
+            && !fits("{ Card: { widht: 16 } }")
+    );
+}
+
+#[test]
+fn a_schema_is_written_whole_or_not_at_all() {
+    let project = Project::of(&[
+        ("w.json", WORKFLOW),
+        ("p.yaml", "steps: { a: { workflow: w.json } }\n"),
+    ]);
+    let write = || {
+        project.kiln(&[
+            "schema",
+            "pipeline",
+            "--server",
+            "embedded",
+            "--pipeline",
+            "p.yaml",
+            "-o",
+            "out/p.schema.json",
+        ])
+    };
+    let done = write().ok();
+    assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("", ""));
+    let written = std::fs::read(project.path().join("out/p.schema.json")).unwrap();
+    let _: Value = serde_json::from_slice(&written).unwrap();
+    project.file("p.yaml", "steps: { a: { workflow: w.json }\n");
+    write().code(3).says("K0002");
+    assert_eq!(
+        std::fs::read(project.path().join("out/p.schema.json")).unwrap(),
+        written
+    );
+    project
+        .kiln(&["schema", "event", "--pipeline", "p.yaml"])
+        .code(2)
+        .says("`--pipeline` goes with");
+    project
+        .kiln(&[
+            "schema",
+            "pipeline",
+            "--pipeline",
+            "w.json",
+            "--server",
+            "embedded",
+        ])
+        .code(2)
+        .says("is a workflow, and no pipeline");
+}

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 
 use super::gather::{Found, GatherError, gather};
 use super::program::{self, End, Program, Ran, STDOUT_LIMIT};
+use super::stamps::Stamps;
 use crate::artifact::{Artifact, Kind};
 use crate::base::{AtomicFile, ContentHash, NodeId, WriteError, programs};
 use crate::diagnostic::{Diagnostic, codes, did_you_mean};
@@ -23,7 +24,7 @@ use crate::run::collect::{place_of, write_text};
 use crate::run::failure::{About, Failure, Overdue, one_line};
 use crate::run::provenance::Did;
 use crate::run::recall::{Recalled, blocking};
-use crate::run::transfer::{Original, Source};
+use crate::run::transfer::{LocalError, Original, Source};
 
 /// The node that a command's stdout is told under.
 const STDOUT: &str = Artifact::STDOUT;
@@ -100,12 +101,16 @@ impl Try {
     ) -> Result<Vec<Arc<Artifact>>, Ending> {
         let folder = self.work_folder().await?;
         let mut command = rendered.clone();
-        let _originals = self.restore_inputs(&mut command).await?;
+        let (_originals, stamps) = self.restore_inputs(&mut command).await?;
         let ran = self.run_program(&command, folder.path()).await?;
         let ticket = self.ticket;
         self.shared.note(Fact::Released { ticket });
         let name = shown_name(&rendered.program);
         let stdout = self.judge_end_of_program(&name, ran)?;
+        let broken = blocking(move || stamps.broken().map(Path::to_path_buf)).await;
+        if let Some(path) = broken {
+            return Err(self.not_as_it_was(&LocalError::Changed(path)).into());
+        }
         let mut artifacts = self.collect_files(work, folder.path()).await?;
         if !stdout.is_empty() || work.collect.is_empty() {
             let text = self.text(stdout, artifacts.len());
@@ -128,17 +133,19 @@ impl Try {
     }
 
     /// Files that someone has changed since are put aside as they were, and the command is given those.
-    async fn restore_inputs(&self, command: &mut RenderedCommand) -> Result<Vec<Original>, Ending> {
-        let mut originals = Vec::new();
+    async fn restore_inputs(
+        &self,
+        command: &mut RenderedCommand,
+    ) -> Result<(Vec<Original>, Stamps), Ending> {
+        let (mut originals, mut stamps) = (Vec::new(), Stamps::default());
         let mut moved = HashMap::new();
         for (path, hash) in &command.files {
+            stamps.take(path);
             let source = Source::new(path.clone(), *hash);
             let original = source.original(&self.shared.store).await;
-            let original = original.map_err(|error| {
-                let built = self.about().complain(error.diagnostic());
-                Failure::one(FailureClass::Transfer, built)
-            })?;
+            let original = original.map_err(|error| self.not_as_it_was(&error))?;
             if original.path() != path {
+                stamps.leave(path);
                 moved.insert(path.clone(), original.path().to_path_buf());
                 originals.push(original);
             }
@@ -146,7 +153,12 @@ impl Try {
         if !moved.is_empty() {
             replace(command, &moved);
         }
-        Ok(originals)
+        Ok((originals, stamps))
+    }
+
+    fn not_as_it_was(&self, error: &LocalError) -> Failure {
+        let built = self.about().complain(error.diagnostic());
+        Failure::one(FailureClass::Transfer, built)
     }
 
     async fn run_program(

@@ -312,7 +312,11 @@ impl Try {
             JobOutcome::Succeeded {
                 results, cached, ..
             } => Ok((results, cached)),
-            JobOutcome::Interrupted if self.was_stopping => Err(Ending::Lost),
+            // A session whose journal could not be written stops its jobs without a note of it: what an earlier session began and
+            // somebody stopped is sent again.
+            JobOutcome::Interrupted if self.was_stopping || self.owed.is_some() => {
+                Err(Ending::Lost)
+            }
             JobOutcome::Unreachable { .. } | JobOutcome::Stalled { .. }
                 if self.shared.is_pool(self.at) =>
             {

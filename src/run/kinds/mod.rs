@@ -6,6 +6,7 @@ mod job;
 mod lines;
 mod plugin;
 mod program;
+mod stamps;
 mod workflow;
 
 pub(super) use command::keep;

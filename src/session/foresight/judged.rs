@@ -24,12 +24,14 @@ impl<'a> Foresight<'a> {
             unreachable!("without a memory no task gets as far as this");
         };
         let mut found = record.map_or(Err(Miss::Unknown), |record| run::glance(record, blobs));
+        let mut key = made.key;
         if found.is_ok() {
-            return self.hit(look, task, self.provided(look.step, &made), found);
+            let provided = self.provided(look.step, &made);
+            return self.hit(look, task, provided, found).known_by(key);
         }
         let again = || self.render(look.step, task, &self.results_for(look, task));
         let Some(mut work) = made.work.take().or_else(again) else {
-            return Judged::new(Would::Run, vec![StaleReason::Removed]);
+            return Judged::new(Would::Run, vec![StaleReason::Removed]).known_by(key);
         };
         let earlier = run::earlier(reader, &self.plan.pipeline, &task.name);
         let told = self.told.is_some();
@@ -42,20 +44,22 @@ impl<'a> Foresight<'a> {
             facts.to_mut().realm = realm;
         }
         let earlier = earlier.map(|(_, noted)| noted);
-        if let Some(key) = work.assume(look.step, earlier.as_ref(), told) {
-            let kept = reader.cached_many(&[key]).unwrap_or_default();
+        if let Some(assumed) = work.assume(look.step, earlier.as_ref(), told) {
+            key = Some(assumed);
+            let kept = reader.cached_many(&[assumed]).unwrap_or_default();
             if let [Some(record)] = kept.as_slice() {
                 found = run::glance(record, blobs);
             }
         }
-        match found {
+        let judged = match found {
             Ok(_) => self.hit(look, task, work.provided(look.step, told), found),
             Err(miss) => {
                 let manifest = work.manifest(self.plan, look.step);
                 let why = run::why(look.step, Some(&miss), earlier.as_ref(), &manifest);
                 Judged::new(Would::Run, why)
             }
-        }
+        };
+        judged.known_by(key)
     }
 
     /// What was taken for granted for a task's key.

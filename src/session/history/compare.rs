@@ -114,9 +114,17 @@ fn inputs(plan: &Plan) -> Values {
                 format!("${name}"),
                 value.map_or_else(|| "unset".to_owned(), |hash| short(&hash)),
             ),
-            Input::Glob { pattern, matches } => {
+            Input::Presence { path, there } => (
+                format!("whether {} is there", named(path)),
+                if *there { "yes" } else { "no" }.to_owned(),
+            ),
+            Input::Glob {
+                folder,
+                pattern,
+                matches,
+            } => {
                 let files: Vec<String> = matches.iter().map(|path| named(path)).collect();
-                (named(Path::new(pattern)), files.join(", "))
+                (named(&folder.join(pattern)), files.join(", "))
             }
         })
         .collect()

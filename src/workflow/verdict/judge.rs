@@ -16,8 +16,27 @@ use crate::workflow::Graph;
 /// A chain of more nodes than this runs into the server's own recursion limit.
 const LONGEST_CHAIN: usize = 960;
 
-/// What a server with this catalog answers to a graph.
+/// What a server with this catalog answers to a graph. Where that hangs on a file of which nobody here can tell whether the server has
+/// it, [`Verdict::accepted`] is `None`, and everything else is as if it had it.
 pub fn judge(graph: &Graph, catalog: &Catalog, options: &JudgeOptions<'_>) -> Verdict {
+    let verdict = judge_taking(graph, catalog, options, true);
+    if verdict.assumed.is_empty() || verdict.accepted != Some(true) {
+        return verdict;
+    }
+    let otherwise = judge_taking(graph, catalog, options, false).accepted;
+    Verdict {
+        accepted: verdict.accepted.filter(|_| otherwise == Some(true)),
+        ..verdict
+    }
+}
+
+/// The verdict, with files of which nothing is known taken for there, or for not there.
+fn judge_taking(
+    graph: &Graph,
+    catalog: &Catalog,
+    options: &JudgeOptions<'_>,
+    there: bool,
+) -> Verdict {
     if let Some(error) = missing_class(graph, catalog) {
         return refused(graph, error);
     }
@@ -29,6 +48,7 @@ pub fn judge(graph: &Graph, catalog: &Catalog, options: &JudgeOptions<'_>) -> Ve
         graph: graph.clone(),
         catalog,
         files: options.files,
+        there,
         validated: IndexMap::new(),
         assumed: Vec::new(),
     };
@@ -175,6 +195,8 @@ struct Walk<'a> {
     graph: Graph,
     catalog: &'a Catalog,
     files: &'a dyn FileOracle,
+    /// Whether a file of which nothing is known is taken for there.
+    there: bool,
     validated: IndexMap<NodeId, Outcome>,
     assumed: Vec<Assumed>,
 }
@@ -356,6 +378,9 @@ impl<'a> Walk<'a> {
                     node: frame.id.clone(),
                     input: name.to_owned(),
                 });
+                if !self.there {
+                    frame.errors.push(error);
+                }
             }
             Ok(Some(error)) => frame.errors.push(error),
         }
@@ -427,6 +452,7 @@ impl<'a> Walk<'a> {
         {
             let checked = validator.run(definition, &node.inputs, self.files)?;
             frame.errors.extend(checked.errors);
+            frame.valid &= self.there || checked.assumed.is_none();
             self.assumed.extend(checked.assumed.map(|input| Assumed {
                 node: frame.id.clone(),
                 input,

@@ -1,6 +1,6 @@
 //! Plugins that are none, or none of ours, or make no sense: each is refused, or fails one task, in words that say why.
 
-use super::{declare, in_c, project};
+use super::{declare, in_c, placed, project};
 use crate::support::{Project, settled};
 
 const STEP: &str = "steps:\n  it: { plugin: trial }\n";
@@ -14,7 +14,7 @@ fn told(flag: &str) -> String {
     format!(
         "exit code {}\n{}",
         done.code,
-        settled(&done.stderr, project.path())
+        placed(&settled(&done.stderr, project.path()))
     )
 }
 
@@ -183,5 +183,5 @@ fn two_plugins_with_one_function_are_a_warning_and_the_first_is_used() {
         ),
     );
     let done = project.kiln(&["check", "p.yaml"]).ok();
-    insta::assert_snapshot!(settled(&done.stderr, project.path()));
+    insta::assert_snapshot!(placed(&settled(&done.stderr, project.path())));
 }

@@ -1,6 +1,6 @@
 //! Plugins that panic, hang and crash: what happens to the run, and to the plugin.
 
-use super::{DRAW, declare, in_c, noted, project};
+use super::{DRAW, declare, in_c, noted, placed, project};
 use crate::support::{Project, Running, files, settled};
 
 /// What is said of a plugin that misbehaves at a hook.
@@ -11,11 +11,7 @@ fn misbehaving(hook: &str, how: &str, lines: &str, pipeline: &str) -> String {
     let told = settled(&done.stderr, project.path());
     let place = regex_lite::Regex::new(r"\((\S*/)?src/lib\.rs:\d+\)").unwrap();
     let told = place.replace_all(&told, "(src/lib.rs:[line])");
-    // How long the path is must not matter, nor how many carets stand below it.
-    let library = regex_lite::Regex::new(r"[^\s`]*/libkiln_trial_plugin\.so").unwrap();
-    let told = library.replace_all(&told, "[library]");
-    let carets = regex_lite::Regex::new(r"\^{20,}").unwrap();
-    let told = carets.replace_all(&told, "^^^").into_owned();
+    let told = placed(&told);
     let results = files(&project.path().join("outputs"));
     let results: Vec<&String> = results
         .iter()

@@ -90,3 +90,12 @@ fn noted(project: &Project) -> Vec<String> {
     let text = std::fs::read_to_string(project.path().join("log")).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
+
+/// What was told, the same wherever the libraries are: how long their path is must not matter, nor
+/// how many carets stand below it.
+fn placed(told: &str) -> String {
+    let library = regex_lite::Regex::new(r"[^\s`]*/libkiln_trial_plugin\.so").unwrap();
+    let told = library.replace_all(told, "[library]");
+    let carets = regex_lite::Regex::new(r"\^{20,}").unwrap();
+    carets.replace_all(&told, "^^^").into_owned()
+}

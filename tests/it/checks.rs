@@ -1,0 +1,589 @@
+//! What `kiln check` finds beyond a server's own validation, and how it tells it.
+
+use serde_json::{Value, json};
+
+use crate::support::{Done, Project, Server, finish, repository};
+
+/// A catalog of our own, in the shape of a server's answer.
+fn catalog() -> Value {
+    let matched = |id: &str, types: &str| json!(["COMFY_MATCHTYPE_V3", {"template": {"template_id": id, "allowed_types": types}}]);
+    json!({
+        "EmptyImage": {"input": {"required": {"width": ["INT", {"default": 512, "min": 1, "max": 4096, "tooltip": "How wide."}]}}, "output": ["IMAGE"], "python_module": "nodes"},
+        "EmptyLatent": {"input": {"required": {}}, "output": ["LATENT"]},
+        "LoadImage": {"input": {"required": {"image": [["a.png"], {"image_upload": true}]}}, "output": ["IMAGE", "MASK"]},
+        "LoadAudio": {"input": {"required": {"audio": ["COMBO", {"options": ["a.mp3"], "audio_upload": true}]}}, "output": ["AUDIO"]},
+        "ImageInvert": {"input": {"required": {"image": ["IMAGE", {}]}}, "output": ["IMAGE"]},
+        "OldInvert": {"input": {"required": {"image": ["IMAGE", {}]}}, "output": ["IMAGE"], "deprecated": true},
+        "NewInvert": {"input": {"required": {"image": ["IMAGE", {}]}}, "output": ["IMAGE"], "experimental": true},
+        "Painted": {"input": {"required": {"prompt": ["STRING", {"multiline": true}]}}, "output": ["IMAGE"], "api_node": true},
+        "Switch": {"input": {"required": {"on": ["BOOLEAN", {}]}, "optional": {"yes": matched("t", "*"), "no": matched("t", "*")}}, "output": ["COMFY_MATCHTYPE_V3"], "output_matchtypes": ["t"]},
+        "Either": {"input": {"required": {"input": matched("e", "IMAGE,MASK")}}, "output": ["COMFY_MATCHTYPE_V3"], "output_matchtypes": ["e"]},
+        "Lora": {"input": {"required": {"lora_name": [["style/ink.safetensors"], {}], "strength": ["FLOAT", {"default": 1.0, "min": -2.0, "max": 2.0}]}}, "output": ["MODEL"]},
+        "Checkpoint": {"input": {"required": {"ckpt_name": [["sd15.safetensors", "sdxl\\base.safetensors"], {}]}}, "output": ["MODEL"]},
+        "ShowModel": {"input": {"required": {"model": ["MODEL", {}]}}, "output": [], "output_node": true},
+        "SaveImage": {"input": {"required": {"images": ["IMAGE", {}], "filename_prefix": ["STRING", {"default": "x"}]}}, "output": [], "output_node": true},
+        "SaveVideo": {"input": {"required": {"video": ["VIDEO", {}]}}, "output": [], "output_node": true},
+        "SaveLatent": {"input": {"required": {"samples": ["LATENT", {}]}}, "output": [], "output_node": true},
+        "Film": {"input": {"required": {"images": ["IMAGE", {}]}}, "output": ["VIDEO"]},
+    })
+}
+
+fn node(class: &str, inputs: &Value) -> Value {
+    json!({"class_type": class, "inputs": inputs})
+}
+
+/// A workflow that makes an image with `nodes` and saves node `1`.
+fn saving(nodes: &Value) -> String {
+    let mut all = nodes.clone();
+    all["9"] = node(
+        "SaveImage",
+        &json!({"images": ["1", 0], "filename_prefix": "x"}),
+    );
+    format!("{all:#}")
+}
+
+fn project(files: &[(&str, &str)]) -> Project {
+    let project = Project::new();
+    project.file("catalog.json", catalog().to_string());
+    for (name, text) in files {
+        project.file(name, text);
+    }
+    project
+}
+
+fn check(project: &Project, rest: &[&str]) -> Done {
+    let mut command = project.command(&["check", "--catalog", "catalog.json"]);
+    finish(command.args(rest))
+}
+
+/// What is said about a workflow; one that a server accepts exits with 0.
+fn told(nodes: &Value) -> String {
+    let project = project(&[("w.json", &saving(nodes))]);
+    check(&project, &["w.json"]).ok().stderr
+}
+
+/// What is said about a workflow by code.
+fn codes_of(nodes: &Value) -> Vec<String> {
+    let project = project(&[("w.json", &saving(nodes))]);
+    let done = check(&project, &["--output", "json", "w.json"]);
+    let line: Value = serde_json::from_str(done.stdout.trim()).unwrap();
+    let found = line["diagnostics"].as_array().unwrap();
+    found
+        .iter()
+        .map(|d| d["code"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn classes_that_their_pack_gives_up_and_nodes_that_lead_nowhere_are_named() {
+    insta::assert_snapshot!(told(&json!({
+        "0": node("EmptyImage", &json!({"width": 8})),
+        "1": node("OldInvert", &json!({"image": ["2", 0]})),
+        "2": node("OldInvert", &json!({"image": ["3", 0]})),
+        "3": node("NewInvert", &json!({"image": ["0", 0]})),
+        "4": node("ImageInvert", &json!({"image": ["5", 0]})),
+        "5": node("ImageInvert", &json!({"image": ["0", 0]})),
+        "6": node("EmptyImage", &json!({"width": 0})),
+    })));
+}
+
+#[test]
+fn what_flows_through_a_switch_is_followed() {
+    let image = || node("EmptyImage", &json!({"width": 8}));
+    insta::assert_snapshot!(told(&json!({
+        "0": node("EmptyLatent", &json!({})),
+        "1": node("Switch", &json!({"on": true, "yes": ["0", 0], "no": ["2", 0]})),
+        "2": node("Either", &json!({"input": ["0", 0]})),
+    })));
+    for sound in [
+        json!({"0": image(), "1": node("Switch", &json!({"on": true, "yes": ["0", 0], "no": ["0", 0]}))}),
+        json!({"0": image(), "1": node("Either", &json!({"input": ["0", 0]}))}),
+        json!({"0": image(), "1": node("Switch", &json!({"on": true, "yes": ["2", 0]})), "2": node("Switch", &json!({"on": true, "no": ["0", 0]}))}),
+        // A node that passes on its own result is a cycle, which the server tells of.
+        json!({"0": image(), "1": node("Switch", &json!({"on": true, "yes": ["0", 0], "no": "x"}))}),
+    ] {
+        assert_eq!(codes_of(&sound), [""; 0], "{sound}");
+    }
+}
+
+#[test]
+fn a_value_where_only_a_link_can_stand_is_told() {
+    insta::assert_snapshot!(told(&json!({
+        "1": node("ImageInvert", &json!({"image": "photo.png"})),
+    })));
+}
+
+#[test]
+fn a_node_without_inputs_kills_servers() {
+    let mut nodes = json!({"1": node("EmptyImage", &json!({"width": 8}))});
+    nodes["2"] = json!({"class_type": "EmptyLatent"});
+    nodes["3"] = node("SaveLatent", &json!({"samples": ["2", 0]}));
+    insta::assert_snapshot!(told(&nodes));
+}
+
+#[test]
+fn partner_nodes_want_a_key() {
+    let nodes = json!({"1": node("Painted", &json!({"prompt": "a teapot"}))});
+    insta::assert_snapshot!(told(&nodes));
+    let project = project(&[
+        ("w.json", &saving(&nodes)),
+        ("kiln.yaml", "partner_api_key: x\n"),
+    ]);
+    check(&project, &["w.json"]).ok().says_not("K0313");
+    let unused = json!({
+        "1": node("EmptyImage", &json!({"width": 8})),
+        "2": node("Painted", &json!({"prompt": "a teapot"})),
+    });
+    assert_eq!(codes_of(&unused), ["K0308"]);
+}
+
+#[test]
+fn a_model_is_found_in_the_folder_where_it_lies() {
+    let show = |nodes: &Value| {
+        let mut all = nodes.clone();
+        all["s"] = node("ShowModel", &json!({"model": ["m", 0]}));
+        let project = project(&[("w.json", &format!("{all:#}"))]);
+        check(&project, &["w.json"]).code(3).stderr
+    };
+    let checkpoint =
+        |name: &str| show(&json!({"m": node("Checkpoint", &json!({"ckpt_name": name}))}));
+    insta::assert_snapshot!(checkpoint("ink.safetensors"));
+    // The same file with the other system's separator.
+    let near = checkpoint("sdxl/base.safetensors");
+    assert!(
+        near.contains(r"did you mean `sdxl\base.safetensors`?"),
+        "{near}"
+    );
+    let moved = checkpoint("other/sd15.safetensors");
+    assert!(
+        moved.contains("did you mean `sd15.safetensors`?"),
+        "{moved}"
+    );
+}
+
+#[test]
+fn a_saved_catalog_tells_the_folder_of_a_model() {
+    let saved = json!({
+        "kiln_catalog": 1,
+        "models": {"loras": ["style/paint.safetensors"], "vae": []},
+        "object_info": catalog(),
+    });
+    let workflow = json!({
+        "m": node("Checkpoint", &json!({"ckpt_name": "paint.safetensors"})),
+        "s": node("ShowModel", &json!({"model": ["m", 0]})),
+    });
+    let project = project(&[
+        ("saved.json", &saved.to_string()),
+        ("w.json", &workflow.to_string()),
+    ]);
+    let done = project
+        .kiln(&["check", "--catalog", "saved.json", "w.json"])
+        .code(3);
+    done.says("it lies in `loras`, where `ckpt_name` does not look");
+}
+
+#[test]
+fn whether_a_server_accepts_what_nobody_here_can_know_is_left_open() {
+    let accepted = |name: &str, more: &Value| {
+        let mut nodes = json!({"1": node("LoadImage", &json!({"image": name}))});
+        for (id, node) in more.as_object().unwrap() {
+            nodes[id] = node.clone();
+        }
+        let project = project(&[("w.json", &saving(&nodes))]);
+        let done = check(&project, &["--output", "json", "w.json"]);
+        let line: Value = serde_json::from_str(done.stdout.trim()).unwrap();
+        (line["accepted"].clone(), line["runs"].clone())
+    };
+    let none = json!({});
+    assert_eq!(accepted("a.png", &none), (json!(true), json!(["9"])));
+    assert_eq!(accepted("b.png", &none), (json!(false), json!([])));
+    assert_eq!(accepted("mine/b.png", &none), (json!(null), json!(["9"])));
+    // Another output runs in any case.
+    let other = json!({"2": node("EmptyImage", &json!({"width": 8})), "3": node("SaveImage", &json!({"images": ["2", 0], "filename_prefix": "x"}))});
+    assert_eq!(
+        accepted("mine/b.png", &other),
+        (json!(true), json!(["3", "9"]))
+    );
+    // Another mistake refuses it in any case.
+    let broken = json!({"1": node("ImageInvert", &json!({"image": ["2", 0]})), "2": node("EmptyImage", &json!({"width": 0}))});
+    assert_eq!(accepted("mine/b.png", &broken), (json!(false), json!([])));
+}
+
+const BASE: &str = r#"{
+  "1": {"class_type": "EmptyImage", "inputs": {"width": 8}},
+  "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}}
+}"#;
+const NEXT: &str = r#"{
+  "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
+  "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+  "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}}
+}"#;
+const SOUND: &str = r#"{
+  "1": {"class_type": "LoadAudio", "inputs": {"audio": "a.mp3"}},
+  "2": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
+  "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}}
+}"#;
+
+fn steps(pipeline: &str) -> Done {
+    let project = project(&[
+        ("base.json", BASE),
+        ("next.json", NEXT),
+        ("sound.json", SOUND),
+        ("p.yaml", pipeline),
+        ("photo.png", "not really"),
+        ("film.mp4", "neither"),
+    ]);
+    check(&project, &["p.yaml"])
+}
+
+#[test]
+fn kinds_are_checked_across_steps() {
+    insta::assert_snapshot!(
+        steps(
+            "steps:
+  base: { workflow: base.json }
+  video:
+    workflow: next.json
+    set: { LoadImage: { image: '{{ steps.base.video }}' } }
+  sound:
+    workflow: sound.json
+    set: { LoadAudio: { audio: '{{ steps.base.image }}' } }
+  socket:
+    workflow: next.json
+    set: { ImageInvert: { image: '{{ steps.base.image }}' } }
+  number:
+    workflow: base.json
+    set: { EmptyImage: { width: '{{ steps.base.image }}' } }
+  file:
+    workflow: next.json
+    set: { LoadImage: { image: \"{{ file('film.mp4') }}\" } }
+  program: { command: [echo, '{{ steps.base.audio }}'] }
+"
+        )
+        .ok()
+        .stderr
+    );
+}
+
+#[test]
+fn counts_are_checked_across_steps() {
+    insta::assert_snapshot!(
+        steps(
+            "steps:
+  base:
+    workflow: base.json
+    matrix: { i: [1, 2, 3] }
+  one:
+    workflow: next.json
+    set: { LoadImage: { image: '{{ steps.base.image }}' } }
+  all:
+    workflow: next.json
+    set: { LoadImage: { image: '{{ steps.base.images }}' } }
+"
+        )
+        .ok()
+        .stderr
+    );
+}
+
+#[test]
+fn steps_that_fit_each_other_need_no_words() {
+    let done = steps(
+        "steps:
+  base:
+    workflow: base.json
+    matrix: { i: [1, 2, 3] }
+    outputs: { final: 2 }
+  each:
+    workflow: next.json
+    for_each: steps.base
+    set: { LoadImage: { image: '{{ item.image }}' } }
+  images:
+    workflow: next.json
+    for_each: steps.base.images
+    set: { LoadImage: { image: '{{ item }}' } }
+  first:
+    workflow: next.json
+    set: { LoadImage: { image: '{{ steps.base.images[0] }}' } }
+  named:
+    workflow: next.json
+    for_each: steps.base
+    set: { LoadImage: { image: '{{ item.outputs.final.image }}' } }
+  mine:
+    workflow: next.json
+    set: { LoadImage: { image: \"{{ file('photo.png') }}\" } }
+  program: { command: [echo, '{{ steps.base.images }}', '{{ steps.each.files }}'] }
+",
+    )
+    .ok();
+    assert_eq!(done.stderr, "ok p.yaml\n");
+}
+
+#[test]
+fn annotations_stand_at_the_line_of_the_file() {
+    let wrong = saving(&json!({"1": node("EmptyImage", &json!({"width": 0, "wdith": 1}))}));
+    let project = project(&[
+        ("w.json", &wrong),
+        ("v.json", &wrong.replace("\"width\": 0", "\"width\": 1")),
+    ]);
+    let done = check(&project, &["--output", "github", "w.json", "v.json"]).code(3);
+    insta::assert_snapshot!(done.stdout);
+    assert_eq!(done.stderr, "");
+}
+
+#[test]
+fn warnings_are_errors_when_they_are_denied() {
+    let odd = saving(&json!({"1": node("EmptyImage", &json!({"width": 8, "wdith": 1}))}));
+    let project = project(&[("w.json", &odd)]);
+    check(&project, &["w.json"]).ok();
+    let done = check(
+        &project,
+        &["--deny", "warnings", "--output", "json", "w.json"],
+    )
+    .code(3);
+    assert!(
+        done.stdout.contains("\"severity\":\"error\""),
+        "{}",
+        done.stdout
+    );
+    // A note is no warning.
+    let experimental = saving(&json!({
+        "0": node("EmptyImage", &json!({"width": 8})),
+        "1": node("NewInvert", &json!({"image": ["0", 0]})),
+    }));
+    project.file("w.json", &experimental);
+    check(&project, &["--deny", "warnings", "w.json"])
+        .ok()
+        .says("note[K0307]");
+}
+
+/// What SARIF 2.1.0 demands of the parts of a log that kiln writes, and nothing else in it.
+fn sarif_schema() -> Value {
+    let path = repository().join("tests/it/fixtures/sarif-subset.schema.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// A log of files that are wrong in different ways, after a look at its structure.
+fn sarif(project: &Project) -> Value {
+    let files = ["a b.json", "broken.json", "fine.json", "absent.json"];
+    let done = check(project, &[&["--output", "sarif"], &files[..]].concat()).code(3);
+    let log: Value = serde_json::from_str(&done.stdout).unwrap();
+    let validator = jsonschema::validator_for(&sarif_schema()).unwrap();
+    let wrong: Vec<String> = validator
+        .iter_errors(&log)
+        .map(|e| format!("{}: {e}", e.instance_path()))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    log
+}
+
+#[test]
+fn a_sarif_log_has_the_structure_that_its_standard_demands() {
+    let text = saving(&json!({
+        "1": node("Switch", &json!({"on": true, "yes": ["2", 0], "no": ["3", 0], "nope": 1})),
+        "2": node("EmptyImage", &json!({"width": 0})),
+        "3": node("EmptyLatent", &json!({})),
+    }));
+    let log = sarif(&project(&[
+        ("a b.json", &text),
+        ("broken.json", "{"),
+        ("fine.json", BASE),
+    ]));
+    let run = &log["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    let results = run["results"].as_array().unwrap();
+    for result in results {
+        let at = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
+        assert_eq!(result["ruleId"], rules[at]["id"]);
+    }
+    let of = |code: &str| results.iter().find(|r| r["ruleId"] == code);
+    assert!(
+        of("K0004").is_some() && of("K0001").is_some(),
+        "{results:?}"
+    );
+    let place = &of("K0205").unwrap()["locations"][0];
+    let physical = &place["physicalLocation"];
+    assert_eq!(physical["artifactLocation"]["uri"], "a%20b.json");
+    let line = text.lines().position(|l| l.contains("\"width\": 0"));
+    assert_eq!(physical["region"]["startLine"], line.unwrap() + 1);
+    let node = &place["logicalLocations"][0];
+    assert_eq!(node["fullyQualifiedName"], "2.width");
+}
+
+#[test]
+fn definitions_that_cannot_be_read_are_told_when_they_are_needed() {
+    let project = project(&[("w.json", BASE)]);
+    let mut odd = catalog();
+    odd["SaveVideo"] = json!({"input": 7});
+    project.file("catalog.json", odd.to_string());
+    assert_eq!(check(&project, &["w.json"]).ok().stderr, "ok w.json\n");
+    odd["EmptyImage"] = json!({"input": {"required": {"width": 5}}});
+    project.file("catalog.json", odd.to_string());
+    let done = check(&project, &["w.json"]).code(3);
+    done.says("warning: node `EmptyImage` is left out: input `width`: its type is neither a name nor a list");
+    done.says("the server has no node class `EmptyImage`");
+}
+
+#[test]
+fn what_servers_write_into_json_and_what_is_no_catalog_is_told_apart() {
+    let project = project(&[("w.json", BASE)]);
+    let text = catalog()
+        .to_string()
+        .replacen("\"max\":4096", "\"max\":Infinity,\"x\":NaN", 1);
+    project.file("catalog.json", format!("\u{feff}{text}"));
+    check(&project, &["w.json"]).ok();
+    let deep = format!(
+        "{{\"EmptyImage\":{{\"input\":{}{}}},\"SaveImage\":{{}}}}",
+        "[".repeat(5_000_000),
+        "]".repeat(5_000_000)
+    );
+    for (text, complaint) in [
+        (
+            "<html>".to_owned(),
+            "the catalog `catalog.json` is not JSON",
+        ),
+        (
+            "[1]".to_owned(),
+            "the catalog `catalog.json` is no map of node classes",
+        ),
+        (
+            "{\"error\": \"no\"}".to_owned(),
+            "the catalog `catalog.json` is no map of node classes",
+        ),
+        (
+            catalog().to_string()[..500].to_owned(),
+            "the catalog `catalog.json` is not JSON: EOF",
+        ),
+        (
+            deep,
+            "node `EmptyImage` is left out: recursion limit exceeded",
+        ),
+    ] {
+        project.file("catalog.json", &text);
+        check(&project, &["w.json"]).code(3).says(complaint);
+    }
+    std::fs::write(project.path().join("catalog.json"), b"{\"\xff\": 1}").unwrap();
+    check(&project, &["w.json"]).code(3).says("catalog.json");
+}
+
+#[test]
+fn a_server_is_asked_for_files_that_its_lists_do_not_show() {
+    let server = Server::start(&[]);
+    let input = server.dir().join("input/mine");
+    std::fs::create_dir_all(&input).unwrap();
+    std::fs::copy(
+        repository().join("pipelines/inputs/coffee.png"),
+        input.join("b.png"),
+    )
+    .unwrap();
+    let workflow = |name: &str| saving(&json!({"1": node("LoadImage", &json!({"image": name}))}));
+    let project = Project::of(&[
+        ("there.json", &workflow("mine/b.png")),
+        ("gone.json", &workflow("mine/c.png")),
+    ]);
+    let accepted = |file: &str| {
+        let done = project.kiln(&["check", "--server", &server.url, "--output", "json", file]);
+        let line: Value = serde_json::from_str(done.stdout.trim()).unwrap();
+        line["accepted"].clone()
+    };
+    assert_eq!(accepted("there.json"), json!(true));
+    assert_eq!(accepted("gone.json"), json!(false));
+}
+
+#[test]
+fn a_server_that_is_away_is_checked_against_what_it_told_before() {
+    let server = Server::start(&[]);
+    let address = server.url.clone();
+    let wrong = saving(
+        &json!({"1": node("EmptyImage", &json!({"width": 0, "height": 8, "batch_size": 1, "color": 0}))}),
+    );
+    let project = Project::of(&[("w.json", &wrong)]);
+    let check = |file: &str| project.kiln(&["check", "--server", &address, file]);
+    check("w.json").code(3).says("K0205");
+    // Nothing is written where nothing ever ran.
+    assert!(!project.path().join(".kiln").exists());
+    std::fs::create_dir(project.path().join(".kiln")).unwrap();
+    check("w.json").code(3).says("K0205");
+    drop(server);
+    let away = check("w.json").code(3);
+    away.says("K0401");
+    away.says("checked against what it offered on 20");
+    away.says("K0205");
+    // Of classes that it was never asked for nothing is known.
+    let other = saving(
+        &json!({"1": node("ImageInvert", &json!({"image": "x"})), "2": node("Emty", &json!({}))}),
+    );
+    project.file("other.json", other);
+    let blind = check("other.json").ok();
+    blind.says("checked without it");
+    blind.says_not("K0201");
+    // It is in the format that `--catalog` reads.
+    let kept = std::fs::read_dir(project.path().join(".kiln/catalogs")).unwrap();
+    let kept = kept.map(|entry| entry.unwrap().path()).next().unwrap();
+    project
+        .kiln(&["check", "--catalog", kept.to_str().unwrap(), "w.json"])
+        .code(3)
+        .says("K0205");
+}
+
+#[test]
+fn a_missing_class_is_told_with_the_pack_that_another_server_has_it_from() {
+    let kept = json!({
+        "kiln_catalog": 1, "version": "0.33.0", "saved": "2026-11-22T10:00:00Z",
+        "object_info": {"FaceDetailer": {"input": {}, "output": ["IMAGE"], "python_module": "custom_nodes.ComfyUI-Impact-Pack"}},
+    });
+    let nodes = json!({"1": node("FaceDetailer", &json!({}))});
+    let project = project(&[
+        ("w.json", &saving(&nodes)),
+        (".kiln/catalogs/farm-0123abcd.json", &kept.to_string()),
+    ]);
+    check(&project, &["w.json"]).code(3).says(
+        "the server `farm` has `FaceDetailer` from the node pack `ComfyUI-Impact-Pack`: install that pack",
+    );
+}
+
+#[test]
+fn one_bad_file_does_not_keep_the_others_from_being_checked() {
+    let good = saving(&json!({"1": node("EmptyImage", &json!({"width": 8}))}));
+    let project = project(&[("good.json", &good)]);
+    project.file("latin.json", b"{\"1\": {\"class_type\": \"Emp\xe9\"}}");
+    let utf16: Vec<u8> = std::iter::once(0xfeff)
+        .chain(good.encode_utf16())
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    project.file("utf16.json", utf16);
+    project.file("deep.json", "[".repeat(1_000_000));
+    project.file(
+        "nested.json",
+        format!(
+            "{{\"1\": {{\"class_type\": \"EmptyImage\", \"inputs\": {{\"width\": {}1{}}}}}}}",
+            "[".repeat(5000),
+            "]".repeat(5000)
+        ),
+    );
+    project.file("cut.json", &good[..good.len() / 2]);
+    let mut big = json!({});
+    for at in 0..50_000 {
+        big[at.to_string()] = node("EmptyImage", &json!({"width": 8, "text": "x".repeat(400)}));
+    }
+    project.file("big.json", big.to_string());
+    let files = [
+        "latin.json",
+        "utf16.json",
+        "deep.json",
+        "nested.json",
+        "cut.json",
+        "big.json",
+        "good.json",
+    ];
+    let done = check(&project, &[&["--output", "json"], &files[..]].concat()).code(3);
+    let lines = done.json_lines();
+    assert_eq!(lines.len(), files.len());
+    for (line, file) in lines.iter().zip(files) {
+        assert_eq!(line["file"], file);
+        let found = line["diagnostics"].as_array().unwrap();
+        assert_eq!(found.is_empty(), file == "good.json", "{file}");
+        assert!(found.len() < 1000, "{file} says too much");
+    }
+    assert_eq!(lines[6]["accepted"], true);
+}

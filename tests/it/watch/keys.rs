@@ -1,0 +1,229 @@
+//! The keyboard, in a real terminal.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::watched::runs;
+use crate::support::{Project, kiln, wait_for};
+
+/// A terminal of its own, with a shell in it, that ends with the test.
+struct Pane {
+    socket: PathBuf,
+    dir: PathBuf,
+}
+
+impl Pane {
+    fn open(project: &Project) -> Self {
+        let pane = Self {
+            socket: project.path().join("tmux.socket"),
+            dir: project.path().to_path_buf(),
+        };
+        let path = format!(
+            "{}:{}",
+            pane.dir.join("bin").display(),
+            std::env::var("PATH").unwrap()
+        );
+        let mut tmux = pane.tmux();
+        tmux.args([
+            "-f",
+            "/dev/null",
+            "new-session",
+            "-d",
+            "-x",
+            "100",
+            "-y",
+            "40",
+        ]);
+        tmux.arg("-c")
+            .arg(&pane.dir)
+            .args(["env", "-i", "TERM=screen", "PS1=$ "]);
+        tmux.arg(format!("PATH={path}"))
+            .arg(format!("HOME={}", pane.dir.display()))
+            .arg("sh");
+        let opened = tmux.status().expect("tmux is on the PATH");
+        assert!(opened.success());
+        pane
+    }
+
+    fn tmux(&self) -> Command {
+        let mut tmux = Command::new("tmux");
+        tmux.arg("-S").arg(&self.socket);
+        tmux
+    }
+
+    fn press(&self, keys: &[&str]) {
+        let sent = self.tmux().arg("send-keys").args(keys).status().unwrap();
+        assert!(sent.success());
+    }
+
+    fn types(&self, line: &str) {
+        self.press(&[line, "Enter"]);
+    }
+
+    fn shows(&self) -> String {
+        let shown = self
+            .tmux()
+            .args(["capture-pane", "-p", "-J", "-S", "-200"])
+            .output()
+            .unwrap();
+        String::from_utf8(shown.stdout).unwrap()
+    }
+
+    /// Waits until a text is there so many times.
+    #[track_caller]
+    fn wait(&self, text: &str, times: usize) {
+        wait_for(
+            &format!("{text:?} {times} times in\n{}", self.shows()),
+            || (self.shows().matches(text).count() >= times).then_some(()),
+        );
+    }
+}
+
+impl Drop for Pane {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the terminal shows:\n{}", self.shows());
+        }
+        let _ = self.tmux().arg("kill-server").status();
+    }
+}
+
+fn program(path: &Path, script: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, script).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn project() -> Project {
+    let project = Project::of(&[
+        ("kiln.yaml", ""),
+        ("a.txt", "first"),
+        (
+            "p.yaml",
+            "steps:\n  say: { command: [sh, -c, \"cat $1 > out.txt\", sh, \"{{ file('a.txt') }}\"], outputs: { text: out.txt }, save_as: say }\n",
+        ),
+    ]);
+    let opened = project.path().join("opened.txt");
+    program(
+        &project.path().join("bin/xdg-open"),
+        &format!("#!/bin/sh\necho \"$1\" > {}\n", opened.display()),
+    );
+    project
+}
+
+/// `kiln watch`, with its process id in a file, and how the terminal is before and after.
+fn watch() -> String {
+    let program = kiln();
+    let kiln = program.get_program().to_str().unwrap();
+    format!(
+        "stty -a > before.txt; sh -c 'echo $$ > pid.txt; exec {kiln} watch p.yaml'; echo it ended with $?; stty -a > after.txt; touch over.txt"
+    )
+}
+
+#[track_caller]
+fn is_as_before(project: &Project) {
+    let read = |name: &str| fs::read_to_string(project.path().join(name));
+    wait_for("the shell", || read("over.txt").ok());
+    assert_eq!(read("after.txt").unwrap(), read("before.txt").unwrap());
+    fs::remove_file(project.path().join("over.txt")).unwrap();
+}
+
+#[test]
+fn keys_run_force_open_pause_and_quit() {
+    let project = project();
+    let pane = Pane::open(&project);
+    pane.types(&watch());
+    pane.wait(
+        "watching 3 files · r run all · f force · o open newest · p pause · q quit",
+        1,
+    );
+    pane.wait("done in", 1);
+    pane.press(&["o"]);
+    let opened = project.path().join("opened.txt");
+    let path = wait_for("the picture to be opened", || {
+        let path = fs::read_to_string(&opened).ok()?;
+        path.ends_with('\n').then_some(path)
+    });
+    assert!(path.trim().ends_with("say/say.txt"), "{path}");
+    assert_eq!(fs::read_to_string(path.trim()).unwrap(), "first");
+    pane.press(&["r"]);
+    pane.wait("↻ again · nothing runs again · 1 stays", 1);
+    pane.press(&["f"]);
+    pane.wait("↻ again · say: forced", 1);
+    pane.wait("done in", 2);
+    pane.press(&["p"]);
+    pane.wait("paused: changes wait until p is pressed again", 1);
+    project.file("a.txt", "second");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(!pane.shows().contains("a.txt ·"), "{}", pane.shows());
+    pane.press(&["p"]);
+    pane.wait("going on", 1);
+    pane.wait("↻ a.txt · say", 1);
+    pane.wait("done in", 3);
+    assert_eq!(project.result("say/say.txt"), "second");
+    pane.press(&["x", "Enter", "q"]);
+    pane.wait("it ended with 0", 1);
+    is_as_before(&project);
+    assert_eq!(runs(&project), 3);
+}
+
+#[test]
+fn the_terminal_is_put_back_however_the_watch_ends() {
+    let project = project();
+    let pane = Pane::open(&project);
+    let signalled = |signal: &'static str| {
+        move |project: &Project, _: &Pane| {
+            let pid = fs::read_to_string(project.path().join("pid.txt")).unwrap();
+            let sent = Command::new("kill").args([signal, pid.trim()]).status();
+            assert!(sent.unwrap().success());
+        }
+    };
+    let typed = |_: &Project, pane: &Pane| pane.press(&["C-c"]);
+    type End = Box<dyn Fn(&Project, &Pane)>;
+    let ends: [(i32, End); 3] = [
+        (130, Box::new(typed)),
+        (143, Box::new(signalled("-TERM"))),
+        (143, Box::new(signalled("-HUP"))),
+    ];
+    for (at, (code, end)) in ends.iter().enumerate() {
+        pane.types(&watch());
+        pane.wait("q quit", at + 1);
+        pane.wait("do", 1);
+        end(&project, &pane);
+        pane.wait(&format!("it ended with {code}"), 1);
+        is_as_before(&project);
+    }
+}
+
+#[test]
+fn a_watch_that_was_stopped_and_brought_back_takes_keys_again() {
+    let project = project();
+    let pane = Pane::open(&project);
+    let program = kiln();
+    pane.types("set -m; stty -a > before.txt");
+    pane.types(&format!(
+        "{} watch p.yaml",
+        program.get_program().to_str().unwrap()
+    ));
+    pane.wait("q quit", 1);
+    pane.wait("done in", 1);
+    pane.press(&["C-z"]);
+    pane.wait("topped", 1);
+    pane.types("stty sane; fg");
+    pane.wait("fg", 1);
+    // The shell needs a moment to hand the terminal over.
+    wait_for("an answer to a key", || {
+        pane.press(&["r"]);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        pane.shows().contains("↻ again").then_some(())
+    });
+    pane.press(&["q"]);
+    // What is typed before it has ended is for kiln.
+    wait_for("the shell", || {
+        pane.types("echo it is over");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        pane.shows().contains("\nit is over").then_some(())
+    });
+}

@@ -1,0 +1,8 @@
+//! `kiln watch`: the real program, real files, and every way in which they are saved.
+
+mod busy;
+mod keys;
+mod many;
+mod saves;
+mod session;
+mod watched;
