@@ -166,7 +166,7 @@ fn load_through(request: &Request, inputs: &Arc<Inputs>) -> Loaded {
         let plugins = if request.no_plugins {
             plan::PlanPlugins::default()
         } else {
-            let reach = (&inputs, &*secrets);
+            let reach = (inputs, &*secrets);
             let told = (&*sources, &mut *report);
             load_plugins(
                 project.as_ref(),
@@ -357,7 +357,7 @@ fn without_details(pipeline: Pipeline) -> Pipeline {
         StepWork::Workflow(file) => file
             .as_str()
             .is_some_and(|name| Path::new(name).extension().is_some_and(|e| e == "j2")),
-        StepWork::Command(_) => false,
+        StepWork::Command(_) | StepWork::Plugin(_) => false,
     };
     let steps = pipeline.steps.into_iter();
     let steps = steps.filter(|(_, step)| matches!(step.work, StepWork::Workflow(_)));
