@@ -12,6 +12,9 @@ use super::dotenv::{self, DotenvError};
 use super::hash::ContentHash;
 use super::path::display_path;
 
+/// Files up to this size are hashed when they are opened to be read in parts.
+const HASHED: u64 = 64 << 20;
+
 /// A file could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("could not read `{}`: {}", display_path(path), reason(source))]
@@ -128,6 +131,55 @@ impl Inputs {
                 })
             }
         }
+    }
+
+    /// Opens a file of which only parts are read. One that is not too big is recorded with its content, of others only that they
+    /// are there.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(&self, path: &Path) -> Result<std::fs::File, ReadError> {
+        let opened = std::fs::File::open(path).and_then(|file| {
+            let about = file.metadata()?;
+            if about.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            Ok((file, about.len()))
+        });
+        match opened {
+            Ok((file, size)) if size <= HASHED => self.hash(path).map(|_| file),
+            Ok((file, _)) => {
+                self.exists(path);
+                Ok(file)
+            }
+            Err(source) => {
+                self.record_file(path, None, 0);
+                Err(ReadError {
+                    path: path.to_path_buf(),
+                    source,
+                })
+            }
+        }
+    }
+
+    /// Reads all of stdin as bytes, at most so many. It can be read once: whoever asks second is told so.
+    ///
+    /// # Errors
+    /// The reason, to be read after "could not read stdin: ".
+    pub fn read_stdin_bytes(&self, most: u64) -> Result<Vec<u8>, String> {
+        let key = "stdin";
+        if self.lock().contains_key(key) {
+            return Err("it was read already, and `-` can stand for one file only".to_owned());
+        }
+        let mut bytes = Vec::new();
+        let read = io::stdin().take(most + 1).read_to_end(&mut bytes);
+        read.map_err(|error| reason(&error))?;
+        if bytes.len() as u64 > most {
+            return Err(format!("it is longer than {} MB", most >> 20));
+        }
+        let hash = ContentHash::of(&bytes);
+        self.insert(key.to_owned(), Input::Stdin { hash });
+        Ok(bytes)
     }
 
     /// Reads a text file; a byte order mark is dropped.

@@ -9,8 +9,8 @@ mod types;
 
 pub use read::CatalogError;
 pub use types::{
-    Autogrow, AutogrowNames, Bounds, Catalog, Combo, DynamicOption, InputDef, InputType, NodeDef,
-    OpenInput, OutputDef, OutputType, Section,
+    Autogrow, AutogrowNames, Bounds, Catalog, Combo, DynamicOption, Field, InputDef, InputType,
+    NodeDef, OpenInput, OutputDef, OutputType, Section,
 };
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::types::{
-    Autogrow, AutogrowNames, Bounds, Catalog, Combo, DynamicOption, InputDef, InputType, NodeDef,
-    OutputDef, OutputType, Section, Slot,
+    Autogrow, AutogrowNames, Bounds, Catalog, Combo, DynamicOption, Field, InputDef, InputType,
+    NodeDef, OutputDef, OutputType, Section, Slot,
 };
 use crate::protocol;
 
@@ -207,7 +207,27 @@ fn input(name: &str, section: Section, spec: &Value, depth: usize) -> Result<Inp
         widget: options.contains_key("widgetType") || flag("socketless"),
         raw_link: flag("rawLink"),
         multiline: flag("multiline"),
+        field: field(options),
     })
+}
+
+fn field(options: &Map<String, Value>) -> Field {
+    let flag = |name: &str| options.get(name).and_then(Value::as_bool);
+    Field {
+        connected: flag("forceInput") == Some(true) || flag("defaultInput") == Some(true),
+        widget: options
+            .get("widgetType")
+            .and_then(Value::as_str)
+            .map(Into::into),
+        // A word such as `fixed` is what it starts with.
+        control: match options.get("control_after_generate") {
+            None | Some(Value::Null) => None,
+            Some(Value::Bool(control)) => Some(*control),
+            Some(Value::String(word)) => Some(!word.is_empty()),
+            Some(_) => Some(true),
+        },
+        choices: flag("dynamicPrompts") == Some(true),
+    }
 }
 
 /// The spec as an answer repeats it: always a type and an object.

@@ -338,6 +338,21 @@ pub struct InputDef {
     pub raw_link: bool,
     /// A text with several lines.
     pub multiline: bool,
+    /// What only the editor looks at: whether and how it shows a field for the input.
+    pub field: Field,
+}
+
+/// What the editor makes of an input: such things decide what a file that it saved means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Field {
+    /// The input is always connected, never filled in.
+    pub connected: bool,
+    /// The field is that of another type.
+    pub widget: Option<Box<str>>,
+    /// Whether a field beside it says how the value changes after each run; `None`: the name decides.
+    pub control: Option<bool>,
+    /// Choices `{a|b}` inside the text are drawn before it is sent.
+    pub choices: bool,
 }
 
 impl InputDef {

@@ -34,6 +34,7 @@ fn planned(lines: &str) -> Plan {
         secrets: &Secrets::default(),
         earlier: None,
         plugins: &crate::plan::PlanPlugins::default(),
+        declared: None,
     };
     let plan = build(&materials, &mut sources, &mut report);
     assert!(!report.has_errors(), "{}", render_human(&report, &sources));

@@ -7,11 +7,17 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::cancel::CancelArgs;
+use super::completions::CompletionsArgs;
 use super::diff::DiffArgs;
 use super::doctor::DoctorArgs;
 use super::gc::GcArgs;
+use super::import::ImportArgs;
+use super::man::ManArgs;
+use super::new::NewArgs;
 use super::plugin::PluginArgs;
+use super::replay::ReplayArgs;
 use super::runs::RunsArgs;
+use super::screen::Preview;
 use super::server::ServerArgs;
 use super::show::ShowArgs;
 use super::watch::WatchArgs;
@@ -67,6 +73,8 @@ pub(super) enum Command {
     Show(ShowArgs),
     /// Tell what differs between two runs
     Diff(DiffArgs),
+    /// Show a run again as it happened
+    Replay(ReplayArgs),
     /// Stop a run of another process, or what a dead one left
     Cancel(CancelArgs),
     /// Remove old runs, and what nothing needs any more
@@ -83,8 +91,16 @@ pub(super) enum Command {
     Schema(SchemaArgs),
     /// Explain a diagnostic code such as K0203
     Explain(ExplainArgs),
+    /// Convert workflows of the editor's, and what pictures and films carry, into API format
+    Import(ImportArgs),
+    /// Make a pipeline around a workflow, or a small one to start from
+    New(NewArgs),
     /// Make a small project to start from
     Init(InitArgs),
+    /// Print what makes a shell complete commands, flags and names
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    Man(ManArgs),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -232,7 +248,7 @@ fn time(text: &str) -> Result<Duration, String> {
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// A pipeline (.yaml) or a workflow in API format (.json); `-` for stdin
+    /// A pipeline (.yaml), a workflow (.json), or a picture or the like that carries one; `-` for stdin
     #[arg(value_name = "PIPELINE|WORKFLOW", required_unless_present = "resume")]
     pub(super) file: Option<PathBuf>,
 
@@ -241,6 +257,10 @@ pub(super) struct RunArgs {
 
     #[command(flatten)]
     pub(super) run: RunFlags,
+
+    /// Show pictures among the results, in terminals that can: kitty, iTerm2, sixel
+    #[arg(long, value_name = "HOW", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto", env = "KILN_PREVIEW")]
+    pub(super) preview: Option<Preview>,
 
     /// Format of stdout: result paths, or one event per line
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
@@ -304,7 +324,7 @@ pub(super) enum Deny {
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
-    /// A pipeline (.yaml) or a workflow in API format (.json)
+    /// A pipeline (.yaml), a workflow (.json), or a picture or the like that carries one
     #[arg(value_name = "PIPELINE")]
     pub(super) file: PathBuf,
 

@@ -9,12 +9,13 @@ use clap::error::{ContextKind, ContextValue};
 use super::args::{Cli, Command};
 use super::exit::Exit;
 use super::{
-    args, cancel, check, diff, doctor, explain, gc, init, plan, plugin, run, runs, schema, serve,
-    server, show, watch,
+    args, cancel, check, completions, diff, doctor, explain, gc, import, init, man, new, plan,
+    plugin, replay, run, runs, schema, serve, server, show, watch,
 };
 
 /// Parses the command line, does what it says, and tells the exit code.
 pub fn main() -> ExitCode {
+    completions::answer();
     let typed = args::without_empty_variables(args::command())
         .try_get_matches()
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
@@ -36,6 +37,7 @@ pub fn main() -> ExitCode {
         Command::Runs(args) => runs::runs(args),
         Command::Show(args) => show::show(args),
         Command::Diff(args) => diff::diff(args),
+        Command::Replay(args) => replay::replay(args),
         Command::Cancel(args) => cancel::cancel_run(args),
         Command::Gc(args) => gc::gc(args),
         Command::Server(args) => server::server(args),
@@ -44,7 +46,11 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::serve(args),
         Command::Schema(args) => schema::schema(args),
         Command::Explain(args) => explain::explain(args),
+        Command::Import(args) => import::import(args),
+        Command::New(args) => new::new(args),
         Command::Init(args) => init::init(args),
+        Command::Completions(args) => completions::completions(args),
+        Command::Man(args) => man::man(args),
     };
     done.into()
 }

@@ -8,8 +8,9 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 
 use super::args::{RunArgs, TextOrJson};
-use super::exit::{Exit, columns, complain};
-use crate::report::{JsonReporter, Reporter, Terminal, TerminalReporter};
+use super::exit::{Exit, complain};
+use super::screen;
+use crate::report::{JsonReporter, Reporter};
 use crate::run::RunOptions;
 use crate::session::{self, Ask, Resume, Wishes};
 
@@ -31,7 +32,7 @@ pub(super) fn run(args: &RunArgs, matches: &ArgMatches) -> ExitCode {
     let file = args.file.as_deref().unwrap_or(Path::new(""));
     let request = args.plan.request(file);
     let wishes = wishes(args, matches);
-    match session::run(&request, &wishes, reporter(args.output)) {
+    match session::run(&request, &wishes, reporter(args)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             complain(&error.to_string());
@@ -87,21 +88,9 @@ fn ask(question: &str) -> bool {
         && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
 }
 
-fn reporter(output: TextOrJson) -> Box<dyn Reporter> {
-    match output {
+fn reporter(args: &RunArgs) -> Box<dyn Reporter> {
+    match args.output {
         TextOrJson::Json => Box::new(JsonReporter::new(anstream::stderr(), std::io::stdout())),
-        TextOrJson::Text => {
-            let columns = columns();
-            let terminal = Terminal {
-                columns,
-                live: columns.is_some() && std::env::var_os("CI").is_none(),
-                shared: columns.is_some() && std::io::stdout().is_terminal(),
-            };
-            Box::new(TerminalReporter::new(
-                anstream::stderr(),
-                std::io::stdout(),
-                terminal,
-            ))
-        }
+        TextOrJson::Text => Box::new(screen::reporter(args.preview)),
     }
 }

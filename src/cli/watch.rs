@@ -1,6 +1,5 @@
 //! `kiln watch`.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,7 +9,8 @@ use clap::{Args, ValueEnum};
 
 use super::args::{ValueFlags, yes_or_no};
 use super::exit::{Exit, columns, complain};
-use crate::report::{Terminal, TerminalReporter};
+use super::screen::{self, Preview};
+use crate::report::TerminalReporter;
 use crate::run::RunOptions;
 use crate::session::{Request, Wishes};
 use crate::watch::{self, Labelled, Options};
@@ -34,6 +34,10 @@ pub(super) struct WatchArgs {
     /// Look at the files twice a second instead of being told by the system: for network file systems
     #[arg(long, env = "KILN_POLL", value_parser = yes_or_no())]
     poll: bool,
+
+    /// Show pictures among the results, in terminals that can: kitty, iTerm2, sixel
+    #[arg(long, value_name = "HOW", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto", env = "KILN_PREVIEW")]
+    preview: Option<Preview>,
 
     #[command(flatten)]
     values: ValueFlags,
@@ -148,12 +152,8 @@ pub(super) fn watch(args: &WatchArgs) -> ExitCode {
     let labels = labels(&files);
     let alone = files.len() < 2;
     let requests = files.iter().map(|file| args.request(file));
-    let columns = columns();
-    let terminal = Terminal {
-        columns,
-        live: alone && columns.is_some() && std::env::var_os("CI").is_none(),
-        shared: columns.is_some() && std::io::stdout().is_terminal(),
-    };
+    let (_, mut terminal) = screen::notes(args.preview);
+    terminal.live &= alone;
     let ended = watch::watch(Options {
         pipelines: requests.zip(labels).collect(),
         wishes: Wishes {
@@ -172,10 +172,15 @@ pub(super) fn watch(args: &WatchArgs) -> ExitCode {
         },
         poll: args.poll,
         voices: Arc::new(move |label| {
-            let notes = Labelled::new(anstream::stderr(), label);
+            let notes = if label.is_some() {
+                Box::new(anstream::stderr())
+            } else {
+                screen::notes(None).0
+            };
+            let notes = Labelled::new(notes, label);
             Box::new(TerminalReporter::new(notes, std::io::stdout(), terminal))
         }),
-        columns,
+        columns: columns(),
     });
     match ended {
         Ok(code) => ExitCode::from(code),

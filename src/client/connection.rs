@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::error::ClientError;
 use super::follow::{Follower, JobUpdate, Outcome, Timing};
 use super::http::{Call, Client, JSON_LIMIT, Payload, Text, read_text};
+use super::places::Places;
 use super::progress::Progress;
 use super::records::{LOOKUP, Lookup};
 use super::socket::{Hub, keep_open};
@@ -30,6 +31,7 @@ pub struct Connection {
     timing: Timing,
     socket_error: Option<ClientError>,
     pub(super) log: Log,
+    pub(super) places: Places,
     _stop: DropGuard,
 }
 
@@ -143,6 +145,7 @@ impl Connection {
             timing,
             socket_error,
             log: Log::default(),
+            places: Places::default(),
             _stop: stop.drop_guard(),
         }))
     }

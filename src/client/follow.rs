@@ -42,6 +42,8 @@ use crate::protocol::{Event, HistoryEntry, NodeFailure, NodeResult, Verdict};
 pub enum JobUpdate {
     /// The server began to execute it. Told once.
     Executing,
+    /// It waits at this place of the server's queue, from 1. Told when it changes.
+    Place(u32),
     /// It moved on.
     Progress {
         /// 0 to 1, never falling.
@@ -173,6 +175,7 @@ pub(super) struct Follower<'a> {
     timing: Timing,
     deaf: bool,
     executing: bool,
+    place: Option<u32>,
     pause: Duration,
     next_check: Instant,
     absent_since: Option<Instant>,
@@ -222,6 +225,7 @@ impl<'a> Follower<'a> {
             timing,
             deaf: registered.deaf,
             executing: false,
+            place: None,
             pause: timing.poll.0,
             // A job that was not submitted through this socket may have ended long ago.
             next_check: if registered.deaf || registered.late {
@@ -376,6 +380,7 @@ impl<'a> Follower<'a> {
             Record::Absent => self.absent(),
             Record::Pending => {
                 self.heard = Instant::now();
+                self.tell_place().await;
                 self.doubt().await
             }
             Record::Running => {
@@ -385,6 +390,15 @@ impl<'a> Follower<'a> {
                     None => self.doubt().await,
                 }
             }
+        }
+    }
+
+    async fn tell_place(&mut self) {
+        let connection = self.connection;
+        let place = connection.places.of(connection.client(), self.id).await;
+        if let Some(place) = place.filter(|place| self.place != Some(*place)) {
+            self.place = Some(place);
+            self.tell(JobUpdate::Place(place));
         }
     }
 

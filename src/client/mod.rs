@@ -22,6 +22,7 @@ mod manager;
 mod mask;
 mod orders;
 mod patience;
+mod places;
 mod progress;
 mod records;
 mod refusal;

@@ -73,6 +73,9 @@ codes! {
     CANNOT_BYPASS = "K0133" "cannot_bypass";
     NO_EARLIER_RESULTS = "K0134" "no_earlier_results";
     EMPTY_LIST = "K0135" "empty_list";
+    NO_WORKFLOW = "K0140" "no_workflow";
+    CANNOT_CONVERT = "K0141" "cannot_convert";
+    CONVERTED = "K0142" "converted";
     // K02xx: what the server would refuse; kinds are the server's own error types
     MISSING_NODE_TYPE = "K0201" "missing_node_type";
     REQUIRED_INPUT_MISSING = "K0202" "required_input_missing";

@@ -5,6 +5,7 @@ use crate::base::{NodeId, RunId, ServerName, StepId, TaskName};
 use crate::diagnostic::JsonDiagnostic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -47,6 +48,9 @@ pub enum RunEvent {
         growing: bool,
         /// Where results will lie.
         output_dir: PathBuf,
+        /// What a task of each step took in earlier runs, seconds; steps that never ran are missing.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        expected: BTreeMap<StepId, f64>,
     },
     /// Another kiln writes to the same outputs; this one waits for it.
     RunWaiting {
@@ -103,6 +107,9 @@ pub enum RunEvent {
         name: String,
         /// Bytes.
         size: u64,
+        /// How long that took, seconds.
+        #[serde(default)]
+        seconds: f64,
     },
     /// The server took the job.
     TaskQueued {
@@ -110,6 +117,13 @@ pub enum RunEvent {
         task: TaskName,
         /// The job's id on the server.
         prompt_id: String,
+    },
+    /// The job waits in the server's queue.
+    TaskPlace {
+        /// The task.
+        task: TaskName,
+        /// Its place among the jobs that wait there, whoever's they are; 1 comes next.
+        place: u32,
     },
     /// The server began to execute the job.
     TaskExecuting {
@@ -126,6 +140,11 @@ pub enum RunEvent {
         node: Option<NodeId>,
         /// Its title or class.
         node_title: Option<String>,
+    },
+    /// The work is done; its results are being fetched.
+    TaskFetching {
+        /// The task.
+        task: TaskName,
     },
     /// An attempt failed, or the task was lost; it is tried again.
     TaskRetried {

@@ -16,6 +16,7 @@ impl RunEvent {
                 tasks,
                 growing: _,
                 output_dir,
+                expected: _,
             } => {
                 visit(pipeline);
                 for task in tasks {
@@ -30,26 +31,21 @@ impl RunEvent {
                     of_task(task, visit);
                 }
             }
-            Self::ServerReady { .. } | Self::ServerLost { .. } | Self::ServerBack { .. } => {
-                self.each_text_of_server(visit);
-            }
+            Self::ServerReady { .. }
+            | Self::ServerLost { .. }
+            | Self::ServerBack { .. }
+            | Self::PluginLog { .. } => self.each_text_of_those_around(visit),
             Self::TaskStarted { .. }
             | Self::TaskUploaded { .. }
             | Self::TaskQueued { .. }
+            | Self::TaskPlace { .. }
             | Self::TaskExecuting { .. }
+            | Self::TaskFetching { .. }
             | Self::TaskProgress { .. }
             | Self::TaskRetried { .. }
             | Self::TaskOutput { .. }
             | Self::TaskWarning { .. }
             | Self::TaskFinished { .. } => self.each_text_of_task(visit),
-            Self::PluginLog {
-                plugin,
-                level: _,
-                line,
-            } => {
-                visit(plugin);
-                visit(line);
-            }
             Self::RunStopping {
                 reason: _,
                 at_once: _,
@@ -73,7 +69,7 @@ impl RunEvent {
         }
     }
 
-    fn each_text_of_server(&mut self, visit: &mut dyn FnMut(&mut String)) {
+    fn each_text_of_those_around(&mut self, visit: &mut dyn FnMut(&mut String)) {
         match self {
             Self::ServerReady {
                 server,
@@ -91,6 +87,14 @@ impl RunEvent {
                 visit(reason);
             }
             Self::ServerBack { server } => visit(&mut server.0),
+            Self::PluginLog {
+                plugin,
+                level: _,
+                line,
+            } => {
+                visit(plugin);
+                visit(line);
+            }
             // Of the others, [`RunEvent::each_text`] tells.
             _ => {}
         }
@@ -110,6 +114,7 @@ impl RunEvent {
                 task,
                 name: text,
                 size: _,
+                seconds: _,
             }
             | Self::TaskRetried {
                 task,
@@ -122,7 +127,10 @@ impl RunEvent {
                 visit(&mut task.0);
                 visit(text);
             }
-            Self::TaskQueued { task, prompt_id: _ } | Self::TaskExecuting { task } => {
+            Self::TaskQueued { task, prompt_id: _ }
+            | Self::TaskPlace { task, place: _ }
+            | Self::TaskExecuting { task }
+            | Self::TaskFetching { task } => {
                 visit(&mut task.0);
             }
             Self::TaskProgress {
@@ -253,7 +261,9 @@ mod tests {
             json!({"event": "task_started", "task": MARK, "server": MARK, "attempt": 1}),
             json!({"event": "task_uploaded", "task": MARK, "name": MARK, "size": 1}),
             json!({"event": "task_queued", "task": MARK, "prompt_id": "id"}),
+            json!({"event": "task_place", "task": MARK, "place": 3}),
             json!({"event": "task_executing", "task": MARK}),
+            json!({"event": "task_fetching", "task": MARK}),
             json!({"event": "task_progress", "task": MARK, "fraction": 0.5, "node": MARK, "node_title": MARK}),
             json!({"event": "task_retried", "task": MARK, "attempt": 2, "class": "oom", "reason": MARK, "delay_seconds": 0.0}),
             json!({"event": "task_output", "task": MARK, "line": MARK}),

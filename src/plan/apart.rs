@@ -66,6 +66,7 @@ pub fn servers(
         secrets: place.secrets,
         earlier: None,
         plugins: &crate::plan::PlanPlugins::default(),
+        declared: None,
     };
     let engine = engine(&materials, place.project_dir, 0, &jiff::Zoned::now());
     let (params, undecided, steps) = (IndexMap::new(), BTreeSet::new(), BTreeSet::new());

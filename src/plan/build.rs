@@ -14,7 +14,7 @@ use super::sealed::{PIPELINE_FORMAT, Plan, ServerPlan};
 use super::select::{Earlier, select};
 use super::servers::{Asked, Chosen};
 use super::settings::{SetFlag, Settings};
-use super::steps::{self, Built, StepContext};
+use super::steps::{self, Built, Definitions, StepContext};
 use super::world::PlanWorld;
 use super::{order, scope, tasks};
 use crate::base::{Inputs, Secrets, ServerName, StepId};
@@ -46,6 +46,18 @@ pub struct Materials<'a> {
     pub earlier: Option<Earlier<'a>>,
     /// Plugins, loaded, and as they are declared.
     pub plugins: &'a PlanPlugins,
+    /// What servers declare, for workflows in the editor's format.
+    pub declared: Option<Declared<'a>>,
+}
+
+/// Asks a server what it declares of some classes.
+#[derive(Clone, Copy)]
+pub struct Declared<'a>(pub &'a dyn Fn(&ServerName, &ServerPlan, &[String]) -> Definitions);
+
+impl std::fmt::Debug for Declared<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Declared").finish_non_exhaustive()
+    }
 }
 
 /// Builds the plan. While `report` holds errors it has only the steps that are sound, which is enough to look for more of them.
@@ -276,7 +288,21 @@ fn plan_steps(
             };
             chosen.choose(&asked, materials, evaluator, sources)
         };
+        let planned = server.as_ref().and_then(|name| {
+            let plan = chosen.servers.get(name)?;
+            Some((name, plan))
+        });
+        let definitions = |classes: &[String]| match planned {
+            Some((name, plan)) => match materials.declared {
+                Some(declared) => (declared.0)(name, plan, classes),
+                None => Err(Vec::new()),
+            },
+            // Its refusal is told already.
+            None => Err(Vec::new()),
+        };
         let context = StepContext {
+            definitions: &definitions,
+            seed: materials.settings.seed.unwrap_or(0),
             pipeline: materials.pipeline,
             inputs: materials.inputs,
             folder: materials.pipeline_dir,

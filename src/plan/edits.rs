@@ -80,10 +80,8 @@ pub(super) fn edits(
     let taken_out = nodes.collect();
     for cut in remove(graph, &removed) {
         // An input that `set` fills again needs no other reason.
-        if edits
-            .iter()
-            .all(|edit| !(edit.node == cut.node && edit.input == cut.input))
-        {
+        let same = |edit: &Edit| edit.node == cut.node && edit.input == cut.input;
+        if !edits.iter().any(same) {
             edits.push(cut);
         }
     }

@@ -38,11 +38,12 @@ mod tasks;
 mod world;
 
 pub use apart::{Apart, Which, servers as servers_apart};
-pub use build::{Materials, build};
+pub use build::{Declared, Materials, build};
 pub use command::{RenderedCommand, preview_command, render_command};
 pub use condition::{condition, until};
 pub use expand::{expand, room_for, samples};
 pub use export::{to_dot, to_mermaid, to_svg};
+pub use graphs::{carried_in, no_definitions};
 pub use hidden::recall_secrets;
 pub use pattern::Pattern;
 pub use plugin_step::{RenderedPlugin, preview_plugin, render_plugin};
@@ -58,7 +59,7 @@ pub use sealed::{
 pub use select::Earlier;
 pub use settings::{MissingParams, ParamFlag, SetFlag, Settings, StepFlag};
 pub use show::{to_json, to_text};
-pub use steps::neighbour;
+pub use steps::{Definitions, neighbour};
 pub use world::MASKS;
 
 #[cfg(test)]

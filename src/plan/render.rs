@@ -17,6 +17,7 @@ use crate::base::NodeId;
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, Origin, Report, Span, codes};
 use crate::plugin::{Declared, Shape};
+use crate::workflow::import::Places;
 use crate::workflow::{self, Dropped, Graph, Why};
 
 /// A task's graph.
@@ -62,6 +63,7 @@ pub enum Uploadable {
 #[derive(Clone, Debug)]
 pub struct Origins {
     file: crate::diagnostic::FileId,
+    places: Option<Arc<Places>>,
     edited: HashMap<(NodeId, String), (Origin, Option<Span>)>,
 }
 
@@ -73,9 +75,12 @@ impl Origins {
         {
             return Some(origin.clone());
         }
-        let pointer = match input {
-            Some(input) => workflow::pointer([node.as_str(), "inputs", input]),
-            None => workflow::pointer([node.as_str()]),
+        let drawn = self.places.as_ref();
+        let drawn = drawn.and_then(|places| places.of(node.as_str(), input));
+        let pointer = match (drawn, input) {
+            (Some(place), _) => place.to_owned(),
+            (None, Some(input)) => workflow::pointer([node.as_str(), "inputs", input]),
+            (None, None) => workflow::pointer([node.as_str()]),
         };
         Some(Origin::Json {
             file: self.file,
@@ -198,6 +203,7 @@ impl<'a> Renderer<'a> {
                     .collect(),
                 origins: Origins {
                     file: work.file,
+                    places: work.places.clone(),
                     edited: HashMap::new(),
                 },
                 unknown: BTreeSet::new(),

@@ -11,6 +11,7 @@ use crate::artifact::Datum;
 use crate::base::{Input, NodeId, ServerName, StepId, TaskName};
 use crate::diagnostic::{Diagnostic, FileId, Origin, SourceMap, Span};
 use crate::plugin::{Declared, Plugins};
+use crate::workflow::import::Places;
 use crate::workflow::{Graph, Node};
 
 pub use crate::servers::ServerKind;
@@ -394,6 +395,9 @@ pub struct WorkflowStep {
     pub in_file: Vec<InFile>,
     /// `set` entries, in written order; node addresses are resolved.
     pub edits: Vec<Edit>,
+    /// Where the graph's parts stand in the file, when that is in the editor's format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub places: Option<Arc<Places>>,
     /// Nodes that are taken out while what they get is passed on, and where `set` says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bypassed: Vec<(NodeId, Span)>,

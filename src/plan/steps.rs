@@ -16,6 +16,7 @@ use super::settings::SetFlag;
 use super::{condition, graphs, policy};
 use crate::artifact::Datum;
 use crate::base::{Inputs, NodeId, ServerName, StepId};
+use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, FileId, Origin, Severity, SourceMap, Span, codes};
 use crate::plugin;
 use crate::spec::{Command, Node, NodeKind, Pipeline, PluginWork, Step, StepWork};
@@ -34,7 +35,14 @@ pub(super) struct StepContext<'a> {
     pub(super) plugins: &'a PlanPlugins,
     /// `--no-plugins`.
     pub(super) no_plugins: bool,
+    /// What the step's server declares, for files in the editor's format.
+    pub(super) definitions: &'a dyn Fn(&[String]) -> Definitions,
+    /// What choices inside the texts of such files are drawn by.
+    pub(super) seed: u64,
 }
+
+/// The node definitions of a server, or why there are none.
+pub type Definitions = Result<Arc<Catalog>, Vec<Diagnostic>>;
 
 /// A planned step, and what its tasks are made from.
 #[derive(Clone, Debug)]
@@ -139,10 +147,21 @@ fn workflow(
     evaluator: &mut Evaluator<'_>,
     sources: &mut SourceMap,
 ) -> Option<Works> {
-    let (file, mut graph, templated) =
-        graphs::read(written, context, step.template, evaluator, sources)?;
+    let graphs::Read {
+        file,
+        mut graph,
+        templated,
+        places,
+    } = graphs::read(written, context, step.template, evaluator, sources)?;
     let in_file = if templated {
-        graphs::in_file(&step.id.value, file, &mut graph, evaluator, sources)
+        let places = places.as_deref();
+        graphs::in_file(
+            &step.id.value,
+            (file, places),
+            &mut graph,
+            evaluator,
+            sources,
+        )
     } else {
         Vec::new()
     };
@@ -157,6 +176,7 @@ fn workflow(
         graph,
         in_file,
         edits,
+        places,
         bypassed,
         removed,
     });

@@ -52,25 +52,9 @@ unsafe fn read(table: *const PluginTable) -> Result<PluginTable, String> {
             (&raw const (*table).minor).read(),
         )
     };
-    if magic != abi::MAGIC {
-        return Err(
-            "its table does not begin with the magic number: it was not built with the plugin interface"
-                .to_owned(),
-        );
-    }
-    if major != abi::MAJOR {
-        return Err(format!(
-            "it was built for version {major}.{minor} of the plugin interface, and this kiln speaks {}.{}",
-            abi::MAJOR,
-            abi::MINOR
-        ));
-    }
     let size = size as usize;
-    if size < abi::PLUGIN_TABLE_1_0 {
-        return Err(format!(
-            "its table has {size} bytes, and that of version 1.0 has {}: it is cut short",
-            abi::PLUGIN_TABLE_1_0
-        ));
+    if let Some(reason) = refused(magic, (major, minor), size) {
+        return Err(reason);
     }
     let mut whole = PluginTable {
         magic,
@@ -100,6 +84,27 @@ unsafe fn read(table: *const PluginTable) -> Result<PluginTable, String> {
         }
     }
     Ok(whole)
+}
+
+/// Why a table that begins so is not read any further.
+fn refused(magic: u64, (major, minor): (u16, u16), size: usize) -> Option<String> {
+    if magic != abi::MAGIC {
+        let reason = "its table does not begin with the magic number: it was not built with the plugin interface";
+        return Some(reason.to_owned());
+    }
+    if major != abi::MAJOR {
+        return Some(format!(
+            "it was built for version {major}.{minor} of the plugin interface, and this kiln speaks {}.{}",
+            abi::MAJOR,
+            abi::MINOR
+        ));
+    }
+    (size < abi::PLUGIN_TABLE_1_0).then(|| {
+        format!(
+            "its table has {size} bytes, and that of version 1.0 has {}: it is cut short",
+            abi::PLUGIN_TABLE_1_0
+        )
+    })
 }
 
 /// An error with what caused it.

@@ -27,7 +27,7 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
 }
 
 /// Replaces the bare tokens outside strings; borrowed when there is none.
-pub(super) fn without_nan(text: &str) -> Cow<'_, str> {
+pub fn without_nan(text: &str) -> Cow<'_, str> {
     const TOKENS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
     let bytes = text.as_bytes();
     let mut clean = String::new();

@@ -6,10 +6,22 @@
 mod complaints;
 mod exit;
 mod fold;
+mod groups;
 mod json;
+mod line;
 mod lines;
+mod links;
+mod live;
+mod pictures;
+mod plugins;
 mod reporter;
+mod screen;
 mod sink;
+mod sixel;
+mod spent;
+mod story;
+mod style;
+mod summary;
 mod terminal;
 #[cfg(test)]
 mod tests;
@@ -18,8 +30,10 @@ mod view;
 
 pub use complaints::write_report;
 pub use exit::exit_code;
+pub use groups::Folding;
 pub use json::JsonReporter;
+pub use pictures::Protocol;
 pub use reporter::{ReportResult, Reporter};
-pub use terminal::{Terminal, TerminalReporter};
+pub use terminal::{Clock, Terminal, TerminalReporter};
 pub use text::{cut, duration, plural, tame};
 pub use view::{InFlight, StepView, TaskState, TaskView, View};

@@ -1,69 +1,101 @@
-//! A run for people: one calm line per finished task, and on a terminal one live line for what is under way.
+//! A run for people: one calm line per finished task, and on a terminal live lines for what is under way.
 //!
 //! People's text goes to `notes` (stderr), result paths to `results` (stdout), one per line, so that a pipe receives paths and nothing
-//! else. Where both are a terminal the paths are indented below their task.
-
-mod plugins;
+//! else. Where both are a terminal the paths are indented below their task. What is said is gathered and written in one go with the live
+//! lines below it, about ten times a second on a terminal and at once elsewhere.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anstyle::{AnsiColor, Style};
-
 use super::complaints::{write_report, write_trouble};
-use super::lines::{counted, made, made_in_all, step_under_way, under_way, without_step};
+use super::groups::{Folding, Groups};
+use super::live::{LARGE, Moment};
+use super::pictures::Protocol;
+use super::screen::Screen;
 use super::sink::Sink;
-use super::text::{cut, duration, plural, tame};
+use super::style::Paint;
+use super::text::width;
 use super::view::View;
 use super::{ReportResult, Reporter};
-use crate::base::{ServerName, StepId, TaskName, display_path, display_path_from};
-use crate::diagnostic::{JsonDiagnostic, Report, Severity, SourceMap};
-use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskInfo, TaskStatus};
+use crate::base::{StepId, TaskName};
+use crate::diagnostic::{Report, SourceMap};
+use crate::event::{Envelope, RunEvent, TaskInfo};
 
 /// How often a log (not a terminal) hears that long work goes on.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+/// The least time between two pictures of a terminal.
+const PAUSE: Duration = Duration::from_millis(95);
+/// What is gathered is written when there is so much of it.
+const FULL: usize = 64 * 1024;
 
-/// A step of more tasks than this is told by counts.
-const LARGE: usize = 20;
-/// Large steps that have a live line each.
-const LIVE: usize = 6;
-
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const ODD: Style = AnsiColor::Yellow.on_default();
-const DIM: Style = Style::new().dimmed();
-const BOLD: Style = Style::new().bold();
+/// What time it is, in milliseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// What the streams are.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "terminals differ in many ways"
+)]
 pub struct Terminal {
-    /// Asks how many columns `notes` has at the moment; `None` when it is no terminal.
-    pub columns: Option<fn() -> usize>,
-    /// A live line may be drawn.
+    /// Asks how many columns and rows `notes` has at the moment; `None` when it is no terminal.
+    pub size: Option<fn() -> (usize, usize)>,
+    /// Live lines may be drawn.
     pub live: bool,
     /// `results` is the same terminal: paths are shown for people.
     pub shared: bool,
+    /// Text may have styles. A stream that wants none may also strip them.
+    pub color: bool,
+    /// Paths may be links.
+    pub links: bool,
+    /// It cuts lines when it gets narrower, where most terminals break them anew.
+    pub cuts: bool,
+    /// What is said of a step is to stand together.
+    pub folding: Option<Folding>,
+    /// `notes` and `results` go to the same place.
+    pub one_stream: bool,
+    /// Pictures may be shown, in this way.
+    pub pictures: Option<Protocol>,
 }
 
 /// Tells of a run in text.
-#[derive(Debug)]
-pub struct TerminalReporter<N, R> {
+pub struct TerminalReporter<N: Write, R: Write> {
     notes: Sink<N>,
-    results: Sink<R>,
+    pub(super) results: Sink<R>,
     failed: bool,
-    terminal: Terminal,
+    pub(super) terminal: Terminal,
+    pub(super) paint: Paint,
     /// Where the user is: paths are told from here.
-    folder: Option<PathBuf>,
-    view: View,
-    width: usize,
-    /// Live lines on the terminal.
-    live_drawn: usize,
-    spinner: usize,
+    pub(super) folder: Option<PathBuf>,
+    pub(super) view: View,
+    /// Columns for the names of tasks.
+    pub(super) names: usize,
+    /// Said and not written yet.
+    said: String,
+    screen: Screen,
+    pub(super) groups: Option<Groups>,
+    gathering: bool,
+    clock: Clock,
+    turn: usize,
+    last_picture: Option<Instant>,
     last_note: Instant,
 }
 
-impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
+impl<N: Write, R: Write> std::fmt::Debug for TerminalReporter<N, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TerminalReporter")
+            .field("terminal", &self.terminal)
+            .finish_non_exhaustive()
+    }
+}
+
+fn system_time() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+impl<N: Write, R: Write> TerminalReporter<N, R> {
     /// A reporter on two streams.
     pub fn new(notes: N, results: R, terminal: Terminal) -> Self {
         Self {
@@ -71,524 +103,223 @@ impl<N: Write + Send, R: Write + Send> TerminalReporter<N, R> {
             results: Sink::new(results),
             failed: false,
             terminal,
+            paint: Paint::new(terminal.color),
             folder: std::env::current_dir().ok(),
             view: View::default(),
-            width: 0,
-            live_drawn: 0,
-            spinner: 0,
+            names: 0,
+            said: String::new(),
+            screen: Screen::new(terminal.cuts),
+            groups: terminal.folding.map(Groups::new),
+            gathering: false,
+            clock: Arc::new(system_time),
+            turn: 0,
+            last_picture: None,
             last_note: Instant::now(),
         }
     }
 
+    /// The same with another clock: events of the past are shown as if they happened now.
+    #[must_use]
+    pub fn by(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Makes the column of names wide enough for those that are known by now; it never gets narrower.
-    fn measure(&mut self, tasks: &[TaskInfo]) {
+    pub(super) fn measure(&mut self, tasks: &[TaskInfo]) {
         let small = tasks.iter().filter(|task| !self.is_large(&task.step));
-        let longest = small.map(|task| task.task.as_str().chars().count()).max();
+        let longest = small.map(|task| width(task.task.as_str())).max();
         let room = self.columns().map_or(40, |columns| columns / 3);
         let wide = longest.unwrap_or(0).min(room.clamp(8, 40));
-        self.width = self.width.max(wide);
+        self.names = self.names.max(wide);
     }
 
-    fn header(&mut self, run: &str, pipeline: &str, growing: bool) -> ReportResult {
-        let mut servers: Vec<&str> = self
-            .view
-            .tasks
-            .values()
-            .map(|t| t.server.as_str())
-            .collect();
-        servers.sort_unstable();
-        servers.dedup();
-        let on = match servers.as_slice() {
-            [] => String::new(),
-            _ => format!(" on {}", servers.join(", ")),
-        };
-        writeln!(
-            self.notes,
-            "{BOLD}{pipeline}{BOLD:#} {DIM}· {}{on} · run {run}{DIM:#}",
-            match (growing, self.view.tasks.len()) {
-                (true, known) => format!("{known}+ tasks"),
-                (false, all) => plural(all, "task"),
-            },
-        )
+    /// A line that belongs to no step.
+    pub(super) fn say(&mut self, line: &str) {
+        self.said.push_str(line);
+        self.said.push('\n');
     }
 
-    fn finished(
-        &mut self,
-        task: &TaskName,
-        status: TaskStatus,
-        outputs: &[Output],
-        seconds: f64,
-        diagnostic: Option<&JsonDiagnostic>,
-    ) -> ReportResult {
-        let (style, mark) = match status {
-            TaskStatus::Done => (GOOD, '✓'),
-            TaskStatus::Cached => (GOOD, '='),
-            TaskStatus::Failed => (BAD, '✗'),
-            TaskStatus::Skipped => (DIM, '-'),
-            TaskStatus::Cancelled => (ODD, '■'),
-        };
-        let what = match status {
-            TaskStatus::Done => made(outputs),
-            TaskStatus::Failed => {
-                diagnostic.map_or_else(|| "failed".to_owned(), |d| tame(without_step(&d.message)))
-            }
-            TaskStatus::Skipped => diagnostic.map_or_else(
-                || "skipped".to_owned(),
-                |d| format!("skipped: {}", tame(&d.message)),
-            ),
-            TaskStatus::Cancelled => "cancelled".to_owned(),
-            TaskStatus::Cached => format!("cached: {}", made(outputs)),
-        };
-        let time = if matches!(status, TaskStatus::Skipped | TaskStatus::Cached) {
-            String::new()
-        } else {
-            duration(Duration::from_secs_f64(seconds.max(0.0)))
-        };
-        let taken = 15 + self.width.max(task.as_str().chars().count());
-        let what = match self.columns() {
-            // What went wrong is told in full at the end.
-            Some(columns) => cut(&what, columns.saturating_sub(taken).max(12)),
-            None => what,
-        };
-        writeln!(
-            self.notes,
-            "  {style}{mark}{style:#} {task:<width$}  {DIM}{time:>7}{DIM:#}  {what}",
-            width = self.width
-        )?;
-        for output in outputs {
-            self.result(output)?;
+    /// A line about a task; in a log that folds, it stands with the others of its step.
+    pub(super) fn say_of(&mut self, task: &TaskName, line: &str) {
+        let step = self.view.tasks.get(task).map(|task| &task.step);
+        match (&mut self.groups, step) {
+            (Some(groups), Some(step)) => groups.add(step, line),
+            _ => self.say(line),
         }
-        Ok(())
     }
 
-    /// A task of a large step ended: only what went wrong has a line of its own, and a pipe gets its paths.
-    fn finished_in_large(&mut self, status: TaskStatus, outputs: &[Output]) -> ReportResult {
-        if matches!(status, TaskStatus::Done | TaskStatus::Cached) && !self.terminal.shared {
-            for output in outputs.iter().filter(|output| output.path.is_some()) {
-                self.result(output)?;
-            }
-        }
-        Ok(())
+    /// Text as it is.
+    pub(super) fn put(&mut self, text: &str) {
+        self.said.push_str(text);
     }
 
-    /// What became of the large steps.
-    fn large_steps(&mut self) -> ReportResult {
-        let large = self
-            .view
-            .steps
-            .iter()
-            .filter(|(_, step)| step.tasks > LARGE);
-        let lines: Vec<String> = large
-            .map(|(name, step)| {
-                let (style, mark) = match step.ended {
-                    Counts { failed: 1.., .. } => (BAD, '✗'),
-                    Counts { cancelled: 1.., .. } => (ODD, '■'),
-                    _ => (GOOD, '✓'),
-                };
-                let retried = match step.retried {
-                    0 => String::new(),
-                    times => format!(", {times} retried"),
-                };
-                let made = made_in_all(&step.made);
-                format!(
-                    "  {style}{mark}{style:#} {name}: {}{retried} {DIM}· {made}{DIM:#}",
-                    counted(step.ended)
-                )
-            })
-            .collect();
-        for line in lines {
-            writeln!(self.notes, "{line}")?;
-        }
-        Ok(())
+    pub(super) fn columns(&self) -> Option<usize> {
+        self.terminal.size.map(|ask| ask().0)
     }
 
-    fn retried(
-        &mut self,
-        task: &TaskName,
-        attempt: u32,
-        class: &str,
-        (reason, delay): (&str, f64),
-    ) -> ReportResult {
-        if self.is_in_large(task) {
-            return Ok(());
-        }
-        let pause = if delay < 0.05 {
-            "now".to_owned()
-        } else {
-            format!("in {}", duration(Duration::from_secs_f64(delay)))
-        };
-        // What was only lost is no new attempt.
-        let again = match class {
-            "lost" => "again".to_owned(),
-            _ => format!("attempt {attempt}"),
-        };
-        let line = format!("{again} {pause}: {}", tame(without_step(reason)));
-        let line = match self.columns() {
-            Some(columns) => cut(&line, columns.saturating_sub(15 + self.width).max(12)),
-            None => line,
-        };
-        writeln!(
-            self.notes,
-            "  {ODD}↻{ODD:#} {task:<width$}  {:>7}  {line}",
-            "",
-            width = self.width
-        )
-    }
-
-    fn said(&mut self, task: &TaskName, line: &str) -> ReportResult {
-        if self.is_in_large(task) {
-            return Ok(());
-        }
-        let line = tame(line);
-        let line = match self.columns() {
-            Some(columns) => cut(
-                &line,
-                columns.saturating_sub(9 + task.as_str().len()).max(12),
-            ),
-            None => line,
-        };
-        writeln!(self.notes, "    {DIM}{task} │{DIM:#} {line}")
-    }
-
-    fn columns(&self) -> Option<usize> {
-        self.terminal.columns.map(|ask| ask())
-    }
-
-    fn is_large(&self, step: &StepId) -> bool {
+    pub(super) fn is_large(&self, step: &StepId) -> bool {
         let step = self.view.steps.get(step);
         step.is_some_and(|step| step.tasks > LARGE)
     }
 
-    fn is_in_large(&self, task: &TaskName) -> bool {
+    pub(super) fn is_in_large(&self, task: &TaskName) -> bool {
         let task = self.view.tasks.get(task);
         task.is_some_and(|task| self.is_large(&task.step))
     }
 
-    fn result(&mut self, output: &Output) -> ReportResult {
-        match (&output.path, &output.text) {
-            (Some(path), _) if self.terminal.shared => {
-                let path = display_path_from(self.folder.as_deref(), path);
-                writeln!(self.notes, "      {path}")
-            }
-            (Some(path), _) => {
-                let mut line = display_path_from(self.folder.as_deref(), path);
-                line.push('\n');
-                self.results.write_all(line.as_bytes())?;
-                self.results.flush()?;
-                self.heed_trouble()
-            }
-            (None, Some(text)) => {
-                writeln!(self.notes, "      {DIM}{}{DIM:#}", cut(&tame(text), 100))
-            }
-            (None, None) => Ok(()),
-        }
+    /// Writes a path for programs.
+    pub(super) fn result(&mut self, line: &str) -> ReportResult {
+        self.results.write_all(line.as_bytes())?;
+        self.results.flush()?;
+        self.heed_trouble()
+    }
+
+    pub(super) fn now(&self) -> i64 {
+        (self.clock)()
     }
 
     fn heed_trouble(&mut self) -> ReportResult {
         if let Some(error) = self.results.trouble() {
             self.failed = true;
+            self.show(false)?;
             write_trouble(&mut self.notes, &error)?;
         }
         Ok(())
     }
 
-    fn diagnostic(&mut self, diagnostic: &JsonDiagnostic) -> ReportResult {
-        let (style, word) = match diagnostic.severity {
-            Severity::Error => (BAD, "error"),
-            _ => (ODD, "warning"),
-        };
-        writeln!(
-            self.notes,
-            "    {style}{word}[{}]{style:#}: {}",
-            diagnostic.code,
-            tame(&diagnostic.message)
-        )?;
-        if let (Some(file), Some(line), Some(column)) =
-            (&diagnostic.file, diagnostic.line, diagnostic.column)
-        {
-            writeln!(self.notes, "      {DIM}at {file}:{line}:{column}{DIM:#}")?;
-        }
-        if !diagnostic.help.is_empty() {
-            writeln!(self.notes, "      help: {}", tame(&diagnostic.help))?;
-        }
-        Ok(())
-    }
-
-    fn summary(
-        &mut self,
-        status: RunStatus,
-        counts: Counts,
-        cause: Option<&TaskName>,
-        latest: Option<&Path>,
-        seconds: f64,
-    ) -> ReportResult {
-        let (style, word) = match status {
-            RunStatus::Done => (GOOD, "done"),
-            RunStatus::Failed => (BAD, "failed"),
-            RunStatus::Cancelled => (ODD, "cancelled"),
-        };
-        let parts = counted(counts);
-        let cause = cause.map_or_else(String::new, |task| format!(", first by `{task}`"));
-        let time = duration(Duration::from_secs_f64(seconds.max(0.0)));
-        write!(self.notes, "{style}{word}{style:#} in {time}{cause}")?;
-        if !parts.is_empty() {
-            write!(self.notes, " {DIM}· {parts}{DIM:#}")?;
-        }
-        if let Some(latest) = latest {
-            let latest = display_path(latest);
-            write!(self.notes, " {DIM}· results in {DIM:#}{latest}")?;
-        }
-        writeln!(self.notes)
-    }
-
-    fn nothing_to_do(&mut self, run: &str, counts: Counts, latest: Option<&Path>) -> ReportResult {
-        let what = match self.view.tasks.len() {
-            0 => format!("run {run} is done"),
-            _ => format!("{} done before", plural(counts.cached, "task")),
-        };
-        write!(self.notes, "{GOOD}nothing to do{GOOD:#}: {what}")?;
-        if let Some(latest) = latest {
-            let latest = display_path(latest);
-            write!(self.notes, " {DIM}· results in {DIM:#}{latest}")?;
-        }
-        writeln!(self.notes)
-    }
-
-    fn stopping(&mut self, at_once: bool) -> ReportResult {
-        let in_flight = self.view.in_flight(at_once);
-        let jobs = plural(in_flight.jobs, "job");
-        let servers = in_flight.servers.join(", ");
-        match (at_once, in_flight.jobs) {
-            (false, 0) => writeln!(self.notes, "{ODD}stopping{ODD:#}"),
-            (false, _) => writeln!(
-                self.notes,
-                "{ODD}stopping{ODD:#}: waiting for {jobs} to end on {servers} {DIM}(Ctrl-C again to leave at once){DIM:#}"
-            ),
-            (true, 0) => Ok(()),
-            (true, _) => writeln!(
-                self.notes,
-                "{ODD}leaving{ODD:#}: {jobs} may still be on {servers}"
-            ),
-        }
-    }
-
-    fn clear_live(&mut self) -> ReportResult {
-        let drawn = std::mem::take(&mut self.live_drawn);
-        for line in 0..drawn {
-            let up = if line > 0 { "\x1b[1A" } else { "" };
-            write!(self.notes, "{up}\r\x1b[2K")?;
-        }
-        Ok(())
-    }
-
-    /// What is under way: tasks of small steps together, then each large step.
-    fn under_way(&self) -> (String, Vec<String>) {
-        let tasks = self.view.active();
-        let small = tasks.filter(|(_, task)| !self.is_large(&task.step));
-        let small: Vec<String> = small.map(|(name, task)| under_way(name, task)).collect();
-        let steps = self.view.steps.iter();
-        let large = steps.filter(|(_, step)| step.tasks > LARGE && step.running > 0);
-        let large = large.map(|(name, step)| step_under_way(name, step));
-        (small.join(" · "), large.collect())
-    }
-
-    fn live_lines(&self, width: usize) -> Vec<String> {
-        const FRAMES: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
-        let (small, large) = self.under_way();
-        let first = format!(
-            "  {} {}/{}  {small}",
-            FRAMES[self.spinner % FRAMES.len()],
-            self.view.ended_tasks(),
-            self.view.tasks.len(),
-        );
-        let more = large.len().saturating_sub(LIVE);
-        let mut lines = vec![first.trim_end().to_owned()];
-        lines.extend(large.iter().take(LIVE).map(|line| format!("    {line}")));
-        if more > 0 {
-            lines.push(format!("    {} more", plural(more, "step")));
-        }
-        let room = width.saturating_sub(1);
-        lines.iter().map(|line| cut(line, room)).collect()
-    }
-
-    fn ended(&mut self, envelope: &Envelope) -> ReportResult {
-        let RunEvent::RunFinished {
-            status,
-            counts,
-            cause,
-            latest,
-            up_to_date,
-            seconds,
-            resume,
-            ..
-        } = &envelope.event
-        else {
-            return Ok(());
-        };
-        let latest = latest.as_deref();
-        if *up_to_date {
-            return self.nothing_to_do(envelope.run.as_str(), *counts, latest);
-        }
-        if self.view.tasks.is_empty() {
-            return Ok(());
-        }
-        self.large_steps()?;
-        self.summary(*status, *counts, cause.as_ref(), latest, *seconds)?;
-        match resume {
-            Some(resume) => writeln!(self.notes, "{DIM}to go on:{DIM:#} {resume}"),
-            None => Ok(()),
-        }
-    }
-
-    fn ready(&mut self, server: &ServerName, what: &str, url: &str) -> ReportResult {
-        let name = if url.ends_with(server.as_str()) {
-            String::new()
+    /// Writes what was said, and what is under way below it if that is wanted.
+    fn show(&mut self, live: bool) -> ReportResult {
+        let said = std::mem::take(&mut self.said);
+        let size = self.terminal.size.filter(|_| self.terminal.live);
+        let text = if let Some(ask) = size {
+            let (columns, rows) = ask();
+            let room = columns > 3 && rows > 1;
+            let under_way =
+                live && room && !self.view.tasks.is_empty() && self.view.ended.is_none();
+            let moment = Moment {
+                view: &self.view,
+                paint: &self.paint,
+                now: self.now(),
+                columns,
+                rows,
+                turn: self.turn,
+            };
+            let lines = if under_way {
+                moment.lines()
+            } else {
+                Vec::new()
+            };
+            self.screen.frame(&said, &lines, columns)
         } else {
-            format!("{server}: ")
+            said
         };
-        writeln!(self.notes, "  {DIM}{name}{what} at {url}{DIM:#}")
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.last_picture = Some(Instant::now());
+        self.notes.write_all(text.as_bytes())?;
+        self.notes.flush()
     }
 
-    /// What an event leaves on the screen for good.
-    fn note(&mut self, envelope: &Envelope) -> ReportResult {
-        match &envelope.event {
-            RunEvent::RunStarted {
-                pipeline,
-                tasks,
-                growing,
-                ..
-            } => {
-                self.measure(tasks);
-                self.header(envelope.run.as_str(), pipeline, *growing)
-            }
-            RunEvent::ServerReady {
-                server,
-                url,
-                version,
-                embedded,
-                cloud,
-            } => {
-                let what = match (embedded, cloud) {
-                    (true, _) => "kiln's own server",
-                    (_, true) => "Comfy Cloud",
-                    _ => &format!("ComfyUI {version}"),
-                };
-                self.ready(server, what, url)
-            }
-            RunEvent::ServerLost { server, reason } => writeln!(
-                self.notes,
-                "  {ODD}!{ODD:#} {server} does not answer ({reason}); waiting for it"
-            ),
-            RunEvent::ServerBack { server } => writeln!(self.notes, "  {server} answers again"),
-            RunEvent::TaskWarning { diagnostic, .. } => self.diagnostic(diagnostic),
-            RunEvent::RunStopping { at_once, .. } => self.stopping(*at_once),
-            RunEvent::TaskFinished {
-                task,
-                status,
-                outputs,
-                seconds,
-                diagnostic,
-            } => self.finished(task, *status, outputs, *seconds, diagnostic.as_ref()),
-            RunEvent::TaskRetried {
-                task,
-                attempt,
-                class,
-                reason,
-                delay_seconds,
-            } => self.retried(task, *attempt, class, (reason, *delay_seconds)),
-            RunEvent::Diagnostic { diagnostic } => self.warned(diagnostic),
-            RunEvent::TaskOutput { task, line } => self.said(task, line),
-            RunEvent::PluginLog {
-                plugin,
-                level,
-                line,
-            } => self.plugin_said(plugin, level, line),
-            RunEvent::RunWaiting { holder } => {
-                writeln!(self.notes, "{ODD}waiting{ODD:#} for {holder}")
-            }
-            RunEvent::RunFinished { .. } => self.ended(envelope),
-            _ => Ok(()),
+    /// Whether a terminal has had a picture just now; what is said waits for the next one.
+    fn may_wait(&self, event: &RunEvent) -> bool {
+        let urgent = matches!(
+            event,
+            RunEvent::RunStarted { .. }
+                | RunEvent::RunWaiting { .. }
+                | RunEvent::RunStopping { .. }
+                | RunEvent::RunFinished { .. }
+        );
+        if self.gathering && !urgent {
+            return self.said.len() < FULL;
         }
+        let just_now = self.last_picture.is_some_and(|last| last.elapsed() < PAUSE);
+        self.terminal.live && !urgent && just_now
+    }
+
+    fn heartbeat(&mut self) -> ReportResult {
+        if self.view.active().next().is_none() || self.last_note.elapsed() < HEARTBEAT {
+            return Ok(());
+        }
+        self.last_note = Instant::now();
+        for line in self.under_way() {
+            self.say(&format!("  … {line}"));
+        }
+        self.show(false)
     }
 }
 
 impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
     fn event(&mut self, envelope: &Envelope) -> ReportResult {
         self.view.apply(envelope);
-        match &envelope.event {
-            RunEvent::TasksAdded { tasks, .. } => {
-                self.measure(tasks);
-                return Ok(());
-            }
-            RunEvent::TaskProgress { .. }
-            | RunEvent::TaskQueued { .. }
-            | RunEvent::TaskStarted { .. }
-            | RunEvent::TaskUploaded { .. }
-            | RunEvent::TaskExecuting { .. } => return Ok(()),
-            // One of very many that went well: the live lines count it.
-            RunEvent::TaskFinished {
-                task,
-                status,
-                outputs,
-                ..
-            } if *status != TaskStatus::Failed && self.is_in_large(task) => {
-                return self.finished_in_large(*status, outputs);
-            }
-            _ => self.clear_live()?,
+        let before = self.said.len();
+        self.tell(envelope)?;
+        if self.said.len() > before {
+            self.last_note = Instant::now();
+        } else if self.said.is_empty() {
+            return Ok(());
         }
-        self.last_note = Instant::now();
-        self.note(envelope)?;
-        self.notes.flush()
+        if self.may_wait(&envelope.event) {
+            return Ok(());
+        }
+        self.show(!self.gathering)
     }
 
     fn complaints(&mut self, report: &Report, sources: &SourceMap) -> ReportResult {
-        self.clear_live()?;
+        self.close_groups();
         if !self.view.tasks.is_empty() && !report.items.is_empty() {
-            writeln!(self.notes)?;
+            self.say("");
         }
-        let columns = self.terminal.columns.map(|ask| ask());
-        write_report(&mut self.notes, report, sources, columns)?;
-        self.notes.flush()
-    }
-
-    fn note(&mut self, line: &str) -> ReportResult {
-        self.clear_live()?;
-        writeln!(self.notes, "{line}")?;
-        self.notes.flush()
+        let mut text = Vec::new();
+        write_report(&mut text, report, sources, self.columns())?;
+        let text = String::from_utf8_lossy(&text);
+        if self.terminal.color {
+            self.put(&text);
+        } else {
+            self.put(&anstream::adapter::strip_str(&text).to_string());
+        }
+        self.show(false)
     }
 
     fn gather(&mut self, gather: bool) -> ReportResult {
+        self.gathering = gather;
         self.results.gather(gather)?;
-        self.heed_trouble()
+        self.heed_trouble()?;
+        if gather { Ok(()) } else { self.show(false) }
+    }
+
+    fn note(&mut self, line: &str) -> ReportResult {
+        if self.terminal.color {
+            self.say(line);
+        } else {
+            self.say(&anstream::adapter::strip_str(line).to_string());
+        }
+        self.show(true)
     }
 
     fn tick(&mut self) -> ReportResult {
-        if self.view.active().next().is_none() || self.view.ended.is_some() {
+        if self.view.ended.is_some() {
             return Ok(());
         }
-        if let (true, Some(columns)) = (self.terminal.live, self.terminal.columns) {
-            self.spinner += 1;
-            let lines = self.live_lines(columns());
-            self.clear_live()?;
-            write!(self.notes, "{}", lines.join("\n"))?;
-            self.live_drawn = lines.len();
-            return self.notes.flush();
+        if self.terminal.live && self.terminal.size.is_some() {
+            self.turn += 1;
+            return self.show(true);
         }
-        if self.last_note.elapsed() >= HEARTBEAT {
-            self.last_note = Instant::now();
-            let (small, large) = self.under_way();
-            for line in std::iter::once(small)
-                .chain(large)
-                .filter(|l| !l.is_empty())
-            {
-                writeln!(self.notes, "  … {line}")?;
-            }
-            self.notes.flush()?;
-        }
-        Ok(())
+        self.heartbeat()
     }
 
     fn failed(&self) -> bool {
         self.failed
+    }
+}
+
+impl<N: Write, R: Write> Drop for TerminalReporter<N, R> {
+    /// Nothing that is drawn stays behind, whatever ended the run.
+    fn drop(&mut self) {
+        if !self.screen.is_clear() || !self.said.is_empty() {
+            // Nobody is left to be told of a failure.
+            let _ = self.show(false);
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! What people see of a run, at the width of a usual terminal and of a narrow one.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Reporter, Terminal, TerminalReporter};
+use super::{Folding, Reporter, Terminal, TerminalReporter};
 use crate::artifact::Kind;
 use crate::base::RunId;
 use crate::diagnostic::{Diagnostic, SourceMap, codes, to_json};
 use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskInfo, TaskStatus};
+
+mod live;
 
 #[derive(Clone, Default)]
 struct Sheet(Arc<Mutex<Vec<u8>>>);
@@ -36,24 +39,89 @@ struct Scene {
     notes: Sheet,
     results: Sheet,
     reporter: TerminalReporter<Sheet, Sheet>,
+    /// Milliseconds since the run began, as events and the clock tell.
+    now: Arc<AtomicI64>,
+    seen: vt100::Parser,
+    shown: usize,
+}
+
+const BEGAN: i64 = 1_795_357_000_000;
+
+fn cells(count: usize) -> std::num::NonZero<u16> {
+    u16::try_from(count).unwrap().try_into().unwrap()
 }
 
 impl Scene {
     fn new(terminal: Terminal) -> Self {
         let (notes, results) = (Sheet::default(), Sheet::default());
-        let reporter = TerminalReporter::new(notes.clone(), results.clone(), terminal);
+        let now = Arc::new(AtomicI64::new(0));
+        let clock = Arc::clone(&now);
+        let reporter = TerminalReporter::new(notes.clone(), results.clone(), terminal)
+            .by(Arc::new(move || BEGAN + clock.load(Ordering::Relaxed)));
+        let (columns, rows) = terminal.size.map_or((80, 24), |ask| ask());
         Self {
             notes,
             results,
             reporter,
+            now,
+            seen: vt100::Parser::new(cells(rows), cells(columns), 500),
+            shown: 0,
         }
+    }
+
+    /// So many milliseconds pass.
+    fn pass(&self, ms: i64) {
+        self.now.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// What the terminal got since the last look, as it came.
+    fn news(&mut self) -> String {
+        let bytes = self.notes.0.lock().unwrap()[self.shown..].to_vec();
+        self.shown += bytes.len();
+        // The line discipline of a terminal begins each line at its left.
+        let text = String::from_utf8(bytes).unwrap();
+        self.seen.process(text.replace('\n', "\r\n").as_bytes());
+        text
+    }
+
+    /// What somebody in front of the terminal sees.
+    fn screen(&mut self) -> String {
+        self.news();
+        let contents = self.seen.screen().contents();
+        let lines: Vec<&str> = contents.lines().map(str::trim_end).collect();
+        lines.join("\n")
+    }
+
+    /// The next picture.
+    fn tick(&mut self) -> String {
+        self.reporter.tick().unwrap();
+        self.screen()
+    }
+
+    fn queued(&mut self, task: &str) {
+        self.tell(RunEvent::TaskQueued {
+            task: task.into(),
+            prompt_id: "id".to_owned(),
+        });
+    }
+
+    fn executing(&mut self, task: &str, fraction: f64, node: &str) {
+        self.tell(RunEvent::TaskExecuting { task: task.into() });
+        self.tell(RunEvent::TaskProgress {
+            task: task.into(),
+            fraction,
+            node: None,
+            node_title: Some(node.to_owned()),
+        });
     }
 
     fn tell(&mut self, event: RunEvent) {
         let envelope = Envelope {
             v: 1,
             seq: 0,
-            time: "2026-11-22T14:15:30.000+00:00".to_owned(),
+            time: jiff::Timestamp::from_millisecond(BEGAN + self.now.load(Ordering::Relaxed))
+                .unwrap()
+                .to_string(),
             run: RunId("20261122-141530-k3f9".to_owned()),
             event,
         };
@@ -117,6 +185,7 @@ fn started(tasks: Vec<TaskInfo>) -> RunEvent {
         tasks,
         growing: false,
         output_dir: "/p/outputs/shots/run".into(),
+        expected: [("base".into(), 28.0), ("sheet".into(), 61.0)].into(),
     }
 }
 
@@ -145,6 +214,14 @@ fn play(scene: &mut Scene) {
     for i in 0..30 {
         let name = format!("base[i={i}]");
         scene.started(&name);
+        scene.queued(&name);
+        scene.pass(400);
+        scene.executing(&name, 0.5, "KSampler");
+        scene.pass(11_300);
+        scene.tell(RunEvent::TaskFetching {
+            task: name.as_str().into(),
+        });
+        scene.pass(300);
         let status = match i {
             7 => TaskStatus::Failed,
             8..12 => TaskStatus::Cached,
@@ -161,6 +238,10 @@ fn play(scene: &mut Scene) {
         delay_seconds: 3.2,
     });
     scene.started("sheet");
+    scene.tell(RunEvent::TaskExecuting {
+        task: "sheet".into(),
+    });
+    scene.pass(61_000);
     scene.ended("sheet", TaskStatus::Done, 61.0);
     scene.tell(RunEvent::TaskOutput {
         task: "film".into(),
@@ -183,11 +264,11 @@ fn play(scene: &mut Scene) {
     ));
 }
 
-fn seen_at(columns: fn() -> usize) -> String {
+fn seen_at(columns: fn() -> (usize, usize)) -> String {
     let mut scene = Scene::new(Terminal {
-        columns: Some(columns),
-        live: false,
+        size: Some(columns),
         shared: true,
+        ..Terminal::default()
     });
     play(&mut scene);
     scene.notes.text()
@@ -195,13 +276,17 @@ fn seen_at(columns: fn() -> usize) -> String {
 
 #[test]
 fn a_run_of_all_fates_at_80_columns() {
-    insta::assert_snapshot!(seen_at(|| 80));
+    insta::assert_snapshot!(seen_at(|| (80, 24)));
 }
 
 #[test]
 fn a_run_of_all_fates_at_40_columns() {
-    let text = seen_at(|| 40);
-    insta::assert_snapshot!(text);
+    insta::assert_snapshot!(seen_at(|| (40, 24)));
+}
+
+#[test]
+fn a_run_of_all_fates_at_160_columns() {
+    insta::assert_snapshot!(seen_at(|| (160, 50)));
 }
 
 #[test]
@@ -215,39 +300,94 @@ fn a_pipe_gets_every_path_also_those_of_large_steps() {
 }
 
 #[test]
-fn live_lines_count_large_steps_and_are_wiped_before_the_next_line() {
+fn a_log_of_continuous_integration_is_grouped_by_step() {
     let mut scene = Scene::new(Terminal {
-        columns: Some(|| 60),
+        folding: Some(Folding::Plain),
+        one_stream: true,
+        ..Terminal::default()
+    });
+    play(&mut scene);
+    let text = scene.notes.text();
+    assert!(!text.contains('\x1b'));
+    insta::assert_snapshot!(text.replace("/p/outputs/shots/run/", ""));
+}
+
+#[test]
+fn a_log_of_github_folds_and_takes_no_commands_from_tasks() {
+    let mut scene = Scene::new(Terminal {
+        folding: Some(Folding::GitHub),
+        one_stream: true,
+        ..Terminal::default()
+    });
+    scene.tell(started(vec![
+        info("a[i=0]", "a"),
+        info("a[i=1]", "a"),
+        info("b", "b"),
+    ]));
+    for task in ["a[i=0]", "b", "a[i=1]"] {
+        scene.started(task);
+        scene.pass(1_500);
+        scene.tell(RunEvent::TaskFinished {
+            task: task.into(),
+            status: TaskStatus::Done,
+            outputs: vec![Output {
+                kind: Kind::Text,
+                path: None,
+                text: Some("::stop-commands::x".to_owned()),
+                ..picture(task)
+            }],
+            seconds: 1.5,
+            diagnostic: None,
+        });
+    }
+    let counts = Counts {
+        done: 3,
+        ..Counts::default()
+    };
+    scene.tell(finished(RunStatus::Done, counts, None));
+    insta::assert_snapshot!(scene.notes.text());
+}
+
+#[test]
+fn paths_are_links_where_the_terminal_follows_them() {
+    let mut scene = Scene::new(Terminal {
+        size: Some(|| (80, 24)),
+        shared: true,
+        links: true,
+        ..Terminal::default()
+    });
+    scene.tell(started(vec![info("base", "base")]));
+    scene.ended("base", TaskStatus::Done, 1.0);
+    let text = scene.notes.text();
+    let link = "\x1b]8;;file:///p/outputs/shots/run/base.png\x1b\\/p/outputs/shots/run/base.png\x1b]8;;\x1b\\";
+    assert!(text.contains(link), "{text:?}");
+}
+
+#[test]
+fn results_are_shown_as_pictures_where_the_terminal_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.png");
+    image::RgbImage::new(64, 64).save(&path).unwrap();
+    let mut scene = Scene::new(Terminal {
+        size: Some(|| (80, 24)),
         live: true,
         shared: true,
+        pictures: Some(super::Protocol::Kitty),
+        ..Terminal::default()
     });
-    let mut tasks = vec![info("sheet", "sheet")];
-    tasks.extend((0..400).map(|i| info(&format!("base[i={i}]"), "base")));
-    scene.tell(started(tasks));
-    for i in 0..15 {
-        let name = format!("base[i={i}]");
-        scene.started(&name);
-        if i < 12 {
-            scene.ended(&name, TaskStatus::Cached, 0.0);
-        }
-    }
-    scene.started("sheet");
-    scene.reporter.tick().unwrap();
-    let drawn = scene.notes.text();
-    let live: Vec<&str> = drawn.lines().skip(1).collect();
-    assert_eq!(
-        live,
-        [
-            "  ⠙ 12/401  sheet preparing",
-            "    base 12/400 · 3 running · 12 cached"
-        ]
-    );
-    scene.ended("sheet", TaskStatus::Done, 1.0);
-    let after = scene.notes.text()[drawn.len()..].to_owned();
-    assert!(
-        after.starts_with("\r\x1b[2K\x1b[1A\r\x1b[2K  ✓ sheet"),
-        "{after:?}"
-    );
+    scene.tell(started(vec![info("base", "base")]));
+    scene.tell(RunEvent::TaskFinished {
+        task: "base".into(),
+        status: TaskStatus::Done,
+        outputs: vec![Output {
+            path: Some(path),
+            ..picture("base")
+        }],
+        seconds: 1.0,
+        diagnostic: None,
+    });
+    scene.tick();
+    assert!(scene.notes.text().contains("\x1b_Ga=T,f=100,q=2,c=24,r=12"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthChar;
 
 /// A duration as people say it: `0.4s`, `12s`, `3m 05s`, `1h 02m`.
 pub fn duration(time: Duration) -> String {
@@ -15,6 +15,11 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// A duration in milliseconds, as [`duration`] says it; one that is negative is nothing.
+pub(super) fn lasting(ms: i64) -> String {
+    duration(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
+}
+
 /// `1 image`, `2 images`.
 pub fn plural(count: usize, word: &str) -> String {
     if count == 1 {
@@ -24,12 +29,26 @@ pub fn plural(count: usize, word: &str) -> String {
     }
 }
 
-/// Cuts a text to at most `width` columns of a terminal, ending in `…` when something was cut.
-pub fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
+/// The columns that a text takes on a terminal. Where terminals differ (joined emoji), it is the most of them.
+pub(super) fn width(text: &str) -> usize {
+    text.chars().map(|c| c.width().unwrap_or(0)).sum()
+}
+
+/// A text filled up with spaces to so many columns.
+pub(super) fn padded(text: &str, columns: usize) -> String {
+    let missing = columns.saturating_sub(width(text));
+    format!("{text}{:missing$}", "")
+}
+
+/// Cuts a text to at most `columns` columns of a terminal, ending in `…` when something was cut.
+pub fn cut(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
         return text.to_owned();
     }
-    let mut left = width.saturating_sub(1);
+    if columns == 0 {
+        return String::new();
+    }
+    let mut left = columns - 1;
     let mut short = String::new();
     for c in text.chars() {
         match left.checked_sub(c.width().unwrap_or(0)) {
@@ -42,11 +61,12 @@ pub fn cut(text: &str, width: usize) -> String {
     short
 }
 
-/// The first line of a text from outside, without characters that would command a terminal.
+/// The first line of a text from outside, without characters that would command a terminal or turn its lines around.
 pub fn tame(text: &str) -> String {
     let line = text.trim().lines().next().unwrap_or_default();
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     line.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if c.is_control() || turns(c) { ' ' } else { c })
         .collect()
 }
 
@@ -71,6 +91,7 @@ mod tests {
     fn a_text_from_a_server_commands_no_terminal() {
         assert_eq!(tame("a\u{1b}[2Jb\r\nsecond"), "a [2Jb");
         assert_eq!(tame("\n first\n"), "first");
+        assert_eq!(tame("a\u{202e}b"), "a b");
     }
 
     #[test]
@@ -79,5 +100,12 @@ mod tests {
         assert_eq!(cut("abcdefg", 6), "abcde…");
         assert_eq!(cut("光と影の絵", 6), "光と…");
         assert_eq!(cut("光と影", 6), "光と影");
+        assert_eq!(cut("光と影", 0), "");
+    }
+
+    #[test]
+    fn a_text_is_filled_up_by_columns_and_not_by_characters() {
+        assert_eq!(padded("光と", 6), "光と  ");
+        assert_eq!(padded("abc", 2), "abc");
     }
 }

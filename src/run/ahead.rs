@@ -122,6 +122,7 @@ pub fn nothing_to_do(plan: &Plan, run: &RunId, resting: &Resting, mut tell: impl
         tasks: infos(plan),
         growing: false,
         output_dir: run_folder(plan, run),
+        expected: std::collections::BTreeMap::new(),
     });
     let tasks = resting.lying.iter().filter_map(|lying| {
         Some((

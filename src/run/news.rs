@@ -62,6 +62,10 @@ impl<'a> News<'a> {
                     node,
                 });
             }
+            JobUpdate::Place(place) => teller.tell(RunEvent::TaskPlace {
+                task: task.clone(),
+                place,
+            }),
             JobUpdate::Text { .. } | JobUpdate::Unheard => {}
             JobUpdate::Blocked(failure) => {
                 let built = self.about.node_blocked(self.rendered, &failure);

@@ -1,5 +1,6 @@
 //! The beginning of a run, or of another session of one.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use super::shared::{Given, Shared};
 use super::tell::Teller;
 use super::telling::infos;
 use crate::artifact::Artifact;
-use crate::base::AtomicFile;
+use crate::base::{AtomicFile, StepId};
 use crate::event::RunEvent;
 use crate::machine::{EndpointIx, Fact, Machine, Policy, Shape};
 use crate::plan::{Plan, TaskIx};
@@ -49,9 +50,9 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
     let hush = Arc::new(Hush::new(secrets, &plan));
     let teller = Teller::new(events, Arc::clone(&plan), Arc::clone(&hush), run.clone());
     let folder = Folder::open(&plan, &run)?;
-    tell_start(&teller, &plan, &folder, &servers);
-    let (noting, notes) = mpsc::unbounded_channel();
     let expected = store.durations(&plan.pipeline).unwrap_or_default();
+    tell_start(&teller, &plan, &folder, &servers, &expected);
+    let (noting, notes) = mpsc::unbounded_channel();
     let machine = Machine::new(Shape::of(&plan, policy(options), &expected));
     let roster = Roster::new(&plan);
     let given = Given {
@@ -86,12 +87,19 @@ fn policy(options: RunOptions) -> Policy {
     }
 }
 
-fn tell_start(teller: &Teller, plan: &Plan, folder: &Folder, servers: &Servers) {
+fn tell_start(
+    teller: &Teller,
+    plan: &Plan,
+    folder: &Folder,
+    servers: &Servers,
+    expected: &HashMap<StepId, u64>,
+) {
     teller.tell(RunEvent::RunStarted {
         pipeline: plan.pipeline.clone(),
         tasks: infos(plan),
         growing: plan.grows(),
         output_dir: folder.root().to_path_buf(),
+        expected: told_durations(plan, expected),
     });
     for server in plan.servers.keys().flat_map(|name| servers.of(name)) {
         let Some(info) = server.info() else { continue };
@@ -103,6 +111,15 @@ fn tell_start(teller: &Teller, plan: &Plan, folder: &Folder, servers: &Servers) 
             cloud: server.is_cloud(),
         });
     }
+}
+
+/// What tasks of the plan's steps took before, in seconds.
+pub fn told_durations(plan: &Plan, ms: &HashMap<StepId, u64>) -> BTreeMap<StepId, f64> {
+    let known = plan.steps.keys().filter_map(|step| {
+        let ms = u32::try_from(*ms.get(step)?).ok()?;
+        Some((step.clone(), f64::from(ms) / 1000.0))
+    });
+    known.collect()
 }
 
 impl Dispatcher {

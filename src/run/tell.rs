@@ -145,7 +145,8 @@ impl Teller {
     }
 }
 
-pub(super) fn output(artifact: &Artifact) -> Output {
+/// A result as it is told.
+pub fn output(artifact: &Artifact) -> Output {
     Output {
         kind: artifact.kind,
         path: artifact.path.clone(),

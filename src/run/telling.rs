@@ -211,7 +211,7 @@ impl Dispatcher {
 }
 
 /// The tasks that are known when a run starts, as they are told.
-pub(super) fn infos(plan: &Plan) -> Vec<TaskInfo> {
+pub fn infos(plan: &Plan) -> Vec<TaskInfo> {
     let mut of_step: HashMap<&StepId, Vec<&TaskName>> = HashMap::new();
     for task in &plan.tasks {
         of_step.entry(&task.step).or_default().push(&task.name);
@@ -231,7 +231,8 @@ pub(super) fn infos(plan: &Plan) -> Vec<TaskInfo> {
         .collect()
 }
 
-pub(super) fn info(plan: &Plan, task: &TaskPlan, needs: Arc<Vec<TaskName>>) -> TaskInfo {
+/// A task as it is told.
+pub fn info(plan: &Plan, task: &TaskPlan, needs: Arc<Vec<TaskName>>) -> TaskInfo {
     let step = &plan.steps[&task.step];
     TaskInfo {
         task: task.name.clone(),
@@ -243,7 +244,7 @@ pub(super) fn info(plan: &Plan, task: &TaskPlan, needs: Arc<Vec<TaskName>>) -> T
 }
 
 /// The word of `retry.for` for a failure.
-fn class_name(class: FailureClass) -> &'static str {
+pub fn class_name(class: FailureClass) -> &'static str {
     match class.retry_class() {
         Some(RetryClass::Transient) => "transient",
         Some(RetryClass::Oom) => "oom",

@@ -37,6 +37,7 @@ pub(super) fn plan() -> Plan {
     let work = Work::Workflow(WorkflowStep {
         file: workflow,
         graph: serde_json::from_str(WORKFLOW).unwrap(),
+        places: None,
         in_file: Vec::new(),
         edits: Vec::new(),
         removed: Vec::new(),

@@ -12,6 +12,7 @@ use crate::check::{self, Setting};
 use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes};
 use crate::plan::{self, Plan, StepPlan};
 use crate::protocol::{self, Dialect, UploadRules};
+use crate::workflow::import::{self, Places};
 use crate::workflow::verdict::{self, Assumed, JudgeOptions};
 use crate::workflow::{self, Graph};
 
@@ -135,7 +136,10 @@ impl Checker {
                 sources,
             };
         }
-        let mut loaded = load(request);
+        let mut loaded = load(&Request {
+            catalog: self.offline.clone(),
+            ..request.clone()
+        });
         let target = loaded.target;
         // What `--set` changes is no longer the file as it stands.
         let as_written = request.sets.is_empty();
@@ -197,7 +201,17 @@ impl Checker {
             (!embedded).then(|| self.runtime.block_on(asked))
         };
         let setting = (embedded, has_partner_key(plan));
-        check_workflow(file, catalog, plan.sources.clone(), setting, &ask)
+        let sources = plan.sources.clone();
+        // A drawing was converted by everything that its server has; the catalog at hand may have less.
+        let work = plan.steps.values().find_map(StepPlan::workflow);
+        let drawn = work.and_then(|work| Some((work, work.places.as_deref()?)));
+        match drawn {
+            Some((work, places)) => {
+                let read = (work.graph.clone(), Some(places.clone()));
+                check_graph(file, read, catalog, sources, setting, &ask)
+            }
+            None => check_workflow(file, catalog, sources, setting, &ask),
+        }
     }
 
     /// A file with errors may have steps that are sound: what else is wrong with those.
@@ -261,16 +275,19 @@ fn has_partner_key(plan: &Plan) -> bool {
     plan.partner_key.is_some() || !plan.no_partner_key.is_empty()
 }
 
+/// A graph, and where its parts stand in a file of the editor's.
+type Read = (Graph, Option<Places>);
+
 /// A bare workflow by the verdict alone, as a server would see it.
 fn check_workflow(
     file: FileId,
     catalog: &Catalog,
     sources: SourceMap,
-    (embedded, partner_key): (bool, bool),
+    setting: (bool, bool),
     ask: &dyn Fn(&Graph, &[Assumed]) -> Option<asking::Told>,
 ) -> FileReport {
     let mut report = Report::default();
-    let Some(graph) = read_as_server(file, &sources, &mut report) else {
+    let Some(read) = read_as_server(file, catalog, &sources, &mut report) else {
         return FileReport {
             accepted: Some(false),
             runs: Vec::new(),
@@ -278,6 +295,21 @@ fn check_workflow(
             sources,
         };
     };
+    let mut found = check_graph(file, read, catalog, sources, setting, ask);
+    report.extend(std::mem::take(&mut found.report.items));
+    FileReport { report, ..found }
+}
+
+/// A graph by the verdict alone, and where its parts stand in a file of the editor's.
+fn check_graph(
+    file: FileId,
+    (graph, drawn): Read,
+    catalog: &Catalog,
+    sources: SourceMap,
+    (embedded, partner_key): (bool, bool),
+    ask: &dyn Fn(&Graph, &[Assumed]) -> Option<asking::Told>,
+) -> FileReport {
+    let mut report = Report::default();
     let mut verdict = verdict::judge(&graph, catalog, &JudgeOptions::default());
     if !verdict.assumed.is_empty()
         && let Some(told) = ask(&graph, &verdict.assumed)
@@ -289,9 +321,12 @@ fn check_workflow(
         verdict = verdict::judge(&graph, catalog, &files);
     }
     let origin_of = |node: &NodeId, input: Option<&str>| {
-        let pointer = match input {
-            Some(input) => workflow::pointer([node.as_str(), "inputs", input]),
-            None => workflow::pointer([node.as_str()]),
+        let place = drawn.as_ref();
+        let place = place.and_then(|places| places.of(node.as_str(), input));
+        let pointer = match (place, input) {
+            (Some(place), _) => place.to_owned(),
+            (None, Some(input)) => workflow::pointer([node.as_str(), "inputs", input]),
+            (None, None) => workflow::pointer([node.as_str()]),
         };
         Some(Origin::Json { file, pointer })
     };
@@ -306,7 +341,9 @@ fn check_workflow(
     report.extend(check::verdict_diagnostics(
         &verdict, &graph, catalog, &origin_of, &sources, setting,
     ));
-    report.extend(without_inputs(file, &graph, &sources));
+    if drawn.is_none() {
+        report.extend(without_inputs(file, &graph, &sources));
+    }
     let mut runs: Vec<String> = verdict.runs.iter().map(|id| id.0.clone()).collect();
     runs.sort();
     FileReport {
@@ -344,12 +381,26 @@ fn without_inputs(file: FileId, graph: &Graph, sources: &SourceMap) -> Vec<Diagn
         .collect()
 }
 
-/// The graph as a server reads it: what it refuses by verdict is left for the verdict.
-fn read_as_server(file: FileId, sources: &SourceMap, report: &mut Report) -> Option<Graph> {
+/// The graph as a server reads it, and where its parts stand in a file of the editor's: what it refuses by verdict is left for the
+/// verdict.
+fn read_as_server(
+    file: FileId,
+    catalog: &Catalog,
+    sources: &SourceMap,
+    report: &mut Report,
+) -> Option<Read> {
+    if let Some(drawn) = import::drawn(&sources.file(file).text) {
+        let imported = drawn.convert(catalog, 0);
+        let refusals = imported.refusals(file, sources);
+        let refused = refusals.has_errors();
+        report.extend(refusals.items);
+        return (!refused).then_some((imported.graph, Some(imported.places)));
+    }
     let lenient = serde_json::from_str(&sources.file(file).text)
         .ok()
         .and_then(|value| workflow::from_request(value).ok());
-    lenient.or_else(|| workflow::read(file, sources, report))
+    let graph = lenient.or_else(|| workflow::read(file, sources, report));
+    graph.map(|graph| (graph, None))
 }
 
 /// A catalog from a saved `GET /object_info` answer, or from what `kiln server catalog` saved; `-` is stdin.

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::definitions::Definitions;
 use super::plugins::load_plugins;
 use super::settings::{profile, settings};
 use crate::base::{Input, Inputs, Secrets, StepId};
+use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes, list_of};
 use crate::plan::{self, MissingParams, ParamValue, Plan};
 use crate::spec::{self, Node, NodeKind, Pipeline, Project, Spanned, Step, StepWork};
+use crate::workflow::{self, LoadError};
 
 /// The name of the project file.
 pub(super) const PROJECT_FILE: &str = "kiln.yaml";
@@ -52,6 +55,8 @@ pub struct Request {
     pub missing_params: MissingParams,
     /// `--no-plugins`.
     pub no_plugins: bool,
+    /// What every server declares, when that is known without asking.
+    pub catalog: Option<Arc<Catalog>>,
 }
 
 impl Request {
@@ -78,6 +83,16 @@ pub enum Target {
     Pipeline,
     /// A workflow by itself.
     Workflow(FileId),
+}
+
+impl Target {
+    /// The file of a workflow by itself.
+    fn workflow(self) -> Option<FileId> {
+        match self {
+            Self::Workflow(file) => Some(file),
+            Self::Pipeline => None,
+        }
+    }
 }
 
 /// What loading found.
@@ -134,12 +149,8 @@ fn load_through(request: &Request, inputs: &Arc<Inputs>) -> Loaded {
         Some(parent) if !stdin => parent.to_path_buf(),
         _ => current_dir.clone(),
     };
-    if let Some(diagnostic) = no_text(&path, request).filter(|_| !stdin) {
-        loaded.report.push(diagnostic);
-        return loaded;
-    }
-    let pipeline = match read(&path, stdin, inputs) {
-        Ok(text) => target(&path, stdin, &text, &mut loaded),
+    let pipeline = match opened(&path, stdin, request, inputs) {
+        Ok(taken) => target(&path, stdin, &taken, &mut loaded),
         Err(diagnostic) => {
             loaded.report.push(*diagnostic);
             return loaded;
@@ -162,28 +173,17 @@ fn load_through(request: &Request, inputs: &Arc<Inputs>) -> Loaded {
     *rehearsal = project.as_ref().and_then(super::way_out::rehearsal);
     let mut settings = settings(request, &current_dir, inputs, sources, report);
     settings.profile = profile(request, project.as_ref(), report);
+    let definitions = Definitions::new(request.catalog.clone(), secrets.clone());
     let plan = pipeline.and_then(|pipeline| {
-        let plugins = if request.no_plugins {
-            plan::PlanPlugins::default()
-        } else {
-            let reach = (inputs, &*secrets);
-            let told = (&*sources, &mut *report);
-            load_plugins(
-                project.as_ref(),
-                &project_dir,
-                Some(&pipeline.name),
-                reach,
-                told,
-            )
-        };
+        let declaring = project.as_ref().filter(|_| !request.no_plugins);
+        let place = (declaring, project_dir.as_path());
+        let (reach, told) = ((inputs, &*secrets), (&*sources, &mut *report));
+        let plugins = load_plugins(place, Some(&pipeline.name), reach, told);
         let earlier = |step: &StepId| super::earlier::earlier(&project_dir, &pipeline.name, step);
         let materials = plan::Materials {
             pipeline: &pipeline,
             pipeline_dir: &folder,
-            bare: match target {
-                Target::Workflow(file) => Some(*file),
-                Target::Pipeline => None,
-            },
+            bare: target.workflow(),
             project: project.as_ref(),
             project_dir: &project_dir,
             settings: &settings,
@@ -191,6 +191,7 @@ fn load_through(request: &Request, inputs: &Arc<Inputs>) -> Loaded {
             secrets,
             earlier: Some(plan::Earlier(&earlier)),
             plugins: &plugins,
+            declared: Some(plan::Declared(&|n, s, c| definitions.of(n, s, c))),
         };
         plan::build(&materials, sources, report)
     });
@@ -219,9 +220,17 @@ pub(super) fn load_project(path: &Path) -> Loaded {
 }
 
 /// What a file turns out to be: a pipeline as written, or one made around a bare workflow.
-fn target(path: &Path, stdin: bool, text: &str, loaded: &mut Loaded) -> Option<Pipeline> {
+fn target(
+    path: &Path,
+    stdin: bool,
+    taken: &workflow::Loaded,
+    loaded: &mut Loaded,
+) -> Option<Pipeline> {
+    let text = &taken.text;
     let file = if stdin {
         loaded.sources.add_text("<stdin>", text)
+    } else if taken.kind.is_media() {
+        loaded.sources.add_text(&plan::carried_in(path), text)
     } else {
         loaded.sources.add_file(path, text)
     };
@@ -232,7 +241,7 @@ fn target(path: &Path, stdin: bool, text: &str, loaded: &mut Loaded) -> Option<P
         loaded.report.push(diagnostic);
         return None;
     }
-    if is_workflow(path, text) {
+    if taken.kind.is_media() || is_workflow(path, text) {
         loaded.target = Target::Workflow(file);
         return Some(bare(file, path, stdin));
     }
@@ -244,10 +253,23 @@ fn target(path: &Path, stdin: bool, text: &str, loaded: &mut Loaded) -> Option<P
     spec::pipeline_from_text(file, &path, &loaded.sources, &mut loaded.report)
 }
 
-/// What is to be said of a folder or of a file that holds no text.
-fn no_text(path: &Path, request: &Request) -> Option<Diagnostic> {
+/// The text of the file that was typed.
+fn opened(
+    path: &Path,
+    stdin: bool,
+    request: &Request,
+    inputs: &Inputs,
+) -> Result<workflow::Loaded, Box<Diagnostic>> {
+    match no_file(path, request).filter(|_| !stdin) {
+        Some(diagnostic) => Err(Box::new(diagnostic)),
+        None => taken(path, stdin, inputs),
+    }
+}
+
+/// What is to be said of a folder.
+fn no_file(path: &Path, request: &Request) -> Option<Diagnostic> {
     let typed = request.file.display();
-    let wanted = "kiln takes a pipeline (.yaml) or a workflow in API format (.json)";
+    let wanted = "kiln takes a pipeline (.yaml), or a workflow (.json) or what carries one";
     let unreadable = |message: String| Diagnostic::error(&codes::FILE_NOT_READABLE, message);
     if path.is_dir() {
         let diagnostic = unreadable(format!("`{typed}` is a folder; {wanted}"));
@@ -258,23 +280,7 @@ fn no_text(path: &Path, request: &Request) -> Option<Diagnostic> {
             None => diagnostic.help("there is no .yaml file in it"),
         });
     }
-    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-    let what = match extension.as_str() {
-        "png" | "jpg" | "jpeg" | "webp" | "gif" | "bmp" | "tif" | "tiff" | "avif" | "exr" => {
-            "a picture"
-        }
-        "mp4" | "webm" | "mov" | "mkv" | "avi" | "m4v" => "a video",
-        "wav" | "mp3" | "flac" | "ogg" | "opus" | "m4a" => "a sound",
-        "safetensors" | "ckpt" | "pt" | "pth" | "gguf" | "onnx" => "a model",
-        "json" | "yaml" | "yml" => return None,
-        _ => {
-            let binary =
-                path.is_file() && std::fs::read(path).is_ok_and(|bytes| bytes.contains(&0));
-            return binary.then(|| unreadable(format!("`{typed}` holds no text; {wanted}")));
-        }
-    };
-    path.is_file()
-        .then(|| unreadable(format!("`{typed}` is {what}; {wanted}")))
+    None
 }
 
 /// The names of the YAML files in a folder, sorted, without the project file.
@@ -293,20 +299,29 @@ fn pipelines_in(folder: &Path) -> Vec<String> {
     names
 }
 
-pub(super) fn read(path: &Path, stdin: bool, inputs: &Inputs) -> Result<String, Box<Diagnostic>> {
-    let unreadable = |message: String| Diagnostic::error(&codes::FILE_NOT_READABLE, message);
-    if stdin {
-        return inputs
-            .read_stdin()
-            .map_err(|why| Box::new(unreadable(format!("could not read stdin: {why}"))));
-    }
-    inputs.read_text(path).map_err(|error| {
-        let diagnostic = unreadable(error.to_string());
-        Box::new(match plan::neighbour(path) {
+/// The text of a file, or of the workflow that it carries.
+pub(super) fn taken(
+    path: &Path,
+    stdin: bool,
+    inputs: &Inputs,
+) -> Result<workflow::Loaded, Box<Diagnostic>> {
+    let loaded = if stdin {
+        workflow::load_stdin(inputs)
+    } else {
+        workflow::load(path, inputs)
+    };
+    loaded.map_err(|error| {
+        let near = matches!(error, LoadError::Read(_)).then(|| plan::neighbour(path));
+        let diagnostic = error.diagnostic();
+        Box::new(match near.flatten() {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None => diagnostic,
         })
     })
+}
+
+pub(super) fn read(path: &Path, stdin: bool, inputs: &Inputs) -> Result<String, Box<Diagnostic>> {
+    taken(path, stdin, inputs).map(|taken| taken.text)
 }
 
 /// JSON is a workflow, everything else is a pipeline.
@@ -378,9 +393,9 @@ fn without_details(pipeline: Pipeline) -> Pipeline {
 
 /// The name of the pipeline in a file, as far as it can be read.
 pub(super) fn name_of(path: &Path) -> Option<String> {
-    let text = read(path, false, &Inputs::default()).ok()?;
+    let taken = taken(path, false, &Inputs::default()).ok()?;
     let mut loaded = Loaded::default();
-    target(path, false, &text, &mut loaded).map(|pipeline| pipeline.name)
+    target(path, false, &taken, &mut loaded).map(|pipeline| pipeline.name)
 }
 
 /// The folder of the project that a folder belongs to.

@@ -16,8 +16,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Loads the plugins that a project declares for a pipeline; everything that is wrong is reported.
 pub(super) fn load_plugins(
-    project: Option<&Project>,
-    project_dir: &Path,
+    (project, project_dir): (Option<&Project>, &Path),
     pipeline: Option<&str>,
     (inputs, secrets): (&Arc<Inputs>, &Secrets),
     (sources, report): (&SourceMap, &mut Report),

@@ -228,11 +228,7 @@ async fn carry_out(
             Outlook::DoneUnless => start.ask_models = true,
             Outlook::Done(_) if wishes.watched => return Ok(0.into()),
             Outlook::Done(resting) => {
-                told.plugins = start.plan.loaded.clone();
-                let heard = told.plugins.clone();
-                let ended = rest(start, resting, &mut told, &report);
-                heard.end(plugins::PATIENCE).await;
-                return Ok(ended);
+                return Ok(rest(start, resting, &mut told, &report).await);
             }
         }
     }
@@ -252,10 +248,7 @@ async fn carry_out(
         Readiness::Away(away) => return Ok(Ended { code: 5, away }),
         Readiness::UpToDate(..) if wishes.watched => return Ok(0.into()),
         Readiness::UpToDate(plan, resting) => {
-            told.plugins = plan.loaded.clone();
-            let code = told.nothing_to_do(&plan, &report, &resting);
-            told.plugins.end(plugins::PATIENCE).await;
-            return Ok(code.into());
+            return Ok(up_to_date(&plan, &resting, &mut told, &report).await);
         }
         Readiness::Ready(plan, ready) => (plan, ready),
     };
@@ -289,9 +282,17 @@ async fn carry_out(
 }
 
 /// There is nothing to do, and the process ends: to give the memory of very many tasks back piece by piece would only take time.
-fn rest(start: Start, resting: Resting, told: &mut Told, report: &Report) -> Ended {
-    let code = told.nothing_to_do(&start.plan, report, &resting);
+async fn rest(start: Start, resting: Resting, told: &mut Told, report: &Report) -> Ended {
+    let ended = up_to_date(&start.plan, &resting, told, report).await;
     std::mem::forget((start, resting));
+    ended
+}
+
+/// Tells that there is nothing to do, plugins too, and lets those end.
+async fn up_to_date(plan: &Plan, resting: &Resting, told: &mut Told, report: &Report) -> Ended {
+    told.plugins = plan.loaded.clone();
+    let code = told.nothing_to_do(plan, report, resting);
+    told.plugins.end(plugins::PATIENCE).await;
     code.into()
 }
 

@@ -131,7 +131,7 @@ impl Step {
 const KEYS: &[Key] = &[
     Key::new(
         "workflow",
-        "The workflow to run, a file in ComfyUI's API format. Relative to this file.",
+        "The workflow to run: a file in ComfyUI's API format, one that its interface saved, or a picture, film or the like that carries one. Relative to this file.",
         schema::text,
     ),
     Key::new(

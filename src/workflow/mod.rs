@@ -1,8 +1,9 @@
 //! A workflow: the graph that a server executes, in API format.
 //!
 //! This room reads graphs ([`parse`]), finds nodes in them the way people name them ([`address`]), finds the place in the file that
-//! a JSON pointer means ([`locate`]), fits values to declared inputs ([`fit`]) and knows what a server answers to a graph
-//! ([`verdict`]). It must never know pipelines, plans or connections: everything here is a function of texts, graphs and a catalog.
+//! a JSON pointer means ([`locate`]), fits values to declared inputs ([`fit`]), takes workflows out of pictures and films ([`media`]),
+//! converts what the editor saves ([`import`]) and knows what a server answers to a graph ([`verdict`]). It must never know pipelines,
+//! plans or connections: everything here is a function of texts, graphs and a catalog.
 //! Places are only looked for when a diagnostic is printed; a graph itself carries none.
 
 mod address;
@@ -10,7 +11,10 @@ mod api;
 mod bypass;
 mod fit;
 mod graph;
+pub mod import;
+mod load;
 mod locate;
+pub mod media;
 mod scan;
 pub mod verdict;
 
@@ -21,4 +25,5 @@ pub use api::{
 pub use bypass::{Bypassed, Dropped, Why, bypass};
 pub use fit::fit;
 pub use graph::{Graph, Node, SharedNode};
+pub use load::{LoadError, Loaded, load, load_stdin};
 pub use locate::{locate, locate_key, nearest, pointer, span_in_string, span_of, top_level};

@@ -13,6 +13,7 @@ mod classes;
 mod client;
 mod editors;
 mod http;
+mod import;
 mod pixels;
 mod replay;
 mod server;
@@ -36,6 +37,7 @@ fn main() {
     }
     let trials: Vec<Trial> = [
         verdicts::trials(fixtures.as_deref()),
+        import::trials(fixtures.as_deref()),
         classes::trials(fixtures.as_deref()),
         pixels::trials(fixtures.as_deref()),
         transcripts::trials(fixtures.as_deref()),

@@ -25,6 +25,7 @@ mod harmless;
 mod hazards;
 mod helping;
 mod history;
+mod importing;
 mod leftovers;
 mod looking_after;
 mod mistakes;
@@ -46,6 +47,7 @@ mod streams;
 #[allow(unreachable_pub, reason = "one test binary shares it")]
 mod support;
 mod templates_guide;
+mod terminal;
 mod transfers;
 mod watch;
 mod why;

@@ -100,6 +100,7 @@ impl Project {
                 secrets: &Secrets::default(),
                 earlier,
                 plugins: &crate::plan::PlanPlugins::default(),
+                declared: None,
             };
             build(&materials, &mut sources, &mut report)
         });

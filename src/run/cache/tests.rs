@@ -55,6 +55,7 @@ fn step(id: &str) -> StepPlan {
     let work = Work::Workflow(WorkflowStep {
         file: crate::diagnostic::SourceMap::default().add_text("a.json", "{}"),
         graph: Graph::default(),
+        places: None,
         in_file: Vec::new(),
         edits: Vec::new(),
         removed: Vec::new(),

@@ -105,6 +105,9 @@ impl Try {
         let ran = self.run_program(&command, folder.path()).await?;
         let ticket = self.ticket;
         self.shared.note(Fact::Released { ticket });
+        self.shared.teller.tell(RunEvent::TaskFetching {
+            task: self.name().clone(),
+        });
         let name = shown_name(&rendered.program);
         let stdout = self.judge_end_of_program(&name, ran)?;
         let broken = blocking(move || stamps.broken().map(Path::to_path_buf)).await;

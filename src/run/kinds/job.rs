@@ -143,8 +143,8 @@ impl Try {
                 self.answered = true;
                 self.shared.answered(self.at);
                 if names_jobs(server) {
-                    let task = self.name().clone();
-                    self.shared.jobs().insert(accepted.prompt_id.clone(), task);
+                    let id = accepted.prompt_id.clone();
+                    self.shared.jobs().insert(id, self.name().clone());
                     self.named = Some(accepted.prompt_id);
                 }
                 if let Some(answer) = accepted.left_out {
@@ -162,6 +162,12 @@ impl Try {
             Err(SubmitError::Ambiguous(error)) => {
                 self.shared.missed(self.at, &error.to_string());
                 self.find_out(server, ready).await
+            }
+            // It was restarted since: what it had been sent may be gone, and then nothing else is wrong with the job.
+            Err(SubmitError::Rejected(_))
+                if ready.session != connection.session() && !ready.rendered.uploads.is_empty() =>
+            {
+                Err(Ending::Lost)
             }
             Err(SubmitError::Rejected(answer)) => {
                 let about = self.about();
@@ -380,6 +386,9 @@ impl Try {
         let work = async {
             let permit = shared.fetching.acquire().await;
             shared.note(Fact::Released { ticket });
+            shared.teller.tell(RunEvent::TaskFetching {
+                task: self.name().clone(),
+            });
             let collected = collector.collect(found).await;
             drop(permit);
             collected
@@ -459,7 +468,7 @@ impl Patience {
             JobUpdate::Unheard => self.stall = None,
             // A server that is away tells nothing of its jobs.
             JobUpdate::Unreachable { .. } | JobUpdate::Reachable => self.heard = now,
-            JobUpdate::Stalled { .. } => {}
+            JobUpdate::Stalled { .. } | JobUpdate::Place(_) => {}
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::job::names_jobs;
 use crate::base::ContentHash;
@@ -40,6 +41,8 @@ pub(super) struct Ready {
     sent: Vec<RunEvent>,
     /// An earlier session submitted it, and the server has it.
     pub(super) attached: bool,
+    /// The socket under which its inputs were sent: with another one, the server may be another one, too.
+    pub(super) session: Option<String>,
     /// The output nodes that are to run.
     pub(super) ends: Vec<NodeId>,
     key: ContentHash,
@@ -145,6 +148,7 @@ impl Try {
         let ask = || server.connection().boxed();
         let connection = self.patiently(server, CancelReason::Requested, ask).await?;
         let attached = self.is_there(server, &connection).await?;
+        let session = connection.session();
         let mut sent = Vec::new();
         if !attached {
             sent = self.send_inputs(server, &mut rendered).await?;
@@ -155,6 +159,7 @@ impl Try {
         }
         Ok(Prepared::Ready(Box::new(Ready {
             extra: self.extra_data(&rendered.graph, &catalog)?,
+            session,
             ends: ends(&rendered, &catalog),
             catalog,
             rendered,
@@ -275,6 +280,7 @@ impl Try {
                 by_reference: !anew && !self.step().transfer_upload,
                 anew,
             };
+            let began = Instant::now();
             let send = || {
                 let sent = shared.transfers.send(&shared.store, server, &order);
                 sent.map(|sent| match sent {
@@ -294,6 +300,7 @@ impl Try {
                     task: self.name().clone(),
                     name: there.value.clone(),
                     size,
+                    seconds: began.elapsed().as_secs_f64(),
                 });
             }
             rendered.fill(at, &there.value);

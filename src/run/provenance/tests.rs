@@ -10,6 +10,7 @@ fn plan(graph: &Value) -> Plan {
     let work = Work::Workflow(WorkflowStep {
         file,
         graph,
+        places: None,
         in_file: Vec::new(),
         edits: Vec::new(),
         removed: Vec::new(),

@@ -7,6 +7,7 @@ mod cancel;
 mod compare;
 mod find;
 mod gc;
+mod replay;
 mod standing;
 mod tell;
 
@@ -15,6 +16,7 @@ pub use compare::{Comparison, Difference, compare};
 pub use find::{Alive, History, RunRow};
 pub(super) use find::{pick, project_of};
 pub use gc::{Cleaning, Swept, SweptRun, Tally, sweep};
+pub use replay::{Replayed, replayed};
 pub use standing::{Standing, State, TaskStanding};
 pub use tell::{TaskEvent, events_of, news};
 

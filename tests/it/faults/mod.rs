@@ -48,7 +48,7 @@ impl Whose {
 
     /// What `kiln.yaml` says of it, under two names, so that what one makes must be sent to the other.
     fn declared(self, url: &str, uploads: bool) -> String {
-        let common = "max_jobs: 6, lost_after: 4s";
+        let common = "max_jobs: 6, lost_after: 8s";
         let other = url.replace("127.0.0.1", "localhost");
         let second = if uploads { &other } else { url };
         let what = match self {
