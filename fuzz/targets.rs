@@ -181,14 +181,13 @@ pub fn queue(bytes: &[u8]) {
 
 /// Node definitions, and the verdict on a graph of them.
 pub fn object_info(bytes: &[u8]) {
-    let Ok((catalog, _warnings)) = Catalog::from_json(&text(bytes)) else {
-        return;
-    };
     static GRAPH: LazyLock<Graph> = LazyLock::new(|| {
         let text = r#"{"1":{"class_type":"A","inputs":{"x":1,"y":["2",0],"z":"a","w.v":[1,2]}},"2":{"class_type":"B","inputs":{}}}"#;
         workflow::parse(text).unwrap_or_else(|_| unreachable!("it is a graph"))
     });
-    verdict_on(&GRAPH, &catalog);
+    if let Ok((catalog, _warnings)) = Catalog::from_json(&text(bytes)) {
+        verdict_on(&GRAPH, &catalog);
+    }
 }
 
 fn verdict_on(graph: &Graph, catalog: &Catalog) {

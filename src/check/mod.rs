@@ -17,7 +17,7 @@ mod words;
 
 pub use graph::{Places, Setting, verdict_diagnostics};
 pub use plan::plan;
-pub use uploads::upload_diagnostic;
+pub use uploads::{too_large, too_wide};
 
 #[cfg(test)]
 mod plan_tests;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::beyond::SECRET_HELP;
 use super::graph::{Setting, verdict_diagnostics};
-use super::uploads;
+use super::uploads::{self, Pictures};
 use crate::base::{ContentHash, NodeId, ServerName};
 use crate::catalog::Catalog;
 use crate::diagnostic::{Code, Diagnostic, Report, Span, codes, list_of};
@@ -34,6 +34,7 @@ pub fn plan(
     let mut report = Report::default();
     let folders = folders(plan, bare);
     let mut at = 0;
+    let mut pictures = Pictures::default();
     for step in plan.steps.values() {
         // The tasks of a step stand together, in the order of the steps.
         let rest = &plan.tasks[at.min(plan.tasks.len())..];
@@ -54,7 +55,14 @@ pub fn plan(
             partial: step.allow_partial,
             uploads: rules_of(&step.server),
         };
-        let found = of_step(plan, step, tasks, catalog.as_deref(), setting);
+        let found = of_step(
+            plan,
+            step,
+            tasks,
+            catalog.as_deref(),
+            setting,
+            &mut pictures,
+        );
         report.extend(found);
     }
     report.extend(super::across::across(plan, catalog_of));
@@ -97,6 +105,7 @@ fn of_step(
     tasks: &[TaskPlan],
     catalog: Option<&Catalog>,
     setting: Setting<'_>,
+    pictures: &mut Pictures,
 ) -> Vec<Diagnostic> {
     let mut told = Told::default();
     let work = match &step.work {
@@ -121,7 +130,7 @@ fn of_step(
     for task in tasks {
         let (rendered, wrong) = plan::preview(plan, task, work, catalog);
         told.add(wrong.items, task, 1);
-        let refused = uploads::refused(&rendered, &step.server, &plan.sources, setting);
+        let refused = uploads::refused(&rendered, &step.server, &plan.sources, setting, pictures);
         told.add(refused, task, 1);
         if catalog.is_none() {
             continue;

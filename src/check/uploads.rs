@@ -1,10 +1,11 @@
 //! Files that a server would not take, or a node not load: said before anything is queued, since a server says it only in the middle of
 //! an upload, by closing the connection, or when the node runs.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use super::graph::Setting;
-use crate::base::{NodeId, ServerName, display_path};
+use crate::base::{ContentHash, ServerName, display_path};
 use crate::diagnostic::{Diagnostic, SourceMap, codes};
 use crate::plan::{Rendered, Upload, Uploadable};
 use crate::protocol::UploadRules;
@@ -15,60 +16,103 @@ const MOST_PIXELS: u64 = 178_956_970;
 /// Inputs that read a picture with Pillow.
 const PICTURES: [(&str, &str); 2] = [("LoadImage", "image"), ("LoadImageMask", "image")];
 
+/// The edges of the pictures that were looked at: one that many tasks take is opened once.
+#[derive(Debug, Default)]
+pub(super) struct Pictures(HashMap<(PathBuf, ContentHash), Option<(u32, u32)>>);
+
+impl Pictures {
+    fn edges(&mut self, path: &Path, hash: ContentHash) -> Option<(u32, u32)> {
+        let known = self.0.entry((path.to_path_buf(), hash));
+        *known.or_insert_with(|| edges(path))
+    }
+}
+
 /// What would be refused of the files that a graph takes from the user.
 pub(super) fn refused(
     rendered: &Rendered,
     server: &ServerName,
     sources: &SourceMap,
     setting: Setting<'_>,
+    pictures: &mut Pictures,
 ) -> Vec<Diagnostic> {
     let uploads = rendered.uploads.iter();
     uploads
         .filter(|upload| matches!(upload.file, Uploadable::File(_)))
-        .filter_map(|upload| upload_diagnostic(rendered, upload, server, sources, setting))
+        .filter_map(|upload| {
+            let large = too_large(rendered, upload, server, sources, setting);
+            large.or_else(|| wide(rendered, upload, server, sources, setting, pictures))
+        })
         .collect()
 }
 
-/// Why a server would refuse a file or the node could not load it, at the line of the input.
-pub fn upload_diagnostic(
+/// Why a server would refuse a file that has to be sent for its size, at the line of the input.
+pub fn too_large(
     rendered: &Rendered,
     upload: &Upload,
     server: &ServerName,
     sources: &SourceMap,
     setting: Setting<'_>,
 ) -> Option<Diagnostic> {
-    let (path, size) = match &upload.file {
-        Uploadable::File(file) => (file.path.as_path(), file.size),
-        Uploadable::Artifact(artifact) => (artifact.path.as_deref()?, artifact.size),
-    };
+    let (path, size, _) = file_of(upload)?;
+    let built = larger(path, size, server, setting.uploads)?;
+    Some(placed(built, rendered, upload, sources))
+}
+
+/// Why a server would refuse a picture or the node could not load it, at the line of the input.
+pub fn too_wide(
+    rendered: &Rendered,
+    upload: &Upload,
+    server: &ServerName,
+    sources: &SourceMap,
+    setting: Setting<'_>,
+) -> Option<Diagnostic> {
+    let mut pictures = Pictures::default();
+    wide(rendered, upload, server, sources, setting, &mut pictures)
+}
+
+fn wide(
+    rendered: &Rendered,
+    upload: &Upload,
+    server: &ServerName,
+    sources: &SourceMap,
+    setting: Setting<'_>,
+    pictures: &mut Pictures,
+) -> Option<Diagnostic> {
+    let (path, _, hash) = file_of(upload)?;
+    let input = (class_of(rendered, upload), &upload.input);
+    let built = wider(path, input, server, setting, || pictures.edges(path, hash))?;
+    Some(placed(built, rendered, upload, sources))
+}
+
+fn file_of(upload: &Upload) -> Option<(&Path, u64, ContentHash)> {
+    match &upload.file {
+        Uploadable::File(file) => Some((file.path.as_path(), file.size, file.hash)),
+        Uploadable::Artifact(artifact) => {
+            Some((artifact.path.as_deref()?, artifact.size, artifact.hash))
+        }
+    }
+}
+
+fn class_of<'a>(rendered: &'a Rendered, upload: &Upload) -> &'a str {
     let node = rendered.graph.nodes.get(&upload.node);
-    let class = node.map_or("", |node| node.class_type.as_str());
-    let built = too_large(path, size, server, setting.uploads)
-        .or_else(|| too_wide(path, (class, &upload.input), server, setting))?;
-    let built = built.node(upload.node.as_str(), class, Some(&upload.input));
-    Some(placed(
-        built,
-        rendered,
-        &upload.node,
-        &upload.input,
-        sources,
-    ))
+    node.map_or("", |node| node.class_type.as_str())
 }
 
 fn placed(
     built: Diagnostic,
     rendered: &Rendered,
-    node: &NodeId,
-    input: &str,
+    upload: &Upload,
     sources: &SourceMap,
 ) -> Diagnostic {
-    match rendered.origins.of(node, Some(input)) {
+    let class = class_of(rendered, upload);
+    let built = built.node(upload.node.as_str(), class, Some(&upload.input));
+    match rendered.origins.of(&upload.node, Some(&upload.input)) {
         Some(origin) => built.at(workflow::span_of(&origin, sources)),
         None => built,
     }
 }
 
-fn too_large(
+fn larger(
     path: &Path,
     size: u64,
     server: &ServerName,
@@ -94,11 +138,12 @@ fn too_large(
 }
 
 /// Its edges are read from the head of the file; of formats that kiln does not read, nothing is said.
-fn too_wide(
+fn wider(
     path: &Path,
     input: (&str, &String),
     server: &ServerName,
     setting: Setting<'_>,
+    edges: impl FnOnce() -> Option<(u32, u32)>,
 ) -> Option<Diagnostic> {
     let rules = setting.uploads;
     let by_server = rules.is_some_and(|r| r.max_edge.is_some() || r.max_pixels.is_some());
@@ -106,7 +151,7 @@ fn too_wide(
     if !by_server && !by_node {
         return None;
     }
-    let (width, height) = edges(path)?;
+    let (width, height) = edges()?;
     let pixels = u64::from(width) * u64::from(height);
     let most_edge = rules.and_then(|rules| rules.max_edge);
     let most_pixels = rules.and_then(|rules| rules.max_pixels);
@@ -144,5 +189,23 @@ fn megabytes(bytes: u64) -> String {
     match tenths % 10 {
         0 => format!("{} MiB", tenths / 10),
         rest => format!("{}.{rest} MiB", tenths / 10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_that_many_tasks_take_is_opened_once_and_a_changed_one_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p.png");
+        let mut pictures = Pictures::default();
+        let (one, other) = (ContentHash::of(b"one"), ContentHash::of(b"other"));
+        image::RgbImage::new(3, 2).save(&path).unwrap();
+        assert_eq!(pictures.edges(&path, one), Some((3, 2)));
+        image::RgbImage::new(5, 4).save(&path).unwrap();
+        assert_eq!(pictures.edges(&path, one), Some((3, 2)), "not opened again");
+        assert_eq!(pictures.edges(&path, other), Some((5, 4)));
     }
 }

@@ -126,6 +126,6 @@ fn wait(until: i64, clock: &AtomicI64, speed: f64, reporter: &mut dyn Reporter) 
         let ms = Duration::from_secs_f64(passed.as_secs_f64() * speed).as_millis();
         clock.store(from + i64::try_from(ms).unwrap_or(0), Ordering::Relaxed);
         reporter.tick()?;
-        sleep(TICK.min(whole - passed));
+        sleep(TICK.min(whole.saturating_sub(passed)));
     }
 }

@@ -243,7 +243,7 @@ impl<'a> Fetch<'a> {
         };
         if self.received > 0 {
             self.received = 0;
-            self.sink.start_again().await?;
+            self.sink.start_again().await;
             self.seal.start_again();
         }
         self.etag = text(headers, &ETAG).filter(|tag| !tag.is_empty());

@@ -3,9 +3,9 @@
 //! Local servers answer with plain text or `{"error": …}`, Comfy Cloud with `{"code", "message"}` or `{"error": {"type", "message"}}`. What
 //! matters is whether asking again can help, and whom the user has to turn to.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
 use super::error::first_line;
@@ -161,16 +161,18 @@ fn words(value: &Value) -> (String, Option<String>) {
     (kind, text(["message", "error"]))
 }
 
-/// `Retry-After` in seconds. A date would need the server's clock, and none sends one.
+/// `Retry-After`: seconds, or a date by the clock of whoever answered; one that has passed says nothing.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: f64 = headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    let pause = Duration::try_from_secs_f64(seconds).ok()?;
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let told = text(RETRY_AFTER)?;
+    let pause = if let Ok(seconds) = told.parse::<f64>() {
+        Duration::try_from_secs_f64(seconds).ok()?
+    } else {
+        let until = httpdate::parse_http_date(told).ok()?;
+        let there = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+        let now = there.unwrap_or_else(SystemTime::now);
+        until.duration_since(now).ok()?
+    };
     Some(pause.min(LONGEST_PAUSE))
 }
 
@@ -242,8 +244,31 @@ mod tests {
         assert_eq!(after("2"), Some(Duration::from_secs(2)));
         assert_eq!(after("0.5"), Some(Duration::from_millis(500)));
         assert_eq!(after("99999999"), Some(LONGEST_PAUSE));
-        for none in ["-1", "NaN", "Wed, 21 Oct 2026 07:28:00 GMT"] {
+        for none in ["-1", "NaN", "soon", "Wed, 21 Oct 2015 07:28:00 GMT"] {
             assert_eq!(after(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_date_is_read_by_the_clock_of_whoever_sent_it() {
+        let after = |until: &str, now: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, until.parse().unwrap());
+            if let Some(now) = now {
+                headers.insert(DATE, now.parse().unwrap());
+            }
+            retry_after(&headers)
+        };
+        let until = "Wed, 21 Oct 2015 07:28:00 GMT";
+        let just_before = Some("Wed, 21 Oct 2015 07:27:53 GMT");
+        assert_eq!(after(until, just_before), Some(Duration::from_secs(7)));
+        let long_before = Some("Tue, 20 Oct 2015 07:28:00 GMT");
+        assert_eq!(after(until, long_before), Some(LONGEST_PAUSE));
+        let later = Some("Wed, 21 Oct 2015 07:28:01 GMT");
+        assert_eq!(after(until, later), None);
+        // Nobody says what time it is there: it is as late as here.
+        let soon = SystemTime::now() + Duration::from_secs(100);
+        let pause = after(&httpdate::fmt_http_date(soon), Some("noon")).unwrap();
+        assert!(pause > Duration::ZERO && pause <= Duration::from_secs(100));
     }
 }

@@ -61,7 +61,7 @@ impl Sink {
     /// Appends bytes. When what was appended before could not be written, that is the answer.
     pub(super) async fn append(&mut self, bytes: Bytes) -> Result<(), WriteError> {
         if let Some(writer) = &mut self.writer {
-            return writer.order(Order::Append(bytes)).await;
+            return writer.append(bytes).await;
         }
         self.length += bytes.len();
         self.held.push(bytes);
@@ -71,19 +71,18 @@ impl Sink {
         let writer = Writer::start(&self.target, self.growth.take());
         let writer = self.writer.insert(writer);
         for bytes in self.held.drain(..) {
-            writer.order(Order::Append(bytes)).await?;
+            writer.append(bytes).await?;
         }
         Ok(())
     }
 
-    /// Forgets all bytes.
-    pub(super) async fn start_again(&mut self) -> Result<(), WriteError> {
+    /// Forgets all bytes. What was written is gone from the disk before this returns, so that its room is there for what comes.
+    pub(super) async fn start_again(&mut self) {
         self.held.clear();
         self.length = 0;
         self.growth = None;
-        match &mut self.writer {
-            Some(writer) => writer.order(Order::StartAgain).await,
-            None => Ok(()),
+        if let Some(writer) = self.writer.take() {
+            writer.abandon().await;
         }
     }
 
@@ -112,22 +111,17 @@ fn put(target: &Path, pieces: &[Bytes]) -> Result<Finished, WriteError> {
     file.commit()
 }
 
-enum Order {
-    Append(Bytes),
-    StartAgain,
-}
-
 /// The thread that hashes and writes. It ends when its queue closes; the file takes its name only when [`Writer::finish`] asks.
 #[derive(Debug)]
 struct Writer {
-    orders: mpsc::Sender<Order>,
+    pieces: mpsc::Sender<Bytes>,
     /// Taken when its answer was heard.
     thread: Option<JoinHandle<Result<AtomicFile, WriteError>>>,
 }
 
 impl Writer {
-    fn start(target: &Path, mut growth: Option<Growth>) -> Self {
-        let (orders, mut queue) = mpsc::channel(QUEUE);
+    fn start(target: &Path, growth: Option<Growth>) -> Self {
+        let (pieces, mut queue) = mpsc::channel::<Bytes>(QUEUE);
         let target = target.to_path_buf();
         let thread = spawn_blocking(move || {
             let mut file = AtomicFile::create(&target)?;
@@ -135,38 +129,30 @@ impl Writer {
                 let _ = growth.unfinished.set(file.unfinished().to_path_buf());
             }
             let mut length = 0;
-            while let Some(order) = queue.blocking_recv() {
-                match order {
-                    Order::Append(bytes) => {
-                        file.write(&bytes)?;
-                        length += bytes.len() as u64;
-                        if let Some(growth) = &growth {
-                            growth.grown.send_replace(length);
-                        }
-                    }
-                    Order::StartAgain => {
-                        growth = None;
-                        file = AtomicFile::create(&target)?;
-                    }
+            while let Some(bytes) = queue.blocking_recv() {
+                file.write(&bytes)?;
+                length += bytes.len() as u64;
+                if let Some(growth) = &growth {
+                    growth.grown.send_replace(length);
                 }
             }
             Ok(file)
         });
         Self {
-            orders,
+            pieces,
             thread: Some(thread),
         }
     }
 
-    /// Queues an order; when the thread has stopped, its error is the answer.
-    async fn order(&mut self, order: Order) -> Result<(), WriteError> {
-        if self.orders.send(order).await.is_ok() {
+    /// Queues a piece; when the thread has stopped, its error is the answer.
+    async fn append(&mut self, piece: Bytes) -> Result<(), WriteError> {
+        if self.pieces.send(piece).await.is_ok() {
             return Ok(());
         }
         self.answer().await.map(drop)
     }
 
-    /// What the thread made of its orders.
+    /// What the thread made of the pieces.
     async fn answer(&mut self) -> Result<AtomicFile, WriteError> {
         match self.thread.take() {
             Some(thread) => joined(thread.await),
@@ -176,7 +162,7 @@ impl Writer {
 
     /// Gives the file up and waits until its traces are gone.
     async fn abandon(self) {
-        drop(self.orders);
+        drop(self.pieces);
         if let Some(thread) = self.thread {
             let _ = thread.await;
         }
@@ -184,7 +170,7 @@ impl Writer {
 
     async fn finish(mut self) -> Result<Finished, WriteError> {
         let (closed, _) = mpsc::channel(1);
-        self.orders = closed;
+        self.pieces = closed;
         let file = self.answer().await?;
         joined(spawn_blocking(move || file.commit()).await)
     }
@@ -242,7 +228,12 @@ mod tests {
             let target = dir.path().join(format!("again-{before}"));
             let mut sink = Sink::new(&target);
             fill(&mut sink, before, 50_000).await;
-            sink.start_again().await.unwrap();
+            sink.start_again().await;
+            // Its room is there for what comes, which is asked for next.
+            let left = std::fs::read_dir(dir.path()).unwrap();
+            let half =
+                left.filter(|entry| entry.as_ref().unwrap().path() != dir.path().join("again-1"));
+            assert_eq!(half.count(), 0);
             let bytes = fill(&mut sink, 4, 10).await;
             sink.finish().await.unwrap();
             assert_eq!(std::fs::read(&target).unwrap(), bytes);

@@ -8,6 +8,14 @@
 pub(super) type Damage = &'static str;
 
 const PNG: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
+/// What ISO files of pictures call themselves.
+const PICTURES: [&[u8]; 6] = [b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1"];
+/// The boxes that an ISO file may consist of. What begins otherwise is none of it.
+const BOXES: [&[u8]; 24] = [
+    b"ftyp", b"styp", b"pdin", b"moov", b"moof", b"mdat", b"mfra", b"free", b"skip", b"wide",
+    b"meta", b"meco", b"uuid", b"sidx", b"ssix", b"prft", b"emsg", b"udta", b"pnot", b"idat",
+    b"imda", b"grpl", b"jumb", b"etyp",
+];
 /// How many bytes tell a format: the magic numbers, and the length that comes with them.
 const ENOUGH: usize = 16;
 
@@ -120,7 +128,10 @@ impl Format {
             return Self::Long(little(8));
         }
         if head.get(4..8) == Some(b"ftyp") {
-            return Self::Boxes(Boxes::default());
+            return Self::Boxes(Boxes {
+                picture: PICTURES.iter().any(|brand| head[8..].starts_with(brand)),
+                ..Boxes::default()
+            });
         }
         Self::Mute
     }
@@ -210,11 +221,26 @@ struct Boxes {
     head: Vec<u8>,
     /// What is left of the box.
     left: u64,
-    /// The last one goes on to the end.
+    /// The last one goes on to the end, or there was a last one, and something else follows.
     open: bool,
+    /// It is a picture: `meta` is to it what `moov` is to a film.
+    picture: bool,
+    found: Found,
+}
+
+/// Whether there is a `moov` (or `meta`), and a `mdat`.
+#[derive(Debug, Default)]
+struct Found {
+    index: bool,
+    media: bool,
 }
 
 impl Boxes {
+    /// Whether the boxes before this one are a file. Whoever writes notes or padding behind it leaves it whole.
+    fn is_enough(&self) -> bool {
+        self.found.index && self.found.media
+    }
+
     fn take(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.open {
             if self.left > 0 {
@@ -237,6 +263,11 @@ impl Boxes {
     }
 
     fn step(&mut self, long: bool) {
+        let name = &self.head[4..8];
+        if self.is_enough() && !BOXES.contains(&name) {
+            self.open = true;
+            return;
+        }
         let short = self
             .head
             .first_chunk()
@@ -253,12 +284,14 @@ impl Boxes {
             }
             (short, _) => u64::from(short),
         };
+        self.found.index |= name == if self.picture { b"meta" } else { b"moov" };
+        self.found.media |= name == b"mdat";
         self.left = length.saturating_sub(self.head.len() as u64);
         self.head.clear();
     }
 
     fn is_whole(&self) -> bool {
-        self.open || (self.left == 0 && self.head.is_empty())
+        self.open || (self.left == 0 && (self.head.is_empty() || self.is_enough()))
     }
 }
 
@@ -292,6 +325,13 @@ mod tests {
         bytes
     }
 
+    fn avif() -> Vec<u8> {
+        let mut bytes = b"\0\0\0\x14ftypavif\0\0\0\0mif1".to_vec();
+        bytes.extend_from_slice(b"\0\0\0\x0cmetailoc");
+        bytes.extend_from_slice(b"\0\0\0\x0dmdathello");
+        bytes
+    }
+
     fn glb() -> Vec<u8> {
         let mut bytes = b"glTF\x02\0\0\0\x20\0\0\0".to_vec();
         bytes.resize(32, 7);
@@ -308,23 +348,45 @@ mod tests {
 
     #[test]
     fn whole_files_are_whole_in_pieces_of_any_size() {
-        for file in [png(), webp(), mp4(), glb()] {
+        for file in [png(), webp(), mp4(), avif(), glb()] {
             for piece in [1, 3, 7, 16, 1000, 100_000] {
                 assert_eq!(damage(&file, piece), None);
-            }
-            let longer = [&file[..], b"what somebody put behind it"].concat();
-            if !file[4..].starts_with(b"ftyp") {
-                assert_eq!(damage(&longer, 50), None);
+                for tail in [
+                    &b"what somebody put behind it"[..],
+                    b"{}\n",
+                    b"\0",
+                    &[0; 300],
+                    &[0xff; 40],
+                ] {
+                    let longer = [&file[..], tail].concat();
+                    assert_eq!(
+                        damage(&longer, piece),
+                        None,
+                        "{tail:?} in pieces of {piece}"
+                    );
+                }
             }
         }
     }
 
     #[test]
     fn files_that_end_anywhere_before_their_end_are_not() {
-        for file in [png(), webp(), mp4(), glb()] {
+        // What follows `moov` and `mdat` and is another part of the film is one that it needs.
+        let parts = b"\0\0\0\x0cmooffrag\0\0\0\x0dmdatagain";
+        let in_parts = [&mp4()[..], parts].concat();
+        for file in [png(), webp(), mp4(), avif(), in_parts, glb()] {
             for end in 8..file.len() {
                 // Between two boxes nothing is missing that a box tells of.
-                let between = file[4..].starts_with(b"ftyp") && (end == 20 || end == 41);
+                let between = match &file[4..12] {
+                    b"ftypisom" => {
+                        end == 20
+                            || end == 41
+                            || (53..=60).contains(&end)
+                            || (65..=72).contains(&end)
+                    }
+                    b"ftypavif" => end == 20 || end == 32,
+                    _ => false,
+                };
                 let told = damage(&file[..end], 5).is_some();
                 assert!(told || between || end < 8, "{end} of {}", file.len());
             }

@@ -143,6 +143,14 @@ impl RunEvent {
                 let node = node.as_mut().map(|node| &mut node.0);
                 node.into_iter().chain(node_title).for_each(visit);
             }
+            Self::TaskWarning { .. } | Self::TaskFinished { .. } => self.each_text_of_end(visit),
+            // Of the others, [`RunEvent::each_text`] tells.
+            _ => {}
+        }
+    }
+
+    fn each_text_of_end(&mut self, visit: &mut dyn FnMut(&mut String)) {
+        match self {
             Self::TaskWarning { task, diagnostic } => {
                 visit(&mut task.0);
                 of_diagnostic(diagnostic, visit);

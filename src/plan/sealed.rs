@@ -263,6 +263,11 @@ impl StepPlan {
         }
     }
 
+    /// Whether an endpoint of its server, by its place there, has all that its tasks use.
+    pub fn is_fit(&self, nth: u32) -> bool {
+        !self.unfit.contains(&nth)
+    }
+
     /// Its workflow, when it is a workflow step.
     pub fn workflow(&self) -> Option<&WorkflowStep> {
         match &self.work {

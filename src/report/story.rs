@@ -462,7 +462,7 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
         let time = duration(Duration::from_secs_f64(seconds.max(0.0)));
         let mut line = format!("{style}{word}{style:#} in {time}{cause}");
         if !parts.is_empty() {
-            line.push_str(&format!(" {dim}· {parts}{dim:#}"));
+            line = format!("{line} {dim}· {parts}{dim:#}");
         }
         line.push_str(&self.leads_to(latest));
         self.say(&line);

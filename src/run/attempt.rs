@@ -21,8 +21,8 @@ use crate::servers::Endpoint;
 
 /// Times that a server may answer a question with a failure of its own before that is taken for its word.
 const FAULTS: u32 = 5;
-/// The pause between two attempts to reach a server that is away.
-const AWAY_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause between two attempts to reach a server that is away, unless it wants a longer one.
+const AWAY_PAUSE: Duration = Duration::from_secs(2);
 /// How long a server whose queue is full is asked again.
 const BUSY: Duration = Duration::from_mins(15);
 /// The longest pause between two attempts to get into a full queue, unless the server wants a longer one.
@@ -264,12 +264,12 @@ impl Try {
                     // What an earlier session may have left here is cancelled when this one returns.
                     self.shared.leave_stray(self.at, &self.job());
                 }
-                if error.is_connection() && self.shared.others_answer(self.at) {
+                if error.is_connection() && self.shared.others_answer(self.at, self.step()) {
                     return Err(Ending::Lost);
                 }
                 return Err(self.about().server(&server.name, &error).into());
             }
-            self.pause(AWAY_PAUSE).await?;
+            self.pause(away_pause(&error)).await?;
         }
     }
 
@@ -335,6 +335,16 @@ fn busy_pause(error: &ClientError, times: u32, since: Duration) -> Option<Durati
     })
 }
 
+/// How long to wait before a server that is away is asked again: a second on average, with full jitter, or as long as the proxy in front of
+/// it says, within bounds.
+fn away_pause(error: &ClientError) -> Duration {
+    let jitter = AWAY_PAUSE.mul_f64(fastrand::f64());
+    match error.refusal().and_then(|no| no.retry_after) {
+        Some(wanted) => wanted.min(BUSY_PAUSE) + jitter.min(Duration::from_secs(1)),
+        None => jitter.max(Duration::from_millis(100)),
+    }
+}
+
 /// Whether a task that was so far has its slot.
 pub(super) fn has_slot(phase: Phase) -> bool {
     matches!(phase, Phase::Started | Phase::Released)
@@ -349,4 +359,27 @@ async fn discard(artifacts: &[Arc<Artifact>]) {
         }
     });
     let _ = removed.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Refusal;
+
+    #[test]
+    fn a_server_that_is_away_is_asked_again_when_it_says_and_else_at_random() {
+        let away = |retry_after| {
+            ClientError::Refused(Refusal {
+                retry_after,
+                ..Refusal::new(String::new(), 503, "")
+            })
+        };
+        let silent: Vec<_> = (0..50).map(|_| away_pause(&away(None))).collect();
+        assert!(silent.iter().all(|pause| *pause <= AWAY_PAUSE));
+        assert!(silent.iter().any(|pause| *pause != silent[0]));
+        let said = away_pause(&away(Some(Duration::from_secs(5))));
+        assert!(said >= Duration::from_secs(5) && said <= Duration::from_secs(6));
+        let much = away_pause(&away(Some(Duration::from_hours(1))));
+        assert!(much <= BUSY_PAUSE + Duration::from_secs(1));
+    }
 }

@@ -14,7 +14,7 @@ use crate::base::{AtomicFile, ContentHash, NodeId, safe_name};
 use crate::client::{Client, DownloadError, Growing};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::machine::{FailureClass, Ticket};
-use crate::plan::{self, Results, TaskPlan};
+use crate::plan::{self, Results, StepPlan, TaskPlan};
 use crate::protocol::{FileRef, NodeResult, ResultValue};
 
 /// Files of one job that are fetched at a time.
@@ -142,7 +142,11 @@ impl Collector<'_> {
         let offer = |growing: Growing| {
             if passing::is_worth_it(&growing) {
                 let (plan, servers) = (&shared.plan, &shared.servers);
-                let to = passing::onward(plan, servers, step, self.url, files);
+                let passing = &shared.transfers.passing;
+                let is_certain = |other: &StepPlan| {
+                    passing.is_certain(&shared.store, (plan, &shared.run), other)
+                };
+                let to = passing::onward(plan, servers, step, self.url, files, is_certain);
                 started = passing::pass_on(&growing, &file, self.url, &to);
             }
         };

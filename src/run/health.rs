@@ -2,7 +2,7 @@
 //!
 //! An endpoint of a pool that cannot be reached twice in a row is taken out, asked now and then in the background, and taken in again when
 //! it answers. A server of one endpoint is never taken out: its tasks wait for it, and fail when it stays away for too long. The same
-//! happens when all endpoints of a pool stay away, since otherwise nothing would ever end.
+//! happens when all endpoints of a pool stay away, or all of those where a step can run, since otherwise nothing would ever end.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use super::log::now;
 use super::shared::Shared;
 use crate::client::ClientError;
 use crate::machine::{EndpointIx, Fact};
+use crate::plan::StepPlan;
 use crate::servers::{Endpoint, EndpointKind, Servers};
 
 /// Connections in a row that fail before an endpoint counts as down.
@@ -98,15 +99,24 @@ impl Shared {
             .collect()
     }
 
-    /// Whether the server has other endpoints, whatever they are worth now.
-    pub(super) fn is_pool(&self, at: EndpointIx) -> bool {
-        self.pool(at).len() > 1
+    /// The other endpoints of the same server where a step can run; where none has all that it uses, all of them.
+    fn others(&self, at: EndpointIx, step: &StepPlan) -> Vec<EndpointIx> {
+        let pool = self.pool(at);
+        let fit = (0..).zip(&pool).filter(|(nth, _)| step.is_fit(*nth));
+        let fit: Vec<EndpointIx> = fit.map(|(_, other)| *other).collect();
+        let able = if fit.is_empty() { pool } else { fit };
+        able.into_iter().filter(|other| *other != at).collect()
     }
 
-    /// Whether another endpoint of the same server can do the work of this one.
-    pub(super) fn others_answer(&self, at: EndpointIx) -> bool {
-        let mut pool = self.pool(at).into_iter();
-        pool.any(|other| other != at && !self.health.is_down(other))
+    /// Whether the server has other endpoints where a step can run, whatever they are worth now.
+    pub(super) fn is_pool(&self, at: EndpointIx, step: &StepPlan) -> bool {
+        !self.others(at, step).is_empty()
+    }
+
+    /// Whether another endpoint of the same server can do a step's work in place of this one.
+    pub(super) fn others_answer(&self, at: EndpointIx, step: &StepPlan) -> bool {
+        let mut others = self.others(at, step).into_iter();
+        others.any(|other| !self.health.is_down(other))
     }
 
     /// An endpoint answered.
@@ -130,9 +140,9 @@ impl Shared {
     }
 
     /// An endpoint answers, and will never work on a job again.
-    pub(super) fn died(self: &Arc<Self>, at: EndpointIx, proof: &str) {
+    pub(super) fn died(self: &Arc<Self>, at: EndpointIx, step: &StepPlan, proof: &str) {
         // The task says so itself where nobody else can do its work.
-        if self.is_pool(at) {
+        if self.is_pool(at, step) {
             self.teller.lost(self.endpoint(at), proof);
         }
         self.set_down(at);
@@ -178,7 +188,8 @@ impl Shared {
         self.clear_strays(at);
     }
 
-    /// Whether the whole pool was away for so long that its tasks are to find out for themselves.
+    /// Whether the whole pool was away for so long that its tasks are to find out for themselves. The tasks of a step that can run only on
+    /// some of it find out without this: where none of those is up, they are sent to one that is down.
     fn gives_in(&self, at: EndpointIx, endpoint: &Endpoint) -> bool {
         let since = self.health.state(at).and_then(|state| state.down_since);
         since.is_some_and(|since| since.elapsed() >= endpoint.lost_after)

@@ -52,6 +52,6 @@ pub use context::{RunContext, RunError, RunOptions, RunOutcome, Stop};
 pub use folder::{output_set, run_folder};
 pub use identity::prompt_id;
 pub use leftovers::end_programs;
-pub use start::{execute, told_durations};
+pub use start::execute;
 pub use tell::output;
 pub use telling::{class_name, info, infos};

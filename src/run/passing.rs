@@ -1,7 +1,7 @@
 //! Results that go on to another server while they are still being fetched.
 //!
-//! What a step on one server makes and a step on another takes would cross the network twice, one way after the other. Where the plan says
-//! that a result will be needed elsewhere, it is sent there as it comes. It is committed here all the same, dependants start when it is,
+//! What a step on one server makes and a step on another takes would cross the network twice, one way after the other. Where the plan and
+//! the records of earlier runs say that a result will be needed elsewhere, it is sent there as it comes. It is committed here all the same, dependants start when it is,
 //! and what arrived counts only when its hash is that of what was fetched and the other server has all of it; else it is sent as any other
 //! file. Its name there tells where it comes from: what is in it is known only at its end.
 
@@ -10,13 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinHandle;
 
+use super::cache;
 use super::transfer::remote_name;
-use crate::base::ContentHash;
+use crate::base::{ContentHash, RunId, StepId};
 use crate::client::{Growing, Uploaded};
 use crate::plan::key::LOADERS;
 use crate::plan::{EditValue, Grow, Plan, StepPlan, TemplateText, WorkflowStep};
 use crate::protocol::FileRef;
 use crate::servers::{Endpoint, Servers};
+use crate::store::Store;
 
 /// Smaller files are sent under the name of their content, which is worth more than the moment that they take.
 const WORTH_IT: u64 = 4 << 20;
@@ -29,6 +31,8 @@ type Arriving = JoinHandle<Option<(Uploaded, ContentHash)>>;
 pub(super) struct Passing {
     /// By the address of the server and the content.
     arriving: Mutex<HashMap<(String, ContentHash), Arriving>>,
+    /// Whether the tasks of a step will be carried out, whatever they are given.
+    certain: Mutex<HashMap<StepId, bool>>,
 }
 
 /// Files whose content is known when they have come.
@@ -41,6 +45,24 @@ impl Passing {
         for (url, handle) in started {
             arriving.insert((url, hash), handle);
         }
+    }
+
+    /// Whether the tasks of a step will certainly need their files: none of them looks for a result of an earlier run, or no earlier run has
+    /// left any. It is asked once for each step.
+    pub(super) fn is_certain(
+        &self,
+        store: &Store,
+        (plan, run): (&Plan, &RunId),
+        step: &StepPlan,
+    ) -> bool {
+        if !cache::looks_up(step) {
+            return true;
+        }
+        let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
+        *certain.entry(step.id.clone()).or_insert_with(|| {
+            let before = store.ended_well_before(plan.pipeline.as_str(), &step.id, run);
+            before.is_ok_and(|before| !before)
+        })
     }
 
     /// Waits for a file that was sent on to a server; `None` when none was, or it did not arrive. It is told once.
@@ -89,13 +111,14 @@ fn name(growing: &Growing, file: &FileRef, from: &str) -> String {
     remote_name(file.filename.as_ref(), hash)
 }
 
-/// The servers other than the one at `from` that will certainly be given a result of a step, one of so many.
+/// The servers other than the one at `from` that will be given a result of a step, one of so many, by steps that will need it for certain.
 pub(super) fn onward(
     plan: &Plan,
     servers: &Servers,
     step: &StepPlan,
     from: &str,
     results: usize,
+    is_certain: impl Fn(&StepPlan) -> bool,
 ) -> Vec<Arc<Endpoint>> {
     let mut found: Vec<Arc<Endpoint>> = Vec::new();
     for other in plan.steps.values() {
@@ -111,6 +134,7 @@ pub(super) fn onward(
             && other
                 .workflow()
                 .is_some_and(|work| takes(other, work, step, results))
+            && is_certain(other)
         {
             found.push(Arc::clone(only));
         }

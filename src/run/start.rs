@@ -114,7 +114,7 @@ fn tell_start(
 }
 
 /// What tasks of the plan's steps took before, in seconds.
-pub fn told_durations(plan: &Plan, ms: &HashMap<StepId, u64>) -> BTreeMap<StepId, f64> {
+fn told_durations(plan: &Plan, ms: &HashMap<StepId, u64>) -> BTreeMap<StepId, f64> {
     let known = plan.steps.keys().filter_map(|step| {
         let ms = u32::try_from(*ms.get(step)?).ok()?;
         Some((step.clone(), f64::from(ms) / 1000.0))

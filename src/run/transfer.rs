@@ -12,6 +12,7 @@ use crate::artifact::{Artifact, RemoteFile};
 use crate::base::{ContentHash, display_path};
 use crate::client::{Client, ClientError, Stamp};
 use crate::diagnostic::{Diagnostic, codes};
+use crate::machine::FailureClass;
 use crate::plan::key::LOADERS;
 use crate::plan::{Upload, Uploadable};
 use crate::protocol::FileRef;
@@ -51,17 +52,25 @@ pub(super) enum SendError {
     /// What the server has is something else.
     #[error("what arrived of `{}` is not what was sent", display_path(.0))]
     Damaged(PathBuf),
+    /// It would have to be sent, and the server does not take it.
+    #[error("{}", .0.message)]
+    Refused(Box<Diagnostic>),
 }
 
 impl SendError {
-    /// The complaint; an error of the server's is given back, for it may pass.
-    pub(super) fn diagnostic(self) -> Result<Diagnostic, ClientError> {
+    /// The complaint and its class; an error of the server's is given back, for it may pass.
+    pub(super) fn complaint(self) -> Result<(FailureClass, Diagnostic), ClientError> {
         let message = self.to_string();
         match self {
-            Self::Local(error) => Ok(error.diagnostic()),
+            Self::Local(error) => Ok((FailureClass::Transfer, error.diagnostic())),
             Self::Server(error) => Err(error),
-            Self::Damaged(_) => Ok(Diagnostic::error(&codes::TRANSFER_FAILED, message)
-                .help("is the server's disk full, or does a proxy change what passes through it?")),
+            Self::Damaged(_) => {
+                let built = Diagnostic::error(&codes::TRANSFER_FAILED, message).help(
+                    "is the server's disk full, or does a proxy change what passes through it?",
+                );
+                Ok((FailureClass::Transfer, built))
+            }
+            Self::Refused(built) => Ok((FailureClass::Invalid, *built)),
         }
     }
 }
@@ -99,6 +108,8 @@ pub(super) struct Order<'a> {
     pub(super) by_reference: bool,
     /// It is sent even if it was sent before.
     pub(super) anew: bool,
+    /// Why the server would not take it, should it have to be sent.
+    pub(super) too_large: Option<&'a Diagnostic>,
 }
 
 impl Transfers {
@@ -121,11 +132,6 @@ impl Transfers {
         let value = cell
             .get_or_try_init(|| async {
                 if !order.anew {
-                    if let Some(known) = self.passed_on(server, &source).await {
-                        sent = Some(source.size);
-                        store.note_upload(&server.url, &source.hash, known.clone());
-                        return Ok(known.name);
-                    }
                     let hint = store.known_upload(&server.url, &source.hash);
                     if let Ok(Some(hint)) = hint {
                         if holds(server.client(), &hint, source.size).await? {
@@ -133,6 +139,14 @@ impl Transfers {
                         }
                         store.forget_upload(&server.url, &source.hash);
                     }
+                    if let Some(known) = self.passed_on(server, &source).await {
+                        sent = Some(source.size);
+                        store.note_upload(&server.url, &source.hash, known.clone());
+                        return Ok(known.name);
+                    }
+                }
+                if let Some(refusal) = order.too_large {
+                    return Err(SendError::Refused(Box::new(refusal.clone())));
                 }
                 let original = source.original(store).await?;
                 let uploaded = server.client().upload(original.path(), &name).await?;

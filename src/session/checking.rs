@@ -25,6 +25,11 @@ pub trait Catalogs {
     fn uploads(&self, _server: &ServerName) -> Option<UploadRules> {
         None
     }
+
+    /// What is wrong with pools whose servers do not all have the same.
+    fn unequal(&self) -> Vec<Diagnostic> {
+        Vec::new()
+    }
 }
 
 /// What checking a file found.
@@ -72,7 +77,10 @@ pub(super) fn check_plan(plan: &Plan, target: Target, catalogs: &dyn Catalogs) -
             _ => None,
         })
     };
-    check::plan(plan, bare, &|server| catalogs.of(server), &rules)
+    let mut report = Report::default();
+    report.extend(catalogs.unequal());
+    report.extend(check::plan(plan, bare, &|server| catalogs.of(server), &rules).items);
+    report
 }
 
 /// What else is wrong in a pipeline that has errors: its sound steps, against the catalogs that are at hand without a connection.
@@ -158,16 +166,15 @@ impl Checker {
         let (sources, mut report) = (plan.sources.clone(), loaded.report);
         let rehearsal = loaded.rehearsal.as_deref();
         let catalogs = self.catalogs(&plan, &loaded.secrets, rehearsal, &mut report);
-        let known = plan
-            .servers
-            .keys()
-            .all(|server| catalogs.of(server).is_some());
+        let mut servers = plan.servers.keys();
+        let known = servers.all(|server| catalogs.of(server).is_some());
         if let (Target::Workflow(file), Some(server)) = (target, plan.servers.keys().next())
             && as_written
             && let Some(catalog) = catalogs.of(server)
         {
             let mut found = self.check_bare((&plan, server, &loaded.secrets), file, &catalog);
             found.report.extend(report.items);
+            found.report.extend(catalogs.unequal());
             packs::advise(&mut found.report, &plan.project_dir, &[]);
             return found;
         }

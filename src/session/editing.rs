@@ -96,7 +96,8 @@ fn fetch(plan: &Plan, secrets: &Secrets, report: &mut Report) -> std::io::Result
         .enable_all()
         .build()?;
     let (fetched, unreachable) = runtime.block_on(prepare::catalogs(plan, secrets));
-    report.extend(unreachable.into_iter().map(|diagnostic| Diagnostic {
+    let wrong = unreachable.into_iter().chain(fetched.unequal());
+    report.extend(wrong.map(|diagnostic| Diagnostic {
         severity: Severity::Warning,
         ..diagnostic
     }));

@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::checking::{Catalogs, classes};
-use super::{kept, pools};
+use super::kept;
+use super::pools::{self, Lacks};
 use crate::base::{Secrets, ServerName};
 use crate::catalog::Catalog;
 use crate::client::{self, Access};
@@ -19,18 +20,26 @@ use crate::servers::{ServerKind, ServerSpec, Servers, StartFailure};
 
 /// Catalogs that were fetched before a check.
 #[derive(Debug, Default)]
-pub(super) struct Fetched(
-    HashMap<ServerName, Arc<Catalog>>,
-    HashMap<ServerName, UploadRules>,
-);
+pub(super) struct Fetched {
+    catalogs: HashMap<ServerName, Arc<Catalog>>,
+    uploads: HashMap<ServerName, UploadRules>,
+    /// What servers of pools lack, and others of them have.
+    pub(super) lacks: HashMap<ServerName, Lacks>,
+    /// What is to be said of that.
+    unequal: Vec<Diagnostic>,
+}
 
 impl Catalogs for Fetched {
     fn of(&self, server: &ServerName) -> Option<Arc<Catalog>> {
-        self.0.get(server).cloned()
+        self.catalogs.get(server).cloned()
     }
 
     fn uploads(&self, server: &ServerName) -> Option<UploadRules> {
-        self.1.get(server).copied()
+        self.uploads.get(server).copied()
+    }
+
+    fn unequal(&self) -> Vec<Diagnostic> {
+        self.unequal.clone()
     }
 }
 
@@ -115,15 +124,14 @@ pub(super) async fn catalogs_of(plan: &Plan, servers: &Servers) -> (Fetched, Vec
         // Whichever of a pool a file goes to, it is to be taken.
         let rules = endpoints.iter().map(|e| e.client().dialect().uploads);
         if let Some(rules) = rules.reduce(UploadRules::and) {
-            fetched.1.insert(name.clone(), rules);
+            fetched.uploads.insert(name.clone(), rules);
         }
-        complaints.extend(pools::warnings(
-            name,
-            planned.span,
-            &pools::lacks(plan, name, &catalogs),
-        ));
+        let lacks = pools::lacks(plan, name, &catalogs);
+        let unequal = lacks.complaints(plan, name, planned.span);
+        fetched.unequal.extend(unequal);
+        fetched.lacks.insert(name.clone(), lacks);
         if let Some(catalog) = pools::union(catalogs.into_iter().map(|(_, catalog)| catalog)) {
-            fetched.0.insert(name.clone(), catalog);
+            fetched.catalogs.insert(name.clone(), catalog);
         }
     }
     (fetched, complaints)
@@ -142,14 +150,17 @@ pub(super) fn at_hand(plan: &Plan) -> Fetched {
         };
         Some((name.clone(), Arc::new(catalog)))
     });
-    Fetched(embedded.collect(), HashMap::new())
+    Fetched {
+        catalogs: embedded.collect(),
+        ..Fetched::default()
+    }
 }
 
 /// Catalogs for a check: the embedded server need not be started for it, others are asked.
 pub(super) async fn catalogs(plan: &Plan, secrets: &Secrets) -> (Fetched, Vec<Diagnostic>) {
     let mut fetched = at_hand(plan);
     let mut remote = plan.servers.clone();
-    remote.retain(|name, _| !fetched.0.contains_key(name));
+    remote.retain(|name, _| !fetched.catalogs.contains_key(name));
     // Each by itself: one that is away must not stand in the way of the others.
     let asked = remote.into_iter().map(|(name, server)| {
         let alone = Plan {
@@ -170,8 +181,10 @@ pub(super) async fn catalogs(plan: &Plan, secrets: &Secrets) -> (Fetched, Vec<Di
     });
     let mut complaints = Vec::new();
     for (more, wrong) in join_all(asked).await {
-        fetched.0.extend(more.0);
-        fetched.1.extend(more.1);
+        fetched.catalogs.extend(more.catalogs);
+        fetched.uploads.extend(more.uploads);
+        fetched.lacks.extend(more.lacks);
+        fetched.unequal.extend(more.unequal);
         complaints.extend(wrong);
     }
     (fetched, complaints)
@@ -179,7 +192,7 @@ pub(super) async fn catalogs(plan: &Plan, secrets: &Secrets) -> (Fetched, Vec<Di
 
 /// Keeps what servers told for the time when they are away.
 fn keep(plan: &Plan, servers: &Servers, fetched: &Fetched) {
-    for (name, catalog) in &fetched.0 {
+    for (name, catalog) in &fetched.catalogs {
         let endpoints = servers.of(name).iter();
         for endpoint in endpoints.filter(|e| !e.is_here() && !e.is_embedded()) {
             if let Some(info) = endpoint.info() {
@@ -211,7 +224,9 @@ fn recalled(plan: &Plan, complaints: Vec<Diagnostic>) -> (Fetched, Vec<Diagnosti
                 "checked against what it offered on {} (version {})",
                 kept.day, kept.version
             ));
-            fetched.0.insert(name.clone(), Arc::new(kept.catalog));
+            fetched
+                .catalogs
+                .insert(name.clone(), Arc::new(kept.catalog));
         }
     }
     let complaints = complaints.into_iter().map(|diagnostic| {

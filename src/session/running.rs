@@ -353,7 +353,7 @@ async fn get_ready(
         if !report.has_errors() {
             let found = check_plan(&plan, target, &catalogs).items;
             report.extend(found.into_iter().filter(|d| d.severity > Severity::Note));
-            pools::keep_away(&mut plan, &servers).await;
+            pools::keep_away(&mut plan, &servers, &catalogs.lacks);
         }
         if !report.has_errors() {
             report.extend(confirm(&plan, wishes).await);

@@ -82,11 +82,11 @@ pub(super) fn is_free(path: &Path) -> bool {
 }
 
 /// Removes a lock and its note, unless somebody has taken it. They are removed under the lock itself: whoever takes it meanwhile finds out
-/// by the file's identity that it has to begin again.
-pub(super) fn remove_free(path: &Path) -> io::Result<()> {
+/// by the file's identity that it has to begin again. Whether anything was removed.
+pub(super) fn remove_free(path: &Path) -> io::Result<bool> {
     let note = note_of(path);
     if !path.exists() && !note.exists() {
-        return Ok(());
+        return Ok(false);
     }
     let file = OpenOptions::new()
         .create(true)
@@ -95,12 +95,12 @@ pub(super) fn remove_free(path: &Path) -> io::Result<()> {
         .open(path)?;
     match file.try_lock() {
         Ok(()) if is_at(&file, path) => {}
-        Ok(()) | Err(TryLockError::WouldBlock) => return Ok(()),
+        Ok(()) | Err(TryLockError::WouldBlock) => return Ok(false),
         Err(TryLockError::Error(error)) => return Err(error),
     }
     match std::fs::remove_file(&note) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => std::fs::remove_file(path),
+        _ => std::fs::remove_file(path).map(|()| true),
     }
 }
 
@@ -205,13 +205,14 @@ mod tests {
         std::fs::write(note_of(&path), "{}").unwrap();
         assert!(is_free(&path));
         let held = take(&path, &run).ok().unwrap();
-        remove_free(&path).unwrap();
+        assert!(!remove_free(&path).unwrap());
         assert!(is_at(&held.file, &path), "it is still the lock");
         assert_eq!(read_note(&path).run, Some(run));
         drop(held);
         std::fs::write(&path, "").unwrap();
         std::fs::write(note_of(&path), "{}").unwrap();
-        remove_free(&path).unwrap();
+        assert!(remove_free(&path).unwrap());
+        assert!(!remove_free(&path).unwrap(), "there is nothing left");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

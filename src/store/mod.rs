@@ -41,7 +41,7 @@ pub use open::{Store, read};
 
 pub use place::{Place, STATE_FOLDER, Shelf, is_network};
 pub use reader::{KeptManifest, Reader, Replay, StoredRun, Unread};
-pub use sweep::{Sweep, Waste, is_temporary};
+pub use sweep::{Removed, StaleLock, Sweep, Waste, is_temporary};
 pub use writer::Ack;
 
 #[cfg(test)]

@@ -261,6 +261,19 @@ impl Store {
         self.reader.manifest(pipeline, task)
     }
 
+    /// Whether a task of a step ended well in another run of the pipeline, so that its result may still be there.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn ended_well_before(
+        &self,
+        pipeline: &str,
+        step: &StepId,
+        run: &RunId,
+    ) -> Result<bool, StoreError> {
+        self.reader.ended_well_before(pipeline, step, run)
+    }
+
     /// Notes what a task's key is made of in a run whose first facts were handed over.
     pub fn note_manifest(&self, run: &RunId, task: &TaskName, manifest: Value) {
         self.writer

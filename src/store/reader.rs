@@ -232,6 +232,26 @@ impl Reader {
             .map(Option::flatten)
     }
 
+    /// Whether a task of a step ended well in another run of the pipeline, so that its result may still be there.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn ended_well_before(
+        &self,
+        pipeline: &str,
+        step: &StepId,
+        run: &RunId,
+    ) -> Result<bool, StoreError> {
+        // The names of its tasks: the step's own, or that and what tells them apart in brackets; `\` is what follows `[`.
+        let sql = r"SELECT EXISTS (SELECT 1 FROM manifests JOIN runs ON runs.id = manifests.run
+            WHERE (manifests.task = ?1 OR (manifests.task >= ?1 || '[' AND manifests.task < ?1 || '\'))
+            AND runs.pipeline = ?2 AND runs.run <> ?3)";
+        let found = self.one(sql, (step.as_str(), pipeline, run.as_str()), |row| {
+            row.get(0)
+        })?;
+        Ok(found.unwrap_or_default())
+    }
+
     /// What a task's key was made of in one run.
     ///
     /// # Errors

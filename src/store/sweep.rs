@@ -27,6 +27,24 @@ pub struct Waste {
     pub size: u64,
 }
 
+/// A lock whose holder died.
+#[derive(Debug)]
+pub struct StaleLock {
+    /// The lock itself, which may be gone.
+    lock: PathBuf,
+    /// The lock and its note, as far as they are there.
+    pub files: Vec<Waste>,
+}
+
+/// What became of what a sweep found.
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// The locks that were removed, with their notes; the others were taken up since.
+    pub locks: Vec<Waste>,
+    /// What could not be removed.
+    pub resisting: Vec<PathBuf>,
+}
+
 /// What of the state nothing needs once some runs are gone.
 #[derive(Debug, Default)]
 pub struct Sweep {
@@ -37,7 +55,7 @@ pub struct Sweep {
     /// Files that never got their name.
     pub leftovers: Vec<Waste>,
     /// The locks of dead processes, with their notes.
-    pub locks: Vec<Waste>,
+    pub locks: Vec<StaleLock>,
     /// Blobs that were found damaged.
     pub quarantined: Vec<Waste>,
     /// Keeps runs from beginning.
@@ -85,11 +103,11 @@ impl Store {
         })
     }
 
-    /// Removes what a sweep found. Tells which files resisted.
+    /// Removes what a sweep found.
     ///
     /// # Errors
     /// When the database cannot be written; no file was removed then.
-    pub fn remove(&self, sweep: &Sweep) -> Result<Vec<PathBuf>, StoreError> {
+    pub fn remove(&self, sweep: &Sweep) -> Result<Removed, StoreError> {
         let keys = sweep.records.clone();
         let hashes: Vec<ContentHash> = sweep
             .blobs
@@ -110,11 +128,13 @@ impl Store {
             Ok(())
         }));
         forgotten.wait_blocking()?;
-        let mut resisting = Vec::new();
-        for file in &sweep.locks {
+        let mut removed = Removed::default();
+        for stale in &sweep.locks {
             // Since it was looked at, a run may have taken it up again.
-            if lock::remove_free(&file.path.with_extension("lock")).is_err() {
-                resisting.push(file.path.clone());
+            match lock::remove_free(&stale.lock) {
+                Ok(true) => removed.locks.extend(stale.files.iter().cloned()),
+                Ok(false) => {}
+                Err(_) => removed.resisting.push(stale.lock.clone()),
             }
         }
         for file in sweep
@@ -125,13 +145,13 @@ impl Store {
             .chain(&sweep.quarantined)
         {
             if std::fs::remove_file(&file.path).is_err() && file.path.exists() {
-                resisting.push(file.path.clone());
+                removed.resisting.push(file.path.clone());
             } else if let Some(folder) = file.path.parent() {
                 // Only the last file of a folder takes it along.
                 let _ = std::fs::remove_dir(folder);
             }
         }
-        Ok(resisting)
+        Ok(removed)
     }
 
     /// Forgets runs: their plans, facts and manifests. What they made stays where it is.
@@ -277,7 +297,7 @@ fn files_below(folder: &Path) -> Vec<Waste> {
 }
 
 /// Locks whose holders died, with their notes.
-fn stale_locks(locks: &Path) -> Vec<Waste> {
+fn stale_locks(locks: &Path) -> Vec<StaleLock> {
     let mut by_stem: HashMap<PathBuf, Vec<Waste>> = HashMap::new();
     for file in files_below(locks) {
         let ours = file
@@ -290,7 +310,8 @@ fn stale_locks(locks: &Path) -> Vec<Waste> {
         }
     }
     let free = by_stem.into_iter().filter(|(lock, _)| lock::is_free(lock));
-    free.flat_map(|(_, files)| files).collect()
+    free.map(|(lock, files)| StaleLock { lock, files })
+        .collect()
 }
 
 /// Takes part in keeping sweeps away, waiting for one that is under way.
@@ -298,4 +319,55 @@ pub(super) fn keep_sweeps_away(locks: &Path) -> Result<File, Refused> {
     let gate = run_gate(locks).map_err(Refused::Io)?;
     gate.lock_shared().map_err(Refused::Io)?;
     Ok(gate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state with the lock of a dead process, and what a sweep found of it.
+    fn stale(project: &Path) -> (Store, Sweep, PathBuf) {
+        let store = Store::open(project).unwrap();
+        let locks = store.place().locks();
+        std::fs::create_dir_all(&locks).unwrap();
+        let lock = locks.join("run-20250101-120000-dead.lock");
+        std::fs::write(&lock, "").unwrap();
+        std::fs::write(lock.with_extension("json"), "{}").unwrap();
+        let sweep = store.sweep(&HashSet::new()).unwrap();
+        (store, sweep, lock)
+    }
+
+    #[test]
+    fn a_lock_and_its_note_are_removed_as_one_and_told_as_two_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, sweep, lock) = stale(dir.path());
+        assert_eq!(sweep.locks.len(), 1);
+        let removed = store.remove(&sweep).unwrap();
+        assert_eq!(removed.locks.len(), 2);
+        assert_eq!(removed.resisting, [] as [PathBuf; 0]);
+        assert!(!lock.exists() && !lock.with_extension("json").exists());
+    }
+
+    #[test]
+    fn a_lock_that_was_taken_up_since_is_not_told_as_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, sweep, lock) = stale(dir.path());
+        let held = File::open(&lock).unwrap();
+        held.try_lock().unwrap();
+        let removed = store.remove(&sweep).unwrap();
+        assert_eq!(removed.locks, []);
+        assert!(lock.exists() && lock.with_extension("json").exists());
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_removed_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, sweep, lock) = stale(dir.path());
+        let note = lock.with_extension("json");
+        std::fs::remove_file(&note).unwrap();
+        std::fs::create_dir(&note).unwrap();
+        let removed = store.remove(&sweep).unwrap();
+        assert_eq!(removed.resisting, [lock]);
+        assert_eq!(removed.locks, []);
+    }
 }

@@ -13,13 +13,24 @@ const JOINED: usize = 500;
 pub(super) fn check<'a>(
     blocks: impl IntoIterator<Item = &'a [Placed]>,
 ) -> Result<(), TemplateError> {
-    // Each `elif` stands inside the one before.
+    // Each `elif` stands inside the one before: how many each open `if` has had.
+    let mut open: Vec<usize> = Vec::new();
     let mut elifs = 0;
     for tokens in blocks {
-        if let Some(first) = tokens.first().filter(|first| is(first, "elif")) {
-            elifs += 1;
-            if elifs > JOINED {
-                return Err(too_deep(first));
+        if let Some(first) = tokens.first() {
+            match name(first) {
+                "if" => open.push(0),
+                "elif" => {
+                    elifs += 1;
+                    if let Some(innermost) = open.last_mut() {
+                        *innermost += 1;
+                    }
+                    if elifs > JOINED {
+                        return Err(too_deep(first));
+                    }
+                }
+                "endif" => elifs -= open.pop().unwrap_or_default(),
+                _ => {}
             }
         }
         block(tokens)?;
@@ -27,8 +38,11 @@ pub(super) fn check<'a>(
     Ok(())
 }
 
-fn is(placed: &Placed, name: &str) -> bool {
-    matches!(&placed.token, Token::Name(other) if other == name)
+fn name(placed: &Placed) -> &str {
+    match &placed.token {
+        Token::Name(name) => name,
+        _ => "",
+    }
 }
 
 fn too_deep(at: &Placed) -> TemplateError {
@@ -111,6 +125,28 @@ mod tests {
             assert!(Template::parse(&format!("{{% if 1 %}}{elifs}{{% endif %}}")).is_err());
             let bare = format!("1{}", link.repeat(50_000));
             assert!(Template::parse_expression(&bare).is_err());
+        }
+    }
+
+    #[test]
+    fn elifs_are_as_deep_as_those_that_are_open_around_them() {
+        let elifs = |count: usize| "{% elif 1 %}a".repeat(count);
+        let one = format!("{{% if 1 %}}a{}{{% endif %}}", elifs(300));
+        assert!(Template::parse(&one.repeat(20)).is_ok());
+        let within = format!("{{% if 1 %}}a{}{one}{{% endif %}}", elifs(300));
+        assert!(Template::parse(&within).is_err());
+        // What is said in text ends nothing.
+        for text in [
+            "{% raw %}endraw{% endif %}{% endraw %}",
+            "{# {% endif %} #}",
+            "{{ '{% endif %}' }}",
+        ] {
+            let fooled = format!(
+                "{{% if 1 %}}a{}{text}{}{{% endif %}}",
+                elifs(300),
+                elifs(300)
+            );
+            assert!(Template::parse(&fooled).is_err(), "{text}");
         }
     }
 

@@ -89,7 +89,15 @@ fn skip_raw(text: &str, end: usize, tokens: &[Placed]) -> usize {
     if !opened_raw {
         return end;
     }
-    text[end..].find("endraw").map_or(text.len(), |n| end + n)
+    let mut ends = text[end..].match_indices("endraw");
+    ends.find(|(n, word)| {
+        let before = text[end..end + n].trim_end();
+        let before = before.strip_suffix(['-', '+']).unwrap_or(before);
+        let after = text[end + n + word.len()..].trim_start();
+        let after = after.strip_prefix(['-', '+']).unwrap_or(after);
+        before.ends_with("{%") && after.starts_with("%}")
+    })
+    .map_or(text.len(), |(n, _)| end + n)
 }
 
 /// Reads tokens from `at` until `close` (or the end) and answers where reading stopped.

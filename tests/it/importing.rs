@@ -119,8 +119,8 @@ fn pictures_stdin_and_other_encodings_give_the_same_graph() {
     );
 }
 
-#[test]
-fn one_bad_file_never_stops_the_rest() {
+/// One good file among bad ones.
+fn all_kinds() -> Project {
     let mut stranger = drawing();
     stranger["nodes"][2]["type"] = json!("FancyBlur");
     stranger["nodes"][2]["title"] = json!("Soft");
@@ -145,6 +145,12 @@ fn one_bad_file_never_stops_the_rest() {
     project.file("bytes.bin", [0, 1, 2, 3, 0, 0, 9, 9]);
     project.file("latin.json", b"{\"a\": \"\xe4\"}");
     project.file("again/good.json", text(&drawing()));
+    project
+}
+
+#[test]
+fn one_bad_file_never_stops_the_rest() {
+    let project = all_kinds();
     let files = [
         "cut.json",
         "deep.json",

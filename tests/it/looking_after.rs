@@ -1,5 +1,7 @@
 //! `kiln server`: looking after a server, through the real program on the embedded server and on servers that follow a script.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use crate::support::{Done, Project, Server, Spoken, quick, settled, slow, wait_for};
@@ -91,7 +93,7 @@ fn servers_that_are_none() {
     ] {
         let (project, done) = ask(url, &["queue"]);
         let done = done.code(5);
-        all.push_str(&format!("-- {what}\n{}", told(&project, &done)));
+        let _ = write!(all, "-- {what}\n{}", told(&project, &done));
     }
     insta::assert_snapshot!(all);
 }

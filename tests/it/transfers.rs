@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::support::proxy::{Fate, Proxy};
 use crate::support::{Project, Server, finish, settled};
 
 fn load() -> String {
@@ -80,9 +81,8 @@ fn is_named_by_content(path: &Path) -> bool {
     path.file_stem().unwrap().to_str() == Some(&hash[..16])
 }
 
-#[test]
-fn a_large_result_goes_on_to_the_next_server_while_it_is_fetched() {
-    let (one, two) = (Server::start(&[]), Server::start(&[]));
+/// Two steps on two servers, of which the first gets so much said beside its workflow.
+fn onward(one: &Server, two: &Server, first: &str) -> Project {
     let project = Project::of(&[("load.json", &load())]);
     project.file(
         "kiln.yaml",
@@ -91,17 +91,22 @@ fn a_large_result_goes_on_to_the_next_server_while_it_is_fetched() {
             one.url, two.url
         ),
     );
-    project.file(
-        "p.yaml",
-        r#"params: { photo: { type: file } }
+    let text = r#"params: { photo: { type: file } }
 steps:
-  first: { workflow: load.json, server: one, set: { Photo: { image: "{{ params.photo }}" } } }
+  first: { FIRST workflow: load.json, server: one, set: { Photo: { image: "{{ params.photo }}" } } }
   second: { workflow: load.json, server: two, set: { Photo: { image: "{{ steps.first.image }}" } } }
-"#,
-    );
+"#;
+    project.file("p.yaml", text.replace("FIRST", first));
     project.file("large.png", noise(1300, 7));
     project.file("small.png", noise(64, 9));
+    project
+}
+
+#[test]
+fn a_large_result_goes_on_to_the_next_server_while_it_is_fetched() {
+    let (one, two) = (Server::start(&[]), Server::start(&[]));
     for (photo, by_content) in [("small.png", true), ("large.png", false)] {
+        let project = onward(&one, &two, "");
         let before = inputs(&two);
         let told = events(&project, &["-p", &format!("photo={photo}")]);
         assert_eq!(uploads(&told), ["first", "second"], "{photo}");
@@ -126,6 +131,102 @@ steps:
         );
         assert_eq!(uploads(&again), Vec::<&str>::new(), "{photo}");
     }
+}
+
+#[test]
+fn a_large_result_goes_nowhere_while_what_an_earlier_run_left_may_do() {
+    let (one, two) = (Server::start(&[]), Server::start(&[]));
+    let project = onward(&one, &two, "cache: false,");
+    let photo = ["-p", "photo=large.png"];
+    assert_eq!(uploads(&events(&project, &photo)), ["first", "second"]);
+    let there = inputs(&two);
+    assert_eq!(there.len(), 1);
+    for _ in 0..2 {
+        let again = events(&project, &photo);
+        assert_eq!(again.last().unwrap()["counts"]["cached"], 1, "{again:#?}");
+        assert_eq!(inputs(&two), there);
+    }
+    // What is there already is not taken from elsewhere, although it comes along.
+    let forced = events(&project, &["-p", "photo=large.png", "--force"]);
+    assert_eq!(uploads(&forced), Vec::<&str>::new());
+}
+
+/// Servers in front of which a proxy stands that takes requests of at most 24,000 bytes, if they tell.
+fn narrow(server: &Server) -> Proxy {
+    let is_features = |line: &str| line.contains("/features ");
+    let fate = move |line: &str| {
+        if is_features(line) {
+            Fate::Say("104857600", "24000")
+        } else {
+            Fate::Pass
+        }
+    };
+    Proxy::start(&server.url, Box::new(fate))
+}
+
+#[test]
+fn a_result_is_too_large_only_when_it_has_to_be_sent() {
+    let server = Server::start(&[]);
+    let proxy = narrow(&server);
+    let large = json!({
+        "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}, "_meta": {"title": "Photo"}},
+        "2": {"class_type": "ImageScale", "inputs": {"image": ["1", 0], "upscale_method": "bilinear", "width": 600, "height": 600, "crop": "disabled"}},
+        "9": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "out"}}
+    });
+    let project = Project::of(&[("load.json", &load()), ("large.json", &large.to_string())]);
+    project.file(
+        "kiln.yaml",
+        format!("servers:\n  one: {{ url: \"{}\" }}\n", proxy.url),
+    );
+    let text = r#"steps:
+  first: { workflow: large.json, set: { Photo: { image: "{{ file('small.png') }}" } } }
+  second: { HOW workflow: load.json, set: { Photo: { image: "{{ steps.first.image }}" } } }
+"#;
+    project.file("small.png", noise(64, 9));
+    project.file("p.yaml", text.replace("HOW", ""));
+    assert_eq!(uploads(&events(&project, &[])), ["first"]);
+    let there = inputs(&server);
+    assert_eq!(there.len(), 1);
+    project.file(
+        "p.yaml",
+        text.replace("HOW", "transfer: upload, cache: false,"),
+    );
+    let refused = project.kiln(&["run", "p.yaml"]).code(4);
+    assert!(refused.stderr.contains("K0306"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("takes requests of at most"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(inputs(&server), there);
+}
+
+#[test]
+fn tasks_that_need_the_same_file_at_the_same_time_wait_for_one_upload() {
+    let server = Server::start(&[]);
+    let project = Project::of(&[("load.json", &load())]);
+    project.file(
+        "kiln.yaml",
+        format!(
+            "servers:\n  one: {{ url: \"{}\", max_jobs: 8 }}\n",
+            server.url
+        ),
+    );
+    project.file(
+        "p.yaml",
+        r#"steps:
+  one:
+    workflow: load.json
+    server: one
+    matrix: { i: "{{ range(8) }}" }
+    set: { Photo: { image: "{{ file('photo.png') }}" }, "9": { filename_prefix: "out-{{ matrix.i }}" } }
+"#,
+    );
+    project.file("photo.png", noise(700, 5));
+    let told = events(&project, &[]);
+    assert_eq!(uploads(&told).len(), 1, "{told:#?}");
+    assert_eq!(inputs(&server).len(), 1);
+    assert_eq!(told.last().unwrap()["counts"]["done"], 8);
 }
 
 #[test]

@@ -80,6 +80,10 @@ impl About {
 
     /// Carries out steps `plugin: NAME`; `with` is the JSON Schema (draft-07) of their `with:`. See [`crate::file_schema`].
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers write `json!` in place"
+    )]
     pub fn step(self, with: Value) -> Self {
         let outputs = json!([]);
         self.with("step", json!({ "with": with, "outputs": outputs }))

@@ -173,6 +173,7 @@ impl Call {
     }
 
     /// Adds an artifact to what `step` or `after_download` answers, while it is still at work.
+    #[expect(clippy::should_implement_trait, reason = "nothing is summed here")]
     pub fn add(self, artifact: &Artifact) -> Result {
         let Some(add) = service!(self.host, add_artifact) else {
             fail!("this kiln takes no artifacts before the end of a call");

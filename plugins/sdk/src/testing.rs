@@ -150,6 +150,10 @@ impl TestHost {
     ///
     /// # Errors
     /// What the plugin says when it fails.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers write `json!` in place"
+    )]
     pub fn function(&mut self, name: &str, args: Value) -> Result<Value, String> {
         let request = json!({ "name": name, "args": args, "named": {} });
         let answer = self.call(hook::FUNCTION, request)?;
@@ -160,6 +164,10 @@ impl TestHost {
     ///
     /// # Errors
     /// What the plugin says when it fails.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers write `json!` in place"
+    )]
     pub fn filter(&mut self, name: &str, args: Value) -> Result<Value, String> {
         let request = json!({ "name": name, "args": args, "named": {} });
         let answer = self.call(hook::FILTER, request)?;

@@ -133,25 +133,25 @@ fn graphs_results_steps_and_previews_cross_the_edge() {
     let job = |task: &str| json!({ "task": task, "graph": { "2": { "class_type": "A" } } });
     let same = host.call(abi::hook::BEFORE_SUBMIT, job("keep")).unwrap();
     assert_eq!(same, Value::Null);
-    let changed = host.call(abi::hook::BEFORE_SUBMIT, job("change")).unwrap();
-    assert_eq!(changed, json!({ "graph": { "1": { "class_type": "A" } } }));
+    let edited = host.call(abi::hook::BEFORE_SUBMIT, job("change")).unwrap();
+    assert_eq!(edited, json!({ "graph": { "1": { "class_type": "A" } } }));
 
     let results = json!({
-        "folder": "/work", "artifacts": [{ "path": "/a.png", "hash": "00", "kind": "image" }, { "text": "t" }],
+        "folder": "/made", "artifacts": [{ "path": "/a.png", "hash": "00", "kind": "image" }, { "text": "t" }],
     });
     let changes = host
         .call(abi::hook::AFTER_DOWNLOAD, results.clone())
         .unwrap();
     assert_eq!(
         changes["artifacts"],
-        json!([{ "keep": 0 }, { "path": "/work/x", "replace": 0 }, { "text": "more", "output": "log" }])
+        json!([{ "keep": 0 }, { "path": "/made/x", "replace": 0 }, { "text": "more", "output": "log" }])
     );
     host.cancel(true);
     let answer = host.call(abi::hook::AFTER_DOWNLOAD, results);
     assert_eq!(answer.unwrap_err(), "cancelled");
 
     let with = json!({ "images": [{ "path": "/a.png", "name": "a.png", "hash": "00" }] });
-    let made = host.step(with, Path::new("/work")).unwrap();
+    let made = host.step(with, Path::new("/made")).unwrap();
     assert_eq!(
         made,
         [

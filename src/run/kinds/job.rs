@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::workflow::Ready;
 use crate::artifact::Artifact;
 use crate::base::NodeId;
-use crate::client::{JobRequest, JobUpdate, Lookup, Outcome as JobOutcome, SubmitError};
+use crate::client::{Accepted, JobRequest, JobUpdate, Lookup, Outcome as JobOutcome, SubmitError};
 use crate::event::RunEvent;
 use crate::machine::{CancelReason, Fact, FailureClass, Ticket};
 use crate::plan::StepPlan;
@@ -140,19 +140,7 @@ impl Try {
         }
         match submitted? {
             Ok(accepted) => {
-                self.answered = true;
-                self.shared.answered(self.at);
-                if names_jobs(server) {
-                    let id = accepted.prompt_id.clone();
-                    self.shared.jobs().insert(id, self.name().clone());
-                    self.named = Some(accepted.prompt_id);
-                }
-                if let Some(answer) = accepted.left_out {
-                    self.partial = true;
-                    let about = self.about();
-                    let built = about.left_out(&ready.rendered, &server.name, &answer);
-                    self.shared.teller.warn(self.name(), built);
-                }
+                self.taken(server, ready, accepted);
                 Ok(())
             }
             Err(SubmitError::Ambiguous(error)) if names_jobs(server) => {
@@ -178,6 +166,23 @@ impl Try {
             Err(SubmitError::Refused(error) | SubmitError::Unreachable(error)) => {
                 Err(self.about().server(&server.name, &error).into())
             }
+        }
+    }
+
+    /// The server has the job, or what of it can run.
+    fn taken(&mut self, server: &Endpoint, ready: &Ready, accepted: Accepted) {
+        self.answered = true;
+        self.shared.answered(self.at);
+        if names_jobs(server) {
+            let id = accepted.prompt_id.clone();
+            self.shared.jobs().insert(id, self.name().clone());
+            self.named = Some(accepted.prompt_id);
+        }
+        if let Some(answer) = accepted.left_out {
+            self.partial = true;
+            let about = self.about();
+            let built = about.left_out(&ready.rendered, &server.name, &answer);
+            self.shared.teller.warn(self.name(), built);
         }
     }
 
@@ -295,7 +300,7 @@ impl Try {
                 self.shared.missed(self.at, cause);
                 self.shared.leave_stray(self.at, &self.job());
             }
-            JobOutcome::Stalled { proof } => self.shared.died(self.at, proof),
+            JobOutcome::Stalled { proof } => self.shared.died(self.at, self.step(), proof),
             _ => self.shared.answered(self.at),
         }
         // One that succeeded is kept, however late.
@@ -324,7 +329,7 @@ impl Try {
                 Err(Ending::Lost)
             }
             JobOutcome::Unreachable { .. } | JobOutcome::Stalled { .. }
-                if self.shared.is_pool(self.at) =>
+                if self.shared.is_pool(self.at, self.step()) =>
             {
                 Err(Ending::Lost)
             }

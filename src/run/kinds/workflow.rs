@@ -16,7 +16,7 @@ use crate::diagnostic::{Diagnostic, Origin, Report, Severity, codes, list_of};
 use crate::event::RunEvent;
 use crate::machine::{CancelReason, FailureClass, Outcome};
 use crate::plan::key::{Manifest, Recorded, ServerFacts, of_workflow, workflow_manifest};
-use crate::plan::{self, Plan, Rendered, Results, TaskPlan, WorkflowStep};
+use crate::plan::{self, Plan, Rendered, Results, TaskPlan, Uploadable, WorkflowStep};
 use crate::run::attempt::{Ending, Try};
 use crate::run::cache::{self, Miss};
 use crate::run::failure::Failure;
@@ -273,28 +273,30 @@ impl Try {
         self.refused(server, rendered).await?;
         for at in 0..rendered.uploads.len() {
             let upload = &rendered.uploads[at];
+            let sources = &shared.plan.sources;
+            let too_large =
+                check::too_large(rendered, upload, &server.name, sources, setting(server));
             let class = rendered.graph.nodes.get(&upload.node);
             let order = Order {
                 upload,
                 class: class.map_or("", |node| node.class_type.as_str()),
                 by_reference: !anew && !self.step().transfer_upload,
                 anew,
+                too_large: too_large.as_ref(),
             };
             let began = Instant::now();
             let send = || {
                 let sent = shared.transfers.send(&shared.store, server, &order);
                 sent.map(|sent| match sent {
                     Ok(sent) => Ok(Ok(sent)),
-                    Err(error) => error.diagnostic().map(Err),
+                    Err(error) => error.complaint().map(Err),
                 })
                 .boxed()
             };
             let there = self
                 .patiently(server, CancelReason::Requested, send)
                 .await?
-                .map_err(|built| {
-                    Failure::one(FailureClass::Transfer, self.about().complain(built))
-                })?;
+                .map_err(|(class, built)| Failure::one(class, self.about().complain(built)))?;
             if let Some(size) = there.size {
                 events.push(RunEvent::TaskUploaded {
                     task: self.name().clone(),
@@ -308,16 +310,13 @@ impl Try {
         Ok(events)
     }
 
-    /// What the server or its nodes would refuse of the files is said before any of them is sent.
+    /// What the server or its nodes would refuse of the files is said before any of them is sent. How large a result is matters only
+    /// when it turns out that it has to be sent.
     async fn refused(&self, server: &Endpoint, rendered: &Rendered) -> Result<(), Ending> {
         if rendered.uploads.is_empty() {
             return Ok(());
         }
-        let setting = check::Setting {
-            embedded: server.is_embedded(),
-            uploads: Some(server.client().dialect().uploads),
-            ..check::Setting::default()
-        };
+        let setting = setting(server);
         let (shared, name) = (Arc::clone(&self.shared), server.name.clone());
         // Only what the look at the files needs goes to the other thread.
         let files = Rendered::clone(rendered);
@@ -325,7 +324,15 @@ impl Try {
             let uploads = files.uploads.iter();
             let sources = &shared.plan.sources;
             uploads
-                .filter_map(|one| check::upload_diagnostic(&files, one, &name, sources, setting))
+                .filter_map(|one| {
+                    let large = match one.file {
+                        Uploadable::File(_) => {
+                            check::too_large(&files, one, &name, sources, setting)
+                        }
+                        Uploadable::Artifact(_) => None,
+                    };
+                    large.or_else(|| check::too_wide(&files, one, &name, sources, setting))
+                })
                 .collect::<Vec<_>>()
         });
         match looked.await {
@@ -410,6 +417,15 @@ impl Try {
     pub(super) fn without_secret(&self, error: &crate::base::secret::MissingSecret) -> Failure {
         let built = Diagnostic::error(&codes::TEMPLATE_FAILED, error.to_string());
         Failure::one(FailureClass::Invalid, self.about().complain(built))
+    }
+}
+
+/// What the files that a graph takes are judged by on a server.
+fn setting(server: &Endpoint) -> check::Setting<'static> {
+    check::Setting {
+        embedded: server.is_embedded(),
+        uploads: Some(server.client().dialect().uploads),
+        ..check::Setting::default()
     }
 }
 

@@ -133,7 +133,7 @@ pub fn sweep(history: &History, wanted: &Cleaning) -> Result<Swept, Box<Diagnost
     swept.records = sweep.records.len();
     swept.blobs = sweep.blobs.as_ref().map(Tally::of);
     swept.quarantined = Tally::of(&sweep.quarantined);
-    swept.leftovers = Tally::of(sweep.leftovers.iter().chain(&sweep.locks));
+    swept.leftovers = Tally::of(&sweep.leftovers);
     for file in &unfinished {
         swept.leftovers.add(file.size);
     }
@@ -143,6 +143,9 @@ pub fn sweep(history: &History, wanted: &Cleaning) -> Result<Swept, Box<Diagnost
     }
     swept.masks = Tally::of(&masks);
     if wanted.dry_run {
+        for file in sweep.locks.iter().flat_map(|lock| &lock.files) {
+            swept.leftovers.add(file.size);
+        }
         return Ok(swept);
     }
     // The files first: while the journal names them, a sweep that was broken off can be begun again.
@@ -156,9 +159,11 @@ pub fn sweep(history: &History, wanted: &Cleaning) -> Result<Swept, Box<Diagnost
     let forgotten = store.forget_runs(gone.into_iter().collect());
     forgotten.wait_blocking().map_err(complain)?;
     let nobody_runs = sweep.blobs.is_some();
-    swept
-        .resisting
-        .extend(store.remove(&sweep).map_err(complain)?);
+    let removed = store.remove(&sweep).map_err(complain)?;
+    for file in &removed.locks {
+        swept.leftovers.add(file.size);
+    }
+    swept.resisting.extend(removed.resisting);
     if some && nobody_runs {
         store.compact();
     }

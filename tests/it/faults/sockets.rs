@@ -100,6 +100,20 @@ fn shake(server: &mut TcpStream) -> Result<Vec<u8>> {
     Ok(head)
 }
 
+/// Holds frames back, and gives one of them at random when they are too many.
+fn shuffled(
+    held: &mut VecDeque<Frame>,
+    frame: Frame,
+    window: usize,
+    dice: &mut Dice,
+) -> Option<Frame> {
+    held.push_back(frame);
+    if held.len() < window {
+        return None;
+    }
+    held.remove(dice.roll(held.len() as u64) as usize)
+}
+
 fn pass(
     server: &mut TcpStream,
     client: &TcpStream,
@@ -141,12 +155,8 @@ fn pass(
                 to.write_all(&frame.bytes())?;
             }
             Sock::Shuffled(window) if !control => {
-                held.push_back(frame);
-                if held.len() >= window {
-                    let at = dice.roll(held.len() as u64) as usize;
-                    if let Some(frame) = held.remove(at) {
-                        to.write_all(&frame.bytes())?;
-                    }
+                if let Some(frame) = shuffled(&mut held, frame, window, &mut dice) {
+                    to.write_all(&frame.bytes())?;
                 }
             }
             Sock::Late(pause) => {

@@ -1,6 +1,6 @@
 //! The faults, as data.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::network::{Deed, Kind, Script, When};
 use super::sockets::Sock;
@@ -136,7 +136,8 @@ fn busy_for_a_second() -> Answer {
 }
 
 fn busy_until_a_date() -> Answer {
-    busy().with("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")
+    let until = SystemTime::now() + Duration::from_secs(2);
+    busy().with("retry-after", &httpdate::fmt_http_date(until))
 }
 
 fn queue_full() -> Answer {
@@ -243,6 +244,19 @@ pub(super) fn posts() -> Vec<Fault> {
             "posts: the answer has no last chunk",
             Deed::Edit(without_end),
         ),
+        post("posts: never answered", When::First(2), Deed::HangAfter)
+            .cloud(UNCLEAR)
+            .slow(),
+        post("posts: never taken", When::First(2), Deed::Hang)
+            .cloud(UNCLEAR)
+            .slow(),
+    ]
+}
+
+/// Answers to posts that tell what became of the job, in odd ways.
+pub(super) fn odd_posts() -> Vec<Fault> {
+    let post = |name, when, deed| fault(name, Kind::Post, when, deed);
+    vec![
         post("posts: 429", MANY, Deed::Refuse(busy)),
         post(
             "posts: 429 for a second",
@@ -283,12 +297,6 @@ pub(super) fn posts() -> Vec<Fault> {
             Deed::Elsewhere(307),
         )
         .on(ASTRAY, ASTRAY),
-        post("posts: never answered", When::First(2), Deed::HangAfter)
-            .cloud(UNCLEAR)
-            .slow(),
-        post("posts: never taken", When::First(2), Deed::Hang)
-            .cloud(UNCLEAR)
-            .slow(),
     ]
 }
 
@@ -333,7 +341,7 @@ pub(super) fn records() -> Vec<Fault> {
         fault(
             "records: never answered",
             Kind::Record,
-            When::First(12),
+            When::EachOnce,
             Deed::Hang,
         )
         .slow(),
@@ -343,6 +351,7 @@ pub(super) fn records() -> Vec<Fault> {
 /// Files from the server.
 pub(super) fn files() -> Vec<Fault> {
     let view = |name, deed| fault(name, Kind::View, When::EachOnce, deed);
+    let always = |name, deed| fault(name, Kind::View, When::Always, deed);
     vec![
         view("files: closed", Deed::Close),
         view("files: reset", Deed::Reset),
@@ -369,38 +378,11 @@ pub(super) fn files() -> Vec<Fault> {
         view("files: empty", Deed::Edit(empty)),
         view("files: one bit is another", Deed::Edit(flipped)),
         view("files: drip", Deed::Drip(64, PAUSE)),
-        fault(
-            "files: without a length",
-            Kind::View,
-            When::Always,
-            Deed::Edit(without_length),
-        ),
-        fault(
-            "files: without a tag",
-            Kind::View,
-            When::Always,
-            Deed::Edit(without_tag),
-        ),
-        fault(
-            "files: of another type",
-            Kind::View,
-            When::Always,
-            Deed::Edit(other_type),
-        ),
-        fault(
-            "files: at another host",
-            Kind::View,
-            When::Always,
-            Deed::Elsewhere(302),
-        )
-        .comfy_alone(),
-        fault(
-            "files: sent round and round",
-            Kind::View,
-            When::Always,
-            Deed::Round,
-        )
-        .on(LOOP, LOOP),
+        always("files: without a length", Deed::Edit(without_length)),
+        always("files: without a tag", Deed::Edit(without_tag)),
+        always("files: of another type", Deed::Edit(other_type)),
+        always("files: at another host", Deed::Elsewhere(302)).comfy_alone(),
+        always("files: sent round and round", Deed::Round).on(LOOP, LOOP),
         fault(
             "files: never answered",
             Kind::View,

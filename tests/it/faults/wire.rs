@@ -1,5 +1,6 @@
 //! Requests, answers and frames of sockets as bytes, for a proxy that changes them.
 
+use std::fmt::Write as _;
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::TcpStream;
 use std::thread;
@@ -140,13 +141,13 @@ impl Request {
         for (name, value) in &self.headers {
             let ours = ["connection", "content-length", "transfer-encoding"];
             if socket || !ours.contains(&name.as_str()) {
-                text.push_str(&format!("{name}: {value}\r\n"));
+                let _ = write!(text, "{name}: {value}\r\n");
             }
         }
         if !socket {
             text.push_str("connection: close\r\n");
             if !self.line.starts_with("GET ") && !self.line.starts_with("HEAD ") {
-                text.push_str(&format!("content-length: {}\r\n", self.body.len()));
+                let _ = write!(text, "content-length: {}\r\n", self.body.len());
             }
         }
         text.push_str("\r\n");
@@ -213,18 +214,21 @@ impl Answer {
         for (name, value) in &self.headers {
             let ours = ["connection", "content-length", "transfer-encoding"];
             if !ours.contains(&name.as_str()) {
-                head.push_str(&format!("{name}: {value}\r\n"));
+                let _ = write!(head, "{name}: {value}\r\n");
             }
         }
         let mut body = self.body.clone();
-        match self.told {
-            None => head.push_str(&format!("content-length: {}\r\n", body.len())),
-            Some(Told::Length(length)) => head.push_str(&format!("content-length: {length}\r\n")),
-            Some(Told::Nothing) => {}
-            Some(Told::Unended) => {
-                head.push_str("transfer-encoding: chunked\r\n");
-                body = [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n"].concat();
-            }
+        let length = match self.told {
+            None => Some(body.len()),
+            Some(Told::Length(length)) => Some(length),
+            Some(Told::Nothing | Told::Unended) => None,
+        };
+        if let Some(length) = length {
+            let _ = write!(head, "content-length: {length}\r\n");
+        }
+        if let Some(Told::Unended) = self.told {
+            head.push_str("transfer-encoding: chunked\r\n");
+            body = [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n"].concat();
         }
         head.push_str("connection: close\r\n\r\n");
         (head.into_bytes(), body)

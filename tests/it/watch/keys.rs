@@ -169,6 +169,9 @@ fn keys_run_force_open_pause_and_quit() {
     assert_eq!(runs(&project), 3);
 }
 
+/// What ends a watch in a pane.
+type End = Box<dyn Fn(&Project, &Pane)>;
+
 #[test]
 fn the_terminal_is_put_back_however_the_watch_ends() {
     let project = project();
@@ -181,7 +184,6 @@ fn the_terminal_is_put_back_however_the_watch_ends() {
         }
     };
     let typed = |_: &Project, pane: &Pane| pane.press(&["C-c"]);
-    type End = Box<dyn Fn(&Project, &Pane)>;
     let ends: [(i32, End); 3] = [
         (130, Box::new(typed)),
         (143, Box::new(signalled("-TERM"))),
