@@ -176,7 +176,10 @@ fn a_result_is_too_large_only_when_it_has_to_be_sent() {
     let project = Project::of(&[("load.json", &load()), ("large.json", &large.to_string())]);
     project.file(
         "kiln.yaml",
-        format!("servers:\n  one: {{ url: \"{}\" }}\n", proxy.url),
+        format!(
+            "default_server: one\nservers:\n  one: {{ url: \"{}\" }}\n",
+            proxy.url
+        ),
     );
     let text = r#"steps:
   first: { workflow: large.json, set: { Photo: { image: "{{ file('small.png') }}" } } }
