@@ -12,7 +12,7 @@ use serde_json::json;
 use super::args::TextOrJson;
 use super::check::load_catalog;
 use super::exit::{Exit, complain, tell};
-use crate::base::{AtomicFile, display_path};
+use crate::base::{display_path, put_unsynced};
 use crate::diagnostic::{Diagnostic, Report, Severity, codes, to_json};
 use crate::report::plural;
 use crate::session::{Import, Importer};
@@ -165,8 +165,8 @@ fn write(
         return None;
     }
     taken.insert(out.to_path_buf(), file.to_path_buf());
-    match AtomicFile::put(out, text.as_bytes()) {
-        Ok(_) => Some(out.to_path_buf()),
+    match put_unsynced(out, text.as_bytes()) {
+        Ok(()) => Some(out.to_path_buf()),
         Err(error) => {
             let diagnostic = Diagnostic::error(&codes::CANNOT_WRITE, error.to_string());
             import.report.push(diagnostic);

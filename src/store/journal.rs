@@ -1,8 +1,7 @@
 //! The journal of one run.
 
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Transaction, params};
 
 use super::lock::Lock;
@@ -153,22 +152,7 @@ fn number_of(transaction: &Transaction<'_>, run: &RunId) -> rusqlite::Result<i64
         .query_row([run.as_str()], |row| row.get(0))
 }
 
-/// Rows that are written by one statement: starting it takes as long as writing a row.
-const TOGETHER: usize = 8;
-
-static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insert_statement(1));
-static INSERT_MANY: LazyLock<String> = LazyLock::new(|| insert_statement(TOGETHER));
-
-/// Rows of one run and time: their run, their time and the number of the first come before the facts.
-fn insert_statement(rows: usize) -> String {
-    let row = |at: usize| format!("(?1, ?3 + {at}, ?2, ?{})", at + 4);
-    let rows: Vec<String> = (0..rows).map(row).collect();
-    format!(
-        "INSERT INTO facts (run, seq, at, fact) VALUES {}",
-        rows.join(", ")
-    )
-}
-
+/// Facts that were handed over together are one row: what a row costs in the database is most of what keeping a fact costs.
 fn write(
     transaction: &Transaction<'_>,
     run: i64,
@@ -176,54 +160,24 @@ fn write(
     at: u64,
     facts: &[Fact],
 ) -> rusqlite::Result<()> {
-    let (many, few) = facts.as_chunks::<TOGETHER>();
-    let many = many.iter().map(<[Fact; TOGETHER]>::as_slice);
-    let few = few.iter().map(std::slice::from_ref);
-    let mut next = first;
-    let mut text = Vec::new();
-    insert_all(
-        transaction,
-        &INSERT_MANY,
-        many,
-        (run, at),
-        &mut next,
-        &mut text,
-    )?;
-    insert_all(
-        transaction,
-        &INSERT_ONE,
-        few,
-        (run, at),
-        &mut next,
-        &mut text,
-    )
+    if facts.is_empty() {
+        return Ok(());
+    }
+    transaction
+        .prepare_cached("INSERT INTO journal (id, at, facts) VALUES (?1, ?2, ?3)")?
+        .execute(params![row_of(run, first), signed(at), to_text(facts)?])
+        .map(drop)
 }
 
-fn insert_all<'f>(
-    transaction: &Transaction<'_>,
-    sql: &str,
-    mut rows: impl Iterator<Item = &'f [Fact]>,
-    (run, at): (i64, u64),
-    next: &mut u64,
-    text: &mut Vec<u8>,
-) -> rusqlite::Result<()> {
-    let Some(first) = rows.next() else {
-        return Ok(());
-    };
-    let mut insert = transaction.prepare_cached(sql)?;
-    insert.raw_bind_parameter(1, run)?;
-    insert.raw_bind_parameter(2, signed(at))?;
-    for facts in std::iter::once(first).chain(rows) {
-        insert.raw_bind_parameter(3, signed(*next))?;
-        for (at, fact) in facts.iter().enumerate() {
-            text.clear();
-            serde_json::to_writer(&mut *text, fact)
-                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-            let text = ToSqlOutput::Borrowed(ValueRef::Text(text));
-            insert.raw_bind_parameter(at + 4, text)?;
-        }
-        insert.raw_execute()?;
-        *next += facts.len() as u64;
-    }
-    Ok(())
+/// How many facts a run can have.
+const FACTS: i64 = 1 << 40;
+
+/// The row in which the `first` fact of a run begins. Rows of a run lie together, in the order of its facts.
+pub(super) fn row_of(run: i64, first: u64) -> i64 {
+    run * FACTS + signed(first).min(FACTS - 1)
+}
+
+/// The first fact of a row.
+pub(super) fn first_of(row: i64) -> u64 {
+    (row % FACTS).unsigned_abs()
 }

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use super::cache::CacheRecord;
 use super::database;
 use super::error::{Holder, StoreError};
+use super::journal::{first_of, row_of};
 use super::lock;
 use super::notes::KnownUpload;
 use super::place::Place;
@@ -170,16 +171,41 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read or a fact cannot be understood.
     pub fn facts(&self, run: &RunId, from: u64) -> Result<Vec<(u64, Fact)>, StoreError> {
-        let sql = "SELECT at, fact FROM facts WHERE run = (SELECT id FROM runs WHERE run = ?1) AND seq >= ?2 ORDER BY seq";
-        let rows = self.all(sql, (run.as_str(), super::writer::signed(from)), |row| {
-            Ok((
-                row.get::<_, i64>(0)?.unsigned_abs(),
-                row.get::<_, String>(1)?,
-            ))
-        })?;
-        rows.into_iter()
-            .map(|(at, text)| Ok((at, self.understand(run, &text)?)))
-            .collect()
+        let mut facts = Vec::new();
+        for (first, at, text) in self.journal_rows(run, from)? {
+            let row: Vec<Fact> = self.understand(run, &text)?;
+            let known = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
+            facts.extend(row.into_iter().skip(known).map(|fact| (at, fact)));
+        }
+        Ok(facts)
+    }
+
+    /// The rows of a run's journal from the one that holds the fact numbered `from`: the number of each one's first fact, its time, and its
+    /// facts as a JSON array.
+    pub(super) fn journal_rows(
+        &self,
+        run: &RunId,
+        from: u64,
+    ) -> Result<Vec<(u64, u64, String)>, StoreError> {
+        let number: Option<i64> =
+            self.one("SELECT id FROM runs WHERE run = ?1", [run.as_str()], |r| {
+                r.get(0)
+            })?;
+        let Some(number) = number else {
+            return Ok(Vec::new());
+        };
+        // The row that holds a fact begins with it or before it.
+        let sql = "SELECT id, at, facts FROM journal WHERE id < ?3 AND id >=
+            coalesce((SELECT max(id) FROM journal WHERE id BETWEEN ?1 AND ?2), ?1) ORDER BY id";
+        let rows = (
+            row_of(number, 0),
+            row_of(number, from),
+            row_of(number + 1, 0),
+        );
+        self.all(sql, rows, |row| {
+            let at: i64 = row.get(1)?;
+            Ok((first_of(row.get(0)?), at.unsigned_abs(), row.get(2)?))
+        })
     }
 
     /// What is kept under a key.

@@ -71,6 +71,16 @@ ALTER TABLE strays ADD COLUMN until INTEGER NOT NULL DEFAULT 0;
     "
 ALTER TABLE uploads ADD COLUMN etag TEXT;
 ",
+    // Facts that became known together are a row. Its id is the run's number times 2^40 and the number of its first fact.
+    "
+CREATE TABLE journal (
+    id          INTEGER PRIMARY KEY,
+    at          INTEGER NOT NULL,
+    facts       TEXT NOT NULL
+) STRICT;
+INSERT INTO journal SELECT run * 1099511627776 + seq, at, '[' || fact || ']' FROM facts;
+DROP TABLE facts;
+",
 ];
 
 /// The format that this kiln writes.

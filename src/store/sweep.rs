@@ -8,7 +8,10 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
+use serde_json::value::RawValue;
+
 use super::error::StoreError;
+use super::journal::row_of;
 use super::lock::{self, Refused};
 use super::open::Store;
 use super::writer::Ack;
@@ -158,13 +161,18 @@ impl Store {
     pub fn forget_runs(&self, runs: Vec<RunId>) -> Ack {
         self.writer.write(Box::new(move |transaction| {
             for run in &runs {
-                for sql in [
-                    "DELETE FROM facts WHERE run = (SELECT id FROM runs WHERE run = ?1)",
-                    "DELETE FROM manifests WHERE run = (SELECT id FROM runs WHERE run = ?1)",
-                    "DELETE FROM runs WHERE run = ?1",
-                ] {
-                    transaction.execute(sql, [run.as_str()])?;
-                }
+                let name = run.as_str();
+                let number: i64 = transaction.query_row(
+                    "SELECT coalesce((SELECT id FROM runs WHERE run = ?1), 0)",
+                    [name],
+                    |row| row.get(0),
+                )?;
+                transaction.execute(
+                    "DELETE FROM journal WHERE id >= ?1 AND id < ?2",
+                    [row_of(number, 0), row_of(number + 1, 0)],
+                )?;
+                transaction.execute("DELETE FROM manifests WHERE run = ?1", [number])?;
+                transaction.execute("DELETE FROM runs WHERE run = ?1", [name])?;
             }
             Ok(())
         }))
@@ -237,15 +245,15 @@ impl Store {
     }
 
     fn facts_like(&self, run: &RunId, word: &str) -> Result<Vec<Fact>, StoreError> {
-        let sql = "SELECT fact FROM facts WHERE run = (SELECT id FROM runs WHERE run = ?1) AND fact LIKE ?2";
-        let like = format!("{{\"fact\":\"{word}\"%");
-        let texts = self
-            .reader
-            .all(sql, (run.as_str(), like), |row| row.get::<_, String>(0))?;
-        Ok(texts
-            .iter()
-            .filter_map(|text| serde_json::from_str(text).ok())
-            .collect())
+        let word = format!("{{\"fact\":\"{word}\"");
+        let mut facts = Vec::new();
+        for (_, _, text) in self.reader.journal_rows(run, 0)? {
+            // Only those that are wanted are read.
+            let row: Vec<&RawValue> = serde_json::from_str(&text).unwrap_or_default();
+            let wanted = row.iter().filter(|fact| fact.get().starts_with(&word));
+            facts.extend(wanted.filter_map(|fact| serde_json::from_str(fact.get()).ok()));
+        }
+        Ok(facts)
     }
 
     /// The blobs that this database knows; another machine's may know more.

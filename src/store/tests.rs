@@ -137,7 +137,7 @@ fn a_database_of_a_newer_kiln_is_never_written_to() {
             error,
             StoreError::Newer {
                 found: 99,
-                known: 4,
+                known: 5,
                 ..
             }
         ),

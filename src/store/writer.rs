@@ -199,7 +199,7 @@ pub(super) fn signed(number: u64) -> i64 {
 }
 
 /// Text as it is stored.
-pub(super) fn to_text<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+pub(super) fn to_text<T: serde::Serialize + ?Sized>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }

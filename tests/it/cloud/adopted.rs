@@ -43,7 +43,9 @@ fn queued(run: &mut Running, count: usize) -> Vec<String> {
 /// Kills a run whose journal knows what these jobs are called. A kill before that is the case of a lost answer.
 fn kill(run: &mut Running, project: &Project, ids: &[String]) {
     for id in ids {
-        let sql = format!("SELECT count(*) FROM facts WHERE fact LIKE '%accepted%{id}%'");
+        let sql = format!(
+            "SELECT count(*) FROM journal, json_each(journal.facts) WHERE value LIKE '%accepted%{id}%'"
+        );
         wait_for("the journal", || {
             ask(project, &sql).filter(|rows| *rows > 0)
         });
@@ -99,7 +101,7 @@ fn a_run_that_is_killed_anywhere_ends_right_without_a_second_job() {
     assert_right(&project.path().join("outputs/p/latest"), 6);
     let doubts = ask(
         &project,
-        "SELECT count(*) FROM facts WHERE fact LIKE '%K0515%'",
+        "SELECT count(*) FROM journal, json_each(journal.facts) WHERE value LIKE '%K0515%'",
     )
     .unwrap();
     let did = ended_with(&server, "draw") + ended_with(&server, "invert");

@@ -72,7 +72,8 @@ fn killed_in_between(project: &Project, url: &str) {
     let mut run = Running::start(project, &["p.yaml", "--server", url, "--seed", "3"]);
     run.until("task_retried");
     wait_for("the journal", || {
-        let sql = "SELECT count(*) FROM facts WHERE fact LIKE '%retried%'";
+        let sql =
+            "SELECT count(*) FROM journal, json_each(journal.facts) WHERE value LIKE '%retried%'";
         ask(project, sql).filter(|count| *count > 0)
     });
     run.kill();

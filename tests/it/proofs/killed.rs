@@ -17,7 +17,13 @@ const FACTS: u64 = 75;
 fn facts(database: &Path) -> u64 {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     Connection::open_with_flags(database, flags)
-        .and_then(|c| c.query_row("SELECT count(*) FROM facts", [], |row| row.get::<_, u32>(0)))
+        .and_then(|c| {
+            c.query_row(
+                "SELECT coalesce(sum(json_array_length(facts)), 0) FROM journal",
+                [],
+                |row| row.get::<_, u32>(0),
+            )
+        })
         .map_or(0, u64::from)
 }
 

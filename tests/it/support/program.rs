@@ -7,7 +7,15 @@ use serde_json::Value;
 
 /// The program under test.
 pub(crate) fn kiln() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+    let program = env!("CARGO_BIN_EXE_kiln");
+    let mut command = if hangup_is_ignored() {
+        // Who runs the tests by `nohup` does not want kiln to outlive its terminal in them.
+        let mut env = Command::new("env");
+        env.args(["--default-signal=HUP", program]);
+        env
+    } else {
+        Command::new(program)
+    };
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("KILN_") {
             command.env_remove(name);
@@ -18,6 +26,13 @@ pub(crate) fn kiln() -> Command {
         .env_remove("CI")
         .env_remove("CLICOLOR_FORCE");
     command
+}
+
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 == 1)
 }
 
 /// The repository.
