@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
 use kiln::artifact::Datum;
-use kiln::base::{RunId, Secrets, TaskName};
+use kiln::base::{Inputs, RunId, Secrets, TaskName};
 use kiln::event::RunEvent;
 use kiln::plugin::{Declared, Plugins};
 use serde_json::json;
@@ -54,7 +54,12 @@ fn loaded(count: usize) -> Plugins {
         })
         .collect();
     let mut complaints = Vec::new();
-    let plugins = Plugins::load(&mut declared, &Secrets::default(), &mut complaints);
+    let plugins = Plugins::load(
+        &mut declared,
+        (&Inputs::default(), &Secrets::default()),
+        false,
+        &mut complaints,
+    );
     assert!(
         complaints.iter().all(|one| one.code.id == "K0603"),
         "{complaints:?}"

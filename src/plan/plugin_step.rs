@@ -161,7 +161,9 @@ impl<'a> Rendering<'a> {
         }
         let about = self.plan.loaded.about(&self.work.plugin);
         let kind = about.and_then(|about| about.step.as_ref())?;
-        let wrong = plugin::mismatches(&kind.with, &plugin::handed(&value), &self.unknown);
+        let given = plugin::handed(&value);
+        self.unknown.extend(plugin::secrets_in(&given));
+        let wrong = plugin::mismatches(&kind.with, &given, &self.unknown);
         let failed = !wrong.is_empty();
         for mismatch in wrong {
             let place = mismatch.pointer.trim_start_matches('/').replace('/', ".");

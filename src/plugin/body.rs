@@ -24,8 +24,8 @@ pub(super) trait Sink: Send + Sync {
     fn progress(&self, call: u64, fraction: f64, note: String);
     /// Whether nobody waits for a call any more.
     fn is_cancelled(&self, call: u64) -> bool;
-    /// One more artifact of a call; whether it was taken.
-    fn add_artifact(&self, call: u64, artifact: Value) -> bool;
+    /// One more artifact of a call, which took so many bytes to describe; whether it was taken.
+    fn add_artifact(&self, call: u64, artifact: Value, length: usize) -> bool;
 }
 
 /// The longest text that a plugin may log, and the longest reason it may give, bytes.

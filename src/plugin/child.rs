@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::about::About;
 use super::body::{Body, LONGEST, Sink, bounded};
-use super::control::{Control, Process, Way};
+use super::control::{Control, Hangup, Process, Way};
 use super::fault::Fault;
 use super::frame::{self, Tag};
 
@@ -56,8 +56,12 @@ impl Away {
     }
 
     fn start(&mut self) -> Result<About, String> {
-        let (mut child, from, to) =
-            spawn().map_err(|error| format!("its process cannot be started: {error}"))?;
+        let Spawned {
+            mut child,
+            from,
+            to,
+            hangup,
+        } = spawn().map_err(|error| format!("its process cannot be started: {error}"))?;
         let printed = [
             child
                 .stdout
@@ -71,16 +75,14 @@ impl Away {
         for stream in printed.into_iter().flatten() {
             let sink = Arc::clone(&self.sink);
             std::thread::spawn(move || {
-                for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-                    let line = String::from_utf8_lossy(&line[..line.len().min(LONGEST)]);
-                    sink.log(PRINTED, line.trim_end().to_owned());
-                }
+                lines(BufReader::new(stream), |line| sink.log(PRINTED, line));
             });
         }
         let to: Way = Arc::new(Mutex::new(to));
         self.control.set(Process {
             child,
             way: Arc::clone(&to),
+            hangup,
         });
         self.pipe = Some(Pipe {
             to,
@@ -162,21 +164,37 @@ impl Away {
 }
 
 /// A process, what it says and what is said to it.
-type Spawned = (Child, Box<dyn Read + Send>, Box<dyn Write + Send>);
+struct Spawned {
+    child: Child,
+    from: Box<dyn Read + Send>,
+    to: Box<dyn Write + Send>,
+    hangup: Hangup,
+}
 
-/// Starts a process that listens on a socket in the place of its stdin, so that stdout is the plugin's to print on.
+/// Starts a process that listens on a socket in the place of its stdin, so that stdout is the plugin's to print on. It is not interrupted
+/// with kiln: what is under way may still end, and when kiln goes, it goes as well.
 #[cfg(unix)]
 fn spawn() -> io::Result<Spawned> {
+    use std::net::Shutdown;
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
+    use std::os::unix::process::CommandExt;
     let (ours, theirs) = UnixStream::pair()?;
+    let (from, end) = (ours.try_clone()?, ours.try_clone()?);
     let child = Command::new(std::env::current_exe()?)
         .args(["plugin", "host"])
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()?;
-    Ok((child, Box::new(ours.try_clone()?), Box::new(ours)))
+    Ok(Spawned {
+        child,
+        from: Box::new(from),
+        to: Box::new(ours),
+        // One that is closed already is what is wanted.
+        hangup: Box::new(move || drop(end.shutdown(Shutdown::Both))),
+    })
 }
 
 /// Starts a process that speaks on its stdin and stdout; a plugin must print nothing here.
@@ -189,8 +207,33 @@ fn spawn() -> io::Result<Spawned> {
         .stderr(Stdio::piped())
         .spawn()?;
     match (child.stdout.take(), child.stdin.take()) {
-        (Some(from), Some(to)) => Ok((child, Box::new(from), Box::new(to))),
+        (Some(from), Some(to)) => Ok(Spawned {
+            child,
+            from: Box::new(from),
+            to: Box::new(to),
+            hangup: Box::new(|| ()),
+        }),
         _ => Err(io::ErrorKind::BrokenPipe.into()),
+    }
+}
+
+/// The lines of a stream, none longer than it may be: what is too much of one is left out.
+fn lines(mut stream: impl BufRead, tell: impl Fn(String)) {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let part = stream
+            .by_ref()
+            .take(LONGEST as u64)
+            .read_until(b'\n', &mut line);
+        if !matches!(part, Ok(1..)) {
+            return;
+        }
+        tell(String::from_utf8_lossy(&line).trim_end().to_owned());
+        if line.len() == LONGEST && line.last() != Some(&b'\n') && stream.skip_until(b'\n').is_err()
+        {
+            return;
+        }
     }
 }
 
@@ -212,7 +255,7 @@ fn serve(sink: &dyn Sink, tag: Tag, message: &[u8]) {
         }
         Tag::Artifact => {
             if let Ok(artifact) = serde_json::from_slice(rest) {
-                sink.add_artifact(number, artifact);
+                sink.add_artifact(number, artifact, rest.len());
             }
         }
         _ => {}
@@ -273,5 +316,22 @@ impl Body for Away {
         }
         let _ = process.child.kill();
         let _ = process.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn what_a_process_prints_is_told_line_by_line_and_no_line_is_endless() {
+        let told = RefCell::new(Vec::new());
+        let long = "x".repeat(3 * LONGEST);
+        let printed = format!("one\n\n{long}\ntwo");
+        lines(printed.as_bytes(), |line| told.borrow_mut().push(line));
+        let told = told.into_inner();
+        assert_eq!(told, ["one", "", &long[..LONGEST], "two"]);
     }
 }

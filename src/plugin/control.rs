@@ -15,9 +15,13 @@ pub(super) struct Control {
 /// The way to a process.
 pub(super) type Way = Arc<Mutex<Box<dyn Write + Send>>>;
 
+/// Closes our end of what leads to a process and back: whoever reads or writes there finds that it has ended.
+pub(super) type Hangup = Box<dyn Fn() + Send>;
+
 pub(super) struct Process {
     pub(super) child: Child,
     pub(super) way: Way,
+    pub(super) hangup: Hangup,
 }
 
 fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -30,24 +34,27 @@ impl Control {
         *lock(&self.process) = Some(process);
     }
 
-    /// Tells the process that nobody waits for a call any more.
-    pub(super) fn cancel(&self, call: u64) {
+    /// Tells the process that nobody waits for a call any more; whether that was told, or there is no process.
+    pub(super) fn cancel(&self, call: u64) -> bool {
         let way = lock(&self.process)
             .as_ref()
             .map(|process| Arc::clone(&process.way));
-        // Who holds it is being written to, and so does not read: it would not hear of this either.
-        if let Some(way) = way
-            && let Ok(mut way) = way.try_lock()
-        {
-            let _ = frame::write(&mut *way, Tag::Cancel, &[&call.to_le_bytes()]);
-        }
+        let Some(way) = way else {
+            return true;
+        };
+        // Who holds it is writing to the process just now.
+        let Ok(mut way) = way.try_lock() else {
+            return false;
+        };
+        frame::write(&mut *way, Tag::Cancel, &[&call.to_le_bytes()]).is_ok()
     }
 
-    /// Ends the process; whether there was one.
+    /// Ends the process; whether there was one. Programs that it started may live on: nothing is read from them.
     pub(super) fn kill(&self) -> bool {
         match &mut *lock(&self.process) {
             Some(process) => {
                 let _ = process.child.kill();
+                (process.hangup)();
                 true
             }
             None => false,

@@ -85,14 +85,13 @@ impl Declared {
     }
 }
 
-/// A value with the content of files in the place of where they lie.
+/// A value with the content and the names of files in the place of where they lie.
 fn by_content(value: &Value) -> Value {
     match value {
         Value::Array(items) => items.iter().map(by_content).collect(),
         Value::Object(members) => match (members.get("path"), members.get("hash")) {
-            (Some(Value::String(path)), Some(Value::String(hash))) => {
-                let extension = path.rsplit_once('.').map_or("", |(_, end)| end);
-                json!({ "file": format!("{hash}.{}", extension.to_ascii_lowercase()) })
+            (Some(Value::String(_)), Some(Value::String(hash))) => {
+                json!({ "file": hash, "name": members.get("name") })
             }
             _ => members
                 .iter()

@@ -10,6 +10,11 @@ use super::schema::Mismatch;
 use crate::base::{ContentHash, display_path};
 use crate::diagnostic::{Diagnostic, Span, codes, list_of};
 
+/// Why nothing was loaded from where nothing is.
+pub(super) const ABSENT: &str = "there is no such file";
+/// Why a folder was not loaded.
+pub(super) const FOLDER: &str = "it is a folder";
+
 fn at(built: Diagnostic, span: Option<Span>) -> Diagnostic {
     match span {
         Some(span) => built.at(span),
@@ -41,7 +46,7 @@ pub(super) fn not_loaded(
             built = built.help(format!("tried `{}`: {why}", display_path(path)));
         }
     }
-    let absent = |why: &str| why == "there is no such file" || why == "it is a folder";
+    let absent = |why: &str| [ABSENT, FOLDER].contains(&why);
     if tried.iter().all(|(_, why)| absent(why)) && why.is_none() {
         let crate_there = declared.path.join("Cargo.toml").is_file();
         built = built.help(if crate_there {
@@ -169,6 +174,18 @@ pub fn switched_off(name: &str, span: Span) -> Diagnostic {
         .help("leave `--no-plugins` (or `KILN_NO_PLUGINS`) out")
 }
 
+/// A run goes on that began with plugins, and `--no-plugins` was typed.
+pub fn switched_off_since(names: &[&str]) -> Diagnostic {
+    let message = format!(
+        "the run began with the plugin{} {}, and plugins are switched off",
+        if names.len() == 1 { "" } else { "s" },
+        list_of(names.iter().copied(), 8)
+    );
+    Diagnostic::error(&codes::PLUGINS_OFF, message).help(
+        "leave `--no-plugins` (or `KILN_NO_PLUGINS`) out, or begin a new run without `--resume`",
+    )
+}
+
 /// A plugin failed at something.
 pub fn failed(declared: &Declared, what: &str, fault: &Fault, warn: bool) -> Diagnostic {
     let message = format!("plugin `{}`, {what}: {fault}", declared.name);
@@ -187,7 +204,7 @@ pub fn failed(declared: &Declared, what: &str, fault: &Fault, warn: bool) -> Dia
         Fault::Panicked(_) | Fault::TooLarge(_) | Fault::NotText | Fault::Status(_) | Fault::Wrong(_) => {
             built.help("that is a mistake in the plugin: tell its author")
         }
-        Fault::Said(_) | Fault::Cancelled => built,
+        Fault::Said(_) | Fault::Cancelled | Fault::Left(_) => built,
     }
 }
 
@@ -201,8 +218,14 @@ pub fn given_up(declared: &Declared, fault: &Fault, warn: bool) -> Diagnostic {
         Diagnostic::error(&codes::PLUGIN_GIVEN_UP, message)
     };
     let built = at(built, declared.span);
-    if matches!(fault, Fault::Died(_)) {
-        return built.help("its process was started once more, and ended again: it is asked nothing any more in this run");
+    match fault {
+        Fault::Died(_) => {
+            return built.help("its process was started once more, and ended again: it is asked nothing any more in this run");
+        }
+        Fault::Left(_) => {
+            return built.help("it did not keep up with what happened; whoever stops a run waits a few seconds for its plugins");
+        }
+        _ => {}
     }
     built.help(format!(
         "give it more time with `plugins.{name}.timeout`, or let it run in a process of its own, where it can be ended: `isolation: process`"

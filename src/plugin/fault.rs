@@ -28,6 +28,9 @@ pub enum Fault {
     /// It did not answer in time.
     #[error("it did not answer within {}", shown(*.0))]
     Overdue(Duration),
+    /// The run was stopped, and it had so much to do yet.
+    #[error("the run was stopped, and it had {0} thing{s} to do yet", s = if *.0 == 1 { "" } else { "s" })]
+    Left(usize),
     /// It was given up before.
     #[error("it was given up before")]
     GivenUp,

@@ -69,7 +69,9 @@ unsafe fn read(table: *const PluginTable) -> Result<PluginTable, String> {
         preview: None,
         extension: None,
     };
+    // Whole members only: all that come after the first ones are functions.
     let known = size.min(size_of::<PluginTable>());
+    let known = known - known % size_of::<usize>();
     // SAFETY: both are at least `known` bytes long: the caller promises it of the one, and the other was made above. All members are
     // numbers or functions that may be null, so that any zero or valid value of the other side is one here.
     unsafe {

@@ -18,12 +18,13 @@ use super::loading::load;
 use super::made;
 use super::member::Member;
 use super::order::{Answer, Calling, Watch};
-use super::queue::Key;
+use super::queue::Weight;
 use super::told::{Preview, ServerMessage, Told, What};
 use crate::artifact::Datum;
-use crate::base::{RunId, Secrets, StepId};
+use crate::base::{Inputs, RunId, Secrets, StepId};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::RunEvent;
+use crate::protocol::Event;
 
 /// How often plugins are looked at.
 const WATCH: Duration = Duration::from_millis(25);
@@ -99,9 +100,12 @@ pub struct Callables {
 impl Plugins {
     /// Loads plugins; whatever is wrong is added to the complaints. What a declaration learns by being loaded is put into it; one whose
     /// plugin is not to be had is taken out.
+    ///
+    /// What is read is recorded in `inputs`. With `all`, one that may fail is as needed as the others.
     pub fn load(
         declared: &mut IndexMap<String, Declared>,
-        secrets: &Secrets,
+        (inputs, secrets): (&Inputs, &Secrets),
+        all: bool,
         complaints: &mut Vec<Diagnostic>,
     ) -> Self {
         if declared.is_empty() {
@@ -110,7 +114,7 @@ impl Plugins {
         let (tell, notices) = unbounded_channel();
         let mut members: Vec<Arc<Member>> = Vec::new();
         declared.retain(|_, one| {
-            match load(one, secrets, &tell) {
+            match load(one, (inputs, secrets), &tell) {
                 Ok(member) => {
                     *one = member.declared.clone();
                     complaints.extend(twice(&members, &member));
@@ -119,8 +123,8 @@ impl Plugins {
                 }
                 Err(found) => complaints.extend(found.into_iter().map(|built| Diagnostic {
                     severity: match one.on_error {
-                        OnError::Fail => Severity::Error,
-                        OnError::Warn => Severity::Warning,
+                        OnError::Warn if !all => Severity::Warning,
+                        OnError::Warn | OnError::Fail => Severity::Error,
                     },
                     ..built
                 })),
@@ -241,15 +245,14 @@ impl Plugins {
             run: run.clone(),
             at: jiff::Timestamp::now(),
         }));
-        let key = || -> Option<Key> {
-            match event {
-                RunEvent::TaskProgress { task, .. } => Some(("run", task.0.clone())),
-                _ => None,
-            }
+        let weight = match event {
+            RunEvent::TaskProgress { task, .. } => Weight::Latest(("run", task.0.clone())),
+            RunEvent::TaskPlace { task, .. } => Weight::Latest(("place", task.0.clone())),
+            RunEvent::TaskOutput { .. } => Weight::Spare,
+            _ => Weight::Kept,
         };
-        let may_drop = matches!(event, RunEvent::TaskOutput { .. });
         for member in std::iter::once(first).chain(hearing) {
-            member.tell(&told, key(), may_drop);
+            member.tell(&told, weight.clone());
         }
     }
 
@@ -272,18 +275,20 @@ impl Plugins {
 
     /// Tells of a server's message.
     pub fn publish_message(&self, message: ServerMessage, run: &RunId) {
-        let key: Option<Key> = match message.kind.as_str() {
+        let weight = match message.kind.as_str() {
             kind @ ("progress" | "progress_state" | "progress_text" | "status") => {
                 let job = message.prompt_id.as_deref().unwrap_or_default();
-                Some(("server", format!("{} {kind} {job}", message.server)))
+                Weight::Latest(("server", format!("{} {kind} {job}", message.server)))
             }
-            _ => None,
+            // Packs of nodes tell everybody of all kinds of things, some of them ten times a second.
+            kind if message.prompt_id.is_none() && !Event::is_known(kind) => Weight::Spare,
+            _ => Weight::Kept,
         };
         let kind = message.kind.clone();
         let told = Arc::new(Told::new(What::Server(message, run.clone())));
         for member in self.members() {
             if member.hears_server(&kind) {
-                member.tell(&told, key.clone(), false);
+                member.tell(&told, weight.clone());
             }
         }
     }
@@ -291,11 +296,11 @@ impl Plugins {
     /// Shows a preview frame.
     pub fn publish_preview(&self, preview: Preview, picture: &bytes::Bytes, run: &RunId) {
         let job = preview.prompt_id.as_deref().unwrap_or_default();
-        let key: Key = ("preview", format!("{} {job}", preview.server));
+        let weight = Weight::Latest(("preview", format!("{} {job}", preview.server)));
         let told = Arc::new(Told::new(What::Preview(preview, run.clone())));
         for member in self.members() {
             if member.about.previews {
-                member.show(&told, picture.clone(), key.clone());
+                member.show(&told, picture.clone(), weight.clone());
             }
         }
     }
@@ -318,6 +323,13 @@ impl Plugins {
     pub async fn settle(&self) {
         for member in self.members() {
             member.idle().await;
+        }
+    }
+
+    /// Gives up whatever has something to do yet: nobody waits for it any longer.
+    pub fn give_up_rest(&self) {
+        for member in self.members() {
+            member.give_up_rest();
         }
     }
 
@@ -346,12 +358,13 @@ impl Plugins {
         let (send, answer) = oneshot::channel();
         let reply = Box::new(move |answered| drop(send.send(answered)));
         let request = request.to_string().into_bytes();
-        let (id, cancelled) = member.ask(hook, request, watch, reply);
+        let asked = member.ask(hook, request, watch, reply);
         Ok(Calling {
             answer,
             member: Arc::clone(member),
-            id,
-            cancelled,
+            id: asked.id,
+            cancelled: asked.cancelled,
+            begun: asked.begun,
         })
     }
 

@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::mem::size_of;
 use std::path::Path;
 use std::ptr::null_mut;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use kiln_plugin::abi::{self, Bytes, HostTable, PluginTable, Reply};
 use serde_json::Value;
@@ -27,15 +27,28 @@ const MOST_ARTIFACT: usize = 16 << 20;
 pub(super) struct Loaded {
     table: PluginTable,
     instance: *mut c_void,
-    /// What the instance may call; freed when the instance has ended, and never before.
-    services: *mut Services,
+    /// What the instance may call. A thread of the plugin's may do so at any time, also when the instance has ended: it is never freed,
+    /// and serves nobody then.
+    services: Option<&'static Services>,
 }
 
 /// What the host's functions work with.
 struct Services {
-    host: HostTable,
     settings: Vec<u8>,
-    sink: Arc<dyn Sink>,
+    /// `None` once the instance has ended.
+    sink: RwLock<Option<Arc<dyn Sink>>>,
+}
+
+impl Services {
+    fn sink(&self) -> Option<Arc<dyn Sink>> {
+        let sink = self.sink.read().unwrap_or_else(PoisonError::into_inner);
+        sink.clone()
+    }
+
+    /// Serves nobody any more.
+    fn close(&self) {
+        *self.sink.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl Loaded {
@@ -71,32 +84,37 @@ impl Loaded {
         let loaded = Self {
             table,
             instance: null_mut(),
-            services: null_mut(),
+            services: None,
         };
         Ok((loaded, described))
     }
 
     /// Makes the instance. `settings` is what `config` of the host's table tells.
     pub(super) fn create(&mut self, settings: &str, sink: Arc<dyn Sink>) -> Result<(), Fault> {
-        let services = Box::into_raw(Box::new(Services {
-            host: host_table(),
-            settings: settings.as_bytes().to_vec(),
-            sink,
-        }));
-        self.services = services;
-        // SAFETY: the services were made just now, and nobody else has a pointer to them yet.
-        unsafe { (*services).host.context = services.cast() };
         let Some(create) = self.table.create else {
             return Err(Fault::Said("it has no function `create`".to_owned()));
         };
+        let services: &'static Services = Box::leak(Box::new(Services {
+            settings: settings.as_bytes().to_vec(),
+            sink: RwLock::new(Some(sink)),
+        }));
+        self.services = Some(services);
+        let host: &'static HostTable = Box::leak(Box::new(host_table(services)));
         let mut instance = null_mut();
-        answered(|reply| {
-            // SAFETY: the function is that of a table which went through the gate; the host's table lives until `destroy` has returned,
-            // or for ever; the two places are ours.
-            unsafe { create(&raw const (*services).host, &raw mut instance, reply) }
-        })?;
+        let made = answered(|reply| {
+            // SAFETY: the function is that of a table which went through the gate; the host's table is there for ever, and the two
+            // places are ours.
+            unsafe { create(host, &raw mut instance, reply) }
+        });
+        let made = made.and_then(|_| match instance.is_null() {
+            true => Err(Fault::Wrong("has no instance".to_owned())),
+            false => Ok(()),
+        });
+        if made.is_err() {
+            services.close();
+        }
         self.instance = instance;
-        Ok(())
+        made
     }
 }
 
@@ -130,16 +148,14 @@ impl Body for Loaded {
     }
 
     fn end(self: Box<Self>) {
-        let (destroy, instance, services) = (self.table.destroy, self.instance, self.services);
-        if let Some(destroy) = destroy
-            && !instance.is_null()
+        if let Some(destroy) = self.table.destroy
+            && !self.instance.is_null()
         {
             // SAFETY: it is the instance's last call, on its thread.
-            unsafe { destroy(instance) };
+            unsafe { destroy(self.instance) };
         }
-        if !services.is_null() && (destroy.is_some() || instance.is_null()) {
-            // SAFETY: the instance has ended and may use its services no more. One that cannot be ended keeps them for ever.
-            drop(unsafe { Box::from_raw(services) });
+        if let Some(services) = self.services {
+            services.close();
         }
     }
 }
@@ -189,13 +205,13 @@ fn take(reply: &Reply, status: i32) -> Result<Vec<u8>, Fault> {
     Ok(unsafe { std::slice::from_raw_parts(reply.data, length) }.to_vec())
 }
 
-fn host_table() -> HostTable {
+fn host_table(services: &'static Services) -> HostTable {
     HostTable {
         magic: abi::MAGIC,
         size: u32::try_from(size_of::<HostTable>()).unwrap_or(u32::MAX),
         major: abi::MAJOR,
         minor: abi::MINOR,
-        context: null_mut(),
+        context: std::ptr::from_ref(services).cast_mut().cast(),
         config: Some(config),
         log: Some(log),
         progress: Some(progress),
@@ -206,9 +222,9 @@ fn host_table() -> HostTable {
 }
 
 /// # Safety
-/// `context` is that of the host's table which the plugin was given, and its instance lives.
-unsafe fn services<'a>(context: *mut c_void) -> Option<&'a Services> {
-    // SAFETY: the caller promises it; services are only ever shared once the instance is being made.
+/// `context` is null, or that of a host's table which a plugin was given.
+unsafe fn services(context: *mut c_void) -> Option<&'static Services> {
+    // SAFETY: the caller promises it; services are only ever shared, and there for ever.
     unsafe { context.cast::<Services>().as_ref() }
 }
 
@@ -234,23 +250,24 @@ unsafe extern "C" fn config(context: *mut c_void) -> Bytes {
 unsafe extern "C" fn log(context: *mut c_void, level: u32, line: Bytes) {
     // SAFETY: the plugin hands back its host's context, and a text that outlives the call.
     let (services, line) = unsafe { (services(context), text(line, LONGEST)) };
-    if let Some(services) = services {
-        services.sink.log(level, line);
+    if let Some(sink) = services.and_then(Services::sink) {
+        sink.log(level, line);
     }
 }
 
 unsafe extern "C" fn progress(context: *mut c_void, call: u64, fraction: f64, note: Bytes) {
     // SAFETY: the plugin hands back its host's context, and a text that outlives the call.
     let (services, note) = unsafe { (services(context), text(note, LONGEST)) };
-    if let Some(services) = services {
-        services.sink.progress(call, fraction, note);
+    if let Some(sink) = services.and_then(Services::sink) {
+        sink.progress(call, fraction, note);
     }
 }
 
 unsafe extern "C" fn cancelled(context: *mut c_void, call: u64) -> u32 {
     // SAFETY: the plugin hands back its host's context.
     let services = unsafe { services(context) };
-    u32::from(services.is_some_and(|services| services.sink.is_cancelled(call)))
+    let sink = services.and_then(Services::sink);
+    u32::from(sink.is_none_or(|sink| sink.is_cancelled(call)))
 }
 
 unsafe extern "C" fn add_artifact(context: *mut c_void, call: u64, artifact: Bytes) -> i32 {
@@ -259,8 +276,9 @@ unsafe extern "C" fn add_artifact(context: *mut c_void, call: u64, artifact: Byt
     }
     // SAFETY: the plugin hands back its host's context, and a text that outlives the call.
     let (services, artifact) = unsafe { (services(context), text(artifact, MOST_ARTIFACT)) };
-    match (services, serde_json::from_str::<Value>(&artifact)) {
-        (Some(services), Ok(artifact)) => match services.sink.add_artifact(call, artifact) {
+    let sink = services.and_then(Services::sink);
+    match (sink, serde_json::from_str::<Value>(&artifact)) {
+        (Some(sink), Ok(json)) => match sink.add_artifact(call, json, artifact.len()) {
             true => abi::OK,
             false => abi::FAILED,
         },

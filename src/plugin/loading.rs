@@ -7,61 +7,58 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::about::About;
+use super::copied::Copied;
 use super::declared::Declared;
-use super::diagnostic::{not_loaded, of_config, pinned};
+use super::diagnostic::{ABSENT, FOLDER, not_loaded, of_config, pinned};
 use super::host::{Notice, Plugins};
 use super::member::{self, Member};
-use super::schema::mismatches;
+use super::schema::{mismatches, secrets_in};
 use super::search::candidates;
 use crate::base::secret::MissingSecret;
-use crate::base::{ContentHash, Secrets};
+use crate::base::{ContentHash, Inputs, Secrets};
 use crate::diagnostic::Diagnostic;
 
-/// Finds a plugin, lets it in, and makes it.
+/// Finds a plugin, lets it in, and makes it. What was read for that is recorded.
 pub(super) fn load(
     declared: &Declared,
-    secrets: &Secrets,
+    (inputs, secrets): (&Inputs, &Secrets),
     notices: &UnboundedSender<Notice>,
 ) -> Result<Arc<Member>, Vec<Diagnostic>> {
     let config = revealed(&declared.config, secrets)
         .map_err(|error| vec![not_loaded(declared, &[], Some(&error.to_string()))])?;
     let settings = json!({
         "name": declared.name, "kiln": env!("CARGO_PKG_VERSION"), "config": config,
+        "timeout_ms": declared.timeout_ms,
     })
     .to_string();
     let mut tried = Vec::new();
-    for file in candidates(&declared.path, &declared.project) {
-        if !file.is_file() {
-            let why = if file.is_dir() {
-                "it is a folder"
-            } else {
-                "there is no such file"
-            };
-            tried.push((file, why.to_owned()));
-            continue;
-        }
-        let hash = match ContentHash::of_file(&file) {
-            Ok((hash, _)) => hash,
-            Err(error) => {
-                tried.push((file, format!("it cannot be read: {error}")));
+    let candidates = candidates(&declared.path, &declared.project);
+    for (nth, file) in candidates.iter().enumerate() {
+        let library = match read(file, inputs)
+            .and_then(|bytes| Copied::of(file, &bytes, &declared.project))
+        {
+            Ok(library) => library,
+            Err(why) => {
+                tried.push((file.clone(), why));
                 continue;
             }
         };
-        if let Some(wrong) = pinned(declared, &file, hash) {
+        if let Some(wrong) = pinned(declared, file, library.hash()) {
             return Err(vec![wrong]);
         }
-        let opened = match member::open(declared, &file, settings.clone(), notices.clone()) {
+        let (hash, copy) = (library.hash(), library.path().to_path_buf());
+        let opened = match member::open(declared, library, settings.clone(), notices.clone()) {
             Ok(opened) => opened,
             Err(why) => {
-                tried.push((file, why));
+                tried.push((file.clone(), meant(&why, &copy, file)));
                 continue;
             }
         };
-        let wrong = opened
-            .about
-            .config
-            .as_ref()
-            .map(|schema| mismatches(schema, &with_default(&declared.config), &[]));
+        note_rivals(file, &candidates[nth + 1..], inputs);
+        let wrong = opened.about.config.as_ref().map(|schema| {
+            let config = with_default(&declared.config);
+            mismatches(schema, &config, &secrets_in(&config))
+        });
         if let Some(wrong) = wrong.filter(|wrong| !wrong.is_empty()) {
             return Err(of_config(declared, &wrong));
         }
@@ -77,6 +74,40 @@ pub(super) fn load(
         });
     }
     Err(vec![not_loaded(declared, &tried, None)])
+}
+
+/// The bytes of a library.
+///
+/// # Errors
+/// A fragment that reads well after the path and a colon.
+fn read(file: &Path, inputs: &Inputs) -> Result<Vec<u8>, String> {
+    if !file.is_file() {
+        // Somebody who watches wants to know when there is one.
+        inputs.exists(file);
+        return Err(if file.is_dir() { FOLDER } else { ABSENT }.to_owned());
+    }
+    let read = inputs.read(file);
+    read.map_err(|error| format!("it cannot be read: {}", error.source))
+}
+
+/// Of a crate's builds the newer one is taken: another one counts as soon as it is built anew.
+fn note_rivals(file: &Path, others: &[PathBuf], inputs: &Inputs) {
+    let target = |file: &Path| file.parent().and_then(Path::parent).map(Path::to_path_buf);
+    for other in others.iter().filter(|one| target(one) == target(file)) {
+        if other.is_file() {
+            // One that cannot be read is noted as that.
+            let _ = inputs.hash(other);
+        } else {
+            inputs.exists(other);
+        }
+    }
+}
+
+/// What the system says of a copy, said of what it is a copy of.
+fn meant(why: &str, copy: &Path, file: &Path) -> String {
+    let copy = copy.to_string_lossy();
+    let why = why.replace(&format!("{copy}: "), "");
+    why.replace(&*copy, &file.to_string_lossy())
 }
 
 /// No config is an empty one.
@@ -121,19 +152,15 @@ impl Plugins {
         let (tell, _notices) = unbounded_channel();
         let mut tried = Vec::new();
         for file in candidates(path, project) {
-            if !file.is_file() {
-                tried.push((file, "there is no such file".to_owned()));
-                continue;
-            }
-            let settings = "{}".to_owned();
-            match member::open(&declared, &file, settings, tell.clone()) {
-                Ok(opened) => {
-                    let hash = ContentHash::of_file(&file).map(|(hash, _)| hash);
-                    let hash = hash.map_err(|error| {
-                        vec![not_loaded(&declared, &[], Some(&error.to_string()))]
-                    })?;
-                    return Ok((file, hash, opened.about.clone()));
-                }
+            let looked = read(&file, &Inputs::default()).and_then(|bytes| {
+                let library = Copied::for_a_look(&file, &bytes)?;
+                let (hash, copy) = (library.hash(), library.path().to_path_buf());
+                let opened = member::open(&declared, library, "{}".to_owned(), tell.clone());
+                let opened = opened.map_err(|why| meant(&why, &copy, &file))?;
+                Ok((hash, opened.about.clone()))
+            });
+            match looked {
+                Ok((hash, about)) => return Ok((file, hash, about)),
                 Err(why) => tried.push((file, why)),
             }
         }

@@ -1,10 +1,10 @@
 //! One plugin with its thread.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -14,19 +14,20 @@ use super::about::{About, matches};
 use super::body::{Body, Sink, bounded};
 use super::child::Away;
 use super::control::Control;
+use super::copied::Copied;
 use super::declared::{Declared, Isolation};
 use super::fault::Fault;
 use super::host::Notice;
-use super::loaded::Loaded;
+use super::loaded::{Loaded, MOST_REPLY};
 use super::order::{Answer, Hear, Reply, Watch};
-use super::queue::{Item, Key, Order, Queue, Watched, Work};
+use super::queue::{Item, Order, Queue, Weight, Which, Work};
 use super::told::Told;
 
 /// Log lines that may wait to be told, at most: a plugin that logs without end is cut off, and that is told.
 const LINES: u64 = 10_000;
 /// How long a plugin may take to be loaded and made.
 const LOAD: Duration = Duration::from_secs(30);
-/// Artifacts that one call may add.
+/// Artifacts that one call may add; together they may be as long as a reply.
 const ADDED: usize = 100_000;
 
 /// One plugin.
@@ -39,6 +40,8 @@ pub(super) struct Member {
     calls: AtomicU64,
     /// How often its process ended.
     deaths: AtomicU64,
+    /// What it was loaded from: nobody else removes it as long.
+    _library: Copied,
 }
 
 impl fmt::Debug for Member {
@@ -55,15 +58,17 @@ struct Services {
     notices: UnboundedSender<Notice>,
     lines: AtomicU64,
     now: Mutex<Option<Now>>,
-    /// What becomes of progress: by call, until it has ended.
-    hears: Mutex<Vec<(u64, Hear)>>,
 }
 
 /// The call under way.
 struct Now {
     id: u64,
     cancelled: Arc<AtomicBool>,
+    /// What becomes of progress.
+    hear: Option<Hear>,
     added: Vec<Value>,
+    /// How long all of these are, bytes.
+    length: usize,
 }
 
 fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -71,21 +76,20 @@ fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Services {
-    fn begin(&self, id: u64, cancelled: Arc<AtomicBool>) {
+    fn begin(&self, id: u64, cancelled: Arc<AtomicBool>, hear: Option<Hear>) {
         *lock(&self.now) = Some(Now {
             id,
             cancelled,
+            hear,
             added: Vec::new(),
+            length: 0,
         });
     }
 
     /// What the call added; nothing is taken for it any more.
-    fn end(&self, id: u64) -> Vec<Value> {
-        lock(&self.hears).retain(|(call, _)| *call != id);
-        lock(&self.now)
-            .take()
-            .map(|now| now.added)
-            .unwrap_or_default()
+    fn end(&self) -> Vec<Value> {
+        let now = lock(&self.now).take();
+        now.map(|now| now.added).unwrap_or_default()
     }
 }
 
@@ -105,10 +109,10 @@ impl Sink for Services {
     }
 
     fn progress(&self, call: u64, fraction: f64, note: String) {
-        let hears = lock(&self.hears);
-        let hear = hears.iter().find(|(id, _)| *id == call);
-        let hear = hear.map(|(_, hear)| Arc::clone(hear));
-        drop(hears);
+        let hear = match &*lock(&self.now) {
+            Some(now) if now.id == call => now.hear.clone(),
+            _ => None,
+        };
         if let Some(hear) = hear
             && fraction.is_finite()
         {
@@ -123,9 +127,14 @@ impl Sink for Services {
         }
     }
 
-    fn add_artifact(&self, call: u64, artifact: Value) -> bool {
+    fn add_artifact(&self, call: u64, artifact: Value, length: usize) -> bool {
         match &mut *lock(&self.now) {
-            Some(now) if now.id == call && now.added.len() < ADDED => {
+            Some(now)
+                if now.id == call
+                    && now.added.len() < ADDED
+                    && length <= MOST_REPLY.saturating_sub(now.length) =>
+            {
+                now.length += length;
                 now.added.push(artifact);
                 true
             }
@@ -141,6 +150,7 @@ pub(super) struct Opened {
     made: Receiver<Result<(), Fault>>,
     services: Arc<Services>,
     control: Control,
+    library: Copied,
 }
 
 /// What a plugin's thread needs to begin.
@@ -158,7 +168,7 @@ struct Begin {
 /// A fragment that reads well after the path and a colon.
 pub(super) fn open(
     declared: &Declared,
-    file: &Path,
+    library: Copied,
     settings: String,
     notices: UnboundedSender<Notice>,
 ) -> Result<Opened, String> {
@@ -167,11 +177,10 @@ pub(super) fn open(
         notices,
         lines: AtomicU64::new(0),
         now: Mutex::default(),
-        hears: Mutex::default(),
     });
     let control = Control::default();
     let begin = Begin {
-        file: file.to_path_buf(),
+        file: library.path().to_path_buf(),
         settings,
         isolation: declared.isolation,
         services: Arc::clone(&services),
@@ -191,6 +200,7 @@ pub(super) fn open(
             made,
             services,
             control,
+            library,
         }),
         Err(_) => {
             control.kill();
@@ -216,6 +226,7 @@ impl Opened {
             control: self.control,
             calls: AtomicU64::new(1),
             deaths: AtomicU64::new(0),
+            _library: self.library,
         });
         let _ = self.go.send(Arc::clone(&member));
         match self.made.recv_timeout(LOAD) {
@@ -291,8 +302,8 @@ fn live(
 impl Member {
     /// Does what waits, until the end.
     fn work(&self, mut body: Box<dyn Body>) {
-        while let Some(taken) = self.queue.take(self.declared.timeout()) {
-            let alive = match taken.item {
+        while let Some(work) = self.queue.take(self.declared.timeout()) {
+            let alive = match work {
                 Work::Event(told) => {
                     let heard = body.event(told.json());
                     self.heard("event", heard)
@@ -306,10 +317,11 @@ impl Member {
                     hook,
                     request,
                     cancelled,
+                    hear,
                 } => {
-                    self.services.begin(id, cancelled);
+                    self.services.begin(id, cancelled, hear);
                     let answer = body.call(id, hook, &request);
-                    let added = self.services.end(id);
+                    let added = self.services.end();
                     let answer = answer.and_then(|reply| parsed(&reply, added));
                     let died = self.note_death(answer.as_ref().err());
                     let answer = answer.map_err(|fault| self.meant(fault));
@@ -384,72 +396,82 @@ impl Member {
         matches(&self.about.server_events, kind)
     }
 
-    /// Tells it of something. With a key, only the latest counts; what may be left out is, when the plugin does not keep up.
-    pub(super) fn tell(&self, told: &Arc<Told>, key: Option<Key>, may_drop: bool) {
-        if may_drop && self.queue.is_full() {
-            return;
-        }
-        self.queue.push(Item::Event(Arc::clone(told)), key);
+    /// Tells it of something.
+    pub(super) fn tell(&self, told: &Arc<Told>, weight: Weight) {
+        self.queue.push(Item::Event(Arc::clone(told)), weight);
     }
 
     /// Shows it a preview.
-    pub(super) fn show(&self, told: &Arc<Told>, picture: bytes::Bytes, key: Key) {
+    pub(super) fn show(&self, told: &Arc<Told>, picture: bytes::Bytes, weight: Weight) {
         self.queue
-            .push(Item::Preview(Arc::clone(told), picture), Some(key));
+            .push(Item::Preview(Arc::clone(told), picture), weight);
     }
 
-    /// Asks it for something; the number of the call, and what cancels it.
+    /// Asks it for something.
     pub(super) fn ask(
         &self,
         hook: &'static str,
         request: Vec<u8>,
         watch: Watch,
         reply: Reply,
-    ) -> (u64, Arc<AtomicBool>) {
-        let id = self.calls.fetch_add(1, Ordering::Relaxed);
-        let cancelled = Arc::new(AtomicBool::new(false));
-        if let Some(hear) = watch.progress {
-            lock(&self.services.hears).push((id, hear));
-        }
+    ) -> Asked {
+        let asked = Asked {
+            id: self.calls.fetch_add(1, Ordering::Relaxed),
+            cancelled: Arc::default(),
+            begun: Arc::default(),
+        };
         let order = Order {
-            id,
+            id: asked.id,
             hook,
             request,
             limit: watch.limit.unwrap_or_else(|| Some(self.declared.timeout())),
-            cancelled: Arc::clone(&cancelled),
+            cancelled: Arc::clone(&asked.cancelled),
+            begun: Arc::clone(&asked.begun),
+            hear: watch.progress,
             reply,
         };
-        self.queue.push(Item::Call(order), None);
-        (id, cancelled)
+        self.queue.push(Item::Call(order), Weight::Kept);
+        asked
     }
 
-    /// Tells a process that nobody waits for a call any more; a plugin in this process asks by itself.
-    pub(super) fn cancel(&self, call: u64) {
-        self.control.cancel(call);
+    /// Ends its process if it is at this call, so that the call fails, or gives it up.
+    pub(super) fn abandon(&self, call: u64, fault: &Fault) {
+        self.end(Which::Call(call), fault);
     }
 
-    /// Ends its process, so that the call under way fails, or gives it up.
-    pub(super) fn abandon(&self, fault: &Fault) {
-        if self.control.kill() {
-            return;
-        }
-        self.queue.give_up(fault);
-        self.notice(Notice::GivenUp {
-            plugin: self.declared.name.clone(),
-            fault: fault.clone(),
+    fn end(&self, which: Which, fault: &Fault) {
+        self.queue.end(which, fault, || {
+            let killed = self.control.kill();
+            if !killed {
+                // Before anybody hears of what comes of it.
+                self.notice(Notice::GivenUp {
+                    plugin: self.declared.name.clone(),
+                    fault: fault.clone(),
+                });
+            }
+            killed
         });
     }
 
-    /// Looks whether it is in time.
+    /// Looks whether it is in time. A plugin in this process asks by itself whether anybody waits; a process is told.
     pub(super) fn watch(&self, now: Instant) {
-        match self.queue.watch(now) {
-            Watched::Fine => {}
-            Watched::Over(call) => {
-                if let Some(call) = call {
-                    self.control.cancel(call);
-                }
-            }
-            Watched::Hung(limit) => self.abandon(&Fault::Overdue(limit)),
+        let hung = self.queue.watch(now, |call| self.control.cancel(call));
+        if let Some(hung) = hung {
+            self.end(Which::Hung(hung), &Fault::Overdue(hung.limit));
+        }
+    }
+
+    /// Gives it up if it has something to do: there is no time left for that.
+    pub(super) fn give_up_rest(&self) {
+        let left = self.queue.left();
+        if left > 0 && !self.queue.is_closed() {
+            let fault = Fault::Left(left);
+            self.queue.give_up(&fault);
+            self.control.kill();
+            self.notice(Notice::GivenUp {
+                plugin: self.declared.name.clone(),
+                fault,
+            });
         }
     }
 
@@ -489,6 +511,15 @@ impl Member {
     pub(super) fn forget_lines(&self) {
         self.services.lines.store(0, Ordering::Relaxed);
     }
+}
+
+/// A call that was asked for.
+pub(super) struct Asked {
+    pub(super) id: u64,
+    /// Cancels it.
+    pub(super) cancelled: Arc<AtomicBool>,
+    /// When its turn came.
+    pub(super) begun: Arc<OnceLock<Instant>>,
 }
 
 fn parsed(reply: &[u8], added: Vec<Value>) -> Result<Answer, Fault> {

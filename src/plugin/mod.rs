@@ -12,7 +12,9 @@
 mod about;
 mod body;
 mod child;
+mod complaints;
 mod control;
+mod copied;
 mod declared;
 mod diagnostic;
 mod fault;
@@ -31,13 +33,16 @@ mod serve;
 mod told;
 
 pub use about::{About, Callable, StepKind};
+pub use complaints::{Complaints, Said};
 pub use declared::{Declared, Shape};
-pub use diagnostic::{failed, given_up, step_unknown, step_without, switched_off};
+pub use diagnostic::{
+    failed, given_up, step_unknown, step_without, switched_off, switched_off_since,
+};
 pub use fault::Fault;
 pub use host::{Callables, Notice, Plugins};
 pub(crate) use host::{handed, of_artifact};
 pub use made::{Change, Content, Made, artifacts, changes, graph, value};
 pub use order::{Answer, Calling, Watch};
-pub use schema::{Mismatch, for_editors, mismatches};
+pub use schema::{Mismatch, for_editors, mismatches, secrets_in};
 pub use serve::serve;
 pub use told::{Preview, ServerMessage};

@@ -1,8 +1,8 @@
 //! A call under way, as the one who waits for it sees it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -49,6 +49,7 @@ pub struct Calling {
     pub(super) member: Arc<Member>,
     pub(super) id: u64,
     pub(super) cancelled: Arc<AtomicBool>,
+    pub(super) begun: Arc<OnceLock<Instant>>,
 }
 
 impl Calling {
@@ -57,14 +58,18 @@ impl Calling {
         (&mut self.answer).await.unwrap_or(Err(Fault::GivenUp))
     }
 
-    /// Tells the plugin that nobody waits any more.
-    pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
-        self.member.cancel(self.id);
+    /// When the plugin began with it; `None`: it waits for its turn.
+    pub fn begun(&self) -> Option<Instant> {
+        self.begun.get().copied()
     }
 
-    /// Gives the plugin up, or ends its process: it was told that nobody waits, and does not care.
+    /// Tells the plugin that nobody waits any more. One that has not begun never will.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Gives the plugin up, or ends its process, if it is still at this call: it was told that nobody waits, and does not care.
     pub fn abandon(&self) {
-        self.member.abandon(&Fault::Cancelled);
+        self.member.abandon(self.id, &Fault::Cancelled);
     }
 }

@@ -2,20 +2,23 @@
 //!
 //! Nothing here blocks whoever adds to a queue. Instead [`Queue::room`] lets the run wait, between two decisions, until a plugin that does
 //! not keep up has caught up; so what must not be lost is never dropped, and the queue grows no further than what is under way can add.
+//! A call that nobody waits for any more is answered when its turn comes, and the plugin never sees it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::fault::Fault;
-use super::order::{Answer, Reply};
+use super::order::{Answer, Hear, Reply};
 use super::told::Told;
 
 /// Items that may wait before the run does.
 pub(super) const FULL: usize = 1024;
+/// Of these, how many may be such as can be left out: they alone never make the run wait.
+const SPARE: usize = FULL / 2;
 
 /// Which items stand for each other: of those with one key, only the latest counts.
 pub(super) type Key = (&'static str, String);
@@ -32,6 +35,17 @@ pub(super) enum Item {
     End,
 }
 
+/// What becomes of an item when others wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// It waits for its turn.
+    Kept,
+    /// It takes the place of the last one with this key, if that still waits.
+    Latest(Key),
+    /// It is left out when the plugin does not keep up.
+    Spare,
+}
+
 /// A call that was asked for.
 pub(super) struct Order {
     pub(super) id: u64,
@@ -39,43 +53,70 @@ pub(super) struct Order {
     pub(super) request: Vec<u8>,
     pub(super) limit: Option<Duration>,
     pub(super) cancelled: Arc<AtomicBool>,
+    /// When its turn came.
+    pub(super) begun: Arc<OnceLock<Instant>>,
+    pub(super) hear: Option<Hear>,
     pub(super) reply: Reply,
 }
 
 /// What the plugin is at.
 struct Busy {
+    /// The number of its item.
+    number: u64,
     since: Instant,
     limit: Option<Duration>,
     /// The call, when it is one.
     call: Option<u64>,
     cancelled: Option<Arc<AtomicBool>>,
+    /// It was passed on that nobody waits for the call any more.
+    passed_on: bool,
     reply: Option<Reply>,
     /// When it was told that its time is over.
     told: Option<Instant>,
 }
 
-/// What the watch over a plugin found.
-pub(super) enum Watched {
-    /// All is well, as far as one can tell.
-    Fine,
-    /// Its time is over; it was told just now, if it asks.
-    Over(Option<u64>),
-    /// Its time is over, and it does not care.
-    Hung(Duration),
+/// Whatever the plugin is at that does not care that its time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hung {
+    number: u64,
+    /// The time that it had.
+    pub(super) limit: Duration,
+}
+
+/// Which of the things that a plugin may be at is to be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// A call, by its number.
+    Call(u64),
+    /// What hung when it was looked at.
+    Hung(Hung),
 }
 
 struct Waiting {
-    items: VecDeque<Option<Item>>,
-    /// The number of the first item.
-    first: u64,
+    /// By number.
+    items: BTreeMap<u64, (Option<Key>, Item)>,
+    /// The number of the next item.
+    next: u64,
     /// By key: the number of the item that the next one replaces.
     latest: HashMap<Key, u64>,
-    count: usize,
     busy: Option<Busy>,
     /// Nothing is taken any more.
     closed: bool,
     /// The worker has ended.
     ended: bool,
+}
+
+impl Waiting {
+    /// Takes the first item.
+    fn first(&mut self) -> Option<(u64, Item)> {
+        let (number, (key, item)) = self.items.pop_first()?;
+        if let Some(key) = key
+            && self.latest.get(&key) == Some(&number)
+        {
+            self.latest.remove(&key);
+        }
+        Some((number, item))
+    }
 }
 
 /// The queue of one plugin.
@@ -87,11 +128,6 @@ pub(super) struct Queue {
     full: AtomicBool,
 }
 
-/// An item with what is needed to end it.
-pub(super) struct Taken {
-    pub(super) item: Work,
-}
-
 /// What the worker is to do.
 pub(super) enum Work {
     Event(Arc<Told>),
@@ -101,6 +137,7 @@ pub(super) enum Work {
         hook: &'static str,
         request: Vec<u8>,
         cancelled: Arc<AtomicBool>,
+        hear: Option<Hear>,
     },
     End,
 }
@@ -109,10 +146,9 @@ impl Queue {
     pub(super) fn new() -> Self {
         Self {
             waiting: Mutex::new(Waiting {
-                items: VecDeque::new(),
-                first: 0,
+                items: BTreeMap::new(),
+                next: 0,
                 latest: HashMap::new(),
-                count: 0,
                 busy: None,
                 closed: false,
                 ended: false,
@@ -127,9 +163,8 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an item. One with a key takes the place of the last one with that key, if that still waits. A call to a plugin that was given
-    /// up is answered at once.
-    pub(super) fn push(&self, item: Item, key: Option<Key>) {
+    /// Adds an item. A call to a plugin that was given up is answered at once.
+    pub(super) fn push(&self, item: Item, weight: Weight) {
         let mut waiting = self.lock();
         if waiting.closed {
             drop(waiting);
@@ -138,22 +173,21 @@ impl Queue {
             }
             return;
         }
-        if let Some(key) = key {
-            let number = waiting.first + waiting.items.len() as u64;
-            if let Some(old) = waiting.latest.insert(key, number)
-                && let Some(at) = old.checked_sub(waiting.first)
-                && let Some(place) = usize::try_from(at)
-                    .ok()
-                    .and_then(|at| waiting.items.get_mut(at))
-                && place.take().is_some()
-            {
-                waiting.count -= 1;
+        let number = waiting.next;
+        let key = match weight {
+            Weight::Spare if waiting.items.len() >= SPARE => return,
+            Weight::Latest(key) => {
+                if let Some(old) = waiting.latest.insert(key.clone(), number) {
+                    waiting.items.remove(&old);
+                }
+                Some(key)
             }
-        }
-        waiting.items.push_back(Some(item));
-        waiting.count += 1;
+            Weight::Spare | Weight::Kept => None,
+        };
+        waiting.next += 1;
+        waiting.items.insert(number, (key, item));
         let idle = waiting.busy.is_none();
-        if waiting.count >= FULL {
+        if waiting.items.len() >= FULL {
             self.full.store(true, Ordering::Relaxed);
         }
         drop(waiting);
@@ -163,25 +197,26 @@ impl Queue {
         }
     }
 
-    /// Whether something that may be left out should be.
+    /// Whether the run should wait.
     pub(super) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
 
     /// Waits for something to do; `None` when the plugin was given up.
-    pub(super) fn take(&self, usual: Duration) -> Option<Taken> {
+    pub(super) fn take(&self, usual: Duration) -> Option<Work> {
         let mut waiting = self.lock();
-        let item = loop {
-            if waiting.closed && waiting.count == 0 {
-                return None;
-            }
-            match waiting.items.pop_front() {
-                Some(item) => {
-                    waiting.first += 1;
-                    if let Some(item) = item {
-                        break item;
-                    }
+        loop {
+            match waiting.first() {
+                Some((_, Item::Call(order))) if order.cancelled.load(Ordering::Relaxed) => {
+                    waiting = self.turned_away(waiting, order);
                 }
+                Some((number, item)) => {
+                    let (work, busy) = begun(number, item, usual);
+                    waiting.busy = Some(busy);
+                    self.relieve(waiting);
+                    return Some(work);
+                }
+                None if waiting.closed => return None,
                 None => {
                     waiting = self
                         .filled
@@ -189,43 +224,31 @@ impl Queue {
                         .unwrap_or_else(PoisonError::into_inner);
                 }
             }
-        };
-        waiting.count -= 1;
-        if waiting.items.is_empty() {
-            waiting.latest.clear();
         }
-        let mut busy = Busy {
-            since: Instant::now(),
-            limit: Some(usual),
-            call: None,
-            cancelled: None,
-            reply: None,
-            told: None,
-        };
-        let item = match item {
-            Item::Event(told) => Work::Event(told),
-            Item::Preview(told, picture) => Work::Preview(told, picture),
-            Item::End => Work::End,
-            Item::Call(order) => {
-                busy.limit = order.limit;
-                busy.call = Some(order.id);
-                busy.cancelled = Some(Arc::clone(&order.cancelled));
-                busy.reply = Some(order.reply);
-                Work::Call {
-                    id: order.id,
-                    hook: order.hook,
-                    request: order.request,
-                    cancelled: order.cancelled,
-                }
-            }
-        };
-        waiting.busy = Some(busy);
-        let relieved = waiting.count <= FULL / 2 && self.full.swap(false, Ordering::Relaxed);
+    }
+
+    /// Answers a call that nobody waits for any more.
+    fn turned_away<'a>(
+        &'a self,
+        waiting: MutexGuard<'a, Waiting>,
+        order: Order,
+    ) -> MutexGuard<'a, Waiting> {
+        let idle = waiting.items.is_empty();
+        self.relieve(waiting);
+        (order.reply)(Err(Fault::Cancelled));
+        if idle {
+            self.changed.notify_waiters();
+        }
+        self.lock()
+    }
+
+    /// Lets the run go on when there is room again.
+    fn relieve(&self, waiting: MutexGuard<'_, Waiting>) {
+        let relieved = waiting.items.len() <= FULL / 2 && self.full.swap(false, Ordering::Relaxed);
         drop(waiting);
         if relieved {
             self.changed.notify_waiters();
         }
-        Some(Taken { item })
     }
 
     /// What was taken is done; `false` when the plugin was given up in the meantime.
@@ -235,7 +258,7 @@ impl Queue {
             return false;
         }
         let busy = waiting.busy.take();
-        let idle = waiting.count == 0;
+        let idle = waiting.items.is_empty();
         drop(waiting);
         if let (Some(reply), Some(answer)) = (busy.and_then(|busy| busy.reply), answer) {
             reply(answer);
@@ -246,28 +269,27 @@ impl Queue {
         true
     }
 
-    /// Looks whether the plugin is in time.
-    pub(super) fn watch(&self, now: Instant) -> Watched {
+    /// Looks whether the plugin is in time. Of a call that nobody waits for any more, `pass_on` tells the plugin; whether it could.
+    pub(super) fn watch(&self, now: Instant, pass_on: impl FnOnce(u64) -> bool) -> Option<Hung> {
         let mut waiting = self.lock();
-        let Some(busy) = &mut waiting.busy else {
-            return Watched::Fine;
-        };
-        let Some(limit) = busy.limit else {
-            return Watched::Fine;
-        };
-        match busy.told {
-            None if now.saturating_duration_since(busy.since) >= limit => {
-                busy.told = Some(now);
-                if let Some(cancelled) = &busy.cancelled {
-                    cancelled.store(true, Ordering::Relaxed);
-                }
-                Watched::Over(busy.call)
+        let busy = waiting.busy.as_mut()?;
+        let over = |limit: Duration| now.saturating_duration_since(busy.since) >= limit;
+        if busy.told.is_none() && busy.limit.is_some_and(over) {
+            busy.told = Some(now);
+            if let Some(cancelled) = &busy.cancelled {
+                cancelled.store(true, Ordering::Relaxed);
             }
-            Some(told) if now.saturating_duration_since(told) >= grace(limit) => {
-                Watched::Hung(limit)
-            }
-            _ => Watched::Fine,
         }
+        let cancelled = busy.cancelled.as_ref();
+        if let Some(call) = busy.call
+            && !busy.passed_on
+            && cancelled.is_some_and(|cancelled| cancelled.load(Ordering::Relaxed))
+        {
+            busy.passed_on = pass_on(call);
+        }
+        let (told, limit) = (busy.told?, busy.limit?);
+        let number = busy.number;
+        (now.saturating_duration_since(told) >= grace(limit)).then_some(Hung { number, limit })
     }
 
     /// Whether the time of what the plugin is at is over.
@@ -277,26 +299,56 @@ impl Queue {
         busy.told.and(busy.limit)
     }
 
+    /// Ends what the plugin is at, if it is still at that: its process, which `kill` can, or with it the plugin. A call that only waits
+    /// for its turn is answered, and costs nobody anything.
+    pub(super) fn end(&self, which: Which, fault: &Fault, kill: impl FnOnce() -> bool) {
+        let mut waiting = self.lock();
+        let is_at = waiting.busy.as_ref().is_some_and(|busy| match which {
+            Which::Call(call) => busy.call == Some(call),
+            Which::Hung(hung) => busy.number == hung.number,
+        });
+        if !is_at {
+            let waits = waiting.items.iter().find_map(|(number, (_, item))| {
+                let meant = matches!(item, Item::Call(order) if which == Which::Call(order.id));
+                meant.then_some(*number)
+            });
+            if let Some((_, Item::Call(order))) = waits.and_then(|at| waiting.items.remove(&at)) {
+                drop(self.turned_away(waiting, order));
+            }
+        } else if !kill() {
+            self.gone_with(waiting, fault);
+        }
+    }
+
     /// Gives the plugin up: whatever waits is answered, and what it is at is nobody's business any more.
     pub(super) fn give_up(&self, fault: &Fault) {
-        let mut waiting = self.lock();
+        self.gone_with(self.lock(), fault);
+    }
+
+    fn gone_with(&self, mut waiting: MutexGuard<'_, Waiting>, fault: &Fault) {
         waiting.closed = true;
+        waiting.ended = true;
         let busy = waiting.busy.take();
         let items = std::mem::take(&mut waiting.items);
-        waiting.count = 0;
-        waiting.ended = true;
+        waiting.latest.clear();
         self.full.store(false, Ordering::Relaxed);
         drop(waiting);
         if let Some(reply) = busy.and_then(|busy| busy.reply) {
             reply(Err(fault.clone()));
         }
-        for item in items.into_iter().flatten() {
+        for (_, item) in items.into_values() {
             if let Item::Call(order) = item {
                 (order.reply)(Err(Fault::GivenUp));
             }
         }
         self.filled.notify_one();
         self.changed.notify_waiters();
+    }
+
+    /// How many things are to be done yet, with what the plugin is at.
+    pub(super) fn left(&self) -> usize {
+        let waiting = self.lock();
+        waiting.items.len() + usize::from(waiting.busy.is_some())
     }
 
     /// Whether it was given up, or has ended.
@@ -306,7 +358,7 @@ impl Queue {
 
     /// Takes nothing any more, and ends after what waits.
     pub(super) fn close(&self) {
-        self.push(Item::End, None);
+        self.push(Item::End, Weight::Kept);
         self.lock().closed = true;
         self.filled.notify_one();
     }
@@ -335,13 +387,13 @@ impl Queue {
 
     /// Waits until it is no longer full.
     pub(super) async fn room(&self) {
-        self.until(|waiting| waiting.count < FULL || waiting.closed)
+        self.until(|waiting| waiting.items.len() < FULL || waiting.closed)
             .await;
     }
 
     /// Waits until everything is done.
     pub(super) async fn idle(&self) {
-        self.until(|waiting| waiting.ended || waiting.count == 0 && waiting.busy.is_none())
+        self.until(|waiting| waiting.ended || waiting.items.is_empty() && waiting.busy.is_none())
             .await;
     }
 
@@ -349,6 +401,41 @@ impl Queue {
     pub(super) async fn gone(&self) {
         self.until(|waiting| waiting.ended).await;
     }
+}
+
+/// An item whose turn has come.
+fn begun(number: u64, item: Item, usual: Duration) -> (Work, Busy) {
+    let mut busy = Busy {
+        number,
+        since: Instant::now(),
+        limit: Some(usual),
+        call: None,
+        cancelled: None,
+        passed_on: false,
+        reply: None,
+        told: None,
+    };
+    let work = match item {
+        Item::Event(told) => Work::Event(told),
+        Item::Preview(told, picture) => Work::Preview(told, picture),
+        Item::End => Work::End,
+        Item::Call(order) => {
+            // It is set here and nowhere else.
+            let _ = order.begun.set(busy.since);
+            busy.limit = order.limit;
+            busy.call = Some(order.id);
+            busy.cancelled = Some(Arc::clone(&order.cancelled));
+            busy.reply = Some(order.reply);
+            Work::Call {
+                id: order.id,
+                hook: order.hook,
+                request: order.request,
+                cancelled: order.cancelled,
+                hear: order.hear,
+            }
+        }
+    };
+    (work, busy)
 }
 
 /// How long a plugin whose time is over may take to notice.

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::base::secret;
+
 /// A value that does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
@@ -36,6 +38,30 @@ pub fn mismatches(schema: &Value, value: &Value, unknown: &[String]) -> Vec<Mism
         .filter(|mismatch| !hangs_on(&mismatch.pointer, &mismatch.message, unknown))
         .collect();
     found.dedup();
+    found
+}
+
+/// The places of texts with secrets, whose values no schema sees.
+pub fn secrets_in(value: &Value) -> Vec<String> {
+    fn note(value: &Value, place: &str, found: &mut Vec<String>) {
+        match value {
+            Value::String(text) if secret::is_in(text) => found.push(place.to_owned()),
+            Value::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    note(item, &format!("{place}/{at}"), found);
+                }
+            }
+            Value::Object(members) => {
+                for (key, member) in members {
+                    let key = key.replace('~', "~0").replace('/', "~1");
+                    note(member, &format!("{place}/{key}"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    note(value, "", &mut found);
     found
 }
 

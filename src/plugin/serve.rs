@@ -48,7 +48,7 @@ impl Sink for Telling {
         lock(&self.cancelled).contains(&call)
     }
 
-    fn add_artifact(&self, call: u64, artifact: Value) -> bool {
+    fn add_artifact(&self, call: u64, artifact: Value, _length: usize) -> bool {
         let artifact = artifact.to_string();
         self.tell(Tag::Artifact, &[&call.to_le_bytes(), artifact.as_bytes()])
     }
@@ -57,14 +57,18 @@ impl Sink for Telling {
 /// What is said to the process, and what it says.
 type Ends = (Box<dyn Read + Send>, Box<dyn Write + Send>);
 
-/// The socket that stands in the place of stdin.
+/// The socket that stands in the place of stdin. From here on nothing does: a program that the plugin starts must not read there, nor
+/// keep it open when this process has ended.
 #[cfg(unix)]
 fn ends() -> io::Result<Ends> {
+    use std::fs::File;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
+    // The clone is closed where another program takes over.
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     // Whoever typed the command has no socket there.
     socket.peer_addr()?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     Ok((Box::new(socket.try_clone()?), Box::new(socket)))
 }
 

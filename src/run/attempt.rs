@@ -351,7 +351,7 @@ pub(super) fn has_slot(phase: Phase) -> bool {
 }
 
 /// Removes the files of an attempt that counts no more.
-async fn discard(artifacts: &[Arc<Artifact>]) {
+pub(super) async fn discard(artifacts: &[Arc<Artifact>]) {
     let paths: Vec<_> = artifacts.iter().filter_map(|a| a.path.clone()).collect();
     let removed = tokio::task::spawn_blocking(move || {
         for path in paths {

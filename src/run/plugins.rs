@@ -1,17 +1,19 @@
 //! Plugins at work in a run: they look on, are asked before a graph is sent and after its results came, and their complaints are told.
 
-use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use kiln_plugin::abi::{hook, level};
+use kiln_plugin::abi::hook;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
-use super::attempt::{Ending, Try};
+use super::attempt::{Ending, Try, discard};
 use super::collect::place_of;
+use super::context::Stop;
+use super::dispatch::{Dispatcher, changed};
 use super::failure::{About, Failure};
 use super::kinds::keep;
 use super::recall::blocking;
@@ -19,24 +21,29 @@ use super::shared::Shared;
 use super::wire::Wire;
 use crate::artifact::{Artifact, Kind};
 use crate::base::{ContentHash, NodeId};
-use crate::diagnostic::{Diagnostic, codes};
 use crate::event::RunEvent;
-use crate::machine::{FailureClass, Ticket};
+use crate::machine::{CancelReason, FailureClass, Ticket};
 use crate::plan::{Results, TaskPlan};
 use crate::plugin::{
-    self, Answer, Change, Content, Fault, Made, Notice, Plugins, Watch, of_artifact,
+    self, Answer, Change, Content, Fault, Made, Notice, Plugins, Said, Watch, of_artifact,
 };
 use crate::spec::OnError;
 use crate::workflow::{self, Graph};
 
-/// How long the plugins of a run may take to end.
+/// How long the plugins of a run may take to end, and how long those of a run that is stopped may take to hear of everything.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What plugins say and how they fail, as long as somebody heeds it.
-pub(super) type Notices = Arc<tokio::sync::Mutex<UnboundedReceiver<Notice>>>;
+/// Tells what plugins say, until it is dropped: it shares what the run's events go through, which must have an end.
+pub(super) struct Heeding {
+    task: JoinHandle<()>,
+    notices: Arc<tokio::sync::Mutex<UnboundedReceiver<Notice>>>,
+}
 
-/// How often a plugin failed in one way.
-pub(super) type Failures = HashMap<(String, String), u64>;
+impl Drop for Heeding {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
 
 impl Shared {
     pub(super) fn plugins(&self) -> &Plugins {
@@ -59,11 +66,11 @@ impl Shared {
         }
     }
 
-    /// Tells what plugins say, until it is stopped.
-    pub(super) fn heed_plugins(self: &Arc<Self>) -> Option<(JoinHandle<()>, Notices)> {
+    /// Tells what plugins say from now on.
+    pub(super) fn heed_plugins(self: &Arc<Self>) -> Option<Heeding> {
         let notices = Arc::new(tokio::sync::Mutex::new(self.plugins().notices()?));
         let (shared, heard) = (Arc::clone(self), Arc::clone(&notices));
-        let heeding = tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             loop {
                 let notice = heard.lock().await.recv().await;
                 match notice {
@@ -72,109 +79,87 @@ impl Shared {
                 }
             }
         });
-        Some((heeding, notices))
+        Some(Heeding { task, notices })
     }
 
     fn heed(&self, notice: Notice) {
-        match notice {
-            Notice::Log {
+        let said = self.complaints().heed(self.plugins(), notice);
+        match said {
+            Some(Said::Line {
                 plugin,
                 level,
-                text,
-            } => self.teller.tell_quietly(RunEvent::PluginLog {
+                line,
+            }) => self.teller.tell_quietly(RunEvent::PluginLog {
                 plugin,
-                level: level_name(level).to_owned(),
-                line: text,
+                level: level.to_owned(),
+                line,
             }),
-            Notice::Failed {
-                plugin,
-                hook,
-                fault,
-            } => {
-                let Some(declared) = self.plugins().declared(&plugin) else {
-                    return;
-                };
-                let warn = declared.on_error == OnError::Warn;
-                if !warn {
-                    self.plugins().mark_failed();
-                }
-                let mut failures = self.failures();
-                let count = failures.entry((plugin, fault.to_string())).or_default();
-                *count += 1;
-                if *count == 1 {
-                    drop(failures);
-                    let built = plugin::failed(declared, hook, &fault, warn);
-                    self.teller.complain_quietly(built);
-                }
-            }
-            Notice::GivenUp { plugin, fault } => {
-                let Some(declared) = self.plugins().declared(&plugin) else {
-                    return;
-                };
-                let warn = declared.on_error == OnError::Warn;
-                if !warn {
-                    self.plugins().mark_failed();
-                }
-                let built = plugin::given_up(declared, &fault, warn);
-                self.teller.complain_quietly(built);
-            }
+            Some(Said::Complaint(built)) => self.teller.complain_quietly(*built),
+            None => {}
         }
     }
 
-    fn failures(&self) -> std::sync::MutexGuard<'_, Failures> {
-        let failures = self.plugin_failures.lock();
-        failures.unwrap_or_else(PoisonError::into_inner)
+    fn complaints(&self) -> std::sync::MutexGuard<'_, plugin::Complaints> {
+        let complaints = self.plugin_complaints.lock();
+        complaints.unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Lets plugins do what they were told so far, and tells what they say to it.
-    pub(super) async fn settle_plugins(&self, heeding: Option<&(JoinHandle<()>, Notices)>) {
-        if self.plugins().is_empty() {
+impl Dispatcher {
+    /// Lets plugins do what they were told so far, and tells what they say to it. As soon as somebody wants the run to stop, what takes
+    /// too long is given up.
+    pub(super) async fn settle_plugins(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let plugins = shared.plugins();
+        if plugins.is_empty() {
             return;
         }
-        self.plugins().settle().await;
-        self.heed_rest(heeding).await;
+        loop {
+            let stopping = self.machine.stopping();
+            let patience = match (stopping, self.stop_seen) {
+                (Some(CancelReason::Leave), _) | (_, Stop::Leave) => Some(Duration::ZERO),
+                (Some(_), _) | (_, Stop::Cancel) => Some(PATIENCE),
+                (None, Stop::None) => None,
+            };
+            tokio::select! {
+                biased;
+                () = plugins.settle() => break,
+                Ok(()) = changed(&mut self.stop, self.stop_seen) => {
+                    self.stop_seen = *self.stop.borrow_and_update();
+                }
+                () = tokio::time::sleep(patience.unwrap_or_default()), if patience.is_some() => {
+                    plugins.give_up_rest();
+                    break;
+                }
+            }
+        }
+        self.heed_rest().await;
     }
 
-    async fn heed_rest(&self, heeding: Option<&(JoinHandle<()>, Notices)>) {
-        let Some((task, notices)) = heeding else {
+    /// Tells what plugins said so far.
+    async fn heed_rest(&self) {
+        let Some(heeding) = &self.heeding else {
             return;
         };
         // It stops between two notices, so none is lost.
-        task.abort();
-        let mut notices = notices.lock().await;
+        heeding.task.abort();
+        let mut notices = heeding.notices.lock().await;
         while let Ok(notice) = notices.try_recv() {
-            self.heed(notice);
+            self.shared.heed(notice);
         }
     }
 
     /// Ends the plugins of the run, and tells how often they failed.
-    pub(super) async fn end_plugins(&self, heeding: Option<&(JoinHandle<()>, Notices)>) {
-        if self.plugins().is_empty() {
+    pub(super) async fn end_plugins(&mut self) {
+        if self.shared.plugins().is_empty() {
             return;
         }
-        self.plugins().settle().await;
-        self.plugins().end(PATIENCE).await;
-        self.heed_rest(heeding).await;
-        let failures = std::mem::take(&mut *self.failures());
-        let mut often: Vec<_> = failures.into_iter().filter(|(_, n)| *n > 1).collect();
-        often.sort();
-        for ((plugin, words), count) in often {
-            let message = format!(
-                "plugin `{plugin}` failed {} more times in the same way: {words}",
-                count - 1
-            );
-            let built = Diagnostic::warning(&codes::PLUGIN_FAILED, message);
-            self.teller.complain_quietly(built);
+        self.settle_plugins().await;
+        self.shared.plugins().end(PATIENCE).await;
+        self.heed_rest().await;
+        for built in self.shared.complaints().often() {
+            self.shared.teller.complain_quietly(built);
         }
-    }
-}
-
-fn level_name(number: u32) -> &'static str {
-    match number {
-        level::ERROR => "error",
-        level::WARN => "warn",
-        level::INFO => "info",
-        _ => "debug",
     }
 }
 
@@ -265,11 +250,19 @@ impl Try {
         Ok(changed)
     }
 
-    /// Lets plugins change what a job left behind.
+    /// Lets plugins change what a job left behind. Nothing of it is left when that fails.
     pub(super) async fn after_download(
         &mut self,
         mut artifacts: Vec<Arc<Artifact>>,
     ) -> Result<Vec<Arc<Artifact>>, Ending> {
+        let shaped = self.shape_results(&mut artifacts).await;
+        if shaped.is_err() {
+            discard(&artifacts).await;
+        }
+        shaped.map(|()| artifacts)
+    }
+
+    async fn shape_results(&mut self, artifacts: &mut Vec<Arc<Artifact>>) -> Result<(), Ending> {
         let step = self.step().id.clone();
         let plugins = self.shared.plugins();
         let names = plugins.with_hook(&step, |about| about.after_download);
@@ -286,12 +279,23 @@ impl Try {
             match changes {
                 Ok(None) => {}
                 Ok(Some(changes)) => {
-                    artifacts = self.changed(&name, changes, artifacts).await?;
+                    *artifacts = self.changed(&name, changes, artifacts.clone()).await?;
                 }
                 Err(fault) => self.plugin_failed(&name, hook::AFTER_DOWNLOAD, &fault)?,
             }
         }
-        Ok(artifacts)
+        Ok(())
+    }
+
+    /// A job that an earlier session sent: whether a plugin that may fail did so at its graph is not known any more.
+    pub(super) fn note_unknown_shape(&mut self) {
+        let plugins = self.shared.plugins();
+        let names = plugins.with_hook(&self.step().id, |about| about.before_submit);
+        let may_fail = |name: &String| {
+            let declared = plugins.declared(name);
+            declared.is_some_and(|declared| declared.on_error == OnError::Warn)
+        };
+        self.partial |= names.iter().any(may_fail);
     }
 
     async fn changed(
@@ -377,24 +381,28 @@ impl Making<'_> {
         artifacts: &[Arc<Artifact>],
     ) -> Result<Vec<Arc<Artifact>>, Failure> {
         let mut next = artifacts.iter().map(|one| one.index + 1).max().unwrap_or(0);
-        let mut kept = Vec::new();
+        let (mut kept, mut new) = (Vec::new(), Vec::<PathBuf>::new());
         for change in changes {
-            kept.push(match change {
-                Change::Keep(at) => Arc::clone(&artifacts[at]),
-                Change::Replace(at, made) => Arc::new(self.replace(&artifacts[at], made)?),
+            let made = match change {
+                Change::Keep(at) => Ok(Arc::clone(&artifacts[at])),
+                Change::Replace(at, made) => self.replace(&artifacts[at], made).map(Arc::new),
                 Change::Add(made) => {
                     let blank = self.blank(node.clone(), next);
                     next += 1;
-                    Arc::new(self.made(blank, made)?)
+                    self.made(blank, made).map(Arc::new)
                 }
-            });
+            };
+            let made = made.inspect_err(|_| remove(new.iter().map(PathBuf::as_path)))?;
+            let was_there = |path: &PathBuf| {
+                let mut before = artifacts.iter();
+                before.any(|one| one.path.as_ref() == Some(path))
+            };
+            new.extend(made.path.clone().filter(|path| !was_there(path)));
+            kept.push(made);
         }
         let stays = |path: &Path| kept.iter().any(|one| one.path.as_deref() == Some(path));
-        for old in artifacts.iter().filter_map(|one| one.path.as_deref()) {
-            if !stays(old) {
-                let _ = std::fs::remove_file(old);
-            }
-        }
+        let before = artifacts.iter().filter_map(|one| one.path.as_deref());
+        remove(before.filter(|path| !stays(path)));
         Ok(kept)
     }
 
@@ -476,5 +484,12 @@ impl Making<'_> {
                 })
             }
         }
+    }
+}
+
+/// Removes files of results that are none.
+fn remove<'a>(paths: impl Iterator<Item = &'a Path>) {
+    for path in paths {
+        let _ = std::fs::remove_file(path);
     }
 }

@@ -10,13 +10,13 @@ use super::facts::Facts;
 use super::folder::Folder;
 use super::health::Health;
 use super::hush::Hush;
-use super::plugins::Failures;
 use super::tell::Teller;
 use super::transfer::Transfers;
 use super::wire::Jobs;
 use crate::base::{RunId, StepId, TaskName, safe_name};
 use crate::machine::{EndpointIx, Fact};
 use crate::plan::Plan;
+use crate::plugin::Complaints;
 use crate::servers::{Endpoint, Servers};
 use crate::store::Store;
 
@@ -42,8 +42,8 @@ pub(super) struct Shared {
     pub(super) fetching: Semaphore,
     /// Our jobs that may be on servers, each with its task.
     pub(super) jobs: Jobs,
-    /// How often plugins failed at what nobody waits for.
-    pub(super) plugin_failures: Mutex<Failures>,
+    /// How plugins failed at what nobody waits for.
+    pub(super) plugin_complaints: Mutex<Complaints>,
     /// Steps of which it was said that a result has another name than it wanted.
     renamed: Mutex<HashSet<StepId>>,
 }
@@ -83,7 +83,7 @@ impl Shared {
             notes,
             fetching: Semaphore::new(FETCHING),
             jobs: Jobs::default(),
-            plugin_failures: Mutex::default(),
+            plugin_complaints: Mutex::default(),
             renamed: Mutex::default(),
         }
     }

@@ -68,8 +68,10 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
     let heeding = shared.heed_plugins();
     let mut dispatcher = Dispatcher::new(Arc::clone(&shared), parts, notes, stop);
     dispatcher.heeding = heeding;
-    if !facts.is_empty() {
-        dispatcher.take_up(facts).await?;
+    if !facts.is_empty()
+        && let Err(error) = dispatcher.take_up(facts).await
+    {
+        return Err(dispatcher.break_off(error).await);
     }
     shared.watch_endpoints();
     dispatcher.run(began).await

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::load::{PROJECT_FILE, dotenv, project_of};
 use crate::base::{ContentHash, Inputs, Secrets};
-use crate::diagnostic::{Report, Severity, SourceMap};
+use crate::diagnostic::{Report, SourceMap};
 use crate::plan::{self, Plan, PlanPlugins};
-use crate::plugin::{About, Declared, Plugins, for_editors};
+use crate::plugin::{self, About, Complaints, Declared, Plugins, Said, for_editors};
 use crate::spec::{self, PluginStepSchema, Project};
 
 /// How long plugins may take to end when there was nothing to do.
@@ -43,7 +43,7 @@ pub(super) fn load_plugins(
         .map(|one| (one.name.clone(), one.on_error == spec::OnError::Fail))
         .collect();
     let mut complaints = Vec::new();
-    let loaded = Plugins::load(&mut declared, secrets, &mut complaints);
+    let loaded = Plugins::load(&mut declared, (inputs, secrets), false, &mut complaints);
     report.extend(complaints);
     broken.extend(
         wanted
@@ -57,21 +57,40 @@ pub(super) fn load_plugins(
     }
 }
 
-/// Loads the plugins of a stored plan again: they must be what they were.
-pub(super) fn reload(plan: &mut Plan, secrets: &Secrets, report: &mut Report) {
+/// Loads the plugins of a stored plan again: they must be what they were, those that may fail as well. Without one of them the run would
+/// not be what it began as, and what it makes would stand for something else.
+pub(super) fn reload(plan: &mut Plan, secrets: &Secrets, no_plugins: bool, report: &mut Report) {
     if plan.plugins.is_empty() {
+        return;
+    }
+    if no_plugins {
+        let names: Vec<&str> = plan.plugins.keys().map(String::as_str).collect();
+        report.push(plugin::switched_off_since(&names));
         return;
     }
     let mut declared = plan.plugins.clone();
     let mut complaints = Vec::new();
-    plan.loaded = Plugins::load(&mut declared, secrets, &mut complaints);
-    // Without one of them the run would not be what it began as.
-    report.extend(complaints.into_iter().map(|mut built| {
-        if built.code.id == "K0601" {
-            built.severity = Severity::Error;
+    let inputs = Inputs::default();
+    plan.loaded = Plugins::load(&mut declared, (&inputs, secrets), true, &mut complaints);
+    report.extend(complaints);
+}
+
+/// Tells plugins of the end of a run that nothing was to be done in, and ends them: what they say to it, told by `tell`, and whether one
+/// failed that must not.
+pub(super) async fn end(plugins: &Plugins, mut tell: impl FnMut(Said)) -> bool {
+    let notices = plugins.notices();
+    plugins.end(PATIENCE).await;
+    let mut complaints = Complaints::default();
+    if let Some(mut notices) = notices {
+        while let Ok(notice) = notices.try_recv() {
+            if let Some(said) = complaints.heed(plugins, notice) {
+                tell(said);
+            }
         }
-        built
-    }));
+    }
+    let often = complaints.often().into_iter();
+    often.for_each(|built| tell(Said::Complaint(Box::new(built))));
+    plugins.failed()
 }
 
 /// A plugin of a project, and what came of loading it.
@@ -119,7 +138,7 @@ pub fn list_plugins(folder: &Path) -> PluginList {
     let all = plan::declared_plugins(&project, &dir, None, reach, sources, report);
     let mut declared = all.clone();
     let mut complaints = Vec::new();
-    let loaded = Plugins::load(&mut declared, &secrets, &mut complaints);
+    let loaded = Plugins::load(&mut declared, (&inputs, &secrets), false, &mut complaints);
     list.report.extend(complaints);
     list.plugins = all
         .into_iter()

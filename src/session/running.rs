@@ -157,7 +157,7 @@ fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u
             told.run = stored.run;
             let mut report = Report::default();
             let mut plan = stored.replay.plan;
-            plugins::reload(&mut plan, &stored.secrets, &mut report);
+            plugins::reload(&mut plan, &stored.secrets, request.no_plugins, &mut report);
             if report.has_errors() {
                 return Err(told.refuse(&report, &plan.sources));
             }
@@ -291,9 +291,9 @@ async fn rest(start: Start, resting: Resting, told: &mut Told, report: &Report) 
 /// Tells that there is nothing to do, plugins too, and lets those end.
 async fn up_to_date(plan: &Plan, resting: &Resting, told: &mut Told, report: &Report) -> Ended {
     told.plugins = plan.loaded.clone();
-    let code = told.nothing_to_do(plan, report, resting);
-    told.plugins.end(plugins::PATIENCE).await;
-    code.into()
+    let last = told.nothing_to_do(plan, report, resting);
+    let failed = plugins::end(&plan.loaded, |said| told.said(said, &plan.sources)).await;
+    told.up_to_date(last, failed).into()
 }
 
 /// What servers that are not to be had mean for the run.
@@ -486,7 +486,9 @@ async fn follow(
     };
     told.complain(&report, &plan.sources);
     let seconds = began.elapsed().as_secs_f64();
-    Ok(told.end(RunStatus::Failed, error.exit_code(), counts, seconds))
+    let code = told.end(RunStatus::Failed, error.exit_code(), counts, seconds);
+    told.plugins.end(plugins::PATIENCE).await;
+    Ok(code)
 }
 
 /// Tells what went wrong, and last of all that the run has ended.
@@ -496,7 +498,15 @@ fn conclude(outcome: RunOutcome, last: Option<RunEvent>, plan: &Plan, told: &mut
     report.items.retain(|d| d.severity == Severity::Error);
     told.show(&report, &plan.sources);
     if let Some(mut last) = last {
-        if let RunEvent::RunFinished { status, resume, .. } = &mut last {
+        if let RunEvent::RunFinished {
+            status,
+            exit_code,
+            resume,
+            ..
+        } = &mut last
+        {
+            // A plugin may have failed at this very event.
+            (*status, *exit_code) = (outcome.status, outcome.exit_code);
             *resume = (*status != RunStatus::Done).then(|| resume::command(plan));
         }
         told.tell(last);

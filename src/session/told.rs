@@ -1,10 +1,10 @@
 //! The reporter, and what it needs to number events.
 
 use crate::base::RunId;
-use crate::diagnostic::{Report, SourceMap, to_json};
+use crate::diagnostic::{Report, Severity, SourceMap, to_json};
 use crate::event::{Counts, Envelope, RunEvent, RunStatus, StopReason, VERSION};
 use crate::plan::Plan;
-use crate::plugin::Plugins;
+use crate::plugin::{Plugins, Said};
 use crate::report::{ReportResult, Reporter, exit_code};
 use crate::run::{self, Resting};
 
@@ -120,15 +120,70 @@ impl Told {
         self.end(RunStatus::Failed, exit_code, Counts::default(), 0.0)
     }
 
-    /// There is nothing to do: each result lies where an earlier run put it.
-    pub(super) fn nothing_to_do(&mut self, plan: &Plan, report: &Report, resting: &Resting) -> u8 {
+    /// There is nothing to do: each result lies where an earlier run put it. That this is all is returned, and known to plugins.
+    pub(super) fn nothing_to_do(
+        &mut self,
+        plan: &Plan,
+        report: &Report,
+        resting: &Resting,
+    ) -> Option<RunEvent> {
         self.complain(report, &plan.sources);
+        let mut last = None;
         if let Some(newest) = run::newest(plan) {
             self.gather(true);
-            run::nothing_to_do(plan, &newest, resting, |event| self.tell_all(event));
+            run::nothing_to_do(plan, &newest, resting, |event| match event {
+                RunEvent::RunFinished { .. } => {
+                    self.plugins.publish(&event, &self.run);
+                    last = Some(event);
+                }
+                event => self.tell_all(event),
+            });
             self.gather(false);
         }
-        self.code(0)
+        last
+    }
+
+    /// What a plugin says, told to everybody but plugins.
+    pub(super) fn said(&mut self, said: Said, sources: &SourceMap) {
+        match said {
+            Said::Line {
+                plugin,
+                level,
+                line,
+            } => self.tell(RunEvent::PluginLog {
+                plugin,
+                level: level.to_owned(),
+                line,
+            }),
+            Said::Complaint(built) => {
+                self.tell(RunEvent::Diagnostic {
+                    diagnostic: to_json(&built, sources),
+                });
+                if built.severity == Severity::Error {
+                    self.show(
+                        &Report {
+                            items: vec![*built],
+                        },
+                        sources,
+                    );
+                }
+            }
+        }
+    }
+
+    /// There was nothing to do, and plugins have heard of it: one that had to may have failed at that.
+    pub(super) fn up_to_date(&mut self, last: Option<RunEvent>, failed: bool) -> u8 {
+        if let Some(mut last) = last {
+            if let RunEvent::RunFinished {
+                status, exit_code, ..
+            } = &mut last
+                && failed
+            {
+                (*status, *exit_code) = (RunStatus::Failed, 4);
+            }
+            self.tell(last);
+        }
+        self.code(if failed { 4 } else { 0 })
     }
 
     /// There is nothing to do: the run is done.

@@ -11,11 +11,16 @@
 //! PNG, JPEG and WebP pictures are marked and keep their format; what a PNG carried beside its pixels, such as the workflow, is not kept.
 //! Animations and other files stay as they are.
 
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use image::codecs::png::PngDecoder;
+use image::codecs::webp::WebPDecoder;
 use image::imageops::{FilterType, resize};
 use image::{DynamicImage, ImageFormat, RgbaImage};
 use kiln_plugin::{
-    About, Artifact, Call, Change, File, Host, Plugin, Result, Results, Value, fail, file_schema,
-    json,
+    About, Artifact, Call, Change, Host, Plugin, Result, Results, Value, fail, file_schema, json,
 };
 
 /// The plugin.
@@ -54,7 +59,7 @@ impl Plugin for Watermark {
     }
 
     fn create(config: &Value, _host: Host) -> Result<Self> {
-        let Some(file) = File::of(&config["image"]) else {
+        let Some(file) = kiln_plugin::File::of(&config["image"]) else {
             fail!("`image` is no file: write it as `\"{{{{ file('mark.png') }}}}\"`");
         };
         let mark = match image::open(&file.path) {
@@ -84,8 +89,11 @@ impl Plugin for Watermark {
             else {
                 continue;
             };
+            if moves(&file.path, format)? {
+                continue;
+            }
             let Ok(picture) = image::open(&file.path) else {
-                // An animation, or something that only has the name of a picture.
+                // Something that only has the name of a picture.
                 continue;
             };
             let path = results.folder().join(format!("{at}-{}", file.name));
@@ -101,6 +109,18 @@ impl Plugin for Watermark {
         }
         Ok(any.then_some(changes))
     }
+}
+
+/// Whether a picture is an animation, of which only the first frame would be left.
+fn moves(path: &Path, format: ImageFormat) -> Result<bool> {
+    let file = || File::open(path).map(BufReader::new);
+    Ok(match format {
+        ImageFormat::WebP => WebPDecoder::new(file()?).is_ok_and(|webp| webp.has_animation()),
+        ImageFormat::Png => {
+            PngDecoder::new(file()?).is_ok_and(|png| png.is_apng().unwrap_or(false))
+        }
+        _ => false,
+    })
 }
 
 #[expect(

@@ -10,16 +10,18 @@
 //!
 //! Each event is the body of a POST: the JSON line that `kiln run --output json` prints. `X-Kiln-Event` names it; with a secret,
 //! `X-Kiln-Signature` is `sha256=` and the HMAC-SHA256 of `X-Kiln-Timestamp`, a dot and the body, in hex. An answer of 5xx, 429 or none
-//! is tried again after 0.5 s, 1 s, 2 s …; anything else from 300 on is a failure at once.
+//! is tried again after 0.5 s, 1 s, 2 s …, as long as the plugin's `timeout` has room for it; anything else from 300 on is a failure at once.
 
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kiln_plugin::{About, Host, Plugin, Result, Value, fail, json};
 use ring::hmac;
 
 /// The first pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
+/// What all attempts together may take of the time that kiln gives to one event: beyond that, the plugin would be given up.
+const SHARE: f64 = 0.8;
 
 /// The plugin.
 #[derive(Debug)]
@@ -31,6 +33,10 @@ pub struct Webhook {
     key: Option<hmac::Key>,
     events: Vec<String>,
     attempts: u64,
+    /// How long one attempt may take.
+    each: Duration,
+    /// How long all of them may.
+    all: Duration,
 }
 
 impl Plugin for Webhook {
@@ -63,8 +69,11 @@ impl Plugin for Webhook {
         let seconds = config["seconds"].as_f64().unwrap_or(5.0);
         // Somebody else in this process may have done it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let each = Duration::from_secs_f64(seconds);
+        let all = host
+            .time_limit()
+            .map_or(Duration::MAX, |limit| limit.mul_f64(SHARE));
         let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs_f64(seconds))
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -86,6 +95,8 @@ impl Plugin for Webhook {
             key: secret.map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())),
             events,
             attempts: config["attempts"].as_u64().unwrap_or(4),
+            each,
+            all,
         })
     }
 
@@ -106,16 +117,25 @@ impl Plugin for Webhook {
 impl Webhook {
     /// Sends an event until somebody takes it.
     fn send(&self, name: &str, body: &str) -> Result {
+        let began = Instant::now();
         let mut pause = PAUSE;
         for attempt in 1..=self.attempts {
-            let why = match self.post(name, body) {
+            let left = self.all.saturating_sub(began.elapsed());
+            let why = match self.post((name, body), left.min(self.each)) {
                 Ok(status @ (429 | 500..)) => format!("it answered {status}"),
                 Ok(status @ 300..) => fail!("`{name}` was refused with {status}"),
                 Ok(_) => return Ok(()),
                 Err(error) => innermost(&error),
             };
-            if attempt == self.attempts {
-                fail!("`{name}` was not taken in {attempt} attempts: {why}");
+            let late = began.elapsed() + pause >= self.all;
+            if late || attempt == self.attempts {
+                let s = if attempt == 1 { "" } else { "s" };
+                let why = if late {
+                    format!("{why}; there is no time for more, see `timeout`")
+                } else {
+                    why
+                };
+                fail!("`{name}` was not taken in {attempt} attempt{s}: {why}");
             }
             self.host.debug(&format!("`{name}` is sent again: {why}"));
             std::thread::sleep(pause);
@@ -124,7 +144,7 @@ impl Webhook {
         Ok(())
     }
 
-    fn post(&self, name: &str, body: &str) -> Result<u16, reqwest::Error> {
+    fn post(&self, (name, body): (&str, &str), limit: Duration) -> Result<u16, reqwest::Error> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -132,6 +152,7 @@ impl Webhook {
         let mut request = self
             .client
             .post(&self.url)
+            .timeout(limit)
             .header("content-type", "application/json")
             .header("x-kiln-event", name)
             .header("x-kiln-timestamp", &time);

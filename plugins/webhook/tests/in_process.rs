@@ -91,3 +91,20 @@ fn a_refusal_is_a_failure_at_once_and_so_is_silence_in_the_end() {
         "{words}"
     );
 }
+
+#[test]
+fn attempts_end_before_kiln_gives_the_plugin_up() {
+    // Nobody listens, and ten attempts with their pauses would take minutes.
+    let config = json!({ "url": "http://127.0.0.1:9/", "attempts": 10, "seconds": 60 });
+    let limit = std::time::Duration::from_secs(2);
+    let mut host = testing::host_with::<Webhook>(config, limit).unwrap();
+    let words = host.event(event("run_finished")).unwrap_err();
+    assert!(
+        words.starts_with("`run_finished` was not taken in 3 attempts: "),
+        "{words}"
+    );
+    assert!(
+        words.ends_with("; there is no time for more, see `timeout`"),
+        "{words}"
+    );
+}

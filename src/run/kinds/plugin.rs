@@ -165,7 +165,9 @@ impl Try {
         let mut calling = called.map_err(|fault| self.step_failed(work, &fault))?;
         let ended = loop {
             let since = *heard.lock().unwrap_or_else(PoisonError::into_inner);
-            let silent = stall.map(|stall| since + stall);
+            // What waits for its turn is not silent.
+            let since = calling.begun().map(|begun| since.max(begun.into()));
+            let quiet = stall.map(|stall| since.unwrap_or_else(Instant::now) + stall);
             tokio::select! {
                 biased;
                 answer = calling.answer() => match answer {
@@ -173,9 +175,11 @@ impl Try {
                     Err(fault) => break End::Fault(fault),
                 },
                 _ = self.cancel.wait_for(Option::is_some) => break End::Cancelled,
-                () = sleep_until(silent.unwrap_or(since)), if silent.is_some() => {
+                () = sleep_until(quiet.unwrap_or_else(Instant::now)), if quiet.is_some() => {
                     let now = *heard.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let (true, Some(stall)) = (now == since, stall) {
+                    if let (Some(since), Some(stall)) = (since, stall)
+                        && now <= since
+                    {
                         break End::Silent(stall);
                     }
                 }

@@ -84,7 +84,9 @@ impl Try {
         for event in std::mem::take(&mut ready.sent) {
             self.shared.teller.tell(event);
         }
-        if !ready.attached {
+        if ready.attached {
+            self.note_unknown_shape();
+        } else {
             self.shape(&server, &mut ready).await?;
         }
         let ours = self.job();

@@ -33,6 +33,7 @@ bad! {
     a_library_with_another_magic_number: "WRONG_MAGIC";
     a_plugin_for_a_newer_major_version: "NEWER_MAJOR";
     a_table_that_is_cut_short: "SHORT";
+    a_table_that_ends_within_a_function: "ODD_SIZE";
     a_table_without_a_description: "NO_DESCRIBE";
     a_table_without_a_beginning: "NO_CREATE";
     a_step_without_a_function_for_it: "NO_CALL";
@@ -44,6 +45,7 @@ bad! {
     a_description_that_is_no_text: "DESCRIBES_NO_TEXT";
     a_schema_that_is_none: "DESCRIBES_NO_SCHEMA";
     a_plugin_that_cannot_be_made: "CANNOT_BE_MADE";
+    a_plugin_that_makes_no_instance: "MAKES_NOTHING";
     an_answer_that_is_no_text: "ANSWERS_NO_TEXT";
     an_answer_that_is_no_json: "ANSWERS_NO_JSON";
     an_answer_of_another_shape: "ANSWERS_A_LIST";

@@ -11,7 +11,9 @@ fn misbehaving(hook: &str, how: &str, lines: &str, pipeline: &str) -> String {
     let told = settled(&done.stderr, project.path());
     let place = regex_lite::Regex::new(r"\((\S*/)?src/lib\.rs:\d+\)").unwrap();
     let told = place.replace_all(&told, "(src/lib.rs:[line])");
-    let told = placed(&told);
+    let times = regex_lite::Regex::new(r"failed \d+ more times").unwrap();
+    let told = times.replace_all(&told, "failed [n] more times");
+    let told = in_order(&placed(&told));
     let results = files(&project.path().join("outputs"));
     let results: Vec<&String> = results
         .iter()
@@ -22,6 +24,26 @@ fn misbehaving(hook: &str, how: &str, lines: &str, pipeline: &str) -> String {
         done.code,
         results.len()
     )
+}
+
+/// Warnings that come together, in a fixed order: which of two threads speaks first is nobody's business.
+fn in_order(told: &str) -> String {
+    let mut out = Vec::new();
+    let mut warnings: Vec<String> = Vec::new();
+    for line in told.lines() {
+        if line.starts_with("    warning") {
+            warnings.push(line.to_owned());
+        } else if let Some(last) = warnings.last_mut().filter(|_| line.starts_with("      ")) {
+            last.push_str(&format!("\n{line}"));
+        } else {
+            warnings.sort();
+            out.append(&mut warnings);
+            out.push(line.to_owned());
+        }
+    }
+    warnings.sort();
+    out.append(&mut warnings);
+    out.join("\n")
 }
 
 const STEP: &str = "steps:\n  it: { plugin: trial }\n";

@@ -41,7 +41,10 @@ fn five_hundred_jobs_with_a_plugin_that_fails_now_and_then_lose_nothing() {
 fn jobs_that_a_plugin_failed_at_are_tried_again_until_all_are_done() {
     let project = project(
         "config: { misbehave: { before_submit: often } }",
-        &pipeline(60, "    retry: { attempts: 60, delay: 1ms, for: any }\n"),
+        &pipeline(
+            60,
+            "    retry: { attempts: 60, delay: 1ms, max_delay: 5ms, for: any }\n",
+        ),
     );
     project.kiln(&["run", "p.yaml"]).ok();
     assert_eq!(

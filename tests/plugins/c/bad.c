@@ -5,7 +5,11 @@
 
 #include "kiln_plugin.h"
 
+#if defined(ODD_SIZE)
+#define DESCRIPTION "{\"name\":\"bad\",\"version\":\"0.1.0\",\"previews\":true}"
+#else
 #define DESCRIPTION "{\"name\":\"bad\",\"version\":\"0.1.0\",\"step\":{\"with\":{\"type\":\"object\"}}}"
+#endif
 
 static void answer(kiln_reply *reply, const char *text) {
   reply->data = (const uint8_t *)text;
@@ -34,6 +38,9 @@ static int32_t create(const kiln_host_table *table, void **instance, kiln_reply 
 #if defined(CANNOT_BE_MADE)
   answer(reply, "there is no camera");
   return KILN_FAILED;
+#elif defined(MAKES_NOTHING)
+  (void)table, (void)instance, (void)reply;
+  return KILN_OK;
 #else
   (void)reply;
   *instance = (void *)table;
@@ -69,6 +76,11 @@ static int32_t call(void *instance, uint64_t id, kiln_bytes hook, kiln_bytes req
   return KILN_OK;
 }
 
+static int32_t preview(void *instance, kiln_bytes about, kiln_bytes picture, kiln_reply *reply) {
+  (void)instance, (void)about, (void)picture, (void)reply;
+  return KILN_OK;
+}
+
 static kiln_plugin_table table = {
 #if defined(WRONG_MAGIC)
     .magic = 0x6d6b6c6e706c7567,
@@ -77,6 +89,9 @@ static kiln_plugin_table table = {
 #endif
 #if defined(SHORT)
     .size = 24,
+#elif defined(ODD_SIZE)
+    /* Half of `preview`. */
+    .size = offsetof(kiln_plugin_table, preview) + 4,
 #else
     .size = sizeof(kiln_plugin_table),
 #endif
@@ -100,6 +115,7 @@ static kiln_plugin_table table = {
 #if !defined(NO_CALL)
     .call = call,
 #endif
+    .preview = preview,
 };
 
 #if defined(NO_SYMBOL)
