@@ -6,7 +6,8 @@
 //!
 //! `download`: 1 GiB as the result of a job, from the server to kiln's outputs and blobs, beside `curl`, `b3sum` and `sync`.
 //!
-//! The order within each round is drawn from a seed. `KILN_BENCH_JOBS` and `KILN_BENCH_ROUNDS` change how much is done.
+//! The order within each round is drawn from a seed. `KILN_BENCH_JOBS` and `KILN_BENCH_ROUNDS` change how much is done,
+//! `KILN_BENCH_IN_FLIGHT` how many jobs are on the server at a time.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,7 +37,7 @@ use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 )]
 mod support;
 
-/// How many jobs are on the server at a time: what kiln keeps there unless it is told otherwise.
+/// How many jobs are on the server at a time, unless `KILN_BENCH_IN_FLIGHT` says otherwise: what kiln keeps there by itself.
 const IN_FLIGHT: usize = 2;
 const SEED: u64 = 7;
 
@@ -61,6 +62,10 @@ fn main() {
 
 fn number(name: &str, usual: usize) -> usize {
     std::env::var(name).map_or(usual, |text| text.parse().unwrap())
+}
+
+fn in_flight() -> usize {
+    number("KILN_BENCH_IN_FLIGHT", IN_FLIGHT)
 }
 
 /// Prints the median and the spread of some figures.
@@ -132,9 +137,14 @@ fn jobs() {
 
 fn by_kiln(server: &Server, dir: &Path, first: usize, count: usize) -> Duration {
     std::fs::write(dir.join("tiny.json"), TINY).unwrap();
+    let project = format!(
+        "servers: {{ here: {{ url: \"{}\", max_jobs: {} }} }}\n",
+        server.url,
+        in_flight()
+    );
+    std::fs::write(dir.join("kiln.yaml"), project).unwrap();
     let pipeline = format!(
-        "name: tiny\nservers: {{ here: {{ url: \"{}\", max_jobs: {IN_FLIGHT} }} }}\nsteps:\n  draw:\n    server: here\n    workflow: tiny.json\n    matrix: {{ i: \"{{{{ range({count}) }}}}\" }}\n    set: {{ Card: {{ color: \"{{{{ matrix.i + {first} }}}}\" }} }}\n",
-        server.url
+        "name: tiny\nsteps:\n  draw:\n    server: here\n    workflow: tiny.json\n    matrix: {{ i: \"{{{{ range({count}) }}}}\" }}\n    set: {{ Card: {{ color: \"{{{{ matrix.i + {first} }}}}\" }} }}\n"
     );
     std::fs::write(dir.join("p.yaml"), pipeline).unwrap();
     let start = Instant::now();
@@ -157,7 +167,7 @@ fn by_hand(address: &str, dir: &Path, first: usize, count: usize, synced: bool) 
     let (mut next, mut done) = (0, 0);
     let mut made: HashMap<String, String> = HashMap::new();
     while done < count {
-        while next < count && next - done < IN_FLIGHT {
+        while next < count && next - done < in_flight() {
             let colour = format!("\"color\": {}", first + next);
             let graph = TINY.replace("\"color\": 0", &colour);
             let body = format!("{{\"prompt\": {graph}, \"client_id\": \"script\"}}");
