@@ -24,6 +24,7 @@ mod params;
 mod pattern;
 mod policy;
 mod render;
+mod same;
 mod save_as;
 mod scope;
 mod sealed;
@@ -46,7 +47,7 @@ pub use hidden::recall_secrets;
 pub use pattern::Pattern;
 pub use render::{Origins, Rendered, Upload, Uploadable, preview, render};
 pub use save_as::save_as;
-pub use scope::{Results, StepOutcome, TaskOutcome, task_seed};
+pub use scope::{Reads, Results, StepOutcome, TaskOutcome, task_seed};
 pub use sealed::{
     CacheMode, CommandStep, Edit, EditValue, Grow, HERE, InFile, Item, LOST_AFTER_MS, MAX_TASKS,
     NeedPlan, PIPELINE_FORMAT, ParamValue, Plan, RetryClass, RetryPlan, ServerKind, ServerPlan,
