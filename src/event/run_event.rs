@@ -98,6 +98,9 @@ pub enum RunEvent {
         server: ServerName,
         /// Which attempt, from 1.
         attempt: u32,
+        /// The address, when the server has several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        url: Option<String>,
     },
     /// A file was sent to the server.
     TaskUploaded {

@@ -106,9 +106,11 @@ impl RunEvent {
                 task,
                 server,
                 attempt: _,
+                url,
             } => {
                 visit(&mut task.0);
                 visit(&mut server.0);
+                url.iter_mut().for_each(visit);
             }
             Self::TaskUploaded {
                 task,

@@ -26,6 +26,7 @@ mod plugin_step;
 mod plugins;
 mod policy;
 mod render;
+mod same;
 mod save_as;
 mod scope;
 mod sealed;
@@ -50,7 +51,7 @@ pub use plugin_step::{RenderedPlugin, preview_plugin, render_plugin};
 pub use plugins::{PlanPlugins, declared_plugins};
 pub use render::{Origins, Rendered, Upload, Uploadable, preview, render};
 pub use save_as::save_as;
-pub use scope::{Results, StepOutcome, TaskOutcome, task_seed};
+pub use scope::{Reads, Results, StepOutcome, TaskOutcome, task_seed};
 pub use sealed::{
     CacheMode, CommandStep, Edit, EditValue, Grow, HERE, InFile, Item, LOST_AFTER_MS, MAX_TASKS,
     NeedPlan, PIPELINE_FORMAT, ParamValue, Plan, PluginStep, RetryClass, RetryPlan, ServerKind,

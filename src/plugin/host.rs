@@ -70,6 +70,12 @@ struct All {
     failed: AtomicBool,
 }
 
+impl std::fmt::Debug for All {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(&self.members).finish()
+    }
+}
+
 impl std::fmt::Debug for Plugins {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.members()).finish()
@@ -91,10 +97,10 @@ impl Drop for All {
     }
 }
 
-/// A function or filter of a plugin, for templates.
+/// The functions and filters of plugins, for templates. They last as long as the plugins, and keep none of them alive.
 #[derive(Clone, Debug)]
 pub struct Callables {
-    plugins: Plugins,
+    plugins: Weak<All>,
 }
 
 impl Plugins {
@@ -204,7 +210,7 @@ impl Plugins {
     /// Functions and filters for templates.
     pub fn callables(&self) -> Callables {
         Callables {
-            plugins: self.clone(),
+            plugins: self.0.as_ref().map(Arc::downgrade).unwrap_or_default(),
         }
     }
 
@@ -390,6 +396,10 @@ impl Plugins {
 }
 
 impl Callables {
+    fn plugins(&self) -> Plugins {
+        Plugins(self.plugins.upgrade())
+    }
+
     /// The names of functions.
     pub fn functions(&self) -> Vec<String> {
         self.names(|about| &about.functions)
@@ -401,8 +411,9 @@ impl Callables {
     }
 
     fn names(&self, of: impl Fn(&About) -> &Vec<super::about::Callable>) -> Vec<String> {
-        let members = self.plugins.members().iter();
         let mut seen = HashSet::new();
+        let plugins = self.plugins();
+        let members = plugins.members().iter();
         members
             .flat_map(|member| of(&member.about))
             .map(|one| one.name.clone())
@@ -429,7 +440,8 @@ impl Callables {
             };
             list.iter().any(|one| one.name == name)
         };
-        let mut members = self.plugins.members().iter();
+        let plugins = self.plugins();
+        let mut members = plugins.members().iter();
         let Some(member) = members.find(|member| of(&member.about)) else {
             return Err("no plugin has it".to_owned());
         };
@@ -445,7 +457,7 @@ impl Callables {
         } else {
             kiln_plugin::abi::hook::FUNCTION
         };
-        self.plugins
+        plugins
             .call_now(plugin, hook, &request)
             .and_then(made::value)
             .map_err(|fault| format!("plugin `{plugin}`: {fault}"))

@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 
 use super::style::Paint;
 use super::text::{lasting, plural, tame};
-use super::view::{StepView, TaskState, TaskView};
+use super::view::{StepView, TaskState, TaskView, View};
 use crate::artifact::Kind;
 use crate::base::{StepId, TaskName};
 use crate::diagnostic::{JsonDiagnostic, Severity};
 use crate::event::{Counts, Output};
 
 /// A task that is under way, in a log.
-pub(super) fn under_way(name: &TaskName, task: &TaskView, now: i64) -> String {
+pub(super) fn under_way(view: &View, name: &TaskName, task: &TaskView, now: i64) -> String {
+    let server = view.place(task);
     match task.state {
         TaskState::Preparing => format!("{name} preparing"),
         TaskState::Queued => match task.place {
-            Some(place) => format!("{name} queued on {}, place {place}", task.server),
-            None => format!("{name} queued on {}", task.server),
+            Some(place) => format!("{name} queued on {server}, place {place}"),
+            None => format!("{name} queued on {server}"),
         },
         TaskState::Fetching => format!("{name} fetching results"),
         // Programs tell nothing, and a server nothing at first.

@@ -310,7 +310,7 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
         let tasks = self.view.active();
         let small = tasks.filter(|(_, task)| !self.is_large(&task.step));
         let small: Vec<String> = small
-            .map(|(name, task)| under_way(name, task, now))
+            .map(|(name, task)| under_way(&self.view, name, task, now))
             .collect();
         let steps = self.view.steps.iter();
         let large = steps.filter(|(_, step)| step.tasks > LARGE && step.running > 0);

@@ -61,6 +61,7 @@ impl Dispatcher {
             cause: self.cause(),
             report: self.shared.teller.report(),
             folder,
+            read: self.roster.read(),
         })
     }
 

@@ -34,7 +34,7 @@ mod wishes;
 pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings, object_info_file};
 pub use creating::{Created, create};
 pub use editing::{EditorSchema, editor_schema};
-pub use foresight::fates;
+pub use foresight::{fates, foresee};
 pub use importing::{Import, Importer};
 pub use load::{Loaded, Request, Target, load};
 pub use plugins::{ListedPlugin, PluginList, list_plugins, look_at_plugin, plugin_schemas};

@@ -17,7 +17,7 @@ use super::signals::Signals;
 use super::told::Told;
 use super::way_out;
 use super::wishes::{self, Wishes};
-use crate::base::{RunId, Secrets, TaskName};
+use crate::base::{Input, RunId, Secrets, TaskName};
 use crate::diagnostic::{Diagnostic, Report, Severity, SourceMap};
 use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::Fact;
@@ -54,13 +54,15 @@ pub struct Ended {
     pub code: u8,
     /// Servers that are away, and nothing else is wrong: nothing was told, and nothing ran.
     pub away: Vec<Diagnostic>,
+    /// What was read in the middle of it, by templates that waited for results.
+    pub read: Vec<Input>,
 }
 
 impl From<u8> for Ended {
     fn from(code: u8) -> Self {
         Self {
             code,
-            away: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -245,7 +247,13 @@ async fn carry_out(
     };
     let (plan, ready) = match ready {
         Readiness::Refused => return Ok(told.refuse(&report, &sources).into()),
-        Readiness::Away(away) => return Ok(Ended { code: 5, away }),
+        Readiness::Away(away) => {
+            return Ok(Ended {
+                code: 5,
+                away,
+                ..Ended::default()
+            });
+        }
         Readiness::UpToDate(..) if wishes.watched => return Ok(0.into()),
         Readiness::UpToDate(plan, resting) => {
             return Ok(up_to_date(&plan, &resting, &mut told, &report).await);
@@ -278,7 +286,10 @@ async fn carry_out(
         () = prepare::shutdown(servers) => {}
         () = signals.at_least(Stop::Leave) => {}
     }
-    outcome.map(|code| told.code(code).into())
+    outcome.map(|ended| Ended {
+        code: told.code(ended.code),
+        ..ended
+    })
 }
 
 /// There is nothing to do, and the process ends: to give the memory of very many tasks back piece by piece would only take time.
@@ -440,7 +451,7 @@ async fn follow(
     mut receiver: mpsc::UnboundedReceiver<RunEvent>,
     told: &mut Told,
     signals: &Signals,
-) -> Result<u8, Broken> {
+) -> Result<Ended, Broken> {
     let plan = Arc::clone(&context.plan);
     let running = tokio::spawn(crate::run::execute(context));
     let mut ticks = tokio::time::interval(TICK);
@@ -488,11 +499,11 @@ async fn follow(
     let seconds = began.elapsed().as_secs_f64();
     let code = told.end(RunStatus::Failed, error.exit_code(), counts, seconds);
     told.plugins.end(plugins::PATIENCE).await;
-    Ok(code)
+    Ok(code.into())
 }
 
 /// Tells what went wrong, and last of all that the run has ended.
-fn conclude(outcome: RunOutcome, last: Option<RunEvent>, plan: &Plan, told: &mut Told) -> u8 {
+fn conclude(outcome: RunOutcome, last: Option<RunEvent>, plan: &Plan, told: &mut Told) -> Ended {
     // Warnings were told while it ran.
     let mut report = outcome.report;
     report.items.retain(|d| d.severity == Severity::Error);
@@ -511,7 +522,11 @@ fn conclude(outcome: RunOutcome, last: Option<RunEvent>, plan: &Plan, told: &mut
         }
         told.tell(last);
     }
-    outcome.exit_code
+    Ended {
+        code: outcome.exit_code,
+        away: Vec::new(),
+        read: outcome.read,
+    }
 }
 
 /// Milliseconds since 1970.
