@@ -7,18 +7,15 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::links::needs_a_link;
-use super::words::takes;
 use crate::artifact::{Datum, Kind};
 use crate::base::{NodeId, ServerName, StepId};
-use crate::catalog::{Catalog, InputDef, InputType};
+use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, Origin, codes, list_of};
 use crate::plan::{EditValue, Grow, Item, Plan, StepPlan, TemplateText, Work, WorkflowStep};
 use crate::template::Template;
 use crate::workflow;
 
+mod fits;
 mod masks;
 
 /// Classes whose results are known: what each saves.
@@ -68,16 +65,43 @@ pub(super) fn across(plan: &Plan, catalog_of: CatalogOf<'_>) -> Vec<Diagnostic> 
             Work::Command(command) => {
                 let values = command.args.iter().chain(command.env.values());
                 for value in values.chain(&command.stdin) {
-                    let given = given(plan, step, value, catalog_of)
-                        .or_else(|| masks::given(plan, step, value, catalog_of));
-                    if let Some((text, given)) = given {
-                        out.extend(given.complaints(text));
-                    }
+                    of_value(plan, step, value, catalog_of, &mut out);
                 }
             }
+            Work::Plugin(plugin) => of_value(plan, step, &plugin.with, catalog_of, &mut out),
         }
     }
     out
+}
+
+/// What is wrong with a value itself, wherever it goes to.
+fn of_value(
+    plan: &Plan,
+    step: &StepPlan,
+    value: &EditValue,
+    catalog_of: CatalogOf<'_>,
+    out: &mut Vec<Diagnostic>,
+) {
+    match value {
+        EditValue::List(values) => {
+            for value in values {
+                of_value(plan, step, value, catalog_of, out);
+            }
+        }
+        EditValue::Map(values) => {
+            for value in values.values() {
+                of_value(plan, step, value, catalog_of, out);
+            }
+        }
+        EditValue::Later(_) => {
+            let given = given(plan, step, value, catalog_of)
+                .or_else(|| masks::given(plan, step, value, catalog_of));
+            if let Some((text, given)) = given {
+                out.extend(given.complaints(text));
+            }
+        }
+        EditValue::Ready(_) | EditValue::Link { .. } => {}
+    }
 }
 
 /// An input of a node, and what it is given.
@@ -146,7 +170,7 @@ fn of_place(
     let (Some(node), Some(open)) = (node, def) else {
         return;
     };
-    let wrong = misfit(&node.class_type, place.input, open.def, &given);
+    let wrong = fits::misfit(&node.class_type, place.input, open.def, &given);
     let lost = || {
         given
             .masked
@@ -288,7 +312,7 @@ fn of_step(
         _ => return None,
     };
     let (kind, many) = accessor(word)?;
-    let makes = makes(from, output, catalog_of);
+    let makes = makes(plan, from, output, catalog_of);
     let mut given = Given {
         what: format!("`{}`", words(from, output, word, one)),
         kinds: kind
@@ -352,10 +376,19 @@ struct Made {
     saved: Vec<Kind>,
 }
 
-/// `None` where a node is among them of which nobody here knows what it leaves.
-fn makes(step: &StepPlan, output: Option<&str>, catalog_of: CatalogOf<'_>) -> Option<Made> {
+/// `None` where a node is among them of which nobody here knows what it leaves, and where a plugin may have its own idea.
+fn makes(
+    plan: &Plan,
+    step: &StepPlan,
+    output: Option<&str>,
+    catalog_of: CatalogOf<'_>,
+) -> Option<Made> {
+    if plan.plugins.values().any(|plugin| plugin.is_for(&step.id)) {
+        return None;
+    }
     let work = match &step.work {
         Work::Workflow(work) => work,
+        Work::Plugin(_) => return None,
         Work::Command(command) => {
             let patterns: Vec<&str> = match output {
                 Some(name) => vec![command.collect.get(name)?],
@@ -493,85 +526,5 @@ fn singular(kind: Kind) -> &'static str {
         Kind::Model3d => "a 3D model",
         Kind::Text => "a text",
         Kind::Other => "a file of another kind",
-    }
-}
-
-/// Kinds that an input for files takes; `None` where nobody can tell.
-fn wanted(class: &str, input: &str, def: &InputDef) -> Option<&'static [Kind]> {
-    if class == "LoadLatent" && input == "latent" {
-        return Some(&[Kind::Other]);
-    }
-    let config: Value = serde_json::from_str(&def.config).ok()?;
-    let flag = |name: &str| {
-        let options = config.get(1);
-        options
-            .and_then(|options| options.get(name))
-            .is_some_and(|on| on == true)
-    };
-    if flag("video_upload") {
-        Some(&[Kind::Video, Kind::Image])
-    } else if flag("audio_upload") {
-        Some(&[Kind::Audio, Kind::Video])
-    } else if flag("image_upload") {
-        Some(&[Kind::Image])
-    } else if flag("file_upload") && matches!(class, "Load3D" | "Load3DAdvanced") {
-        Some(&[Kind::Model3d])
-    } else {
-        None
-    }
-}
-
-/// Why what is given does not go into an input, and what to do.
-fn misfit(class: &str, input: &str, def: &InputDef, given: &Given) -> Option<(String, String)> {
-    let what = &given.what;
-    if given.many {
-        let takes_many = match &def.ty {
-            InputType::Combo(combo) => combo.multiselect,
-            InputType::Int | InputType::Float | InputType::Boolean | InputType::String => false,
-            _ => true,
-        };
-        return (!takes_many).then(|| {
-            (
-                format!("takes one value, but {what} is a list"),
-                "make a task for each with `for_each`, or take one of them with `[0]`".to_owned(),
-            )
-        });
-    }
-    let kinds = given.kinds.as_ref()?;
-    if let Some(wanted) = wanted(class, input, def) {
-        let fits = kinds.iter().any(|kind| wanted.contains(kind));
-        // A text may well be the name of a file.
-        let named = kinds.contains(&Kind::Text) && !given.is_file;
-        let first = wanted.first().copied()?;
-        let is = kinds.iter().next().copied()?;
-        return (!fits && !named).then(|| {
-            (
-                format!("takes {}, and {what} is {}", singular(first), singular(is)),
-                "the server takes any file, and the node fails when it runs".to_owned(),
-            )
-        });
-    }
-    if !given.is_file || kinds.contains(&Kind::Text) {
-        return None;
-    }
-    match &def.ty {
-        InputType::Int | InputType::Float | InputType::Boolean => Some((
-            format!("takes {}, and {what} is a file", takes(def)),
-            "set the input of a node that loads files".to_owned(),
-        )),
-        _ if needs_a_link(def) => Some((
-            format!(
-                "takes {} from another node, and {what} is a file",
-                def.type_name().replace(',', " or ")
-            ),
-            "give the file to a node that loads it, such as LoadImage, and link that node to this input"
-                .to_owned(),
-        )),
-        InputType::String if def.multiline => Some((
-            format!("takes a text, and {what} is a file"),
-            "the name of the uploaded file would stand in the text; `read_text(…)` gives what is in a file"
-                .to_owned(),
-        )),
-        _ => None,
     }
 }
