@@ -112,8 +112,13 @@ impl Told {
 
     /// There is nothing to do: each result lies where an earlier run put it.
     pub(super) fn nothing_to_do(&mut self, plan: &Plan, report: &Report, resting: &Resting) -> u8 {
+        let newest = run::newest(plan);
+        if let Some(newest) = &newest {
+            // A run that never begins has no id that anybody could look up: the results are those of this one.
+            self.run = newest.clone();
+        }
         self.complain(report, &plan.sources);
-        if let Some(newest) = run::newest(plan) {
+        if let Some(newest) = newest {
             self.gather(true);
             run::nothing_to_do(plan, &newest, resting, |event| self.tell(event));
             self.gather(false);

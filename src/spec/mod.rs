@@ -33,7 +33,7 @@ mod within_tests;
 mod yaml;
 mod yaml_error;
 
-pub use command::Command;
+pub use command::{Command, as_file, names_a_file};
 pub use duration::parse_duration;
 pub use load::{load_project, pipeline_from_text, values_from_text};
 pub use matrix::Matrix;
@@ -44,7 +44,7 @@ pub use profile::Profile;
 pub use project::{Project, api_key_of, header_of, partner_key, token_of};
 pub use retry::{Retry, RetryClass};
 pub use schema::{StepFragment, pipeline_schema, pipeline_schema_for, project_schema};
-pub use server::{ServerKind, ServerSpec};
+pub use server::{ServerKind, ServerSpec, is_address, no_address};
 pub use set::{SetEntry, SetNode};
 pub use step::{CacheMode, Need, Step, StepWork, Transfer};
 pub use template::{template_code, template_diagnostic, template_diagnostic_at};
