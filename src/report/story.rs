@@ -14,7 +14,7 @@ use super::pictures;
 use super::style::Paint;
 use super::summary;
 use super::terminal::TerminalReporter;
-use super::text::{cut, duration, lasting, padded, plural, tame, width};
+use super::text::{cut, duration, lasting, padded, plural, tame, tame_line, width};
 use crate::artifact::Kind;
 use crate::base::{ServerName, StepId, TaskName, display_path, display_path_from};
 use crate::diagnostic::JsonDiagnostic;
@@ -277,7 +277,9 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
             return;
         }
         let Paint { dim, .. } = self.paint;
-        let line = self.cut_beside(&tame(line), 9 + width(task.as_str()));
+        let whole = tame_line(line);
+        let line = self.cut_beside(&whole, 9 + width(task.as_str()));
+        self.hear(task, line == whole);
         self.say_of(task, &format!("    {dim}{task} │{dim:#} {line}"));
     }
 

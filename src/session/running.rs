@@ -224,6 +224,12 @@ async fn carry_out(
     let sources = start.plan.sources.clone();
     let (secrets, run) = (start.secrets.clone(), told.run.clone());
     let mut report = std::mem::take(&mut start.report);
+    if wishes.deny_warnings {
+        report.deny_warnings();
+    }
+    if report.has_errors() {
+        return Ok(told.refuse(&report, &sources).into());
+    }
     if start.stored.is_none() {
         match outlook(&start.plan, None) {
             Outlook::Work => {}
@@ -365,6 +371,9 @@ async fn get_ready(
             let found = check_plan(&plan, target, &catalogs).items;
             report.extend(found.into_iter().filter(|d| d.severity > Severity::Note));
             pools::keep_away(&mut plan, &servers, &catalogs.lacks);
+        }
+        if wishes.deny_warnings {
+            report.deny_warnings();
         }
         if !report.has_errors() {
             report.extend(confirm(&plan, wishes).await);
