@@ -8,7 +8,9 @@ use indexmap::IndexMap;
 use super::edits::{Changes, edits, outputs};
 use super::eval::{Evaluator, Extra, Place, unknown_step};
 use super::fan::{Fan, fan, here};
-use super::sealed::{CommandStep, EditValue, NeedPlan, StepPlan, TemplateText, Work, WorkflowStep};
+use super::sealed::{
+    CommandStep, EditValue, Grow, NeedPlan, StepPlan, TemplateText, Work, WorkflowStep,
+};
 use super::settings::SetFlag;
 use super::{condition, graphs, policy};
 use crate::artifact::Datum;
@@ -40,7 +42,7 @@ pub type Definitions = Result<Arc<Catalog>, Vec<Diagnostic>>;
 #[derive(Clone, Debug)]
 pub(super) struct Built {
     pub(super) step: StepPlan,
-    /// The items of its `for_each`, when they are known.
+    /// The items of its `for_each`, when they are known; none when none of its tasks will be wanted.
     pub(super) items: Option<Vec<Datum>>,
     /// What its `when` is for every task, when that is known.
     pub(super) runs: Option<bool>,
@@ -94,10 +96,16 @@ pub(super) fn build(
     let Fan {
         matrix,
         grow,
-        items,
+        mut items,
     } = fan?;
     planned.matrix = matrix;
     planned.grow = grow;
+    if runs == Some(false) && planned.grow != Grow::Known {
+        // None of its tasks would be wanted, whatever the list will be: it is empty, and this says why.
+        planned.grow = Grow::Known;
+        planned.when = step.when.as_ref().map(as_written);
+        items = Some(Vec::new());
+    }
     Some(Built {
         step: planned,
         items,
@@ -249,6 +257,16 @@ fn decided(
             None
         }
         later => Some(later),
+    }
+}
+
+/// A condition for people to read.
+fn as_written(node: &Node) -> TemplateText {
+    TemplateText {
+        text: node.as_str().unwrap_or("false").to_owned(),
+        origin: Origin::Written(node.span),
+        steps: Vec::new(),
+        folder: None,
     }
 }
 
