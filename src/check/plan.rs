@@ -111,7 +111,7 @@ fn of_step(
     let work = match &step.work {
         Work::Workflow(work) => work,
         Work::Command(command) => {
-            for task in tasks {
+            for task in tasks.iter().filter(|task| !task.skip) {
                 let wrong = plan::preview_command(plan, task, command);
                 told.add(wrong.items, task, 1);
             }

@@ -128,6 +128,7 @@ codes! {
     RESULT_REJECTED = "K0513" "result_rejected";
     SERVER_DIFFERS = "K0514" "server_differs";
     JOB_AMBIGUOUS = "K0515" "job_ambiguous";
+    PLAN_KEPT = "K0516" "plan_kept";
     // K07xx: state
     STATE_UNUSABLE = "K0701" "state_unusable";
     STATE_LOCKED = "K0702" "state_locked";

@@ -76,6 +76,7 @@ impl RunEvent {
                 version,
                 embedded: _,
                 cloud: _,
+                simulated: _,
             } => {
                 visit(&mut server.0);
                 visit(url);

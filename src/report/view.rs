@@ -112,6 +112,8 @@ pub struct View {
     pub growing: bool,
     /// Servers that end with this process.
     pub own_servers: Vec<ServerName>,
+    /// Whether all servers are rehearsals, once one answered.
+    pub rehearsal: Option<bool>,
     /// When work began.
     pub began: i64,
     /// The time of the last event that matters.
@@ -148,9 +150,15 @@ impl View {
             RunEvent::TasksAdded { tasks, .. } => self.add(tasks),
             RunEvent::ServerReady {
                 server,
-                embedded: true,
+                embedded,
+                simulated,
                 ..
-            } => self.own_servers.push(server.clone()),
+            } => {
+                if *embedded {
+                    self.own_servers.push(server.clone());
+                }
+                self.rehearsal = Some(self.rehearsal.unwrap_or(true) && *simulated);
+            }
             RunEvent::RunFinished { status, counts, .. } => self.ended = Some((*status, *counts)),
             RunEvent::TaskFinished {
                 task,

@@ -17,7 +17,7 @@ use super::told::Told;
 use super::way_out;
 use super::wishes::{self, Wishes};
 use crate::base::{RunId, Secrets, TaskName};
-use crate::diagnostic::{Diagnostic, Report, Severity, SourceMap};
+use crate::diagnostic::{Diagnostic, Report, Severity, SourceMap, codes};
 use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::Fact;
 use crate::plan::Plan;
@@ -154,11 +154,14 @@ fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u
     match resume::take_up(request, resume) {
         Ok(Taken::Stored(stored)) => {
             told.run = stored.run;
+            let report = Report {
+                items: resume::kept(&stored.replay.plan).into_iter().collect(),
+            };
             Ok(Start {
                 plan: stored.replay.plan,
                 target: Target::Pipeline,
                 secrets: stored.secrets,
-                report: Report::default(),
+                report,
                 stored: Some((stored.store, stored.journal, stored.replay.facts)),
                 ask_models: false,
                 rehearsal: None,
@@ -293,6 +296,17 @@ fn without(
     Readiness::Refused
 }
 
+/// A check may be made on another machine than the run: what it only warns of may stop a run.
+fn needed_now(found: Diagnostic) -> Diagnostic {
+    if found.code == &codes::PROGRAM_NOT_FOUND {
+        return Diagnostic {
+            severity: Severity::Error,
+            ..found
+        };
+    }
+    found
+}
+
 /// Everything that comes before the run: servers, catalogs, checks, a question, the project's state.
 async fn get_ready(
     start: Start,
@@ -334,7 +348,8 @@ async fn get_ready(
         report.extend(unreachable);
         if !report.has_errors() {
             let found = check_plan(&plan, target, &catalogs).items;
-            report.extend(found.into_iter().filter(|d| d.severity > Severity::Note));
+            let found = found.into_iter().filter(|d| d.severity > Severity::Note);
+            report.extend(found.map(needed_now));
             pools::keep_away(&mut plan, &servers, &catalogs.lacks);
         }
         if !report.has_errors() {
