@@ -266,6 +266,7 @@ mod engine {
                             task: self.plan.tasks[ticket.task.0 as usize].name.clone(),
                             server,
                             attempt: 1,
+                            url: None,
                         });
                     }
                     self.pending.push(fact);

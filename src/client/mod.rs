@@ -28,6 +28,7 @@ mod records;
 mod refusal;
 mod sink;
 mod socket;
+mod tap;
 mod text;
 mod upload;
 mod userdata;
@@ -49,6 +50,7 @@ pub use manager::{InstallError, Installing, Manager, ModelWish};
 pub use orders::Memory;
 pub use records::Lookup;
 pub use refusal::{Refusal, RefusalKind};
+pub use tap::Tap;
 pub use upload::Uploaded;
 pub use userdata::UserFile;
 

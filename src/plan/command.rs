@@ -10,7 +10,7 @@ use super::evaluate::{Evaluation, Reading};
 use super::scope::{Results, TaskOutcome};
 use super::sealed::{CommandStep, EditValue, Item, Plan, TaskPlan, TemplateText, Work};
 use crate::artifact::Datum;
-use crate::base::{ContentHash, Input, Inputs, programs};
+use crate::base::{ContentHash, Input, programs};
 use crate::diagnostic::{Diagnostic, Report, Span, codes, did_you_mean};
 
 /// A program with everything that it gets.
@@ -222,7 +222,7 @@ impl<'a> Rendering<'a> {
             return Some(PathBuf::from(program));
         }
         let path = self.plan.pipeline_dir.join(program);
-        match Inputs::default().hash(&path) {
+        match self.names.reads().inputs().hash(&path) {
             Ok((hash, _)) => {
                 self.used.insert(path.clone(), hash);
                 Some(path)

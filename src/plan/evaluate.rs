@@ -7,11 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::eval::{complaint, parse_at};
-use super::scope::{self, Results, StepOutcome, TaskOutcome};
+use super::scope::{self, Reads, Results, StepOutcome, TaskOutcome};
 use super::sealed::{Grow, Item, Plan, TaskPlan, TemplateText};
 use super::world::PlanWorld;
 use crate::artifact::Datum;
-use crate::base::{Inputs, StepId};
+use crate::base::StepId;
 use crate::diagnostic::{Diagnostic, Origin};
 use crate::template::{Engine, Scope, StepResult, TaskResult, Template, TemplateError};
 
@@ -39,6 +39,9 @@ struct Ground {
     project: PathBuf,
     seed: u64,
     started_at: jiff::Zoned,
+    /// Which plugins' functions it has.
+    plugins: usize,
+    reads: Reads,
 }
 
 /// A template understood.
@@ -64,12 +67,14 @@ thread_local! {
 }
 
 /// An engine whose relative paths start from `folder`.
-fn engine_at(plan: &Plan, folder: &Path) -> Rc<Engine> {
+fn engine_at(plan: &Plan, folder: &Path, reads: &Reads) -> Rc<Engine> {
     let same = |known: &Ground| {
         known.folder.as_os_str() == folder.as_os_str()
             && known.project.as_os_str() == plan.project_dir.as_os_str()
             && known.seed == plan.seed
             && known.started_at == plan.started_at
+            && known.plugins == plan.loaded.id()
+            && known.reads.is(reads)
     };
     KEPT.with_borrow_mut(|kept| {
         if let Some((_, engine)) = kept.engines.iter().find(|(known, _)| same(known)) {
@@ -80,11 +85,13 @@ fn engine_at(plan: &Plan, folder: &Path) -> Rc<Engine> {
             project: plan.project_dir.clone(),
             seed: plan.seed,
             started_at: plan.started_at.clone(),
+            plugins: plan.loaded.id(),
+            reads: reads.clone(),
         };
-        let inputs = Arc::new(Inputs::default());
-        let world = PlanWorld::new(inputs, folder, plan.seed, plan.started_at.clone())
+        let world = PlanWorld::new(reads.inputs(), folder, plan.seed, plan.started_at.clone())
             .in_project(&plan.project_dir)
-            .with_dotenv(plan.dotenv.then(|| plan.project_dir.join(".env")));
+            .with_dotenv(plan.dotenv.then(|| plan.project_dir.join(".env")))
+            .with_plugins(plan.loaded.callables());
         let engine = Rc::new(Engine::new(Arc::new(world)));
         // A thread works for one plan at a time, with one or two folders.
         kept.engines.truncate(3);
@@ -354,7 +361,8 @@ impl<'a> Evaluation<'a> {
             }
             scope
         };
-        let elsewhere = template.folder.as_deref().map(|f| engine_at(self.plan, f));
+        let elsewhere = template.folder.as_deref();
+        let elsewhere = elsewhere.map(|folder| self.engine_in(folder));
         let engine = elsewhere.as_ref().unwrap_or_else(|| self.engine());
         if proven.get() {
             let used = here(self.scope(|name| parsed.uses().names.contains(name)));
@@ -370,7 +378,19 @@ impl<'a> Evaluation<'a> {
 
     fn engine(&self) -> &Rc<Engine> {
         self.engine
-            .get_or_init(|| engine_at(self.plan, &self.plan.pipeline_dir))
+            .get_or_init(|| self.engine_in(&self.plan.pipeline_dir))
+    }
+
+    fn engine_in(&self, folder: &Path) -> Rc<Engine> {
+        engine_at(self.plan, folder, &self.reads())
+    }
+
+    /// Where it is noted what is read.
+    pub(super) fn reads(&self) -> Reads {
+        let results = self.results;
+        results
+            .map(|results| results.reads.clone())
+            .unwrap_or_default()
     }
 
     /// Whether every name of a template has a value; in a run all have.

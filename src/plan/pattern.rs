@@ -55,6 +55,16 @@ impl Pattern {
         })
     }
 
+    /// The folder that it starts from.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The pattern itself.
+    pub fn text(&self) -> &str {
+        self.matcher.glob().glob()
+    }
+
     /// Where the search begins.
     pub fn start(&self) -> &Path {
         &self.start

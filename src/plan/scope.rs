@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sealed::{Item, ParamValue, Plan, TaskPlan};
 use crate::artifact::{Artifact, Datum};
-use crate::base::{RunId, StepId, TaskName};
+use crate::base::{Input, Inputs, RunId, StepId, TaskName};
 use crate::template::{Scope, StepResult, TaskResult};
 
 /// Members of `task`.
@@ -28,6 +28,45 @@ pub struct Results {
     /// What the task that this one is for made, in a step that streams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<Arc<TaskOutcome>>,
+    /// Where it is noted what templates read that see these results.
+    #[serde(skip)]
+    pub reads: Reads,
+}
+
+/// What templates read that wait for results. Results are the same whatever was read.
+#[derive(Clone, Debug, Default)]
+pub struct Reads(Option<Arc<Inputs>>);
+
+impl Reads {
+    /// From here on everything is noted.
+    pub fn noted() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// What was read so far.
+    pub fn recorded(&self) -> Vec<Input> {
+        let inputs = self.0.as_ref();
+        inputs.map(|inputs| inputs.recorded()).unwrap_or_default()
+    }
+
+    /// The door to what is read.
+    pub(super) fn inputs(&self) -> Arc<Inputs> {
+        self.0.clone().unwrap_or_default()
+    }
+
+    /// Whether both note in the same place, or both nowhere.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+}
+
+impl PartialEq for Reads {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// What one step made.
@@ -102,6 +141,7 @@ impl Results {
             run,
             steps: IndexMap::new(),
             item: None,
+            reads: Reads::default(),
         }
     }
 }

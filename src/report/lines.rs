@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use super::style::Paint;
 use super::text::{lasting, plural, tame};
-use super::view::{StepView, TaskState, TaskView};
+use super::view::{StepView, TaskState, TaskView, View};
 use crate::artifact::Kind;
 use crate::base::{StepId, TaskName};
+use crate::diagnostic::{JsonDiagnostic, Severity};
 use crate::event::{Counts, Output};
 
 /// A task that is under way, in a log.
-pub(super) fn under_way(name: &TaskName, task: &TaskView, now: i64) -> String {
+pub(super) fn under_way(view: &View, name: &TaskName, task: &TaskView, now: i64) -> String {
+    let server = view.place(task);
     match task.state {
         TaskState::Preparing => format!("{name} preparing"),
         TaskState::Queued => match task.place {
-            Some(place) => format!("{name} queued on {}, place {place}", task.server),
-            None => format!("{name} queued on {}", task.server),
+            Some(place) => format!("{name} queued on {server}, place {place}"),
+            None => format!("{name} queued on {server}"),
         },
         TaskState::Fetching => format!("{name} fetching results"),
         // Programs tell nothing, and a server nothing at first.
@@ -31,6 +34,27 @@ pub(super) fn under_way(name: &TaskName, task: &TaskView, now: i64) -> String {
 /// `42%`; a task that has not ended is never said to be done.
 pub(super) fn percent(fraction: f64) -> String {
     format!("{:.0}%", (fraction * 100.0).floor().clamp(0.0, 99.0))
+}
+
+/// What is said of something wrong in the midst of a run: what, where, and what to do.
+pub(super) fn complaint(diagnostic: &JsonDiagnostic, paint: &Paint) -> Vec<String> {
+    let Paint { bad, odd, dim, .. } = paint;
+    let (style, word) = match diagnostic.severity {
+        Severity::Error => (bad, "error"),
+        _ => (odd, "warning"),
+    };
+    let code = &diagnostic.code;
+    let message = tame(&diagnostic.message);
+    let mut lines = vec![format!("    {style}{word}[{code}]{style:#}: {message}")];
+    if let (Some(file), Some(line), Some(column)) =
+        (&diagnostic.file, diagnostic.line, diagnostic.column)
+    {
+        lines.push(format!("      {dim}at {file}:{line}:{column}{dim:#}"));
+    }
+    if !diagnostic.help.is_empty() {
+        lines.push(format!("      help: {}", tame(&diagnostic.help)));
+    }
+    lines
 }
 
 /// The message without the step that the line names already.

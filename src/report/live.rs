@@ -169,7 +169,7 @@ impl<'a> Moment<'a> {
     }
 
     fn details(&self, task: &TaskView) -> Vec<String> {
-        let server = task.server.as_str();
+        let server = self.view.place(task);
         let wide = self.columns >= NARROW;
         match task.state {
             TaskState::Queued => match task.place {
@@ -180,7 +180,7 @@ impl<'a> Moment<'a> {
             TaskState::Fetching => vec!["fetching results".to_owned()],
             _ => {
                 let title = task.node_title.as_deref().map(tame);
-                let server = (wide && !task.command).then(|| server.to_owned());
+                let server = (wide && !task.command).then_some(server);
                 title.into_iter().chain(server).collect()
             }
         }

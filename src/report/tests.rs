@@ -133,6 +133,7 @@ impl Scene {
             task: task.into(),
             server: "farm".into(),
             attempt: 1,
+            url: None,
         });
     }
 

@@ -28,6 +28,16 @@ pub enum TaskState {
     Ended(TaskStatus),
 }
 
+impl TaskState {
+    /// Whether it began and has not ended.
+    pub fn is_under_way(self) -> bool {
+        matches!(
+            self,
+            Self::Preparing | Self::Queued | Self::Executing | Self::Fetching
+        )
+    }
+}
+
 /// A task as its events tell it.
 #[derive(Clone, Debug)]
 pub struct TaskView {
@@ -35,6 +45,8 @@ pub struct TaskView {
     pub state: TaskState,
     /// The server it was given to, or is meant for.
     pub server: ServerName,
+    /// Where that is, when the server has several addresses.
+    pub url: Option<String>,
     /// Its step.
     pub step: StepId,
     /// It is a command on this machine.
@@ -121,6 +133,8 @@ pub struct View {
     /// How it ended, once it did.
     pub ended: Option<(RunStatus, Counts)>,
     expected: BTreeMap<StepId, f64>,
+    /// Addresses of servers that were told of.
+    urls: BTreeSet<String>,
     /// Tasks under way, by their place among all.
     active: BTreeSet<usize>,
 }
@@ -150,10 +164,12 @@ impl View {
             RunEvent::TasksAdded { tasks, .. } => self.add(tasks),
             RunEvent::ServerReady {
                 server,
+                url,
                 embedded,
                 simulated,
                 ..
             } => {
+                self.urls.insert(url.clone());
                 if *embedded {
                     self.own_servers.push(server.clone());
                 }
@@ -197,11 +213,14 @@ impl View {
                 task,
                 server,
                 attempt,
+                url,
             } => {
                 let at = self.at;
+                self.urls.extend(url.clone());
                 self.to(task, TaskState::Preparing);
                 if let Some(task) = self.tasks.get_mut(task) {
                     task.server.clone_from(server);
+                    task.url.clone_from(url);
                     task.attempt = *attempt;
                     task.place = None;
                     task.fraction = 0.0;
@@ -259,6 +278,23 @@ impl View {
         tasks.filter_map(|at| self.tasks.get_index(*at))
     }
 
+    /// What a task's server is called: `farm`, or `farm (gpu-2)` where several machines go by that name.
+    pub fn place(&self, task: &TaskView) -> String {
+        let host = |url: &str| {
+            let url = url::Url::parse(url).ok()?;
+            Some((url.host_str()?.to_owned(), url.port()))
+        };
+        let Some((name, port)) = task.url.as_deref().and_then(host) else {
+            return task.server.to_string();
+        };
+        let urls = self.urls.iter().filter_map(|url| host(url));
+        let alike = urls.filter(|(other, _)| *other == name).count();
+        match port.filter(|_| alike > 1) {
+            Some(port) => format!("{} ({name}:{port})", task.server),
+            None => format!("{} ({name})", task.server),
+        }
+    }
+
     /// Jobs that servers have, on all servers or on those that outlive this process.
     pub fn in_flight(&self, outliving: bool) -> InFlight {
         let mut found = InFlight::default();
@@ -311,6 +347,7 @@ impl View {
             let planned = TaskView {
                 state: TaskState::Waiting,
                 server: info.server.clone(),
+                url: None,
                 step: info.step.clone(),
                 command: info.command,
                 attempt: 1,
@@ -352,11 +389,11 @@ impl View {
             return;
         };
         step.spent.add(before, state, now - since);
-        if is_under_way(before) || is_under_way(state) {
+        if before.is_under_way() || state.is_under_way() {
             let first = step.span.map_or(now, |(first, _)| first);
             step.span = Some((first, now));
         }
-        match (is_under_way(before), is_under_way(state)) {
+        match (before.is_under_way(), state.is_under_way()) {
             (false, true) => {
                 step.running += 1;
                 self.active.insert(at);
@@ -368,13 +405,6 @@ impl View {
             _ => {}
         }
     }
-}
-
-fn is_under_way(state: TaskState) -> bool {
-    matches!(
-        state,
-        TaskState::Preparing | TaskState::Queued | TaskState::Executing | TaskState::Fetching
-    )
 }
 
 /// Milliseconds for people: far below what a float holds exactly.

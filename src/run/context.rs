@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::base::{RunId, Secrets, TaskName, WriteError};
+use crate::base::{Input, RunId, Secrets, TaskName, WriteError};
 use crate::diagnostic::{Diagnostic, Report, codes};
 use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::{CancelReason, Contradiction, Fact};
@@ -95,6 +95,8 @@ pub struct RunOutcome {
     pub report: Report,
     /// The run's folder; `None` when nothing was written.
     pub folder: Option<PathBuf>,
+    /// Files and patterns that templates read which waited for results.
+    pub read: Vec<Input>,
 }
 
 /// A run could not be carried out for a reason that lies in none of its steps.

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::artifact::Artifact;
-use crate::base::{RunId, StepId};
+use crate::base::{Input, RunId, StepId};
 use crate::machine::{Machine, StepIx};
 use crate::plan::{
-    Grow, Item, Plan, Results, StepOutcome, StepPlan, TaskIx, TaskOutcome, TaskPlan,
+    Grow, Item, Plan, Reads, Results, StepOutcome, StepPlan, TaskIx, TaskOutcome, TaskPlan,
 };
 
 /// What the dispatcher knows of tasks beside their states.
@@ -17,6 +17,8 @@ pub(super) struct Roster {
     made: Vec<Option<Arc<TaskOutcome>>>,
     /// Steps that have ended, told as a whole: built once, however many tasks look at them.
     steps: HashMap<StepIx, Arc<StepOutcome>>,
+    /// What templates read that waited for results.
+    reads: Reads,
 }
 
 impl Roster {
@@ -26,7 +28,13 @@ impl Roster {
             made: vec![None; tasks.len()],
             tasks,
             steps: HashMap::new(),
+            reads: Reads::noted(),
         }
+    }
+
+    /// What templates read so far that waited for results.
+    pub(super) fn read(&self) -> Vec<Input> {
+        self.reads.recorded()
     }
 
     /// Tasks that became known, in the order of their indices.
@@ -83,6 +91,7 @@ impl Roster {
         task: Option<TaskIx>,
     ) -> Results {
         let mut results = Results::new(run.clone());
+        results.reads = self.reads.clone();
         for need in &step.needs {
             // One that is followed task by task has no result as a whole.
             if followed(step) != Some(&need.step)

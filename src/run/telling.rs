@@ -40,10 +40,15 @@ impl Dispatcher {
 
     fn tell_started(&mut self, ticket: Ticket) {
         self.started.insert(ticket.task, Instant::now());
+        let server = &self.step(ticket.task).server;
+        let several = self.shared.servers.of(server).len() > 1;
+        let at = self.machine.endpoint(ticket.task).filter(|_| several);
+        let url = at.map(|at| self.shared.endpoint(at).url.clone());
         self.shared.teller.tell(RunEvent::TaskStarted {
             task: self.name(ticket.task),
-            server: self.step(ticket.task).server.clone(),
+            server: server.clone(),
             attempt: ticket.attempt,
+            url,
         });
     }
 

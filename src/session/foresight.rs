@@ -14,11 +14,11 @@ use indexmap::IndexMap;
 use super::made_work::MadeWork;
 use super::why::{Fate, Would};
 use crate::artifact::Artifact;
-use crate::base::{ContentHash, Nearby, RunId, ServerName, StepId, parallel};
+use crate::base::{ContentHash, Input, Nearby, RunId, ServerName, StepId, parallel};
 use crate::catalog::Catalog;
 use crate::plan::key::{Memo, Realm, ServerFacts, StaleReason};
 use crate::plan::{
-    self, Grow, Item, Plan, Results, ServerKind, StepOutcome, StepPlan, TaskIx, TaskOutcome,
+    self, Grow, Item, Plan, Reads, Results, ServerKind, StepOutcome, StepPlan, TaskIx, TaskOutcome,
     TaskPlan, Work,
 };
 use crate::run::{self, Lying, Resting};
@@ -32,9 +32,16 @@ pub(super) type Told = HashMap<ServerName, ServerFacts>;
 
 /// What would become of a plan's tasks, in file order. A state that cannot be read is one in which nothing ever ran.
 pub fn fates(plan: &Plan) -> Vec<Fate> {
+    foresee(plan).0
+}
+
+/// The same, and what was read for it that no plan reads: files that templates name which wait for results.
+pub fn foresee(plan: &Plan) -> (Vec<Fate>, Vec<Input>) {
     let memory = remembered(&plan.project_dir);
     let memory = memory.as_ref().map(|(reader, place)| (reader, place));
-    Foresight::new(plan, memory, None, None).fates()
+    let foresight = Foresight::new(plan, memory, None, None);
+    let reads = foresight.reads.clone();
+    (foresight.fates(), reads.recorded())
 }
 
 pub(super) fn remembered(project: &Path) -> Option<(Reader, Place)> {
@@ -73,6 +80,8 @@ pub(super) struct Foresight<'a> {
     lying: HashMap<&'a StepId, Vec<Lying>>,
     /// Something was taken for granted.
     provided: bool,
+    /// What templates read that waited for results.
+    reads: Reads,
     /// A task was found that does not lie where the newest run put it.
     work: bool,
 }
@@ -186,6 +195,7 @@ impl<'a> Foresight<'a> {
             doubtful: HashSet::new(),
             lying: HashMap::new(),
             provided: false,
+            reads: Reads::noted(),
             work: false,
         }
     }
@@ -312,6 +322,7 @@ impl<'a> Foresight<'a> {
         let needs = step.needs.iter().map(|need| &need.step);
         let ended = needs.filter(|id| Some(*id) != followed);
         let mut results = Results::new(RunId::from("not yet"));
+        results.reads = self.reads.clone();
         results.steps = ended
             .filter_map(|id| Some((id.clone(), Arc::clone(self.results.get(id)?))))
             .collect();
@@ -523,6 +534,10 @@ impl<'a> Foresight<'a> {
             Work::Command(command) => {
                 let rendered = plan::render_command(self.plan, task, results, 1).ok()?;
                 Some(MadeWork::Command(rendered, command.collect.clone()))
+            }
+            Work::Plugin(_) => {
+                let rendered = plan::render_plugin(self.plan, task, results, 1).ok()?;
+                Some(MadeWork::Plugin(rendered))
             }
         }
     }

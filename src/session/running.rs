@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::checking::{check_plan, check_sound};
 use super::load::{Loaded, Request, Target, load};
 use super::outlook::{Outlook, outlook};
+use super::plugins;
 use super::pools;
 use super::prepare;
 use super::resume::{self, Taken};
@@ -16,7 +17,7 @@ use super::signals::Signals;
 use super::told::Told;
 use super::way_out;
 use super::wishes::{self, Wishes};
-use crate::base::{RunId, Secrets, TaskName};
+use crate::base::{Input, RunId, Secrets, TaskName};
 use crate::diagnostic::{Diagnostic, Report, Severity, SourceMap, codes};
 use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::Fact;
@@ -53,13 +54,15 @@ pub struct Ended {
     pub code: u8,
     /// Servers that are away, and nothing else is wrong: nothing was told, and nothing ran.
     pub away: Vec<Diagnostic>,
+    /// What was read in the middle of it, by templates that waited for results.
+    pub read: Vec<Input>,
 }
 
 impl From<u8> for Ended {
     fn from(code: u8) -> Self {
         Self {
             code,
-            away: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -154,11 +157,15 @@ fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u
     match resume::take_up(request, resume) {
         Ok(Taken::Stored(stored)) => {
             told.run = stored.run;
-            let report = Report {
-                items: resume::kept(&stored.replay.plan).into_iter().collect(),
-            };
+            let mut report = Report::default();
+            report.extend(resume::kept(&stored.replay.plan));
+            let mut plan = stored.replay.plan;
+            plugins::reload(&mut plan, &stored.secrets, request.no_plugins, &mut report);
+            if report.has_errors() {
+                return Err(told.refuse(&report, &plan.sources));
+            }
             Ok(Start {
-                plan: stored.replay.plan,
+                plan,
                 target: Target::Pipeline,
                 secrets: stored.secrets,
                 report,
@@ -223,7 +230,9 @@ async fn carry_out(
             Outlook::Work => {}
             Outlook::DoneUnless => start.ask_models = true,
             Outlook::Done(_) if wishes.watched => return Ok(0.into()),
-            Outlook::Done(resting) => return Ok(rest(start, resting, &mut told, &report)),
+            Outlook::Done(resting) => {
+                return Ok(rest(start, resting, &mut told, &report).await);
+            }
         }
     }
     // Until something is queued, whatever is under way can be dropped.
@@ -239,13 +248,20 @@ async fn carry_out(
     };
     let (plan, ready) = match ready {
         Readiness::Refused => return Ok(told.refuse(&report, &sources).into()),
-        Readiness::Away(away) => return Ok(Ended { code: 5, away }),
+        Readiness::Away(away) => {
+            return Ok(Ended {
+                code: 5,
+                away,
+                ..Ended::default()
+            });
+        }
         Readiness::UpToDate(..) if wishes.watched => return Ok(0.into()),
         Readiness::UpToDate(plan, resting) => {
-            return Ok(told.nothing_to_do(&plan, &report, &resting).into());
+            return Ok(up_to_date(&plan, &resting, &mut told, &report).await);
         }
         Readiness::Ready(plan, ready) => (plan, ready),
     };
+    told.plugins = plan.loaded.clone();
     told.complain(&report, &sources);
     let (events, receiver) = mpsc::unbounded_channel();
     let (servers, store) = (ready.servers, ready.store);
@@ -271,14 +287,25 @@ async fn carry_out(
         () = prepare::shutdown(servers) => {}
         () = signals.at_least(Stop::Leave) => {}
     }
-    outcome.map(|code| told.code(code).into())
+    outcome.map(|ended| Ended {
+        code: told.code(ended.code),
+        ..ended
+    })
 }
 
 /// There is nothing to do, and the process ends: to give the memory of very many tasks back piece by piece would only take time.
-fn rest(start: Start, resting: Resting, told: &mut Told, report: &Report) -> Ended {
-    let code = told.nothing_to_do(&start.plan, report, &resting);
+async fn rest(start: Start, resting: Resting, told: &mut Told, report: &Report) -> Ended {
+    let ended = up_to_date(&start.plan, &resting, told, report).await;
     std::mem::forget((start, resting));
-    code.into()
+    ended
+}
+
+/// Tells that there is nothing to do, plugins too, and lets those end.
+async fn up_to_date(plan: &Plan, resting: &Resting, told: &mut Told, report: &Report) -> Ended {
+    told.plugins = plan.loaded.clone();
+    let last = told.nothing_to_do(plan, report, resting);
+    let failed = plugins::end(&plan.loaded, |said| told.said(said, &plan.sources)).await;
+    told.up_to_date(last, failed).into()
 }
 
 /// What servers that are not to be had mean for the run.
@@ -437,7 +464,7 @@ async fn follow(
     mut receiver: mpsc::UnboundedReceiver<RunEvent>,
     told: &mut Told,
     signals: &Signals,
-) -> Result<u8, Broken> {
+) -> Result<Ended, Broken> {
     let plan = Arc::clone(&context.plan);
     let running = tokio::spawn(crate::run::execute(context));
     let mut ticks = tokio::time::interval(TICK);
@@ -483,22 +510,36 @@ async fn follow(
     };
     told.complain(&report, &plan.sources);
     let seconds = began.elapsed().as_secs_f64();
-    Ok(told.end(RunStatus::Failed, error.exit_code(), counts, seconds))
+    let code = told.end(RunStatus::Failed, error.exit_code(), counts, seconds);
+    told.plugins.end(plugins::PATIENCE).await;
+    Ok(code.into())
 }
 
 /// Tells what went wrong, and last of all that the run has ended.
-fn conclude(outcome: RunOutcome, last: Option<RunEvent>, plan: &Plan, told: &mut Told) -> u8 {
+fn conclude(outcome: RunOutcome, last: Option<RunEvent>, plan: &Plan, told: &mut Told) -> Ended {
     // Warnings were told while it ran.
     let mut report = outcome.report;
     report.items.retain(|d| d.severity == Severity::Error);
     told.show(&report, &plan.sources);
     if let Some(mut last) = last {
-        if let RunEvent::RunFinished { status, resume, .. } = &mut last {
+        if let RunEvent::RunFinished {
+            status,
+            exit_code,
+            resume,
+            ..
+        } = &mut last
+        {
+            // A plugin may have failed at this very event.
+            (*status, *exit_code) = (outcome.status, outcome.exit_code);
             *resume = (*status != RunStatus::Done).then(|| resume::command(plan));
         }
         told.tell(last);
     }
-    outcome.exit_code
+    Ended {
+        code: outcome.exit_code,
+        away: Vec::new(),
+        read: outcome.read,
+    }
 }
 
 /// Milliseconds since 1970.

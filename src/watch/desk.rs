@@ -35,6 +35,8 @@ pub(super) enum Order {
     Run,
     /// Stop the run, but for the tasks that the plan made last leaves as they are.
     Restart,
+    /// Let the run finish: the plan made last comes after it.
+    Wait,
     /// Stop the run, whatever it does.
     Stop,
     /// Stop watching.
@@ -97,9 +99,7 @@ impl Desk {
         if self.leaving {
             return None;
         }
-        // A plan that was made and waits for its turn is made of files that are gone.
-        let waits = self.running && self.on_busy == OnBusy::Queue;
-        if self.planning || waits {
+        if self.planning {
             self.again = true;
             return None;
         }
@@ -126,7 +126,10 @@ impl Desk {
         }
         if self.running {
             self.ready = true;
-            return Some(Order::Restart);
+            return Some(match self.on_busy {
+                OnBusy::Restart => Order::Restart,
+                OnBusy::Queue => Order::Wait,
+            });
         }
         self.running = true;
         Some(Order::Run)
@@ -241,14 +244,35 @@ mod tests {
             SOUND,
             Event::Changed,
             Event::Changed,
+            SOUND,
+            SOUND,
             Event::Changed,
             Event::Ended,
             SOUND,
             Event::Ended,
         ];
         let orders = play(OnBusy::Queue, &events);
-        let (plan, run) = (Some(Order::Plan), Some(Order::Run));
-        assert_eq!(orders, [plan, run, None, None, None, plan, run, None]);
+        let (plan, run, wait) = (Some(Order::Plan), Some(Order::Run), Some(Order::Wait));
+        assert_eq!(
+            orders,
+            [plan, run, plan, None, plan, wait, plan, None, run, None]
+        );
+    }
+
+    #[test]
+    fn a_queued_change_that_is_wrong_is_known_at_once_and_takes_the_place_of_one_that_was_right() {
+        let events = [
+            Event::Changed,
+            SOUND,
+            Event::Changed,
+            SOUND,
+            Event::Changed,
+            WRONG,
+            Event::Ended,
+        ];
+        let orders = play(OnBusy::Queue, &events);
+        let (plan, run, wait) = (Some(Order::Plan), Some(Order::Run), Some(Order::Wait));
+        assert_eq!(orders, [plan, run, plan, wait, plan, None, None]);
     }
 
     #[test]
@@ -314,7 +338,7 @@ mod tests {
                         assert!(running.is_none() && !quit);
                         running = Some(planned);
                     }
-                    Some(Order::Restart | Order::Stop) => assert!(running.is_some()),
+                    Some(Order::Restart | Order::Wait | Order::Stop) => assert!(running.is_some()),
                     Some(Order::Leave) => assert!(running.is_none() && quit),
                     None => {}
                 }

@@ -43,6 +43,10 @@ pub(super) struct Made {
     pub(super) fates: Vec<Fate>,
     /// Tasks that are at work already, and would be done again just as they are.
     pub(super) spared: BTreeSet<TaskName>,
+    /// It does what is carried out already.
+    pub(super) same: bool,
+    /// Everything is to run, done before or not.
+    pub(super) forced: bool,
     pub(super) troubles: Vec<Diagnostic>,
 }
 
@@ -69,21 +73,39 @@ pub(super) fn make(making: Making, source: &Mutex<Source>) -> Made {
     session::complete(&mut loaded);
     let typed = std::iter::once(&request.file).chain(&request.params_file);
     let typed: Vec<PathBuf> = typed.map(|file| here.join(file)).collect();
-    let set = Arc::new(WatchSet::of(&loaded.inputs, &typed, &project, outputs));
+    let plan = loaded.plan.clone().map(Arc::new);
+    let (fates, read) = plan.as_deref().map(session::foresee).unwrap_or_default();
+    let set = WatchSet::of(&loaded.inputs, &typed, &project, outputs);
+    let set = Arc::new(set.and(&read));
     let troubles = arm(source, owner, &set, &tell);
     let late = set.changed_since(began);
-    let plan = loaded.plan.clone().map(Arc::new);
-    let fates = plan.as_deref().map(session::fates).unwrap_or_default();
-    let spared = running.map(|running| spared(&session::fates(&running), &fates));
+    let (mut stays, mut same) = (BTreeSet::new(), false);
+    if let (Some(running), Some(plan)) = (&running, &plan) {
+        let before = session::fates(running);
+        stays = spared(&before, &fates);
+        same = agree(&before, &fates) && running.does_the_same(plan);
+    }
     Made {
         loaded,
         plan,
         set,
         late,
         fates,
-        spared: spared.unwrap_or_default(),
+        spared: stays,
+        same,
+        forced: request.force,
         troubles,
     }
+}
+
+/// Whether no task has another key than before, as far as they are known.
+fn agree(before: &[Fate], now: &[Fate]) -> bool {
+    let keys = keys(before);
+    let mut now = now.iter();
+    now.all(|fate| match (&fate.task, fate.key) {
+        (Some(task), Some(key)) => keys.get(task).is_none_or(|before| *before == key),
+        _ => true,
+    })
 }
 
 /// Where results go: the whole folder of all pipelines, unless the pipeline itself lies in it.
@@ -121,14 +143,16 @@ pub(super) fn arm(
     troubles
 }
 
+/// What the results of tasks depend on, hashed, as far as that is known.
+fn keys(fates: &[Fate]) -> HashMap<TaskName, ContentHash> {
+    let known = fates.iter();
+    known
+        .filter_map(|fate| Some((fate.task.clone()?, fate.key?)))
+        .collect()
+}
+
 /// Tasks that have the same key in both plans: what they make now is what would be made.
 fn spared(before: &[Fate], now: &[Fate]) -> BTreeSet<TaskName> {
-    let keys = |fates: &[Fate]| -> HashMap<TaskName, ContentHash> {
-        let known = fates.iter();
-        known
-            .filter_map(|fate| Some((fate.task.clone()?, fate.key?)))
-            .collect()
-    };
     let before = keys(before);
     let now = keys(now).into_iter();
     now.filter(|(task, key)| before.get(task) == Some(key))

@@ -127,6 +127,14 @@ impl Poller {
         Self { sights }
     }
 
+    #[cfg(test)]
+    pub(super) fn owners(&self) -> Vec<Owner> {
+        let sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut owners: Vec<Owner> = sights.keys().copied().collect();
+        owners.sort_unstable();
+        owners
+    }
+
     /// Takes what is there now for what was there before.
     pub(super) fn begin(&self, owner: Owner, arms: &Arc<Arms>) {
         let sight = Sight::of(arms);

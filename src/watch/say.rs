@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
@@ -9,7 +10,7 @@ use crate::base::{TaskName, display_path_from};
 use crate::diagnostic::Diagnostic;
 use crate::plan::Plan;
 use crate::plan::key::StaleReason;
-use crate::report::{cut, plural, tame};
+use crate::report::{cut, duration, label_width, plural, tame};
 use crate::session::{Fate, Would};
 
 const MARK: Style = AnsiColor::Yellow.on_default();
@@ -25,11 +26,22 @@ const STEPS: usize = 2;
 pub(super) struct Sheet {
     /// Asks for the columns of the terminal; `None`: it is none.
     pub(super) columns: Option<fn() -> usize>,
+    /// Columns that a label takes before each line.
+    pub(super) taken: usize,
 }
 
 impl Sheet {
+    /// The same, for lines that begin with a label.
+    pub(super) fn beside(self, label: Option<&str>) -> Self {
+        Self {
+            taken: label_width(label),
+            ..self
+        }
+    }
+
     fn cut(self, line: &str, taken: usize) -> String {
         let line = tame(line);
+        let taken = taken + self.taken;
         match self.columns {
             Some(columns) => cut(&line, columns().saturating_sub(taken).max(20)),
             None => line,
@@ -63,6 +75,38 @@ impl Sheet {
     pub(super) fn changed(self, about: &About<'_>) -> String {
         let line = self.cut(&about.words(), 2);
         format!("{MARK}↻{MARK:#} {line}")
+    }
+
+    /// What changed changes nothing of what is running.
+    pub(super) fn same(self, changed: &[PathBuf]) -> String {
+        let line = self.cut(&format!("{} · nothing runs again", names(changed)), 2);
+        format!("{MARK}↻{MARK:#} {line}")
+    }
+
+    /// What was said of a change comes after what is under way.
+    pub(super) fn waits(self, under_way: &[UnderWay]) -> String {
+        let of = |task: &UnderWay| {
+            let took = duration(task.took);
+            match task.expected {
+                Some(expected) => format!("{} ({took} of ~{})", task.task, duration(expected)),
+                None => format!("{} ({took})", task.task),
+            }
+        };
+        let mut named: Vec<String> = under_way.iter().take(FILES).map(of).collect();
+        if under_way.len() > FILES {
+            named.push(format!("{} more", under_way.len() - FILES));
+        }
+        let what = match named.as_slice() {
+            [] => "the run that is under way".to_owned(),
+            named => named.join(", "),
+        };
+        let line = self.cut(&format!("waits for {what}"), 2);
+        format!("  {DIM}{line}{DIM:#}")
+    }
+
+    /// A server that was waited for answers.
+    pub(super) fn back(self) -> String {
+        self.quiet("it answers again: going on")
     }
 
     /// What changed made the files wrong.
@@ -102,6 +146,15 @@ impl Sheet {
     pub(super) fn running(self) -> String {
         self.quiet("it is running")
     }
+}
+
+/// A task that is under way.
+#[derive(Clone, Debug)]
+pub(super) struct UnderWay {
+    pub(super) task: TaskName,
+    pub(super) took: Duration,
+    /// What one of its step took in earlier runs.
+    pub(super) expected: Option<Duration>,
 }
 
 /// What there is to say about a change.

@@ -1,6 +1,6 @@
 //! What the last plan read, and whether it is another now. Content decides.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +22,17 @@ enum Read {
     Presence(PathBuf, bool),
     /// The files that a pattern matched.
     Glob(Pattern, BTreeSet<PathBuf>),
+}
+
+impl Read {
+    /// What it is about, whatever was found.
+    fn about(&self) -> (&Path, Option<&str>, bool) {
+        match self {
+            Self::File(path, _) => (path, None, true),
+            Self::Presence(path, _) => (path, None, false),
+            Self::Glob(pattern, _) => (pattern.folder(), Some(pattern.text()), true),
+        }
+    }
 }
 
 /// Everything that a plan was made of.
@@ -64,6 +75,17 @@ impl WatchSet {
             base: real(base),
             outputs,
         }
+    }
+
+    /// With what was read since, as far as it is not known.
+    pub(super) fn and(&self, more: &[Input]) -> Self {
+        let mut set = self.clone();
+        let more = Self::of(more, &[], &self.base, self.outputs.clone());
+        let known: HashSet<_> = self.read.iter().map(Read::about).collect();
+        let new = more.read.into_iter();
+        set.read
+            .extend(new.filter(|read| !known.contains(&read.about())));
+        set
     }
 
     /// Where kiln writes.

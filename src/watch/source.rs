@@ -96,13 +96,23 @@ pub(super) struct Armed {
     pub(super) anew: bool,
 }
 
+/// Asks the system to tell the listeners.
+type Maker = fn(Arc<Listeners>) -> Result<Box<dyn Watcher + Send>, notify::Error>;
+
+fn watcher(listeners: Arc<Listeners>) -> Result<Box<dyn Watcher + Send>, notify::Error> {
+    let watcher = notify::recommended_watcher(move |event| listeners.event(event))?;
+    Ok(Box::new(watcher))
+}
+
 /// All that is looked at, for all pipelines.
-#[derive(Debug)]
 pub(super) struct Source {
     listeners: Arc<Listeners>,
-    watcher: Option<notify::RecommendedWatcher>,
+    maker: Maker,
+    watcher: Option<Box<dyn Watcher + Send>>,
     watched: BTreeSet<PathBuf>,
     poller: Option<Poller>,
+    /// The system gave no more watches, and may give some later.
+    exhausted: bool,
     /// Folders of which it was told that they cannot be watched.
     refused: BTreeSet<PathBuf>,
 }
@@ -110,36 +120,56 @@ pub(super) struct Source {
 impl Source {
     /// With `poll`, the files are looked at again and again. Otherwise the system tells; where it cannot, that is said.
     pub(super) fn start(poll: bool) -> (Self, Option<Diagnostic>) {
-        let listeners = Arc::new(Listeners::default());
+        Self::with(watcher, poll)
+    }
+
+    fn with(maker: Maker, poll: bool) -> (Self, Option<Diagnostic>) {
         let mut source = Self {
-            listeners: Arc::clone(&listeners),
+            listeners: Arc::default(),
+            maker,
             watcher: None,
             watched: BTreeSet::new(),
             poller: None,
+            exhausted: false,
             refused: BTreeSet::new(),
         };
         if poll {
             source.poll();
             return (source, None);
         }
-        match notify::recommended_watcher(move |event| listeners.event(event)) {
+        match maker(Arc::clone(&source.listeners)) {
             Ok(watcher) => {
                 source.watcher = Some(watcher);
                 (source, None)
             }
             Err(error) => {
+                source.exhausted = is_exhausted(&error);
                 source.poll();
                 (source, Some(exhausted(&error)))
             }
         }
     }
 
+    /// Looks at the files again and again from now on, at those of all pipelines.
     fn poll(&mut self) {
         self.watcher = None;
         self.watched.clear();
-        let listeners = &self.listeners;
-        self.poller
-            .get_or_insert_with(|| Poller::start(Arc::clone(listeners)));
+        if self.poller.is_some() {
+            return;
+        }
+        let poller = Poller::start(Arc::clone(&self.listeners));
+        for (owner, arms) in self.listeners.arms() {
+            poller.begin(owner, &arms);
+        }
+        self.poller = Some(poller);
+    }
+
+    /// Asks the system once more to tell. Until it does, the files are looked at as before.
+    fn try_again(&mut self) {
+        if let Ok(watcher) = (self.maker)(Arc::clone(&self.listeners)) {
+            self.watcher = Some(watcher);
+            self.exhausted = false;
+        }
     }
 
     /// Looks at these places for a pipeline, instead of those before.
@@ -153,16 +183,23 @@ impl Source {
             let mut owners = owners.write().unwrap_or_else(PoisonError::into_inner);
             owners.insert(owner, (Arc::clone(&arms), tell));
         }
-        let armed = self.watch_folders();
-        if self.watcher.is_some()
-            && self.poller.is_none()
-            && arms.folders.iter().any(|folder| is_network(folder))
-        {
-            // What others do to files there the system is not told.
+        let anew = self.exhausted;
+        if anew {
+            self.try_again();
+        }
+        let mut armed = self.watch_folders();
+        if anew && self.exhausted {
+            // That was told.
+            armed.troubles.clear();
+        }
+        if self.watcher.is_none() {
+            return armed;
+        }
+        // What others do to files there the system is not told.
+        if arms.folders.iter().any(|folder| is_network(folder)) {
             self.poll();
-            if let Some(poller) = &self.poller {
-                poller.begin(owner, &arms);
-            }
+        } else {
+            self.poller = None;
         }
         armed
     }
@@ -198,12 +235,8 @@ impl Source {
                 Ok(()) => armed.anew |= self.watched.insert(folder),
                 Err(error) if is_exhausted(&error) => {
                     armed.troubles.push(exhausted(&error));
+                    self.exhausted = true;
                     self.poll();
-                    for (owner, arms) in self.listeners.arms() {
-                        if let Some(poller) = &self.poller {
-                            poller.begin(owner, &arms);
-                        }
-                    }
                     return armed;
                 }
                 // A folder that is gone by now was told of as such.
@@ -299,6 +332,66 @@ mod tests {
         let owner = owners.len();
         owners.insert(owner, (Arc::new(arms), tell));
         heard
+    }
+
+    /// Watches nothing, and only so many folders.
+    struct Few(usize);
+
+    impl Watcher for Few {
+        fn new<F: notify::EventHandler>(_: F, _: notify::Config) -> notify::Result<Self> {
+            Ok(Self(usize::MAX))
+        }
+
+        fn watch(&mut self, _: &Path, _: RecursiveMode) -> notify::Result<()> {
+            match self.0.checked_sub(1) {
+                Some(left) => {
+                    self.0 = left;
+                    Ok(())
+                }
+                None => Err(notify::Error::new(ErrorKind::MaxFilesWatch)),
+            }
+        }
+
+        fn unwatch(&mut self, _: &Path) -> notify::Result<()> {
+            Ok(())
+        }
+
+        fn kind() -> notify::WatcherKind {
+            notify::WatcherKind::NullWatcher
+        }
+    }
+
+    fn arms_of(folder: &str) -> Arms {
+        let entry = Path::new(folder).join("p.yaml");
+        Arms::new(HashSet::from([entry]), Vec::new(), Outputs::default())
+    }
+
+    fn arm(source: &mut Source, owner: Owner, folder: &str) -> Armed {
+        source.arm(owner, arms_of(folder), unbounded_channel().0)
+    }
+
+    #[test]
+    fn used_up_watches_are_told_once_and_asked_for_again_with_every_plan() {
+        let (mut source, trouble) = Source::with(|_| Ok(Box::new(Few(1))), false);
+        assert!(trouble.is_none());
+        assert!(arm(&mut source, 0, "/one").troubles.is_empty());
+        assert_eq!(arm(&mut source, 1, "/two").troubles.len(), 1);
+        assert!(source.watcher.is_none() && source.poller.is_some());
+        assert!(arm(&mut source, 1, "/two").troubles.is_empty());
+        assert!(source.poller.is_some(), "still used up");
+        source.maker = |_| Ok(Box::new(Few(9)));
+        assert!(arm(&mut source, 1, "/two").troubles.is_empty());
+        assert!(source.watcher.is_some() && source.poller.is_none());
+    }
+
+    #[test]
+    fn whoever_is_watched_is_looked_at_when_the_system_does_not_tell_any_more() {
+        let (mut source, _) = Source::with(|_| Ok(Box::new(Few(9))), false);
+        arm(&mut source, 0, "/one");
+        arm(&mut source, 1, "/two");
+        source.poll();
+        let poller = source.poller.as_ref().unwrap();
+        assert_eq!(poller.owners(), [0, 1]);
     }
 
     #[test]

@@ -59,6 +59,7 @@ async fn all(options: Options) -> Result<u8, Broken> {
     let newest = Newest::default();
     let sheet = Sheet {
         columns: options.columns,
+        taken: 0,
     };
     let voice = Voice::new(Arc::clone(&options.voices), None, Arc::clone(&newest));
     if let Some(trouble) = trouble {
@@ -85,7 +86,7 @@ async fn all(options: Options) -> Result<u8, Broken> {
         wishes,
         newest,
         sheet,
-        voice,
+        voice: Arc::new(voice),
         paused: false,
         quits: 0,
     };
@@ -122,7 +123,7 @@ struct Board {
     wishes: Vec<UnboundedSender<Wish>>,
     newest: Newest,
     sheet: Sheet,
-    voice: Voice,
+    voice: Arc<Voice>,
     paused: bool,
     quits: usize,
 }
@@ -160,12 +161,17 @@ impl Board {
     fn open(&self) {
         let newest: Option<PathBuf> = {
             let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-            newest.clone()
+            newest.newest()
         };
-        match newest.map(|path| open(&path)) {
-            None => self.voice.say(&self.sheet.nothing_to_open()),
-            Some(Err(why)) => self.voice.say(&self.sheet.not_opened(&why)),
-            Some(Ok(())) => {}
-        }
+        let Some(path) = newest else {
+            self.voice.say(&self.sheet.nothing_to_open());
+            return;
+        };
+        let (voice, sheet) = (Arc::clone(&self.voice), self.sheet);
+        std::thread::spawn(move || {
+            if let Err(why) = open(&path) {
+                voice.say(&sheet.not_opened(&why));
+            }
+        });
     }
 }

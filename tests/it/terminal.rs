@@ -278,10 +278,39 @@ fn a_replay_of_a_resumed_run_ends_as_the_run_did() {
         (&last["status"], &last["counts"]["done"]),
         (&"done".into(), &2.into())
     );
-    let kinds = |kind: &str| events.iter().filter(|e| e["event"] == kind).count();
-    assert_eq!(kinds("run_started"), 2, "one for each session");
+    let kinds = |kind: &str| -> Vec<usize> {
+        let of = events
+            .iter()
+            .enumerate()
+            .filter(|(_, e)| e["event"] == kind);
+        of.map(|(at, _)| at).collect()
+    };
+    let (begins, ends) = (kinds("run_started"), kinds("run_finished"));
+    assert_eq!((begins.len(), ends.len()), (2, 2), "one for each session");
+    assert_eq!(
+        ends[0] + 1,
+        begins[1],
+        "a session ends before the next begins"
+    );
+    assert_eq!(events[ends[0]]["status"], "failed");
+    let fails = events[..ends[0]].iter().filter(|e| e["status"] == "failed");
+    assert_eq!(fails.count(), 1, "`then` failed in the first session");
     let seqs: Vec<u64> = events.iter().map(|e| e["seq"].as_u64().unwrap()).collect();
     assert!(seqs.iter().copied().eq(0..events.len() as u64));
+}
+
+#[test]
+fn a_replay_tells_of_a_failure_when_it_happened() {
+    let project = Project::of(&[(
+        "p.yaml",
+        "steps:\n  bad: { command: [sh, -c, 'exit 3'] }\n  slow: { command: [sleep, '0.5'] }\n",
+    )]);
+    project.kiln(&["run", "p.yaml", "-k"]).code(4);
+    let again = project.kiln(&["replay", "last", "--output", "json"]).ok();
+    let events = again.json_lines();
+    let ended = events.iter().filter(|e| e["event"] == "task_finished");
+    let ended: Vec<&str> = ended.map(|e| e["task"].as_str().unwrap()).collect();
+    assert_eq!(ended, ["bad", "slow"]);
 }
 
 #[test]

@@ -59,6 +59,7 @@ fn midway(scene: &mut Scene) {
         task: "sheet".into(),
         server: "farm".into(),
         attempt: 2,
+        url: None,
     });
     scene.started("film");
     scene.tell(RunEvent::TaskExecuting {

@@ -4,14 +4,15 @@
 //! are not in it. A job counts as at work from when its server took it, and [`Replayed::notes`] say so.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::find::{Alive, History, complain};
-use super::standing::{Standing, State};
-use crate::base::{RunId, TaskName};
+use super::standing::{Standing, State, servers};
+use crate::base::{RunId, ServerName, TaskName};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::event::{Output, RunEvent, RunStatus, StopReason, TaskInfo, TaskStatus};
-use crate::machine::{CancelReason, Fact, Outcome, RetryCause};
+use crate::machine::{CancelReason, EndpointIx, Fact, Outcome, RetryCause};
 use crate::plan::{Plan, TaskIx};
 use crate::run::{class_name, info, infos, output, run_folder};
 use crate::store::StoredRun;
@@ -45,8 +46,12 @@ pub fn replayed(history: &History, run: &StoredRun) -> Result<Replayed, Box<Diag
         return Err(Box::new(Diagnostic::error(&codes::BAD_ARGUMENT, message)));
     };
     let mut teller = Teller::new(&stored.plan, run);
-    for (at, fact) in &stored.facts {
+    let last_words = last_words(&stored.facts);
+    for (nth, (at, fact)) in stored.facts.iter().enumerate() {
         teller.take(*at, fact);
+        if last_words.contains(&nth) {
+            teller.failed(*at, fact);
+        }
     }
     let mut notes = vec![
         "replay: progress and waiting in queues are not stored; a job counts as running from when its server took it".to_owned(),
@@ -65,18 +70,45 @@ pub fn replayed(history: &History, run: &StoredRun) -> Result<Replayed, Box<Diag
     })
 }
 
+/// The failures that no other attempt follows, and of which nothing else tells that they were the last.
+fn last_words(facts: &[(u64, Fact)]) -> HashSet<usize> {
+    let mut followed: HashSet<TaskIx> = HashSet::new();
+    let mut last = HashSet::new();
+    for (nth, (_, fact)) in facts.iter().enumerate().rev() {
+        match fact {
+            Fact::Retried { task, .. } | Fact::Settled { task, .. } => {
+                followed.insert(*task);
+            }
+            // Another session tries again what failed in this one for good.
+            Fact::Resumed { .. } => followed.clear(),
+            Fact::Ended { ticket, outcome } => {
+                let is_followed = followed.remove(&ticket.task);
+                if !is_followed && matches!(outcome, Outcome::Failed { .. }) {
+                    last.insert(nth);
+                }
+            }
+            _ => {}
+        }
+    }
+    last
+}
+
 /// Facts in, events out.
 struct Teller<'a> {
     plan: &'a Plan,
     run: &'a StoredRun,
     standing: Standing,
     events: Vec<(i64, RunEvent)>,
+    /// What each endpoint's server is called, and where it is when the server has several.
+    servers: Vec<(ServerName, Option<String>)>,
     /// Tasks as they are told, in the order of their indices.
     tasks: Vec<TaskInfo>,
     /// Why the last attempt of a task failed, in the words of `retry.for`.
     classes: HashMap<TaskIx, &'static str>,
     /// Tasks whose end was told.
     told: HashSet<TaskIx>,
+    /// Endpoints that do not answer.
+    down: HashSet<EndpointIx>,
     cause: Option<TaskName>,
     began: u64,
 }
@@ -88,9 +120,11 @@ impl<'a> Teller<'a> {
             run,
             standing: Standing::new(plan),
             events: Vec::new(),
+            servers: servers(plan),
             tasks: infos(plan),
             classes: HashMap::new(),
             told: HashSet::new(),
+            down: HashSet::new(),
             cause: None,
             began: run.started,
         };
@@ -121,6 +155,9 @@ impl<'a> Teller<'a> {
     }
 
     fn take(&mut self, at: u64, fact: &Fact) {
+        if let (Fact::Resumed { .. }, Some(status)) = (fact, self.standing.finished) {
+            self.end_session(status);
+        }
         self.standing.apply(at, fact);
         match fact {
             Fact::Expanded { step, tasks, .. } => {
@@ -164,7 +201,40 @@ impl<'a> Teller<'a> {
             Fact::Settled { task, .. } => self.task_finished(at, *task),
             Fact::Stop { reason } => self.stopping(at, *reason),
             Fact::Resumed { .. } => self.resumed(at),
-            _ => {}
+            Fact::ServerDown { endpoint } => self.server_down(at, *endpoint),
+            Fact::ServerUp { endpoint } => self.server_up(at, *endpoint),
+            Fact::Assigned { .. }
+            | Fact::Prepared { .. }
+            | Fact::Cancelling { .. }
+            | Fact::StepSkipped { .. }
+            | Fact::Finished { .. } => {}
+        }
+    }
+
+    /// A task failed, and no other attempt followed.
+    fn failed(&mut self, at: u64, fact: &Fact) {
+        if let Fact::Ended { ticket, .. } = fact {
+            self.task_finished(at, ticket.task);
+        }
+    }
+
+    fn server_down(&mut self, at: u64, endpoint: EndpointIx) {
+        if let Some((server, url)) = self.servers.get(endpoint.0 as usize).cloned()
+            && self.down.insert(endpoint)
+        {
+            let reason = match url {
+                Some(url) => format!("no answer from {url}"),
+                None => "no answer".to_owned(),
+            };
+            self.tell(at, RunEvent::ServerLost { server, reason });
+        }
+    }
+
+    fn server_up(&mut self, at: u64, endpoint: EndpointIx) {
+        if let Some((server, _)) = self.servers.get(endpoint.0 as usize).cloned()
+            && self.down.remove(&endpoint)
+        {
+            self.tell(at, RunEvent::ServerBack { server });
         }
     }
 
@@ -176,11 +246,20 @@ impl<'a> Teller<'a> {
             task: told.task.clone(),
             server: told.server.clone(),
             attempt,
+            url: self.url_of(task),
         };
         self.tell(at, started);
         if told.command {
             self.tell(at, RunEvent::TaskExecuting { task: told.task });
         }
+    }
+
+    /// Where a task was sent last, when its server has several addresses.
+    fn url_of(&self, task: TaskIx) -> Option<String> {
+        let standing = self.standing.tasks.get(task.0 as usize)?;
+        let (_, endpoint) = standing.last?;
+        let (_, url) = self.servers.get(endpoint.0 as usize)?;
+        url.clone()
     }
 
     fn ended(&mut self, at: u64, task: TaskIx, outcome: &Outcome) {
@@ -267,6 +346,7 @@ impl<'a> Teller<'a> {
     /// Another session begins, and tells first what is done already.
     fn resumed(&mut self, at: u64) {
         self.told.clear();
+        self.down.clear();
         self.cause = None;
         self.start(at);
         for task in 0..self.tasks.len() {
@@ -281,14 +361,32 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn finish(&mut self, alive: Alive) {
-        let at = self.run.finished.unwrap_or(self.standing.last);
-        let at = at.max(self.standing.last).max(self.began);
+    /// Tells of the tasks that ended and of which nothing told that.
+    fn finish_tasks(&mut self, at: u64) {
         for task in 0..self.tasks.len() {
             if let Ok(task) = u32::try_from(task) {
                 self.task_finished(at, TaskIx(task));
             }
         }
+    }
+
+    /// A session ended, and another one followed. What its process said at its end is not stored, nor which results were the newest then.
+    fn end_session(&mut self, status: RunStatus) {
+        let at = self.standing.last.max(self.began);
+        self.finish_tasks(at);
+        let exit_code = match status {
+            RunStatus::Done => 0,
+            RunStatus::Failed => 4,
+            RunStatus::Cancelled => 130,
+        };
+        let event = self.ending(at, (status, exit_code), None);
+        self.tell(at, event);
+    }
+
+    fn finish(&mut self, alive: Alive) {
+        let at = self.run.finished.unwrap_or(self.standing.last);
+        let at = at.max(self.standing.last).max(self.began);
+        self.finish_tasks(at);
         let status = match alive {
             Alive::Done => RunStatus::Done,
             Alive::Failed => RunStatus::Failed,
@@ -296,19 +394,29 @@ impl<'a> Teller<'a> {
             // It has no end that could be told.
             Alive::Running | Alive::Interrupted => return,
         };
+        let folder = self.run.folder.clone().filter(|folder| folder.is_dir());
+        let exit_code = self.run.exit_code.unwrap_or(0);
+        let event = self.ending(at, (status, exit_code), folder);
+        self.tell(at, event);
+    }
+
+    fn ending(
+        &self,
+        at: u64,
+        (status, exit_code): (RunStatus, u8),
+        latest: Option<PathBuf>,
+    ) -> RunEvent {
         let seconds = u32::try_from(at - self.began).unwrap_or(u32::MAX);
-        let resume =
-            (status != RunStatus::Done).then(|| format!("kiln run --resume {}", self.run.run));
-        let event = RunEvent::RunFinished {
+        let resume = || format!("kiln run --resume {}", self.run.run);
+        RunEvent::RunFinished {
             status,
-            exit_code: self.run.exit_code.unwrap_or(0),
+            exit_code,
             counts: self.standing.counts(),
             cause: self.cause.clone(),
-            latest: self.run.folder.clone().filter(|folder| folder.is_dir()),
+            latest,
             up_to_date: false,
-            resume,
+            resume: (status != RunStatus::Done).then(resume),
             seconds: f64::from(seconds) / 1000.0,
-        };
-        self.tell(at, event);
+        }
     }
 }

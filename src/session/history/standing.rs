@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::artifact::Artifact;
-use crate::base::{RunId, StepId, TaskName};
+use crate::base::{RunId, ServerName, StepId, TaskName};
 use crate::diagnostic::JsonDiagnostic;
 use crate::event::{Counts, RunStatus, TaskStatus};
 use crate::machine::{CancelReason, Cause, EndpointIx, Fact, Outcome, Settlement, Ticket};
@@ -373,16 +373,26 @@ fn end(task: &mut TaskStanding, at: u64, outcome: &Outcome) {
     }
 }
 
-/// What the endpoints of a plan are called, in the machine's order: those of the first server, then those of the second, and so on.
+/// What the endpoints of a plan are called.
 fn endpoints(plan: &Plan) -> Vec<String> {
-    let mut names = Vec::new();
+    let name = |(name, url): (ServerName, Option<String>)| match url {
+        Some(url) => format!("{name} ({url})"),
+        None => name.to_string(),
+    };
+    servers(plan).into_iter().map(name).collect()
+}
+
+/// The server of each endpoint and its address, where the server has several; in the machine's order: those of the first server, then those
+/// of the second, and so on.
+pub(super) fn servers(plan: &Plan) -> Vec<(ServerName, Option<String>)> {
+    let mut endpoints = Vec::new();
     for (name, server) in &plan.servers {
         match &server.kind {
             ServerKind::Comfy { urls } if urls.len() > 1 => {
-                names.extend(urls.iter().map(|url| format!("{name} ({url})")));
+                endpoints.extend(urls.iter().map(|url| (name.clone(), Some(url.to_string()))));
             }
-            _ => names.push(name.to_string()),
+            _ => endpoints.push((name.clone(), None)),
         }
     }
-    names
+    endpoints
 }

@@ -485,3 +485,54 @@ fn the_files_of_an_embedded_server_go_only_when_it_is_dead() {
     assert_eq!(super::gc::remove(&found, None), Vec::<PathBuf>::new());
     assert!(!dead.exists() && alive.exists());
 }
+
+#[test]
+fn a_replay_tells_of_a_server_that_was_away_and_of_the_end_of_each_session() {
+    let project = Project::new();
+    let id = RunId::from("20261122-141530-aaaa");
+    let journal = project.store.begin(&id, &project.plan(&[]), 1000).unwrap();
+    let endpoint = EndpointIx(0);
+    let facts = [
+        (2000, Fact::ServerUp { endpoint }),
+        (2000, assigned(0, 1, 1)),
+        (3000, Fact::ServerDown { endpoint }),
+        (4000, Fact::ServerUp { endpoint }),
+        (5000, failed(0)),
+        (
+            6000,
+            Fact::Finished {
+                status: RunStatus::Failed,
+            },
+        ),
+        (9000, Fact::Resumed { again: Vec::new() }),
+        (9500, ended(0, 2, Vec::new())),
+    ];
+    for (at, fact) in facts {
+        journal.append(at, vec![fact]).wait_blocking().unwrap();
+    }
+    let counts = Counts::default();
+    let finished = journal.finish(9900, RunStatus::Done, 0, counts);
+    finished.wait_blocking().unwrap();
+    let history = project.history();
+    let run = history.find(&id.0).unwrap();
+    let told = replayed(&history, &run).unwrap();
+    let word = |(at, event): &(i64, _)| {
+        let event = serde_json::to_value(event).unwrap();
+        let status = event["status"].as_str().unwrap_or_default();
+        format!("{at} {} {status}", event["event"].as_str().unwrap())
+    };
+    let words: Vec<String> = told.events.iter().map(word).collect();
+    assert_eq!(
+        words,
+        [
+            "1000 run_started ",
+            "3000 server_lost ",
+            "4000 server_back ",
+            "5000 task_finished failed",
+            "6000 run_finished failed",
+            "9000 run_started ",
+            "9500 task_finished done",
+            "9900 run_finished done",
+        ]
+    );
+}

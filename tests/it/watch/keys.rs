@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::watched::runs;
-use crate::support::{Project, kiln, wait_for};
+use crate::support::proxy::{Fate, Proxy};
+use crate::support::{CARD, Project, Server, kiln, wait_for};
 
 /// A terminal of its own, with a shell in it, that ends with the test.
 struct Pane {
@@ -111,6 +114,11 @@ fn project() -> Project {
         &format!("#!/bin/sh\necho \"$1\" > {}\n", opened.display()),
     );
     project
+}
+
+/// `kiln watch`.
+fn command() -> String {
+    format!("{} watch p.yaml", kiln().get_program().to_str().unwrap())
 }
 
 /// `kiln watch`, with its process id in a file, and how the terminal is before and after.
@@ -228,4 +236,62 @@ fn a_watch_that_was_stopped_and_brought_back_takes_keys_again() {
         std::thread::sleep(std::time::Duration::from_millis(200));
         pane.shows().contains("\nit is over").then_some(())
     });
+}
+
+#[test]
+fn what_was_forced_while_a_server_is_away_runs_when_it_is_back() {
+    let server = Server::start(&[]);
+    let up = Arc::new(AtomicBool::new(true));
+    let asked = Arc::clone(&up);
+    let proxy = Proxy::start(
+        &server.url,
+        Box::new(move |_| {
+            if asked.load(Ordering::Relaxed) {
+                Fate::Pass
+            } else {
+                Fate::Refuse
+            }
+        }),
+    );
+    let project = Project::of(&[
+        ("kiln.yaml", ""),
+        ("card.json", CARD),
+        ("p.yaml", "steps:\n  card: { workflow: card.json }\n"),
+    ]);
+    let pane = Pane::open(&project);
+    pane.types(&format!("{} --server {}", command(), proxy.url));
+    pane.wait("done in", 1);
+    up.store(false, Ordering::Relaxed);
+    proxy.cut();
+    pane.press(&["f"]);
+    pane.wait("↻ again · card: forced", 1);
+    pane.wait("waiting: ", 1);
+    up.store(true, Ordering::Relaxed);
+    pane.wait("it answers again: going on", 1);
+    pane.wait("done in", 2);
+    assert!(!pane.shows().contains("cached"), "{}", pane.shows());
+    assert_eq!(runs(&project), 2);
+    pane.press(&["r"]);
+    pane.wait("↻ again · nothing runs again", 1);
+    pane.press(&["q"]);
+}
+
+#[test]
+fn results_of_an_earlier_run_are_opened_and_a_program_that_cannot_is_told() {
+    let project = project();
+    project.kiln(&["run", "p.yaml"]).ok();
+    let pane = Pane::open(&project);
+    pane.types(&command());
+    pane.wait("nothing to do: 1 task done before", 1);
+    pane.press(&["o"]);
+    let opened = project.path().join("opened.txt");
+    let path = wait_for("the results to be opened", || {
+        let path = fs::read_to_string(&opened).ok()?;
+        path.ends_with('\n').then_some(path)
+    });
+    assert!(path.trim().ends_with("outputs/p/latest"), "{path}");
+    program(&project.path().join("bin/xdg-open"), "#!/bin/sh\nexit 3\n");
+    pane.press(&["o"]);
+    pane.wait("could not open it: `xdg-open` ended with exit status: 3", 1);
+    pane.press(&["q"]);
 }

@@ -2,6 +2,7 @@
 
 mod busy;
 mod keys;
+mod later;
 mod many;
 mod saves;
 mod session;

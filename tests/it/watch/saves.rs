@@ -341,3 +341,38 @@ fn an_invalid_file_is_told_and_runs_nothing_until_it_is_valid_again() {
     wait_until_copied(&project, "copy/copy.txt", "third");
     assert_eq!(watched.end(), 130);
 }
+
+#[test]
+fn a_program_that_fails_and_touches_what_it_read_is_not_run_again_for_ever() {
+    let project = Project::of(&[
+        (
+            "p.yaml",
+            "steps:\n  say: { command: [sh, -c, \"touch $1; echo $RANDOM >> $HOME/ran.txt; exit 1\", sh, \"{{ file('in/a.txt') }}\"] }\n",
+        ),
+        ("in/a.txt", "first"),
+        ("kiln.yaml", ""),
+    ]);
+    let mut command = project.command(&["watch", "p.yaml"]);
+    command.env("HOME", project.path());
+    let mut watched = Watched::prepared(command);
+    let ran = || {
+        fs::read_to_string(project.path().join("ran.txt"))
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
+    watched.says("failed in");
+    watched.says("failed in");
+    std::thread::sleep(std::time::Duration::from_millis(800));
+    assert_eq!(
+        ran(),
+        2,
+        "once more, in case the file was in the middle of being saved"
+    );
+    project.file("in/a.txt", "second");
+    watched.says("↻ in/a.txt");
+    watched.says("failed in");
+    watched.says("failed in");
+    std::thread::sleep(std::time::Duration::from_millis(800));
+    assert_eq!(ran(), 4);
+}

@@ -169,6 +169,7 @@ fn a_server_that_is_away_is_waited_for_quietly() {
     up.store(true, Ordering::Relaxed);
     let heard = watched.says("done in");
     assert!(!heard.contains("waiting"), "it is said once: {heard}");
+    assert!(heard.starts_with("it answers again: going on\n"), "{heard}");
     assert_eq!(watched.end(), 130);
     assert_eq!(runs(&project), 1);
 }
