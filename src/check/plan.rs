@@ -118,7 +118,7 @@ fn of_step(
             return told.finish(tasks.len());
         }
         Work::Command(command) => {
-            for task in tasks {
+            for task in tasks.iter().filter(|task| !task.skip) {
                 let wrong = plan::preview_command(plan, task, command);
                 told.add(wrong.items, task, 1);
             }

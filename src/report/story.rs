@@ -89,10 +89,12 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
                 version,
                 embedded,
                 cloud,
+                simulated,
             } => {
                 let what = match (embedded, cloud) {
-                    (true, _) => "kiln's own server",
                     (_, true) => "Comfy Cloud",
+                    _ if *simulated => "a rehearsal on kiln's own server",
+                    (true, _) => "kiln's own server",
                     _ => &format!("ComfyUI {version}"),
                 };
                 self.ready(server, what, url);
@@ -484,7 +486,11 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
         let Paint { dim, .. } = self.paint;
         latest.map_or_else(String::new, |latest| {
             let shown = self.link(latest, &display_path(latest));
-            format!(" {dim}· results in {dim:#}{shown}")
+            let what = match self.view.rehearsal {
+                Some(true) => "stand-ins",
+                _ => "results",
+            };
+            format!(" {dim}· {what} in {dim:#}{shown}")
         })
     }
 }
