@@ -21,6 +21,7 @@ mod outlook;
 mod packs;
 mod pools;
 mod prepare;
+mod previews;
 mod resume;
 mod running;
 mod settings;
