@@ -6,7 +6,8 @@
 //!
 //! `download`: 1 GiB as the result of a job, from the server to kiln's outputs and blobs, beside `curl`, `b3sum` and `sync`.
 //!
-//! The order within each round is drawn from a seed. `KILN_BENCH_JOBS` and `KILN_BENCH_ROUNDS` change how much is done.
+//! The order within each round is drawn from a seed. `KILN_BENCH_JOBS` and `KILN_BENCH_ROUNDS` change how much is done,
+//! `KILN_BENCH_IN_FLIGHT` how many jobs are on the server at a time, and `KILN_BENCH_SERVER` takes another server than a `kiln serve`.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,7 +37,7 @@ use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 )]
 mod support;
 
-/// How many jobs are on the server at a time: what kiln keeps there unless it is told otherwise.
+/// How many jobs are on the server at a time, unless `KILN_BENCH_IN_FLIGHT` says otherwise: what kiln keeps there by itself.
 const IN_FLIGHT: usize = 2;
 const SEED: u64 = 7;
 
@@ -63,6 +64,15 @@ fn number(name: &str, usual: usize) -> usize {
     std::env::var(name).map_or(usual, |text| text.parse().unwrap())
 }
 
+/// Where colours begin: the rest is enough for every job.
+fn random_base() -> usize {
+    fastrand::usize(..8_000_000)
+}
+
+fn in_flight() -> usize {
+    number("KILN_BENCH_IN_FLIGHT", IN_FLIGHT)
+}
+
 /// Prints the median and the spread of some figures.
 fn tell(what: &str, unit: &str, mut values: Vec<f64>) {
     values.sort_by(f64::total_cmp);
@@ -86,23 +96,28 @@ enum Who {
 fn jobs() {
     let count = number("KILN_BENCH_JOBS", 10_000);
     let rounds = number("KILN_BENCH_ROUNDS", 5);
-    let server = Server::start(&[]);
+    let named = std::env::var("KILN_BENCH_SERVER").ok();
+    let embedded = named.is_none().then(|| Server::start(&[]));
+    let url = named.or_else(|| Some(embedded.as_ref()?.url.clone()));
+    let url = url.unwrap();
     let mut random = fastrand::Rng::with_seed(SEED);
     let mut times: HashMap<Who, Vec<f64>> = HashMap::new();
     // Kept until the end: file systems are slow to make files for a while after many were deleted.
     let mut dirs = Vec::new();
+    let base = random_base();
     for round in 0..=rounds {
         let mut order = [Who::Loop, Who::SyncedLoop, Who::Kiln];
         random.shuffle(&mut order);
         for (place, who) in order.into_iter().enumerate() {
             // The first round only warms up; no colour comes twice, so the server remembers no result.
             let count = if round == 0 { count.min(500) } else { count };
-            let first = (round * 3 + place) * count;
+            // A server that is used again remembers what earlier benches sent.
+            let first = base + (round * 3 + place) * count;
             dirs.push(tempfile::tempdir().unwrap());
             let dir = dirs[dirs.len() - 1].path();
             let took = match who {
-                Who::Kiln => by_kiln(&server, dir, first, count),
-                _ => by_hand(server.address(), dir, first, count, who == Who::SyncedLoop),
+                Who::Kiln => by_kiln(&url, dir, first, count),
+                _ => by_hand(&url, dir, first, count, who == Who::SyncedLoop),
             };
             if round > 0 {
                 times.entry(who).or_default().push(took.as_secs_f64());
@@ -130,11 +145,16 @@ fn jobs() {
     );
 }
 
-fn by_kiln(server: &Server, dir: &Path, first: usize, count: usize) -> Duration {
+fn by_kiln(url: &str, dir: &Path, first: usize, count: usize) -> Duration {
     std::fs::write(dir.join("tiny.json"), TINY).unwrap();
+    let project = format!(
+        "servers: {{ here: {{ url: \"{}\", max_jobs: {} }} }}\n",
+        url,
+        in_flight()
+    );
+    std::fs::write(dir.join("kiln.yaml"), project).unwrap();
     let pipeline = format!(
-        "name: tiny\nservers: {{ here: {{ url: \"{}\", max_jobs: {IN_FLIGHT} }} }}\nsteps:\n  draw:\n    server: here\n    workflow: tiny.json\n    matrix: {{ i: \"{{{{ range({count}) }}}}\" }}\n    set: {{ Card: {{ color: \"{{{{ matrix.i + {first} }}}}\" }} }}\n",
-        server.url
+        "name: tiny\nsteps:\n  draw:\n    server: here\n    workflow: tiny.json\n    matrix: {{ i: \"{{{{ range({count}) }}}}\" }}\n    set: {{ Card: {{ color: \"{{{{ matrix.i + {first} }}}}\" }} }}\n"
     );
     std::fs::write(dir.join("p.yaml"), pipeline).unwrap();
     let start = Instant::now();
@@ -145,7 +165,8 @@ fn by_kiln(server: &Server, dir: &Path, first: usize, count: usize) -> Duration 
 }
 
 /// The best of scripts.
-fn by_hand(address: &str, dir: &Path, first: usize, count: usize, synced: bool) -> Duration {
+fn by_hand(url: &str, dir: &Path, first: usize, count: usize, synced: bool) -> Duration {
+    let address = url.trim_start_matches("http://");
     let start = Instant::now();
     let stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -157,7 +178,7 @@ fn by_hand(address: &str, dir: &Path, first: usize, count: usize, synced: bool) 
     let (mut next, mut done) = (0, 0);
     let mut made: HashMap<String, String> = HashMap::new();
     while done < count {
-        while next < count && next - done < IN_FLIGHT {
+        while next < count && next - done < in_flight() {
             let colour = format!("\"color\": {}", first + next);
             let graph = TINY.replace("\"color\": 0", &colour);
             let body = format!("{{\"prompt\": {graph}, \"client_id\": \"script\"}}");

@@ -32,6 +32,8 @@ pub mod event;
 
 pub mod client;
 
+pub mod plugin;
+
 pub mod embedded;
 
 pub mod servers;

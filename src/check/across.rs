@@ -66,14 +66,41 @@ pub(super) fn across(plan: &Plan, catalog_of: CatalogOf<'_>) -> Vec<Diagnostic> 
             Work::Command(command) => {
                 let values = command.args.iter().chain(command.env.values());
                 for value in values.chain(&command.stdin) {
-                    if let Some((text, given)) = given(plan, step, value, catalog_of) {
-                        out.extend(given.complaints(text));
-                    }
+                    of_value(plan, step, value, catalog_of, &mut out);
                 }
             }
+            Work::Plugin(plugin) => of_value(plan, step, &plugin.with, catalog_of, &mut out),
         }
     }
     out
+}
+
+/// What is wrong with a value itself, wherever it goes to.
+fn of_value(
+    plan: &Plan,
+    step: &StepPlan,
+    value: &EditValue,
+    catalog_of: CatalogOf<'_>,
+    out: &mut Vec<Diagnostic>,
+) {
+    match value {
+        EditValue::List(values) => {
+            for value in values {
+                of_value(plan, step, value, catalog_of, out);
+            }
+        }
+        EditValue::Map(values) => {
+            for value in values.values() {
+                of_value(plan, step, value, catalog_of, out);
+            }
+        }
+        EditValue::Later(_) => {
+            if let Some((text, given)) = given(plan, step, value, catalog_of) {
+                out.extend(given.complaints(text));
+            }
+        }
+        EditValue::Ready(_) | EditValue::Link { .. } => {}
+    }
 }
 
 /// An input of a node, and what it is given.
@@ -268,7 +295,7 @@ fn of_step(
         _ => return None,
     };
     let (kind, many) = accessor(word)?;
-    let makes = makes(from, output, catalog_of);
+    let makes = makes(plan, from, output, catalog_of);
     let mut given = Given {
         what: format!("`{}`", words(from, output, word, one)),
         kinds: kind
@@ -331,10 +358,19 @@ struct Made {
     saved: Vec<Kind>,
 }
 
-/// `None` where a node is among them of which nobody here knows what it leaves.
-fn makes(step: &StepPlan, output: Option<&str>, catalog_of: CatalogOf<'_>) -> Option<Made> {
+/// `None` where a node is among them of which nobody here knows what it leaves, and where a plugin may have its own idea.
+fn makes(
+    plan: &Plan,
+    step: &StepPlan,
+    output: Option<&str>,
+    catalog_of: CatalogOf<'_>,
+) -> Option<Made> {
+    if plan.plugins.values().any(|plugin| plugin.is_for(&step.id)) {
+        return None;
+    }
     let work = match &step.work {
         Work::Workflow(work) => work,
+        Work::Plugin(_) => return None,
         Work::Command(command) => {
             let patterns: Vec<&str> = match output {
                 Some(name) => vec![command.collect.get(name)?],

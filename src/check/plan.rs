@@ -110,6 +110,13 @@ fn of_step(
     let mut told = Told::default();
     let work = match &step.work {
         Work::Workflow(work) => work,
+        Work::Plugin(work) => {
+            for task in tasks {
+                let wrong = plan::preview_plugin(plan, task, work);
+                told.add(wrong.items, task, 1);
+            }
+            return told.finish(tasks.len());
+        }
         Work::Command(command) => {
             for task in tasks {
                 let wrong = plan::preview_command(plan, task, command);

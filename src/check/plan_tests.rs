@@ -33,6 +33,7 @@ fn planned(lines: &str) -> Plan {
         inputs: &Arc::new(Inputs::default()),
         secrets: &Secrets::default(),
         earlier: None,
+        plugins: &crate::plan::PlanPlugins::default(),
         declared: None,
     };
     let plan = build(&materials, &mut sources, &mut report);

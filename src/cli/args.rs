@@ -14,6 +14,7 @@ use super::gc::GcArgs;
 use super::import::ImportArgs;
 use super::man::ManArgs;
 use super::new::NewArgs;
+use super::plugin::PluginArgs;
 use super::replay::ReplayArgs;
 use super::runs::RunsArgs;
 use super::screen::Preview;
@@ -80,6 +81,8 @@ pub(super) enum Command {
     Gc(GcArgs),
     /// Look after a server: what it is, has and does, and orders to it
     Server(ServerArgs),
+    /// List the plugins of the project, look at one, or make a new one
+    Plugin(PluginArgs),
     /// Tell what is wrong with a setup, and what to do
     Doctor(DoctorArgs),
     /// Run the embedded ComfyUI-compatible server alone
@@ -150,6 +153,10 @@ pub(super) struct ValueFlags {
     /// Use the settings that kiln.yaml declares under this name
     #[arg(long, value_name = "NAME", env = "KILN_PROFILE", value_parser = NonEmptyStringValueParser::new())]
     pub(super) profile: Option<String>,
+
+    /// Load no plugins; a pipeline that needs one is refused
+    #[arg(long, env = "KILN_NO_PLUGINS", value_parser = yes_or_no())]
+    pub(super) no_plugins: bool,
 }
 
 /// What shapes a plan.

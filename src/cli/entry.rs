@@ -10,7 +10,7 @@ use super::args::{Cli, Command};
 use super::exit::Exit;
 use super::{
     args, cancel, check, completions, diff, doctor, explain, gc, import, init, man, new, plan,
-    replay, run, runs, schema, serve, server, show, watch,
+    plugin, replay, run, runs, schema, serve, server, show, watch,
 };
 
 /// Parses the command line, does what it says, and tells the exit code.
@@ -41,6 +41,7 @@ pub fn main() -> ExitCode {
         Command::Cancel(args) => cancel::cancel_run(args),
         Command::Gc(args) => gc::gc(args),
         Command::Server(args) => server::server(args),
+        Command::Plugin(args) => plugin::plugin(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Serve(args) => serve::serve(args),
         Command::Schema(args) => schema::schema(args),

@@ -17,6 +17,7 @@ mod init;
 mod man;
 mod new;
 mod plan;
+mod plugin;
 mod replay;
 mod run;
 mod runs;

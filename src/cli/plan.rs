@@ -35,6 +35,7 @@ impl ValueFlags {
             sets: self.sets.clone(),
             seed: self.seed,
             profile: self.profile.clone(),
+            no_plugins: self.no_plugins,
             ..Request::default()
         }
     }

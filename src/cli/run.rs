@@ -25,6 +25,7 @@ const SHAPING: &[&str] = &[
     "from",
     "only",
     "force",
+    "no_plugins",
 ];
 
 pub(super) fn run(args: &RunArgs, matches: &ArgMatches) -> ExitCode {

@@ -14,10 +14,20 @@ use crate::plan::MissingParams;
 use crate::session::{self, Request};
 use crate::{event, spec};
 
+/// What the steps of the project's plugins take, so that editors know it.
+fn plugins() -> Vec<spec::PluginStepSchema> {
+    let off = std::env::var("KILN_NO_PLUGINS")
+        .is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false" | "no" | "off"));
+    match std::env::current_dir() {
+        Ok(here) if !off => session::plugin_schemas(&here),
+        _ => Vec::new(),
+    }
+}
+
 pub(super) fn schema(args: &SchemaArgs) -> Exit {
     let schema = match (args.which, &args.pipeline) {
         (SchemaKind::Pipeline, Some(file)) => match of_file(args, file) {
-            Ok(schema) => schema,
+            Ok(schema) => spec::with_plugins(schema, &plugins()),
             Err(exit) => return exit,
         },
         (_, Some(_)) => {
@@ -26,7 +36,7 @@ pub(super) fn schema(args: &SchemaArgs) -> Exit {
             );
             return Exit::Usage;
         }
-        (SchemaKind::Pipeline, None) => spec::pipeline_schema(),
+        (SchemaKind::Pipeline, None) => spec::with_plugins(spec::pipeline_schema(), &plugins()),
         (SchemaKind::Project, None) => spec::project_schema(),
         (SchemaKind::Event, None) => event::schema(),
     };

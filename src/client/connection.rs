@@ -17,6 +17,7 @@ use super::places::Places;
 use super::progress::Progress;
 use super::records::{LOOKUP, Lookup};
 use super::socket::{Hub, Picture, keep_open};
+use super::tap::Tap;
 use super::worker::Log;
 use crate::base::NodeId;
 use crate::protocol::{Ids, PromptAnswer, PromptNode, PromptRequest, tolerant_json};
@@ -88,26 +89,39 @@ impl Connection {
         Self::open_with(client, Timing::default()).await
     }
 
-    /// [`Connection::open`] to a server that keeps its jobs for so long after it stopped to answer.
+    /// [`Connection::open`] to a server that keeps its jobs for so long after it stopped to answer; `tap` looks on at what the socket
+    /// brings.
     ///
     /// # Errors
     /// When no connection to the server can be made.
     pub async fn open_patiently(
         client: Client,
         lost_after: Duration,
+        tap: Option<Arc<dyn Tap>>,
     ) -> Result<Arc<Self>, ClientError> {
         let timing = Timing {
             lost_after,
             ..Timing::default()
         };
-        Self::open_with(client, timing).await
+        Self::open_tapped(client, timing, tap).await
     }
 
     pub(super) async fn open_with(
         client: Client,
         timing: Timing,
     ) -> Result<Arc<Self>, ClientError> {
+        Self::open_tapped(client, timing, None).await
+    }
+
+    async fn open_tapped(
+        client: Client,
+        timing: Timing,
+        tap: Option<Arc<dyn Tap>>,
+    ) -> Result<Arc<Self>, ClientError> {
         let hub = Arc::new(Hub::default());
+        if let Some(tap) = tap {
+            hub.set_tap(tap);
+        }
         let stop = CancellationToken::new();
         let (first, opened) = oneshot::channel();
         tokio::spawn(keep_open(

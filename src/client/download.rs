@@ -11,7 +11,7 @@ use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderValue, IF_NONE
 use super::error::ClientError;
 use super::fetch::Fetch;
 use super::growing::Growing;
-use super::http::{Call, Client, SILENCE, next_piece};
+use super::http::{Call, Client, Pace, SILENCE, next_piece};
 use super::sink::Sink;
 use crate::base::{Finished, Hasher, WriteError};
 use crate::protocol::FileRef;
@@ -152,7 +152,8 @@ impl Client {
         }
         let url = response.url().clone();
         let mut hasher = Hasher::default();
-        while let Some(piece) = next_piece(&mut response, &url, SILENCE).await? {
+        let mut pace = Pace::of(SILENCE);
+        while let Some(piece) = next_piece(&mut response, &url, &mut pace).await? {
             hasher.update(&piece);
         }
         Ok(Some(hasher.finish().0.to_hex()))

@@ -16,7 +16,7 @@ use url::Url;
 use super::download::DownloadError;
 use super::error::ClientError;
 use super::growing::Growing;
-use super::http::{Client, SILENCE, media_type, next_piece, show};
+use super::http::{Client, LEAST, Pace, SILENCE, media_type, next_piece, show};
 use super::patience::Patience;
 use super::refusal::Refusal;
 use super::sink::Sink;
@@ -87,7 +87,10 @@ impl<'a> Fetch<'a> {
             let Err(error) = self.advance(progress).await else {
                 return Ok(());
             };
-            if self.best > before {
+            // What only trickles would never end.
+            let trickles = matches!(&error, DownloadError::Server(ClientError::Timeout { .. }))
+                && self.best < before + LEAST as u64;
+            if self.best > before && !trickles {
                 patience.progressed();
             }
             let pause = match &error {
@@ -117,7 +120,8 @@ impl<'a> Fetch<'a> {
         let mut response = self.client.send(call).await?;
         self.begin(&mut response, asked.is_some()).await?;
         let at = response.url().clone();
-        while let Some(piece) = next_piece(&mut response, &at, SILENCE).await? {
+        let mut pace = Pace::of(SILENCE);
+        while let Some(piece) = next_piece(&mut response, &at, &mut pace).await? {
             self.take(piece, &url).await?;
             progress(self.received, self.total);
         }
@@ -309,8 +313,9 @@ fn odd(url: &Url, reason: &str) -> DownloadError {
 async fn refusal(response: &mut Response, url: &Url) -> ClientError {
     let status = response.status().as_u16();
     let mut body = Vec::new();
+    let mut pace = Pace::of(SILENCE);
     while body.len() < ERROR_LIMIT {
-        match next_piece(response, url, SILENCE).await {
+        match next_piece(response, url, &mut pace).await {
             Ok(Some(piece)) => body.extend_from_slice(&piece),
             _ => break,
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
@@ -383,7 +383,7 @@ pub(super) fn install_tls() {
     });
 }
 
-/// Reads a whole body as text, at most `limit` bytes, with at most `silence` between two pieces.
+/// Reads a whole body as text, at most `limit` bytes, waiting at most `silence` for each KiB.
 pub(super) async fn read_text(
     mut response: Response,
     limit: usize,
@@ -401,7 +401,7 @@ pub(super) async fn read_text(
     })
 }
 
-/// Reads a whole body, at most `limit` bytes, with at most `silence` between two pieces.
+/// Reads a whole body, at most `limit` bytes, waiting at most `silence` for each KiB.
 pub(super) async fn read_bytes(
     response: &mut Response,
     limit: usize,
@@ -417,7 +417,8 @@ pub(super) async fn read_bytes(
         return Err(too_large());
     }
     let mut body = Vec::with_capacity(usize::try_from(promised.min(1 << 20)).unwrap_or(0));
-    while let Some(piece) = next_piece(response, &url, silence).await? {
+    let mut pace = Pace::of(silence);
+    while let Some(piece) = next_piece(response, &url, &mut pace).await? {
         if body.len() + piece.len() > limit {
             return Err(too_large());
         }
@@ -426,17 +427,53 @@ pub(super) async fn read_bytes(
     Ok(body)
 }
 
+/// As much of a body must come before the server counts as silent: a byte now and then is no answer.
+pub(super) const LEAST: usize = 1024;
+
+/// How a body comes. Only time in which it is waited for counts.
+pub(super) struct Pace {
+    silence: Duration,
+    left: Duration,
+    since: usize,
+}
+
+impl Pace {
+    /// At most `silence` is waited for each KiB.
+    pub(super) fn of(silence: Duration) -> Self {
+        Self {
+            silence,
+            left: silence,
+            since: 0,
+        }
+    }
+
+    fn came(&mut self, bytes: usize, waited: Duration) {
+        self.since += bytes;
+        if self.since >= LEAST {
+            *self = Self::of(self.silence);
+        } else {
+            self.left = self.left.saturating_sub(waited);
+        }
+    }
+}
+
 /// The next piece of a body.
 pub(super) async fn next_piece(
     response: &mut Response,
     url: &Url,
-    silence: Duration,
+    pace: &mut Pace,
 ) -> Result<Option<Bytes>, ClientError> {
-    match tokio::time::timeout(silence, response.chunk()).await {
-        Ok(piece) => piece.map_err(|error| failed(url, &error)),
+    let asked = Instant::now();
+    match tokio::time::timeout(pace.left, response.chunk()).await {
+        Ok(piece) => {
+            let piece = piece.map_err(|error| failed(url, &error))?;
+            let bytes = piece.as_ref().map_or(0, Bytes::len);
+            pace.came(bytes, asked.elapsed());
+            Ok(piece)
+        }
         Err(_) => Err(ClientError::Timeout {
             url: show(url),
-            after: silence,
+            after: pace.silence,
         }),
     }
 }

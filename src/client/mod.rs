@@ -28,6 +28,7 @@ mod records;
 mod refusal;
 mod sink;
 mod socket;
+mod tap;
 mod text;
 mod upload;
 mod userdata;
@@ -50,6 +51,7 @@ pub use orders::Memory;
 pub use records::Lookup;
 pub use refusal::{Refusal, RefusalKind};
 pub use socket::Picture;
+pub use tap::Tap;
 pub use upload::Uploaded;
 pub use userdata::UserFile;
 

@@ -4,7 +4,7 @@
 //! since servers confuse two sockets of one id; jobs of the old id are told that they will hear no more.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -24,7 +24,8 @@ use super::error::ClientError;
 use super::http::{Client, causes, install_tls, show};
 use super::progress::Progress;
 use super::refusal::Refusal;
-use crate::protocol::{Event, Frame, Head};
+use super::tap::Tap;
+use crate::protocol::{Event, Frame, Head, tolerant_json};
 
 /// How patient a socket is.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +95,7 @@ pub(super) struct Registered {
 #[derive(Debug, Default)]
 pub(super) struct Hub {
     state: Mutex<State>,
+    tap: OnceLock<Arc<dyn Tap>>,
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +115,38 @@ pub type Picture = Arc<[u8]>;
 impl Hub {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets somebody look on from now on.
+    pub(super) fn set_tap(&self, tap: Arc<dyn Tap>) {
+        let _ = self.tap.set(tap);
+    }
+
+    /// Shows a message to whoever looks on.
+    fn show(&self, tap: &Arc<dyn Tap>, text: &str) {
+        let head = Head::read(text);
+        let (kind, id) = match &head {
+            Some(head) => (
+                head.kind.as_ref().to_owned(),
+                head.prompt_id.as_deref().map(str::to_owned),
+            ),
+            None => match tolerant_json(text) {
+                Ok(message) => {
+                    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+                    (
+                        text(&message["type"]).unwrap_or_default(),
+                        text(&message["data"]["prompt_id"]),
+                    )
+                }
+                Err(_) => return,
+            },
+        };
+        // Old servers do not say whose progress it is.
+        let id = id.or_else(|| match kind.as_str() {
+            "progress" => self.lock().current.clone(),
+            _ => None,
+        });
+        tap.text(text, &kind, id.as_deref());
     }
 
     /// Keeps what comes about a job until [`Hub::claim`] asks for it. The client id to submit it under.
@@ -201,6 +235,9 @@ impl Hub {
     }
 
     fn text(&self, text: &str) {
+        if let Some(tap) = self.tap.get() {
+            self.show(tap, text);
+        }
         if let Some(head) = Head::read(text)
             && !self.is_wanted(&head)
         {
@@ -244,7 +281,11 @@ impl Hub {
         state.listeners.contains_key(id)
     }
 
-    fn binary(&self, bytes: &[u8]) {
+    fn binary(&self, bytes: &bytes::Bytes) {
+        if let Some(tap) = self.tap.get() {
+            let current = self.lock().current.clone();
+            tap.binary(bytes, current.as_deref());
+        }
         match bytes.first_chunk() {
             Some([0, 0, 0, 3]) => self.progress_text(bytes),
             Some([0, 0, 0, 1 | 4]) => self.picture(bytes),
@@ -313,9 +354,12 @@ pub(super) async fn keep_open(
             () = stop.cancelled() => return,
         };
         match opened {
-            Ok(socket) => {
+            Ok((socket, greeting)) => {
                 failures = 0;
                 hub.up(client_id);
+                if let Some(Message::Text(text)) = greeting {
+                    hub.text(&text);
+                }
                 if let Some(first) = first.take() {
                     let _ = first.send(Ok(()));
                 }
@@ -338,7 +382,11 @@ pub(super) async fn keep_open(
 }
 
 /// Connects, introduces itself and waits for the greeting, which the server sends once it knows the socket.
-async fn open(client: &Client, client_id: &str, pulse: Pulse) -> Result<Socket, ClientError> {
+async fn open(
+    client: &Client,
+    client_id: &str,
+    pulse: Pulse,
+) -> Result<(Socket, Option<Message>), ClientError> {
     install_tls();
     let rules = client.dialect().socket;
     let mut url = client.below(rules.path);
@@ -384,7 +432,8 @@ async fn open(client: &Client, client_id: &str, pulse: Pulse) -> Result<Socket, 
         Ok(Some(Err(error))) => Err(bad(&error)),
         Ok(None) => Err(bad(&Error::ConnectionClosed)),
         // The greeting tells only the length of the queue; a server without one is good too.
-        Ok(Some(Ok(_))) | Err(_) => Ok(socket),
+        Ok(Some(Ok(greeting))) => Ok((socket, Some(greeting))),
+        Err(_) => Ok((socket, None)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every code, with the page that `kiln explain` prints. A test fails for a code without a snapshot of its text.
 //!
 //! K00xx files and the command line · K01xx the language · K02xx what the server would refuse · K03xx what kiln finds beyond the
-//! server · K04xx servers and connections · K05xx failures while running · K07xx state.
+//! server · K04xx servers and connections · K05xx failures while running · K06xx plugins · K07xx state.
 
 /// A stable diagnostic code.
 #[derive(Debug, PartialEq, Eq)]
@@ -128,6 +128,15 @@ codes! {
     RESULT_REJECTED = "K0513" "result_rejected";
     SERVER_DIFFERS = "K0514" "server_differs";
     JOB_AMBIGUOUS = "K0515" "job_ambiguous";
+    // K06xx: plugins
+    PLUGIN_NOT_LOADED = "K0601" "plugin_not_loaded";
+    PLUGIN_CHANGED = "K0602" "plugin_changed";
+    PLUGIN_CONFIG = "K0603" "plugin_config";
+    UNKNOWN_PLUGIN = "K0604" "unknown_plugin";
+    BAD_PLUGIN_INPUT = "K0605" "bad_plugin_input";
+    PLUGIN_FAILED = "K0606" "plugin_failed";
+    PLUGIN_GIVEN_UP = "K0607" "plugin_given_up";
+    PLUGINS_OFF = "K0608" "plugins_off";
     // K07xx: state
     STATE_UNUSABLE = "K0701" "state_unusable";
     STATE_LOCKED = "K0702" "state_locked";

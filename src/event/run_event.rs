@@ -176,6 +176,15 @@ pub enum RunEvent {
         /// What.
         diagnostic: JsonDiagnostic,
     },
+    /// A plugin says something.
+    PluginLog {
+        /// The plugin.
+        plugin: String,
+        /// `error`, `warn`, `info` or `debug`.
+        level: String,
+        /// What.
+        line: String,
+    },
     /// A task ended.
     TaskFinished {
         /// The task.
@@ -218,6 +227,35 @@ pub enum RunEvent {
         /// Wall time, seconds.
         seconds: f64,
     },
+}
+
+impl RunEvent {
+    /// What `event` is in its JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Diagnostic { .. } => "diagnostic",
+            Self::RunStarted { .. } => "run_started",
+            Self::RunWaiting { .. } => "run_waiting",
+            Self::TasksAdded { .. } => "tasks_added",
+            Self::ServerReady { .. } => "server_ready",
+            Self::ServerLost { .. } => "server_lost",
+            Self::ServerBack { .. } => "server_back",
+            Self::TaskStarted { .. } => "task_started",
+            Self::TaskUploaded { .. } => "task_uploaded",
+            Self::TaskQueued { .. } => "task_queued",
+            Self::TaskPlace { .. } => "task_place",
+            Self::TaskExecuting { .. } => "task_executing",
+            Self::TaskProgress { .. } => "task_progress",
+            Self::TaskFetching { .. } => "task_fetching",
+            Self::TaskRetried { .. } => "task_retried",
+            Self::TaskOutput { .. } => "task_output",
+            Self::TaskWarning { .. } => "task_warning",
+            Self::PluginLog { .. } => "plugin_log",
+            Self::TaskFinished { .. } => "task_finished",
+            Self::RunStopping { .. } => "run_stopping",
+            Self::RunFinished { .. } => "run_finished",
+        }
+    }
 }
 
 /// A task as it was planned.

@@ -31,9 +31,10 @@ impl RunEvent {
                     of_task(task, visit);
                 }
             }
-            Self::ServerReady { .. } | Self::ServerLost { .. } | Self::ServerBack { .. } => {
-                self.each_text_of_server(visit);
-            }
+            Self::ServerReady { .. }
+            | Self::ServerLost { .. }
+            | Self::ServerBack { .. }
+            | Self::PluginLog { .. } => self.each_text_of_those_around(visit),
             Self::TaskStarted { .. }
             | Self::TaskUploaded { .. }
             | Self::TaskQueued { .. }
@@ -68,7 +69,7 @@ impl RunEvent {
         }
     }
 
-    fn each_text_of_server(&mut self, visit: &mut dyn FnMut(&mut String)) {
+    fn each_text_of_those_around(&mut self, visit: &mut dyn FnMut(&mut String)) {
         match self {
             Self::ServerReady {
                 server,
@@ -86,6 +87,14 @@ impl RunEvent {
                 visit(reason);
             }
             Self::ServerBack { server } => visit(&mut server.0),
+            Self::PluginLog {
+                plugin,
+                level: _,
+                line,
+            } => {
+                visit(plugin);
+                visit(line);
+            }
             // Of the others, [`RunEvent::each_text`] tells.
             _ => {}
         }
@@ -270,6 +279,7 @@ mod tests {
             json!({"event": "task_output", "task": MARK, "line": MARK}),
             json!({"event": "task_warning", "task": MARK, "diagnostic": diagnostic}),
             json!({"event": "task_finished", "task": MARK, "status": "failed", "outputs": [output], "seconds": 1.0, "diagnostic": diagnostic}),
+            json!({"event": "plugin_log", "plugin": MARK, "level": "info", "line": MARK}),
             json!({"event": "run_stopping", "reason": "interrupt", "at_once": false}),
             json!({"event": "run_finished", "status": "failed", "exit_code": 4, "counts": counts, "cause": MARK, "latest": MARK, "resume": MARK, "seconds": 1.0}),
         ]
@@ -279,6 +289,11 @@ mod tests {
     fn no_text_of_any_event_is_left_out() {
         for json in events() {
             let mut event: RunEvent = serde_json::from_value(json.clone()).unwrap();
+            assert_eq!(
+                event.name(),
+                json["event"],
+                "events are called by their names"
+            );
             event.each_text(&mut |text| *text = text.replace(MARK, "***"));
             let told = serde_json::to_string(&event).unwrap();
             assert!(!told.contains(MARK), "{told}");

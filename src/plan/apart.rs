@@ -65,6 +65,7 @@ pub fn servers(
         inputs: place.inputs,
         secrets: place.secrets,
         earlier: None,
+        plugins: &crate::plan::PlanPlugins::default(),
         declared: None,
     };
     let engine = engine(&materials, place.project_dir, 0, &jiff::Zoned::now());

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use super::eval::{Evaluator, Here, Names, Typed};
 use super::hidden::hidden;
 use super::params::{self, Context, Params};
+use super::plugins::PlanPlugins;
 use super::sealed::{PIPELINE_FORMAT, Plan, ServerPlan};
 use super::select::{Earlier, select};
 use super::servers::{Asked, Chosen};
@@ -18,6 +19,7 @@ use super::world::PlanWorld;
 use super::{order, scope, tasks};
 use crate::base::{Inputs, Secrets, ServerName, StepId};
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes, list_of};
+use crate::plugin::Plugins;
 use crate::spec::{self, Pipeline, Project, StepWork};
 use crate::template::{Engine, Scope};
 
@@ -42,6 +44,8 @@ pub struct Materials<'a> {
     pub secrets: &'a Secrets,
     /// Results of earlier runs, for `--only`.
     pub earlier: Option<Earlier<'a>>,
+    /// Plugins, loaded, and as they are declared.
+    pub plugins: &'a PlanPlugins,
     /// What servers declare, for workflows in the editor's format.
     pub declared: Option<Declared<'a>>,
 }
@@ -79,7 +83,7 @@ pub fn build(
         sources,
     };
     let params = params::resolve(materials.pipeline, &context, report);
-    let (step_names, outputs) = names(materials.pipeline);
+    let (step_names, outputs) = names(materials.pipeline, &materials.plugins.loaded);
     let ids = materials.pipeline.steps.keys();
     let declared: Vec<String> = ids.map(|id| id.0.clone()).collect();
     let mut evaluator = Evaluator {
@@ -154,7 +158,8 @@ pub(super) fn engine(
     let inputs = Arc::clone(materials.inputs);
     let world = PlanWorld::new(inputs, folder, seed, started_at.clone())
         .with_secrets(materials.secrets.clone())
-        .in_project(materials.project_dir);
+        .in_project(materials.project_dir)
+        .with_plugins(materials.plugins.loaded.callables());
     Engine::new(Arc::new(world))
 }
 
@@ -182,6 +187,8 @@ fn empty(materials: &Materials<'_>, seed: u64, started_at: jiff::Zoned) -> Plan 
         steps: IndexMap::new(),
         tasks: Vec::new(),
         given: IndexMap::new(),
+        plugins: materials.plugins.declared.clone(),
+        loaded: materials.plugins.loaded.clone(),
     }
 }
 
@@ -223,15 +230,28 @@ fn partner_key(
 }
 
 /// All declared steps, and the names that usable ones give to their outputs.
-fn names(pipeline: &Pipeline) -> (BTreeSet<String>, BTreeMap<String, Vec<String>>) {
+fn names(
+    pipeline: &Pipeline,
+    plugins: &Plugins,
+) -> (BTreeSet<String>, BTreeMap<String, Vec<String>>) {
     let outputs: BTreeMap<String, Vec<String>> = pipeline
         .steps
         .iter()
-        .map(|(id, step)| (id.0.clone(), step.outputs.keys().cloned().collect()))
+        .map(|(id, step)| (id.0.clone(), outputs_of(step, plugins)))
         .collect();
     let broken = pipeline.broken_steps.iter();
     let steps = outputs.keys().chain(broken).cloned().collect();
     (steps, outputs)
+}
+
+/// The names of a step's outputs: as declared, or those that its plugin gives.
+fn outputs_of(step: &spec::Step, plugins: &Plugins) -> Vec<String> {
+    let StepWork::Plugin(work) = &step.work else {
+        return step.outputs.keys().cloned().collect();
+    };
+    let about = plugins.about(&work.plugin.value);
+    let kind = about.and_then(|about| about.step.as_ref());
+    kind.map(|kind| kind.outputs.clone()).unwrap_or_default()
 }
 
 fn plan_scope(materials: &Materials<'_>, params: &Params) -> Scope {
@@ -254,7 +274,7 @@ fn plan_steps(
     let profile = materials.settings.profile.as_ref();
     let profile = profile.and_then(|profile| profile.server.as_ref());
     for (id, step) in &materials.pipeline.steps {
-        let server = if matches!(step.work, StepWork::Command(_)) {
+        let server = if matches!(step.work, StepWork::Command(_) | StepWork::Plugin(_)) {
             Some(chosen.here())
         } else {
             let asked = Asked {
@@ -288,6 +308,8 @@ fn plan_steps(
             folder: materials.pipeline_dir,
             flags: flags.swap_remove(id).unwrap_or_default(),
             bare: materials.bare,
+            plugins: materials.plugins,
+            no_plugins: materials.settings.no_plugins,
         };
         // A step is planned even when its server is refused, so that all its errors show at once.
         let name = server.clone().unwrap_or_else(|| "embedded".into());

@@ -39,6 +39,8 @@ struct Ground {
     project: PathBuf,
     seed: u64,
     started_at: jiff::Zoned,
+    /// Which plugins' functions it has.
+    plugins: usize,
     reads: Reads,
 }
 
@@ -71,6 +73,7 @@ fn engine_at(plan: &Plan, folder: &Path, reads: &Reads) -> Rc<Engine> {
             && known.project.as_os_str() == plan.project_dir.as_os_str()
             && known.seed == plan.seed
             && known.started_at == plan.started_at
+            && known.plugins == plan.loaded.id()
             && known.reads.is(reads)
     };
     KEPT.with_borrow_mut(|kept| {
@@ -82,11 +85,13 @@ fn engine_at(plan: &Plan, folder: &Path, reads: &Reads) -> Rc<Engine> {
             project: plan.project_dir.clone(),
             seed: plan.seed,
             started_at: plan.started_at.clone(),
+            plugins: plan.loaded.id(),
             reads: reads.clone(),
         };
         let world = PlanWorld::new(reads.inputs(), folder, plan.seed, plan.started_at.clone())
             .in_project(&plan.project_dir)
-            .with_dotenv(plan.dotenv.then(|| plan.project_dir.join(".env")));
+            .with_dotenv(plan.dotenv.then(|| plan.project_dir.join(".env")))
+            .with_plugins(plan.loaded.callables());
         let engine = Rc::new(Engine::new(Arc::new(world)));
         // A thread works for one plan at a time, with one or two folders.
         kept.engines.truncate(3);

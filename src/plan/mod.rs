@@ -22,6 +22,8 @@ mod naming;
 mod order;
 mod params;
 mod pattern;
+mod plugin_step;
+mod plugins;
 mod policy;
 mod render;
 mod same;
@@ -45,13 +47,15 @@ pub use export::{to_dot, to_mermaid, to_svg};
 pub use graphs::{carried_in, no_definitions};
 pub use hidden::recall_secrets;
 pub use pattern::Pattern;
+pub use plugin_step::{RenderedPlugin, preview_plugin, render_plugin};
+pub use plugins::{PlanPlugins, declared_plugins};
 pub use render::{Origins, Rendered, Upload, Uploadable, preview, render};
 pub use save_as::save_as;
 pub use scope::{Reads, Results, StepOutcome, TaskOutcome, task_seed};
 pub use sealed::{
     CacheMode, CommandStep, Edit, EditValue, Grow, HERE, InFile, Item, LOST_AFTER_MS, MAX_TASKS,
-    NeedPlan, PIPELINE_FORMAT, ParamValue, Plan, RetryClass, RetryPlan, ServerKind, ServerPlan,
-    StepPlan, TaskIx, TaskPlan, TemplateText, Work, WorkflowStep,
+    NeedPlan, PIPELINE_FORMAT, ParamValue, Plan, PluginStep, RetryClass, RetryPlan, ServerKind,
+    ServerPlan, StepPlan, TaskIx, TaskPlan, TemplateText, Work, WorkflowStep,
 };
 pub use select::Earlier;
 pub use settings::{MissingParams, ParamFlag, SetFlag, Settings, StepFlag};

@@ -16,6 +16,7 @@ use crate::artifact::{Artifact, Datum, FileValue};
 use crate::base::NodeId;
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, Origin, Report, Span, codes};
+use crate::plugin::{Declared, Shape};
 use crate::workflow::import::Places;
 use crate::workflow::{self, Dropped, Graph, Why};
 
@@ -32,6 +33,8 @@ pub struct Rendered {
     pub origins: Origins,
     /// Inputs whose value is not known yet (only before a run).
     pub unknown: BTreeSet<(NodeId, String)>,
+    /// The plugins that change it, or what it leaves behind.
+    pub shaped_by: Vec<Shape>,
 }
 
 /// A file that an input takes.
@@ -154,6 +157,14 @@ pub fn preview(
     (renderer.rendered, renderer.report)
 }
 
+fn shaped_by(plan: &Plan, step: &StepPlan) -> Vec<Shape> {
+    let plugins = step.shaped_by.iter();
+    plugins
+        .filter_map(|name| plan.plugins.get(name))
+        .map(Declared::shape)
+        .collect()
+}
+
 struct Renderer<'a> {
     plan: &'a Plan,
     work: &'a WorkflowStep,
@@ -196,6 +207,7 @@ impl<'a> Renderer<'a> {
                     edited: HashMap::new(),
                 },
                 unknown: BTreeSet::new(),
+                shaped_by: shaped_by(plan, step),
             },
         }
     }

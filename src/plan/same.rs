@@ -46,6 +46,9 @@ fn bare(plan: &Plan, is_text: impl Fn(&Path) -> bool) -> Plan {
     for step in plan.steps.values_mut() {
         strip(step);
     }
+    for plugin in plan.plugins.values_mut() {
+        (plugin.span, plugin.path_span, plugin.config_span) = (None, None, None);
+    }
     plan
 }
 
@@ -83,6 +86,11 @@ fn strip(step: &mut StepPlan) {
             command.args.iter_mut().for_each(value);
             command.stdin.iter_mut().for_each(value);
             values(&mut command.env);
+        }
+        Work::Plugin(work) => {
+            work.span = NOWHERE;
+            work.spans.clear();
+            value(&mut work.with);
         }
     }
 }

@@ -10,6 +10,7 @@ use super::scope::{StepOutcome, TaskOutcome};
 use crate::artifact::Datum;
 use crate::base::{Input, NodeId, ServerName, StepId, TaskName};
 use crate::diagnostic::{Diagnostic, FileId, Origin, SourceMap, Span};
+use crate::plugin::{Declared, Plugins};
 use crate::workflow::import::Places;
 use crate::workflow::{Graph, Node};
 
@@ -75,6 +76,12 @@ pub struct Plan {
     /// Results of steps that this plan does not run, from earlier runs.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub given: IndexMap<StepId, Arc<StepOutcome>>,
+    /// Its plugins, in the order in which they are asked.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub plugins: IndexMap<String, Declared>,
+    /// The same, loaded.
+    #[serde(skip)]
+    pub loaded: Plugins,
 }
 
 #[cfg(test)]
@@ -102,6 +109,8 @@ impl Plan {
             steps: IndexMap::new(),
             tasks: Vec::new(),
             given: IndexMap::new(),
+            plugins: IndexMap::new(),
+            loaded: Plugins::default(),
         }
     }
 }
@@ -217,6 +226,9 @@ pub struct StepPlan {
     /// A server may leave out outputs that it finds invalid, and run the others.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_partial: bool,
+    /// Plugins that change its jobs, or what those leave behind, in the order in which they are asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shaped_by: Vec<String>,
     /// Endpoints of its server, by their place there, that lack a class or a model which its tasks use, and that others have: it runs on
     /// the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -246,6 +258,7 @@ impl StepPlan {
             force: false,
             transfer_upload: false,
             allow_partial: false,
+            shaped_by: Vec::new(),
             unfit: Vec::new(),
         }
     }
@@ -259,7 +272,7 @@ impl StepPlan {
     pub fn workflow(&self) -> Option<&WorkflowStep> {
         match &self.work {
             Work::Workflow(workflow) => Some(workflow),
-            Work::Command(_) => None,
+            Work::Command(_) | Work::Plugin(_) => None,
         }
     }
 
@@ -287,6 +300,8 @@ pub enum Work {
     Workflow(WorkflowStep),
     /// A program on this machine.
     Command(CommandStep),
+    /// A plugin's doing, on this machine.
+    Plugin(PluginStep),
 }
 
 impl Plan {
@@ -331,6 +346,19 @@ pub struct CommandStep {
     pub stdin: Option<EditValue>,
     /// Output name → pattern of the files that it leaves in its folder.
     pub collect: IndexMap<String, String>,
+}
+
+/// The work of a step that a plugin carries out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PluginStep {
+    /// The plugin.
+    pub plugin: String,
+    /// Where its name stands.
+    pub span: Span,
+    /// What it is given: a map.
+    pub with: EditValue,
+    /// Where each value of `with` stands, by its JSON pointer.
+    pub spans: Vec<(String, Span)>,
 }
 
 /// When a failed attempt is followed by another one.

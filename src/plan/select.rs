@@ -178,6 +178,7 @@ pub(super) fn used(step: &StepPlan) -> BTreeSet<StepId> {
                 templates(value, &mut note);
             }
         }
+        Work::Plugin(work) => templates(&work.with, &mut note),
         Work::Command(command) => {
             let values = command.args.iter().chain(command.env.values());
             for value in values.chain(&command.stdin) {

@@ -85,4 +85,6 @@ pub struct Settings {
     pub only: Vec<StepFlag>,
     /// `--force`: earlier results stand for nothing.
     pub force: bool,
+    /// `--no-plugins`.
+    pub no_plugins: bool,
 }

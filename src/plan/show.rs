@@ -134,6 +134,7 @@ fn tasks_of<'a>(plan: &'a Plan, step: &StepPlan) -> &'a [TaskPlan] {
 pub(super) fn work_name(plan: &Plan, step: &StepPlan) -> String {
     match &step.work {
         Work::Workflow(work) => plan.sources.file(work.file).name.clone(),
+        Work::Plugin(work) => format!("plugin {}", work.plugin),
         Work::Command(command) => {
             let words = command.args.iter().map(|arg| match arg {
                 EditValue::Ready(Datum::String(text)) => text.clone(),
@@ -159,6 +160,26 @@ fn after_text(step: &StepPlan) -> Option<String> {
         })
         .collect();
     (!after.is_empty()).then(|| format!("after {}", after.join(", ")))
+}
+
+/// What a plugin is given, a line for each key.
+fn with_text(with: &EditValue) -> Vec<String> {
+    let text = |value: &EditValue| match value {
+        EditValue::Ready(datum) => datum_text(datum),
+        EditValue::Later(template) => one_line(&template.text),
+        _ => "…".to_owned(),
+    };
+    match with {
+        EditValue::Map(entries) => entries
+            .iter()
+            .map(|(key, value)| format!("{key} = {}", shortened(&text(value), 60)))
+            .collect(),
+        EditValue::Ready(Datum::Map(entries)) => entries
+            .iter()
+            .map(|(key, value)| format!("{key} = {}", shortened(&datum_text(value), 60)))
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// What else is to be said of a step, a line each.
@@ -196,6 +217,12 @@ fn details(plan: &Plan, step: &StepPlan) -> Vec<String> {
                 node.map_or("?", |node| node.label())
             ));
         }
+    }
+    if let Work::Plugin(work) = &step.work {
+        lines.extend(with_text(&work.with));
+    }
+    if !step.shaped_by.is_empty() {
+        lines.push(format!("shaped by {}", step.shaped_by.join(", ")));
     }
     if let Some(save_as) = &step.save_as {
         lines.push(format!("save_as {}", save_as.text));
@@ -380,6 +407,10 @@ fn step_json(plan: &Plan, step: &StepPlan) -> Value {
                 .map(|edit| edit_json(&work.graph, edit))
                 .collect();
             about["bypass"] = work.bypassed.iter().map(|(id, _)| json!(id)).collect();
+        }
+        Work::Plugin(work) => {
+            about["plugin"] = json!(work.plugin);
+            about["with"] = value_json(&work.with);
         }
         Work::Command(command) => {
             about["command"] = command.args.iter().map(value_json).collect();

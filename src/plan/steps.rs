@@ -8,14 +8,18 @@ use indexmap::IndexMap;
 use super::edits::{Changes, edits, outputs};
 use super::eval::{Evaluator, Extra, Place, unknown_step};
 use super::fan::{Fan, fan, here};
-use super::sealed::{CommandStep, EditValue, NeedPlan, StepPlan, TemplateText, Work, WorkflowStep};
+use super::plugins::PlanPlugins;
+use super::sealed::{
+    CommandStep, EditValue, NeedPlan, PluginStep, StepPlan, TemplateText, Work, WorkflowStep,
+};
 use super::settings::SetFlag;
 use super::{condition, graphs, policy};
 use crate::artifact::Datum;
 use crate::base::{Inputs, NodeId, ServerName, StepId};
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, FileId, Origin, Severity, SourceMap, Span, codes};
-use crate::spec::{Command, Node, Pipeline, Step, StepWork};
+use crate::plugin;
+use crate::spec::{Command, Node, NodeKind, Pipeline, PluginWork, Step, StepWork};
 
 /// What building steps needs beside the evaluator.
 pub(super) struct StepContext<'a> {
@@ -27,6 +31,10 @@ pub(super) struct StepContext<'a> {
     pub(super) flags: Vec<SetFlag>,
     /// The file of a bare workflow, already read.
     pub(super) bare: Option<FileId>,
+    /// Plugins, loaded.
+    pub(super) plugins: &'a PlanPlugins,
+    /// `--no-plugins`.
+    pub(super) no_plugins: bool,
     /// What the step's server declares, for files in the editor's format.
     pub(super) definitions: &'a dyn Fn(&[String]) -> Definitions,
     /// What choices inside the texts of such files are drawn by.
@@ -60,8 +68,13 @@ pub(super) fn build(
     let work = match &step.work {
         StepWork::Workflow(written) => workflow(step, written, context, evaluator, sources),
         StepWork::Command(written) => {
-            refuse_flags(&step.id.value, &context.flags, evaluator);
+            refuse_flags(&step.id.value, "runs a command", &context.flags, evaluator);
             command(step, written, evaluator, sources)
+        }
+        StepWork::Plugin(written) => {
+            let does = "is carried out by a plugin";
+            refuse_flags(&step.id.value, does, &context.flags, evaluator);
+            of_plugin(step, written, context, evaluator, sources)
         }
     };
     let sources: &SourceMap = sources;
@@ -74,6 +87,8 @@ pub(super) fn build(
         None => (None, None),
     };
     let id = StepId::from(step.id.value.as_str());
+    // What is wrong with its work need not be said here: its plugin may be missing, and that was told.
+    let does_something = work.is_some();
     let placeholder = Work::Command(CommandStep::default());
     let (work, outputs, output_spans) = work.unwrap_or((placeholder, IndexMap::new(), Vec::new()));
     let mut planned = StepPlan {
@@ -83,12 +98,15 @@ pub(super) fn build(
         save_as,
         ..StepPlan::new(id, Some(step.id.span), server, work)
     };
+    if planned.workflow().is_some() {
+        planned.shaped_by = context.plugins.loaded.shaping(&planned.id);
+    }
     policy::apply(&mut planned, step, context.pipeline, evaluator, sources);
     // Last, since a list that is streamed must know what else of the step waits for the other step.
     let fan = fan(step, evaluator, sources);
     planned.needs = needs(step, evaluator);
     let mut complaints = evaluator.report.items[before..].iter();
-    if complaints.any(|d| d.severity == Severity::Error) {
+    if !does_something || complaints.any(|d| d.severity == Severity::Error) {
         return None;
     }
     let Fan {
@@ -221,10 +239,91 @@ fn command(
     Some((work, outputs, spans))
 }
 
+/// What a plugin is given, as far as it is known, and where each value of it stands.
+fn of_plugin(
+    step: &Step,
+    written: &PluginWork,
+    context: &StepContext<'_>,
+    evaluator: &mut Evaluator<'_>,
+    sources: &SourceMap,
+) -> Option<Works> {
+    let name = &written.plugin;
+    let loaded = &context.plugins.loaded;
+    let about = loaded.about(&name.value);
+    let kind = about.and_then(|about| about.step.as_ref());
+    let extra = Extra {
+        salt: format!("{}/with", step.id.value),
+        ..Extra::default()
+    };
+    let with = match &written.with {
+        Some(node) => evaluator.value(node, &extra, sources),
+        None => Some(EditValue::Ready(Datum::Map(IndexMap::new()))),
+    };
+    let Some(kind) = kind else {
+        if context.no_plugins {
+            let built = plugin::switched_off(&name.value, name.span);
+            evaluator.report.push(built);
+        } else if let Some((_, told)) = context
+            .plugins
+            .broken
+            .iter()
+            .find(|(broken, _)| *broken == name.value)
+        {
+            if !told {
+                let built = plugin::step_without(&name.value, name.span);
+                evaluator.report.push(built);
+            }
+        } else {
+            let known = loaded.abouts();
+            let known: Vec<&str> = known.map(|(one, _)| one.name.as_str()).collect();
+            let known = known.iter().copied();
+            let built = plugin::step_unknown(&name.value, name.span, known, about.is_some());
+            evaluator.report.push(built);
+        }
+        return None;
+    };
+    let mut spans = Vec::new();
+    if let Some(node) = &written.with {
+        places(node, "", &mut spans);
+    }
+    let outputs: IndexMap<String, NodeId> = kind
+        .outputs
+        .iter()
+        .map(|name| (name.clone(), NodeId(name.clone())))
+        .collect();
+    let output_spans = vec![name.span; outputs.len()];
+    let work = Work::Plugin(PluginStep {
+        plugin: name.value.clone(),
+        span: name.span,
+        with: with?,
+        spans,
+    });
+    Some((work, outputs, output_spans))
+}
+
+/// Where every value inside a node stands, by its JSON pointer.
+fn places(node: &Node, pointer: &str, spans: &mut Vec<(String, Span)>) {
+    spans.push((pointer.to_owned(), node.span));
+    match &node.kind {
+        NodeKind::List(items) => {
+            for (at, item) in items.iter().enumerate() {
+                places(item, &format!("{pointer}/{at}"), spans);
+            }
+        }
+        NodeKind::Map(entries) => {
+            for (key, value) in entries {
+                let key = key.value.replace('~', "~0").replace('/', "~1");
+                places(value, &format!("{pointer}/{key}"), spans);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// `--set` is for workflows.
-fn refuse_flags(step: &str, flags: &[SetFlag], evaluator: &mut Evaluator<'_>) {
+fn refuse_flags(step: &str, does: &str, flags: &[SetFlag], evaluator: &mut Evaluator<'_>) {
     for flag in flags {
-        let message = format!("the step `{step}` runs a command, which has no nodes to set");
+        let message = format!("the step `{step}` {does}, which has no nodes to set");
         let diagnostic = Diagnostic::error(&codes::BAD_ARGUMENT, message);
         evaluator.report.push(diagnostic.at(flag.target_span));
     }

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 
+use indexmap::IndexMap;
+
 use super::pattern::Pattern;
 use super::steps::neighbour;
 use crate::artifact::{Datum, FileValue};
 use crate::base::{AtomicFile, ContentHash, Inputs, Secrets};
+use crate::plugin::Callables;
 use crate::template::{Picture, World, compose_mask};
 
 /// Where `mask()` keeps what it makes, below the project's folder.
@@ -26,6 +29,8 @@ pub(super) struct PlanWorld {
     /// A `.env` file that was not read yet.
     dotenv: Option<PathBuf>,
     dotenv_read: Once,
+    /// Functions and filters of plugins.
+    plugins: Option<Callables>,
 }
 
 impl PlanWorld {
@@ -40,6 +45,7 @@ impl PlanWorld {
             scratch: None,
             dotenv: None,
             dotenv_read: Once::new(),
+            plugins: None,
         }
     }
 
@@ -58,6 +64,12 @@ impl PlanWorld {
     /// A world that may make files: in the project's `.kiln/masks/`, named by their content.
     pub(super) fn in_project(mut self, project_dir: &Path) -> Self {
         self.scratch = Some(project_dir.join(MASKS));
+        self
+    }
+
+    /// A world with the functions and filters of plugins.
+    pub(super) fn with_plugins(mut self, plugins: Callables) -> Self {
+        self.plugins = Some(plugins);
         self
     }
 
@@ -150,6 +162,31 @@ impl World for PlanWorld {
             hash,
             size: bytes.len() as u64,
         })
+    }
+
+    fn functions(&self) -> Vec<String> {
+        self.plugins
+            .as_ref()
+            .map_or_else(Vec::new, Callables::functions)
+    }
+
+    fn filters(&self) -> Vec<String> {
+        self.plugins
+            .as_ref()
+            .map_or_else(Vec::new, Callables::filters)
+    }
+
+    fn call(
+        &self,
+        filter: bool,
+        name: &str,
+        args: &[Datum],
+        named: &IndexMap<String, Datum>,
+    ) -> Result<Datum, String> {
+        match &self.plugins {
+            Some(plugins) => plugins.call(filter, name, args, named),
+            None => Err("nothing has it".to_owned()),
+        }
     }
 
     fn run_seed(&self) -> u64 {

@@ -10,6 +10,21 @@ use serde_json::value::RawValue;
 use super::NodeFailure;
 use super::json::without_nan;
 
+/// The types of text messages that servers send of themselves; packs of nodes send others.
+const TYPES: [&str; 11] = [
+    "status",
+    "feature_flags",
+    "execution_start",
+    "execution_cached",
+    "execution_success",
+    "execution_error",
+    "execution_interrupted",
+    "executing",
+    "executed",
+    "progress",
+    "progress_state",
+];
+
 /// A text message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -134,6 +149,11 @@ struct Envelope<'a> {
 }
 
 impl Event {
+    /// Whether servers send messages of this type of themselves.
+    pub fn is_known(kind: &str) -> bool {
+        TYPES.contains(&kind)
+    }
+
     /// Reads a message. A message of a known type in an unexpected shape becomes [`Event::Other`].
     ///
     /// # Errors

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::style::Paint;
 use super::text::{lasting, plural, tame};
 use super::view::{StepView, TaskState, TaskView, View};
 use crate::artifact::Kind;
 use crate::base::{StepId, TaskName};
+use crate::diagnostic::{JsonDiagnostic, Severity};
 use crate::event::{Counts, Output};
 
 /// A task that is under way, in a log.
@@ -32,6 +34,27 @@ pub(super) fn under_way(view: &View, name: &TaskName, task: &TaskView, now: i64)
 /// `42%`; a task that has not ended is never said to be done.
 pub(super) fn percent(fraction: f64) -> String {
     format!("{:.0}%", (fraction * 100.0).floor().clamp(0.0, 99.0))
+}
+
+/// What is said of something wrong in the midst of a run: what, where, and what to do.
+pub(super) fn complaint(diagnostic: &JsonDiagnostic, paint: &Paint) -> Vec<String> {
+    let Paint { bad, odd, dim, .. } = paint;
+    let (style, word) = match diagnostic.severity {
+        Severity::Error => (bad, "error"),
+        _ => (odd, "warning"),
+    };
+    let code = &diagnostic.code;
+    let message = tame(&diagnostic.message);
+    let mut lines = vec![format!("    {style}{word}[{code}]{style:#}: {message}")];
+    if let (Some(file), Some(line), Some(column)) =
+        (&diagnostic.file, diagnostic.line, diagnostic.column)
+    {
+        lines.push(format!("      {dim}at {file}:{line}:{column}{dim:#}"));
+    }
+    if !diagnostic.help.is_empty() {
+        lines.push(format!("      help: {}", tame(&diagnostic.help)));
+    }
+    lines
 }
 
 /// The message without the step that the line names already.

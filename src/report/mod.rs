@@ -14,6 +14,7 @@ mod lines;
 mod links;
 mod live;
 mod pictures;
+mod plugins;
 mod reporter;
 mod screen;
 mod sink;

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::ReportResult;
-use super::lines::{counted, made, made_in_all, step_under_way, under_way, without_step};
+use super::lines::{
+    complaint, counted, made, made_in_all, step_under_way, under_way, without_step,
+};
 use super::links::linked;
 use super::live::LARGE;
 use super::pictures;
@@ -106,6 +108,12 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
             RunEvent::RunWaiting { holder } => {
                 self.say(&format!("{odd}waiting{odd:#} for {holder}"));
             }
+            RunEvent::Diagnostic { diagnostic } => self.warned(diagnostic),
+            RunEvent::PluginLog {
+                plugin,
+                level,
+                line,
+            } => self.plugin_said(plugin, level, line),
             _ => {}
         }
     }
@@ -277,27 +285,8 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
     }
 
     fn warning(&mut self, task: &TaskName, diagnostic: &JsonDiagnostic) {
-        let Paint { bad, odd, dim, .. } = self.paint;
-        let (style, word) = match diagnostic.severity {
-            crate::diagnostic::Severity::Error => (bad, "error"),
-            _ => (odd, "warning"),
-        };
-        let message = tame(&diagnostic.message);
-        let code = &diagnostic.code;
-        self.say_of(
-            task,
-            &format!("    {style}{word}[{code}]{style:#}: {message}"),
-        );
-        if let (Some(file), Some(line), Some(column)) =
-            (&diagnostic.file, diagnostic.line, diagnostic.column)
-        {
-            self.say_of(
-                task,
-                &format!("      {dim}at {file}:{line}:{column}{dim:#}"),
-            );
-        }
-        if !diagnostic.help.is_empty() {
-            self.say_of(task, &format!("      help: {}", tame(&diagnostic.help)));
+        for line in complaint(diagnostic, &self.paint) {
+            self.say_of(task, &line);
         }
     }
 

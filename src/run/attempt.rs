@@ -45,7 +45,7 @@ pub(super) struct Try {
     pub(super) owed: Option<Phase>,
     /// What the server calls its job, where servers name jobs.
     pub(super) named: Option<String>,
-    /// Its job may lack outputs that the server refused.
+    /// Its job may lack outputs that the server refused, or what a plugin should have done.
     pub(super) partial: bool,
     /// What the server answered when it took its job is known.
     pub(super) answered: bool,
@@ -102,6 +102,7 @@ impl Try {
         match &plan.steps[&self.task.step].work {
             Work::Workflow(work) => self.workflow(work).await,
             Work::Command(work) => self.command(work).await,
+            Work::Plugin(work) => self.plugin(work).await,
         }
     }
 
@@ -350,7 +351,7 @@ pub(super) fn has_slot(phase: Phase) -> bool {
 }
 
 /// Removes the files of an attempt that counts no more.
-async fn discard(artifacts: &[Arc<Artifact>]) {
+pub(super) async fn discard(artifacts: &[Arc<Artifact>]) {
     let paths: Vec<_> = artifacts.iter().filter_map(|a| a.path.clone()).collect();
     let removed = tokio::task::spawn_blocking(move || {
         for path in paths {

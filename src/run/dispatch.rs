@@ -12,6 +12,7 @@ use super::attempt::{Try, has_slot};
 use super::context::{RunError, RunOutcome, Stop};
 use super::log::Log;
 use super::log::now;
+use super::plugins::Heeding;
 use super::roster::Roster;
 use super::shared::Shared;
 use crate::base::{StepId, TaskName};
@@ -81,12 +82,14 @@ pub(super) struct Dispatcher {
     assigned: HashMap<TaskIx, u64>,
     pub(super) shared: Arc<Shared>,
     notes: mpsc::UnboundedReceiver<Fact>,
-    stop: watch::Receiver<Stop>,
+    pub(super) stop: watch::Receiver<Stop>,
     /// The exit code of a run that is stopped.
     pub(super) stop_code: Arc<AtomicU8>,
-    stop_seen: Stop,
+    pub(super) stop_seen: Stop,
     /// Tasks that are let finish whatever stops the run, but for leaving at once.
     spared: watch::Receiver<BTreeSet<TaskName>>,
+    /// Who tells what plugins say.
+    pub(super) heeding: Option<Heeding>,
 }
 
 impl Dispatcher {
@@ -120,6 +123,7 @@ impl Dispatcher {
             stop_code,
             stop_seen: Stop::None,
             spared: spares,
+            heeding: None,
         }
     }
 
@@ -139,7 +143,23 @@ impl Dispatcher {
             if let Some(status) = self.turn().await? {
                 return Ok(status);
             }
+            self.wait_for_plugins().await;
             self.observe().await?;
+        }
+    }
+
+    /// Waits for a plugin that does not keep up with events: nothing is observed meanwhile, so nothing new begins. A run that is to stop,
+    /// or whose time is over, waits for nobody.
+    async fn wait_for_plugins(&mut self) {
+        let plugins = self.shared.plugins();
+        if !plugins.is_full() || self.machine.stopping().is_some() {
+            return;
+        }
+        let wake = self.machine.wakes_at(self.decided_at);
+        tokio::select! {
+            () = plugins.room() => {}
+            Ok(()) = changed(&mut self.stop, self.stop_seen) => {}
+            () = tokio::time::sleep(pause_until(wake)), if wake.is_some() => {}
         }
     }
 
@@ -246,9 +266,7 @@ impl Dispatcher {
         loop {
             // What fell due since the last decision is due.
             let wake = self.machine.wakes_at(self.decided_at);
-            let pause = wake.map_or(Duration::MAX, |at| {
-                Duration::from_millis(at.saturating_sub(now()))
-            });
+            let pause = pause_until(wake);
             tokio::select! {
                 biased;
                 Some(note) = self.notes.recv() => {
@@ -525,8 +543,15 @@ impl Dispatcher {
     }
 }
 
+/// How long it is until a moment, in milliseconds since 1970.
+fn pause_until(wake: Option<u64>) -> Duration {
+    wake.map_or(Duration::MAX, |at| {
+        Duration::from_millis(at.saturating_sub(now()))
+    })
+}
+
 /// Waits until someone wants the run to stop more urgently than is known.
-async fn changed(
+pub(super) async fn changed(
     stop: &mut watch::Receiver<Stop>,
     seen: Stop,
 ) -> Result<(), watch::error::RecvError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::context::{RunError, RunOutcome};
+use super::context::{RunError, RunOutcome, Stop};
 use super::dispatch::Dispatcher;
 use super::log::now;
 use crate::event::{RunEvent, RunStatus};
@@ -26,7 +26,9 @@ impl Dispatcher {
         self.drain(LEAVE_DEADLINE).await;
         let leaving = self.machine.stopping() == Some(CancelReason::Leave);
         self.shared.health.end(leaving).await;
-        let exit_code = self.exit_code(status);
+        self.settle_plugins().await;
+        let mut status = self.without_plugins(status);
+        let mut exit_code = self.exit_code(status);
         let folder = self.close_folder().await;
         let shared = Arc::clone(&self.shared);
         // Whatever the journal calls finished must still be there after a power cut.
@@ -42,6 +44,16 @@ impl Dispatcher {
             return Err(self.break_off(error.into()).await);
         }
         self.tell_end(status, exit_code, began);
+        self.end_plugins().await;
+        // That it is done was the last thing that plugins heard of, and one of them failed at that.
+        if self.without_plugins(status) != status {
+            status = RunStatus::Failed;
+            exit_code = self.exit_code(status);
+            let finished = self.log.finish(now(), status, exit_code, counts).await;
+            if let Err(error) = finished {
+                return Err(self.break_off(error.into()).await);
+            }
+        }
         Ok(RunOutcome {
             status,
             exit_code,
@@ -51,6 +63,14 @@ impl Dispatcher {
             folder,
             read: self.roster.read(),
         })
+    }
+
+    /// Everything is done, and a plugin that had to hear of it did not: that is not done.
+    fn without_plugins(&self, status: RunStatus) -> RunStatus {
+        match status {
+            RunStatus::Done if self.shared.plugins().failed() => RunStatus::Failed,
+            status => status,
+        }
     }
 
     /// The run cannot go on, for instance since its journal cannot be written: what runs is ours to stop, what is done is kept.
@@ -68,6 +88,10 @@ impl Dispatcher {
             }
         }
         self.tries.abort_all();
+        self.stop_seen = Stop::Cancel.max(self.stop_seen);
+        self.settle_plugins().await;
+        // Whoever tells what they say shares what tells of the run, and that must end.
+        self.heeding = None;
         self.close_folder().await;
         error
     }

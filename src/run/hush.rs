@@ -37,6 +37,7 @@ impl Hush {
             serde_json::to_string(&plan.steps),
             serde_json::to_string(&plan.servers),
             serde_json::to_string(&plan.params),
+            serde_json::to_string(&plan.plugins),
         ];
         for text in parts.into_iter().flatten().chain(plan.partner_key.clone()) {
             hush.learn(&text);
@@ -136,6 +137,14 @@ impl Hush {
             }
         }
         Ok(Some(revealed))
+    }
+
+    /// A value with the values of its secrets, for where it leaves.
+    pub(super) fn reveal_json(&self, mut value: Value) -> Result<Value, MissingSecret> {
+        if is_in(&value) {
+            self.reveal_value(&mut value)?;
+        }
+        Ok(value)
     }
 
     fn reveal_value(&self, value: &mut Value) -> Result<(), MissingSecret> {

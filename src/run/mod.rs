@@ -29,6 +29,7 @@ mod leftovers;
 mod log;
 mod news;
 mod passing;
+mod plugins;
 mod provenance;
 mod recall;
 mod refused;
@@ -41,6 +42,7 @@ mod telling;
 mod tests;
 mod transfer;
 mod uses;
+mod wire;
 
 pub use ahead::{Lying, Resting, newest, nothing_to_do, step_folder, told_of_models, would_be};
 pub use cache::{

@@ -17,7 +17,7 @@ use crate::base::{
 };
 use crate::diagnostic::{Diagnostic, codes};
 use crate::plan::key::{Paths, Recorded};
-use crate::plan::{Plan, Rendered, StepPlan, Uploadable, task_seed};
+use crate::plan::{Plan, Rendered, RenderedPlugin, StepPlan, Uploadable, task_seed};
 use crate::workflow::Graph;
 
 /// The version of a record.
@@ -43,6 +43,8 @@ pub(super) enum Did<'a> {
         /// Files whose paths it was given.
         files: &'a [(PathBuf, ContentHash)],
     },
+    /// It had a plugin do it.
+    Plugin(&'a RenderedPlugin),
 }
 
 /// The server that did it.
@@ -116,6 +118,10 @@ struct OfTask<'a> {
     graph: Option<&'a Graph>,
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    with: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    plugins: Vec<Value>,
 }
 
 /// What the records of a task's files have in common, ready to be written.
@@ -152,6 +158,7 @@ impl Provenance<'_> {
         let (graph, command) = match self.did {
             Did::Graph(rendered) => (Some(&rendered.graph), None),
             Did::Command { .. } => (None, Some(self.command())),
+            Did::Plugin(_) => (None, None),
         };
         let of_task = OfTask {
             pipeline: &self.plan.pipeline,
@@ -177,9 +184,27 @@ impl Provenance<'_> {
             inputs: self.inputs(),
             graph,
             command,
+            with: match self.did {
+                Did::Plugin(rendered) => Some(with(rendered)),
+                _ => None,
+            },
+            plugins: self.plugins(),
         };
         // Names and texts only: nothing in it can fail to become JSON.
         named_secrets(serde_json::to_string_pretty(&of_task).unwrap_or_default())
+    }
+
+    /// The plugins that did it, or had a hand in it.
+    fn plugins(&self) -> Vec<Value> {
+        let own = match self.did {
+            Did::Plugin(rendered) => Some(&rendered.plugin),
+            _ => None,
+        };
+        let names = self.step.shaped_by.iter().chain(own);
+        let plugins = names.filter_map(|name| self.plan.plugins.get(name));
+        plugins
+            .map(|one| json!({ "name": one.name, "version": one.version, "hash": one.hash }))
+            .collect()
     }
 
     fn server(&self) -> Value {
@@ -225,6 +250,10 @@ impl Provenance<'_> {
                     })
                 })
                 .collect(),
+            Did::Plugin(RenderedPlugin { files, .. }) => files
+                .iter()
+                .map(|(path, hash)| json!({ "file": file_name(path), "hash": hash }))
+                .collect(),
             Did::Command { files, .. } => files
                 .iter()
                 .map(|(path, hash)| json!({ "file": file_name(path), "hash": hash }))
@@ -252,6 +281,14 @@ impl Provenance<'_> {
             "stdin": stdin.map(plain),
         })
     }
+}
+
+/// What a plugin was given; files by name and content.
+fn with(rendered: &RenderedPlugin) -> Value {
+    let with = rendered.with.iter();
+    with.map(|(key, value)| (key.clone(), shown(value)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 fn put(artifact: &Artifact, path: &Path, of_task: &str) -> Result<(), WriteError> {
@@ -316,6 +353,9 @@ fn params(plan: &Plan) -> Map<String, Value> {
 fn shown(value: &Datum) -> Value {
     match value {
         Datum::File(file) => json!({ "file": file_name(&file.path), "hash": file.hash }),
+        Datum::Artifact(made) if made.as_text().is_none() => {
+            json!({ "file": made.name, "hash": made.hash })
+        }
         Datum::List(items) => items.iter().map(shown).collect(),
         Datum::Map(entries) => entries.iter().map(|(k, v)| (k.clone(), shown(v))).collect(),
         plain => plain.to_json(),

@@ -63,7 +63,15 @@ impl Try {
         };
         let found = match looked_up {
             Ok(Ok(found)) => found,
-            Ok(Err(miss)) => return Ok(Err(Some(miss))),
+            Ok(Err(miss)) => {
+                if let Miss::Damaged {
+                    error: Some(error), ..
+                } = &miss
+                {
+                    self.tell_aside(Some(error.diagnostic()));
+                }
+                return Ok(Err(Some(miss)));
+            }
             // A database that cannot be read will be complained about by whoever writes to it.
             Err(_) => return Ok(Err(None)),
         };
@@ -82,7 +90,7 @@ impl Try {
         let ids = (Some(&key), made.prompt_id.as_deref());
         let record = self.provenance((recorded, did), (now, now), ids, Some(made));
         let files = artifacts.clone();
-        self.tell_unwritten(blocking(move || record.write(&files)).await);
+        self.tell_aside(blocking(move || record.write(&files)).await);
         let from = made.run.clone();
         Ok(Ok(Outcome::Cached { artifacts, from }))
     }
@@ -118,7 +126,10 @@ impl Try {
             Err(Unrestored::Blob(BlobError::Unwritable(error))) => {
                 Err(self.about().cannot_write(&error).into())
             }
-            Err(Unrestored::Blob(_)) => Ok(None),
+            Err(Unrestored::Blob(error)) => {
+                self.tell_aside(Some(error.diagnostic()));
+                Ok(None)
+            }
         }
     }
 
@@ -165,7 +176,7 @@ impl Try {
             (unwritten, kept)
         });
         let (unwritten, kept) = kept.await;
-        self.tell_unwritten(unwritten);
+        self.tell_aside(unwritten);
         if let Err(error) = kept {
             let built = self.about().complain(error.diagnostic());
             self.shared.teller.warn(self.name(), built);
@@ -200,7 +211,7 @@ impl Try {
         provenance.record()
     }
 
-    fn tell_unwritten(&self, warning: Option<Diagnostic>) {
+    fn tell_aside(&self, warning: Option<Diagnostic>) {
         if let Some(warning) = warning {
             self.shared
                 .teller

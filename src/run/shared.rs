@@ -1,6 +1,6 @@
 //! What all tries of a run share.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,9 +13,11 @@ use super::health::Health;
 use super::hush::Hush;
 use super::tell::Teller;
 use super::transfer::Transfers;
-use crate::base::{RunId, StepId, safe_name};
+use super::wire::Jobs;
+use crate::base::{RunId, StepId, TaskName, safe_name};
 use crate::machine::{EndpointIx, Fact};
 use crate::plan::Plan;
+use crate::plugin::Complaints;
 use crate::servers::{Endpoint, Servers};
 use crate::store::Store;
 
@@ -41,8 +43,10 @@ pub(super) struct Shared {
     notes: mpsc::UnboundedSender<Fact>,
     /// Tries that fetch results, at most [`FETCHING`]: the next one keeps its slot until it may.
     pub(super) fetching: Semaphore,
-    /// Our jobs that may be on servers.
-    jobs: Mutex<HashSet<String>>,
+    /// Our jobs that may be on servers, each with its task.
+    pub(super) jobs: Jobs,
+    /// How plugins failed at what nobody waits for.
+    pub(super) plugin_complaints: Mutex<Complaints>,
     /// Steps of which it was said that a result has another name than it wanted.
     renamed: Mutex<HashSet<StepId>>,
 }
@@ -83,7 +87,8 @@ impl Shared {
             facts: Facts::default(),
             notes,
             fetching: Semaphore::new(FETCHING),
-            jobs: Mutex::default(),
+            jobs: Jobs::default(),
+            plugin_complaints: Mutex::default(),
             renamed: Mutex::default(),
         }
     }
@@ -107,7 +112,7 @@ impl Shared {
         work_folder(&self.store, &self.run)
     }
 
-    pub(super) fn jobs(&self) -> MutexGuard<'_, HashSet<String>> {
+    pub(super) fn jobs(&self) -> MutexGuard<'_, HashMap<String, TaskName>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

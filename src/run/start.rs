@@ -49,7 +49,7 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
     } = context;
     let began = Instant::now();
     let hush = Arc::new(Hush::new(secrets, &plan));
-    let teller = Teller::new(events, Arc::clone(&plan), Arc::clone(&hush));
+    let teller = Teller::new(events, Arc::clone(&plan), Arc::clone(&hush), run.clone());
     let folder = Folder::open(&plan, &run)?;
     let expected = store.durations(&plan.pipeline).unwrap_or_default();
     tell_start(&teller, &plan, &folder, &servers, &expected);
@@ -66,9 +66,14 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
     let shared = Arc::new(Shared::new(given, teller, hush, folder, noting));
     let parts = (machine, roster, Log::new(journal));
     let stop = (stop, stop_code, spared);
+    shared.tap_servers();
+    let heeding = shared.heed_plugins();
     let mut dispatcher = Dispatcher::new(Arc::clone(&shared), parts, notes, stop);
-    if !facts.is_empty() {
-        dispatcher.take_up(facts).await?;
+    dispatcher.heeding = heeding;
+    if !facts.is_empty()
+        && let Err(error) = dispatcher.take_up(facts).await
+    {
+        return Err(dispatcher.break_off(error).await);
     }
     shared.watch_endpoints();
     dispatcher.run(began).await

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::hush::Hush;
 use crate::artifact::Artifact;
-use crate::base::TaskName;
+use crate::base::{RunId, TaskName};
 use crate::diagnostic::{Diagnostic, Report, to_json};
 use crate::event::{Output, RunEvent};
 use crate::machine::Ticket;
@@ -20,6 +20,7 @@ pub(super) struct Teller {
     events: mpsc::UnboundedSender<RunEvent>,
     plan: Arc<Plan>,
     hush: Arc<Hush>,
+    run: RunId,
     /// Endpoints that do not answer, by address.
     away: Mutex<HashSet<String>>,
     report: Mutex<Report>,
@@ -32,11 +33,13 @@ impl Teller {
         events: mpsc::UnboundedSender<RunEvent>,
         plan: Arc<Plan>,
         hush: Arc<Hush>,
+        run: RunId,
     ) -> Self {
         Self {
             events,
             plan,
             hush,
+            run,
             away: Mutex::default(),
             report: Mutex::default(),
             held: Mutex::default(),
@@ -44,7 +47,22 @@ impl Teller {
     }
 
     pub(super) fn tell(&self, event: RunEvent) {
+        let event = self.hush.mask_event(event);
+        self.plan.loaded.publish(&event, &self.run);
+        let _ = self.events.send(event);
+    }
+
+    /// Tells of what a plugin said, to everyone but plugins: one that answers to every event with another one would never end.
+    pub(super) fn tell_quietly(&self, event: RunEvent) {
         let _ = self.events.send(self.hush.mask_event(event));
+    }
+
+    /// As [`Teller::complain`], to everyone but plugins.
+    pub(super) fn complain_quietly(&self, diagnostic: Diagnostic) {
+        self.tell_quietly(RunEvent::Diagnostic {
+            diagnostic: to_json(&diagnostic, &self.plan.sources),
+        });
+        self.keep(diagnostic);
     }
 
     /// Tells of something that does not end the task, or of one error among several.

@@ -19,6 +19,7 @@ pub(super) fn uses(other: &StepPlan, step: &StepPlan) -> bool {
             let in_file = workflow.in_file.iter().map(|found| &found.value);
             edits.chain(in_file).any(|shape| value(shape, step))
         }
+        Work::Plugin(work) => value(&work.with, step),
         Work::Command(command) => {
             let values = command.args.iter().chain(command.env.values());
             values.chain(&command.stdin).any(|shape| value(shape, step))

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, OnceCell};
 use super::catalogs::Catalogs;
 use crate::base::ServerName;
 use crate::catalog::Catalog;
-use crate::client::{Client, ClientError, Connection, ServerInfo};
+use crate::client::{Client, ClientError, Connection, ServerInfo, Tap};
 use crate::embedded::{self, Embedded};
 
 /// How long an endpoint that does not answer keeps its jobs, unless its server says otherwise.
@@ -46,6 +46,7 @@ pub struct Endpoint {
     client: Option<Client>,
     info: OnceLock<ServerInfo>,
     connection: OnceCell<Arc<Connection>>,
+    tap: OnceLock<Arc<dyn Tap>>,
     catalogs: Catalogs,
     own: Mutex<Option<Embedded>>,
 }
@@ -66,6 +67,7 @@ impl Endpoint {
             client: Some(client),
             info: OnceLock::new(),
             connection: OnceCell::new(),
+            tap: OnceLock::new(),
             catalogs: Catalogs::default(),
             own: Mutex::new(own),
         }
@@ -81,6 +83,7 @@ impl Endpoint {
             client: None,
             info: OnceLock::new(),
             connection: OnceCell::new(),
+            tap: OnceLock::new(),
             catalogs: Catalogs::default(),
             own: Mutex::new(None),
         }
@@ -141,12 +144,20 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Lets somebody look on at what its socket brings, once that is opened.
+    pub fn set_tap(&self, tap: Arc<dyn Tap>) {
+        let _ = self.tap.set(tap);
+    }
+
     /// Its socket and jobs; the socket is opened by the first call and kept. A call that fails may be repeated.
     ///
     /// # Errors
     /// When no connection can be made.
     pub async fn connection(&self) -> Result<Arc<Connection>, ClientError> {
-        let open = || Connection::open_patiently(self.client().clone(), self.lost_after);
+        let open = || {
+            let tap = self.tap.get().cloned();
+            Connection::open_patiently(self.client().clone(), self.lost_after, tap)
+        };
         self.connection.get_or_try_init(open).await.cloned()
     }
 

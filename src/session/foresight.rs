@@ -535,6 +535,10 @@ impl<'a> Foresight<'a> {
                 let rendered = plan::render_command(self.plan, task, results, 1).ok()?;
                 Some(MadeWork::Command(rendered, command.collect.clone()))
             }
+            Work::Plugin(_) => {
+                let rendered = plan::render_plugin(self.plan, task, results, 1).ok()?;
+                Some(MadeWork::Plugin(rendered))
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::definitions::Definitions;
+use super::plugins::load_plugins;
 use super::settings::{profile, settings};
 use crate::base::{Input, Inputs, Secrets, StepId};
 use crate::catalog::Catalog;
@@ -52,6 +53,8 @@ pub struct Request {
     pub nodes_only: bool,
     /// What to do about required params without a value.
     pub missing_params: MissingParams,
+    /// `--no-plugins`.
+    pub no_plugins: bool,
     /// What every server declares, when that is known without asking.
     pub catalog: Option<Arc<Catalog>>,
 }
@@ -146,11 +149,7 @@ fn load_through(request: &Request, inputs: &Arc<Inputs>) -> Loaded {
         Some(parent) if !stdin => parent.to_path_buf(),
         _ => current_dir.clone(),
     };
-    let opened = match no_file(&path, request).filter(|_| !stdin) {
-        Some(diagnostic) => Err(Box::new(diagnostic)),
-        None => taken(&path, stdin, inputs),
-    };
-    let pipeline = match opened {
+    let pipeline = match opened(&path, stdin, request, inputs) {
         Ok(taken) => target(&path, stdin, &taken, &mut loaded),
         Err(diagnostic) => {
             loaded.report.push(*diagnostic);
@@ -176,6 +175,10 @@ fn load_through(request: &Request, inputs: &Arc<Inputs>) -> Loaded {
     settings.profile = profile(request, project.as_ref(), report);
     let definitions = Definitions::new(request.catalog.clone(), secrets.clone());
     let plan = pipeline.and_then(|pipeline| {
+        let declaring = project.as_ref().filter(|_| !request.no_plugins);
+        let place = (declaring, project_dir.as_path());
+        let (reach, told) = ((inputs, &*secrets), (&*sources, &mut *report));
+        let plugins = load_plugins(place, Some(&pipeline.name), reach, told);
         let earlier = |step: &StepId| super::earlier::earlier(&project_dir, &pipeline.name, step);
         let materials = plan::Materials {
             pipeline: &pipeline,
@@ -187,6 +190,7 @@ fn load_through(request: &Request, inputs: &Arc<Inputs>) -> Loaded {
             inputs,
             secrets,
             earlier: Some(plan::Earlier(&earlier)),
+            plugins: &plugins,
             declared: Some(plan::Declared(&|n, s, c| definitions.of(n, s, c))),
         };
         plan::build(&materials, sources, report)
@@ -247,6 +251,19 @@ fn target(
         path.to_path_buf()
     };
     spec::pipeline_from_text(file, &path, &loaded.sources, &mut loaded.report)
+}
+
+/// The text of the file that was typed.
+fn opened(
+    path: &Path,
+    stdin: bool,
+    request: &Request,
+    inputs: &Inputs,
+) -> Result<workflow::Loaded, Box<Diagnostic>> {
+    match no_file(path, request).filter(|_| !stdin) {
+        Some(diagnostic) => Err(Box::new(diagnostic)),
+        None => taken(path, stdin, inputs),
+    }
 }
 
 /// What is to be said of a folder.
@@ -355,7 +372,7 @@ fn without_details(pipeline: Pipeline) -> Pipeline {
         StepWork::Workflow(file) => file
             .as_str()
             .is_some_and(|name| Path::new(name).extension().is_some_and(|e| e == "j2")),
-        StepWork::Command(_) => false,
+        StepWork::Command(_) | StepWork::Plugin(_) => false,
     };
     let steps = pipeline.steps.into_iter();
     let steps = steps.filter(|(_, step)| matches!(step.work, StepWork::Workflow(_)));

@@ -7,15 +7,16 @@ use indexmap::IndexMap;
 use crate::base::ContentHash;
 use crate::plan::key::{
     self, CommandInputs, Manifest, Memo, Realm, ServerFacts, command_manifest, of_command,
-    of_workflow, workflow_manifest,
+    of_plugin, of_workflow, plugin_manifest, workflow_manifest,
 };
-use crate::plan::{CacheMode, Plan, Rendered, RenderedCommand, StepPlan};
+use crate::plan::{CacheMode, Plan, Rendered, RenderedCommand, RenderedPlugin, StepPlan};
 use crate::run::Noted;
 
-/// A graph for a server that is known so far, or a command and what it collects.
+/// A graph for a server that is known so far, a command and what it collects, or what a plugin is given.
 pub(super) enum MadeWork<'a> {
     Graph(Rendered, Cow<'a, ServerFacts>),
     Command(RenderedCommand, IndexMap<String, String>),
+    Plugin(RenderedPlugin),
 }
 
 impl MadeWork<'_> {
@@ -23,6 +24,7 @@ impl MadeWork<'_> {
         match self {
             Self::Graph(rendered, facts) => Some(of_workflow(rendered, step.cache, facts, memo)),
             Self::Command(command, collect) => of_command(&CommandInputs::of(command, collect)),
+            Self::Plugin(rendered) => Some(of_plugin(rendered)),
         }
     }
 
@@ -50,6 +52,7 @@ impl MadeWork<'_> {
             Self::Command(command, collect) => {
                 command_manifest(plan, &CommandInputs::of(command, collect))
             }
+            Self::Plugin(rendered) => plugin_manifest(plan, rendered),
         }
     }
 
@@ -57,7 +60,7 @@ impl MadeWork<'_> {
     pub(super) fn provided(&self, step: &StepPlan, told: bool) -> Option<&'static str> {
         match self {
             Self::Graph(_, facts) => taken_for_granted(step, facts, told),
-            Self::Command(..) => None,
+            Self::Command(..) | Self::Plugin(_) => None,
         }
     }
 }

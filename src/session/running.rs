@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::checking::{check_plan, check_sound};
 use super::load::{Loaded, Request, Target, load};
 use super::outlook::{Outlook, outlook};
+use super::plugins;
 use super::pools;
 use super::prepare;
 use super::previews::Previews;
@@ -158,11 +159,17 @@ fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u
     match resume::take_up(request, resume) {
         Ok(Taken::Stored(stored)) => {
             told.run = stored.run;
+            let mut report = Report::default();
+            let mut plan = stored.replay.plan;
+            plugins::reload(&mut plan, &stored.secrets, request.no_plugins, &mut report);
+            if report.has_errors() {
+                return Err(told.refuse(&report, &plan.sources));
+            }
             Ok(Start {
-                plan: stored.replay.plan,
+                plan,
                 target: Target::Pipeline,
                 secrets: stored.secrets,
-                report: Report::default(),
+                report,
                 stored: Some((stored.store, stored.journal, stored.replay.facts)),
                 ask_models: false,
                 rehearsal: None,
@@ -224,7 +231,9 @@ async fn carry_out(
             Outlook::Work => {}
             Outlook::DoneUnless => start.ask_models = true,
             Outlook::Done(_) if wishes.watched => return Ok(0.into()),
-            Outlook::Done(resting) => return Ok(rest(start, resting, &mut told, &report)),
+            Outlook::Done(resting) => {
+                return Ok(rest(start, resting, &mut told, &report).await);
+            }
         }
     }
     // Until something is queued, whatever is under way can be dropped.
@@ -249,10 +258,11 @@ async fn carry_out(
         }
         Readiness::UpToDate(..) if wishes.watched => return Ok(0.into()),
         Readiness::UpToDate(plan, resting) => {
-            return Ok(told.nothing_to_do(&plan, &report, &resting).into());
+            return Ok(up_to_date(&plan, &resting, &mut told, &report).await);
         }
         Readiness::Ready(plan, ready) => (plan, ready),
     };
+    told.plugins = plan.loaded.clone();
     told.complain(&report, &sources);
     let (events, receiver) = mpsc::unbounded_channel();
     let (servers, store) = (ready.servers, ready.store);
@@ -291,10 +301,18 @@ async fn carry_out(
 }
 
 /// There is nothing to do, and the process ends: to give the memory of very many tasks back piece by piece would only take time.
-fn rest(start: Start, resting: Resting, told: &mut Told, report: &Report) -> Ended {
-    let code = told.nothing_to_do(&start.plan, report, &resting);
+async fn rest(start: Start, resting: Resting, told: &mut Told, report: &Report) -> Ended {
+    let ended = up_to_date(&start.plan, &resting, told, report).await;
     std::mem::forget((start, resting));
-    code.into()
+    ended
+}
+
+/// Tells that there is nothing to do, plugins too, and lets those end.
+async fn up_to_date(plan: &Plan, resting: &Resting, told: &mut Told, report: &Report) -> Ended {
+    told.plugins = plan.loaded.clone();
+    let last = told.nothing_to_do(plan, report, resting);
+    let failed = plugins::end(&plan.loaded, |said| told.said(said, &plan.sources)).await;
+    told.up_to_date(last, failed).into()
 }
 
 /// What servers that are not to be had mean for the run.
@@ -492,6 +510,7 @@ async fn follow(
     told.complain(&report, &plan.sources);
     let seconds = began.elapsed().as_secs_f64();
     let code = told.end(RunStatus::Failed, error.exit_code(), counts, seconds);
+    told.plugins.end(plugins::PATIENCE).await;
     Ok(code.into())
 }
 
@@ -502,7 +521,15 @@ fn conclude(outcome: RunOutcome, last: Option<RunEvent>, plan: &Plan, told: &mut
     report.items.retain(|d| d.severity == Severity::Error);
     told.show(&report, &plan.sources);
     if let Some(mut last) = last {
-        if let RunEvent::RunFinished { status, resume, .. } = &mut last {
+        if let RunEvent::RunFinished {
+            status,
+            exit_code,
+            resume,
+            ..
+        } = &mut last
+        {
+            // A plugin may have failed at this very event.
+            (*status, *exit_code) = (outcome.status, outcome.exit_code);
             *resume = (*status != RunStatus::Done).then(|| resume::command(plan));
         }
         told.tell(last);

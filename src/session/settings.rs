@@ -64,6 +64,7 @@ pub(super) fn settings(
         max_parallel: request.max_parallel,
         recalled: request.recalled.clone(),
         force: request.force,
+        no_plugins: request.no_plugins,
         missing_params: request.missing_params,
         ..Settings::default()
     };

@@ -1,9 +1,10 @@
 //! The reporter, and what it needs to number events.
 
 use crate::base::RunId;
-use crate::diagnostic::{Report, SourceMap, to_json};
+use crate::diagnostic::{Report, Severity, SourceMap, to_json};
 use crate::event::{Counts, Envelope, RunEvent, RunStatus, StopReason, VERSION};
 use crate::plan::Plan;
+use crate::plugin::{Plugins, Said};
 use crate::report::{ReportResult, Reporter, exit_code};
 use crate::run::{self, Resting};
 
@@ -16,6 +17,8 @@ pub(super) struct Told {
     deaf: bool,
     /// The last time that was told, in milliseconds since 1970 and as text: many events may share it.
     time: (i64, String),
+    /// Hear of what is told here; of a run's own events they hear from the run.
+    pub(super) plugins: Plugins,
 }
 
 impl Told {
@@ -26,6 +29,7 @@ impl Told {
             seq: 0,
             deaf: false,
             time: (i64::MIN, String::new()),
+            plugins: Plugins::default(),
         }
     }
 
@@ -43,6 +47,12 @@ impl Told {
         self.seq += 1;
         let told = self.reporter.event(&envelope);
         self.heard(&told);
+    }
+
+    /// As [`Told::tell`], and to plugins.
+    fn tell_all(&mut self, event: RunEvent) {
+        self.plugins.publish(&event, &self.run);
+        self.tell(event);
     }
 
     fn gather(&mut self, gather: bool) {
@@ -86,7 +96,7 @@ impl Told {
     }
 
     pub(super) fn stopping(&mut self, reason: StopReason, at_once: bool) {
-        self.tell(RunEvent::RunStopping { reason, at_once });
+        self.tell_all(RunEvent::RunStopping { reason, at_once });
     }
 
     /// The exit code, when everything that was asked for could be told or not.
@@ -113,7 +123,7 @@ impl Told {
     pub(super) fn complain(&mut self, report: &Report, sources: &SourceMap) {
         self.show(report, sources);
         for diagnostic in report.in_order() {
-            self.tell(RunEvent::Diagnostic {
+            self.tell_all(RunEvent::Diagnostic {
                 diagnostic: to_json(diagnostic, sources),
             });
         }
@@ -125,15 +135,70 @@ impl Told {
         self.end(RunStatus::Failed, exit_code, Counts::default(), 0.0)
     }
 
-    /// There is nothing to do: each result lies where an earlier run put it.
-    pub(super) fn nothing_to_do(&mut self, plan: &Plan, report: &Report, resting: &Resting) -> u8 {
+    /// There is nothing to do: each result lies where an earlier run put it. That this is all is returned, and known to plugins.
+    pub(super) fn nothing_to_do(
+        &mut self,
+        plan: &Plan,
+        report: &Report,
+        resting: &Resting,
+    ) -> Option<RunEvent> {
         self.complain(report, &plan.sources);
+        let mut last = None;
         if let Some(newest) = run::newest(plan) {
             self.gather(true);
-            run::nothing_to_do(plan, &newest, resting, |event| self.tell(event));
+            run::nothing_to_do(plan, &newest, resting, |event| match event {
+                RunEvent::RunFinished { .. } => {
+                    self.plugins.publish(&event, &self.run);
+                    last = Some(event);
+                }
+                event => self.tell_all(event),
+            });
             self.gather(false);
         }
-        self.code(0)
+        last
+    }
+
+    /// What a plugin says, told to everybody but plugins.
+    pub(super) fn said(&mut self, said: Said, sources: &SourceMap) {
+        match said {
+            Said::Line {
+                plugin,
+                level,
+                line,
+            } => self.tell(RunEvent::PluginLog {
+                plugin,
+                level: level.to_owned(),
+                line,
+            }),
+            Said::Complaint(built) => {
+                self.tell(RunEvent::Diagnostic {
+                    diagnostic: to_json(&built, sources),
+                });
+                if built.severity == Severity::Error {
+                    self.show(
+                        &Report {
+                            items: vec![*built],
+                        },
+                        sources,
+                    );
+                }
+            }
+        }
+    }
+
+    /// There was nothing to do, and plugins have heard of it: one that had to may have failed at that.
+    pub(super) fn up_to_date(&mut self, last: Option<RunEvent>, failed: bool) -> u8 {
+        if let Some(mut last) = last {
+            if let RunEvent::RunFinished {
+                status, exit_code, ..
+            } = &mut last
+                && failed
+            {
+                (*status, *exit_code) = (RunStatus::Failed, 4);
+            }
+            self.tell(last);
+        }
+        self.code(if failed { 4 } else { 0 })
     }
 
     /// There is nothing to do: the run is done.
@@ -159,7 +224,7 @@ impl Told {
         counts: Counts,
         seconds: f64,
     ) -> u8 {
-        self.tell(RunEvent::RunFinished {
+        self.tell_all(RunEvent::RunFinished {
             status,
             exit_code,
             counts,

@@ -315,12 +315,16 @@ fn claims_that_can_never_be_met_are_refused() {
 }
 
 #[test]
-fn keys_of_plugins_are_unknown() {
+fn mistakes_around_plugins() {
     insta::assert_snapshot!(
         "plugins",
         [
-            about_step("    plugin: contact_sheet\n    with: { columns: 2 }\n"),
-            project("plugins: { sheet: { path: plugins/sheet } }\n").1,
+            about_step("    plugin: sheet\n    with: [1]\n    outputs: { a: b }\n    server: far\n    set: {}\n"),
+            about_step("    plugin: sheet\n    command: [x]\n"),
+            about_step("    workflow: a.json\n    with: { columns: 2 }\n"),
+            about_step("    plugn: sheet\n"),
+            project("plugins: { sheet: { path: plugins/sheet, on_error: wran, isolation: thread, timeout: 10, hash: abc, pipelines: p, config: 3 } }\n").1,
+            project("plugins: { Sheet: { path: '' }, b: {}, c: { config: {} }, d: x }\n").1,
         ]
         .join("\n")
     );
@@ -510,7 +514,10 @@ fn the_guide_names_every_key() {
         ),
         (
             project_schema(),
-            include_str!("../../docs/guide/servers.md"),
+            concat!(
+                include_str!("../../docs/guide/servers.md"),
+                include_str!("../../docs/guide/plugins.md")
+            ),
         ),
     ] {
         let mut found = Vec::new();

@@ -17,6 +17,7 @@ mod node;
 mod param;
 mod param_value;
 mod pipeline;
+mod plugin;
 mod profile;
 mod project;
 mod quoting;
@@ -40,13 +41,17 @@ pub use matrix::Matrix;
 pub use node::{Node, NodeKind, Spanned};
 pub use param::{Param, ParamKind, bad_param, missing_param};
 pub use pipeline::Pipeline;
+pub use plugin::{Isolation, OnError, PLUGIN_TIMEOUT_MS, PluginSpec};
 pub use profile::Profile;
 pub use project::{Project, api_key_of, header_of, partner_key, token_of};
 pub use retry::{Retry, RetryClass};
-pub use schema::{StepFragment, pipeline_schema, pipeline_schema_for, project_schema};
+pub use schema::{
+    PluginStepSchema, StepFragment, pipeline_schema, pipeline_schema_for, project_schema,
+    with_plugins,
+};
 pub use server::{ServerKind, ServerSpec};
 pub use set::{SetEntry, SetNode};
-pub use step::{CacheMode, Need, Step, StepWork, Transfer};
+pub use step::{CacheMode, Need, PluginWork, Step, StepWork, Transfer};
 pub use template::{template_code, template_diagnostic, template_diagnostic_at};
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::reading::{Key, Reading};
-use super::{Node, NodeKind, Profile, ServerKind, ServerSpec, Spanned, profile, schema, server};
+use super::{
+    Node, NodeKind, PluginSpec, Profile, ServerKind, ServerSpec, Spanned, plugin, profile, schema,
+    server,
+};
 use crate::base::secret;
 use crate::diagnostic::FileId;
 
@@ -25,6 +28,10 @@ pub struct Project {
     pub partner_api_key: Option<Node>,
     /// Whether a `.env` beside the project file is read.
     pub dotenv: bool,
+    /// Declared plugins, in their order.
+    pub plugins: IndexMap<String, PluginSpec>,
+    /// Plugins that are declared, but not well enough to be loaded (an error says so).
+    pub broken_plugins: Vec<String>,
     /// Settings that `--profile` chooses.
     pub profiles: IndexMap<String, Profile>,
 }
@@ -55,6 +62,11 @@ const KEYS: &[Key] = &[
         "servers",
         "Servers by name. `local` (127.0.0.1:8188) and `embedded` exist without being declared.",
         server::schema,
+    ),
+    Key::new(
+        "plugins",
+        "Plugins by name: libraries that kiln loads, and asks in this order.",
+        plugin::schema,
     ),
     Key::new(
         "profiles",
@@ -132,6 +144,8 @@ pub(super) fn read(file: FileId, root: &Node, reading: &mut Reading<'_>) -> Opti
         output_dir: None,
         partner_api_key: None,
         dotenv: false,
+        plugins: IndexMap::new(),
+        broken_plugins: Vec::new(),
         profiles: IndexMap::new(),
     };
     if root.is_null() {
@@ -162,6 +176,16 @@ pub(super) fn read(file: FileId, root: &Node, reading: &mut Reading<'_>) -> Opti
         .get("dotenv")
         .and_then(|n| reading.boolean(n, "`dotenv`"))
         .unwrap_or_default();
+    if let Some(plugins) = fields.get("plugins") {
+        for (name, node) in reading.map(plugins, "`plugins`").unwrap_or_default() {
+            match plugin::read(name, node, reading) {
+                Some(spec) => {
+                    project.plugins.insert(name.value.clone(), spec);
+                }
+                None => project.broken_plugins.push(name.value.clone()),
+            }
+        }
+    }
     if let Some(profiles) = fields.get("profiles") {
         for (name, node) in reading.map(profiles, "`profiles`").unwrap_or_default() {
             let profile = profile::read(name, node, reading);
@@ -173,7 +197,7 @@ pub(super) fn read(file: FileId, root: &Node, reading: &mut Reading<'_>) -> Opti
 
 pub(super) fn schema() -> Value {
     schema::object(
-        "A kiln project: servers, profiles and where results go.",
+        "A kiln project: servers, plugins, profiles and where results go.",
         KEYS,
         true,
     )

@@ -13,6 +13,48 @@ pub fn pipeline_schema() -> Value {
     root("kiln pipeline", pipeline::schema())
 }
 
+/// What a plugin's steps take, for editors.
+#[derive(Clone, Debug)]
+pub struct PluginStepSchema {
+    /// What `kiln.yaml` calls the plugin.
+    pub plugin: String,
+    /// The schema of its `with:`.
+    pub with: Value,
+}
+
+/// A schema of pipelines in a project with these plugins.
+pub fn with_plugins(mut schema: Value, plugins: &[PluginStepSchema]) -> Value {
+    let names: Vec<&str> = plugins.iter().map(|one| one.plugin.as_str()).collect();
+    let each: Vec<Value> = plugins
+        .iter()
+        .map(|one| {
+            json!({
+                "if": { "properties": { "plugin": { "const": one.plugin } }, "required": ["plugin"] },
+                "then": { "properties": { "with": one.with } },
+            })
+        })
+        .collect();
+    if !each.is_empty() {
+        each_step(&mut schema, &|step| {
+            step["properties"]["plugin"]["enum"] = json!(names);
+            step["allOf"] = Value::Array(each.clone());
+        });
+    }
+    schema
+}
+
+/// Changes every schema of a step inside one of pipelines: those with the property `workflow`.
+fn each_step(schema: &mut Value, change: &dyn Fn(&mut Value)) {
+    if schema.pointer("/properties/workflow").is_some() {
+        return change(schema);
+    }
+    match schema {
+        Value::Object(members) => members.values_mut().for_each(|one| each_step(one, change)),
+        Value::Array(items) => items.iter_mut().for_each(|one| each_step(one, change)),
+        _ => {}
+    }
+}
+
 /// What the workflow of a step allows in that step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepFragment {
@@ -155,7 +197,8 @@ steps:
     cache: false
     transfer: upload
   b: { command: [ffmpeg, -i, '{{ steps.a.image }}', [1, 2], 3, true], env: { A: 1 }, stdin: x, outputs: { film: '*.mp4' }, when: params.a }
-  c: { workflow: c.json, for_each: steps.a.images, needs: { step: b } }",
+  c: { workflow: c.json, for_each: steps.a.images, needs: { step: b } }
+  d: { plugin: sheet, with: { images: '{{ steps.c.images }}' }, save_as: x, timeout: 5m }",
     ];
 
     #[test]
@@ -185,6 +228,10 @@ steps:
             "steps: { a: { command: [x], set: {} } }",
             "steps: { a: { workflow: a.json, stdin: x } }",
             "steps: { a: { workflow: a.json, plugin: x } }",
+            "steps: { a: { workflow: a.json, with: {} } }",
+            "steps: { a: { plugin: x, with: [] } }",
+            "steps: { a: { plugin: x, set: {} } }",
+            "steps: { a: { plugin: x, outputs: { a: b } } }",
             "steps: { a: { workflow: a.json, timeout: 10 } }",
             "steps: { a: { workflow: a.json, timeout: 10 minutes } }",
             "steps: { a: { workflow: a.json, retry: 3 } }",
@@ -219,6 +266,7 @@ steps:
   d: { kind: cloud, api_key: k, url: 'http://127.0.0.1:1', max_jobs: 5 }
 partner_api_key: k
 dotenv: true
+plugins: { a: { path: x, config: { b: [1] }, on_error: warn, timeout: 10s, isolation: process, pipelines: [p], steps: [s] }, b: { path: y } }
 profiles: { draft: { server: b, params: { count: 1 }, output_dir: o, max_parallel: 2 } }"
         ));
         for bad in [
@@ -227,7 +275,10 @@ profiles: { draft: { server: b, params: { count: 1 }, output_dir: o, max_paralle
             "servers: { a: { kind: cloud, urls: [x] } }",
             "servers: { a: { url: x, api_key: k } }",
             "servers: { a: { url: x, max_jobs: 0 } }",
-            "plugins: {}",
+            "plugins: { a: {} }",
+            "plugins: { a: { path: x, on_error: ignore } }",
+            "plugins: { A: { path: x } }",
+            "plugins: { a: { path: x, hash: abc } }",
             "servers: { a: { url: x, urls: [y] } }",
             "servers: { a: { url: x, simulate: true } }",
             "servers: { a: { kind: embedded, token: t } }",

@@ -60,6 +60,17 @@ pub enum StepWork {
     Workflow(Node),
     /// It runs a program.
     Command(Command),
+    /// A plugin carries it out.
+    Plugin(PluginWork),
+}
+
+/// A step that a plugin carries out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginWork {
+    /// The plugin's name.
+    pub plugin: Spanned<String>,
+    /// What it is given: a map, maybe with templates in it; `None`: nothing.
+    pub with: Option<Node>,
 }
 
 /// A step that another one waits for.
@@ -127,6 +138,16 @@ const KEYS: &[Key] = &[
         "command",
         "The program to run, and its arguments, as a list: no shell takes it apart. It runs in an empty folder of its own. Files become paths; a template that gives a list is spliced. A program with a `/` is relative to this file.",
         command::args_schema,
+    ),
+    Key::new(
+        "plugin",
+        "The plugin that carries the step out: a name from `plugins` in `kiln.yaml`.",
+        schema::text,
+    ),
+    Key::new(
+        "with",
+        "What the plugin is given. Files are handed over as they are; `kiln plugin list` tells what a plugin takes.",
+        || json!({ "type": "object" }),
     ),
     Key::new(
         "when",
@@ -256,6 +277,48 @@ const FOR_COMMANDS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Keys that only a step of a plugin can have.
+const FOR_PLUGINS: &[(&str, &str)] = &[(
+    "with",
+    "`with` is for a plugin: give a workflow its values with `set`, and a command as arguments",
+)];
+
+/// Keys that only a workflow or a command can have.
+const NOT_FOR_PLUGINS: &[(&str, &str)] = &[
+    (
+        "set",
+        "`set` changes nodes of a workflow: give a plugin its values with `with`",
+    ),
+    (
+        "template",
+        "`template` is about texts inside a workflow file: texts in `with` are always templates",
+    ),
+    (
+        "transfer",
+        "`transfer` is about files on a server: a plugin gets files on this machine",
+    ),
+    (
+        "allow_partial",
+        "`allow_partial` is about the outputs of a workflow",
+    ),
+    (
+        "server",
+        "a plugin runs on this machine, whatever the servers are",
+    ),
+    (
+        "env",
+        "`env` is for a program: give a plugin its values with `with`",
+    ),
+    (
+        "stdin",
+        "`stdin` is for a program: give a plugin its values with `with`",
+    ),
+    (
+        "outputs",
+        "a plugin names its outputs itself; `kiln plugin list` shows them",
+    ),
+];
+
 /// Reads a step; `None` when it does nothing that can be planned.
 pub(super) fn read(
     id: &Spanned<String>,
@@ -267,16 +330,17 @@ pub(super) fn read(
     let fields = reading.fields(node, &owner, KEYS, false)?;
     let work = work(&fields, id, &owner, reading);
     let command = fields.get("command").is_some() && fields.get("workflow").is_none();
+    let plugin = matches!(work, Some(StepWork::Plugin(_)));
     // What it does stands in last: all its mistakes are told, also when it can do nothing.
     let mut step = Step::new(id.clone(), StepWork::Workflow(node.clone()));
-    if let Some(outputs) = fields.get("outputs") {
+    if let Some(outputs) = fields.get("outputs").filter(|_| !plugin) {
         step.outputs = if command {
             read_patterns(outputs, reading)
         } else {
             read_outputs(outputs, reading)
         };
     }
-    if let Some(set) = fields.get("set").filter(|_| !command) {
+    if let Some(set) = fields.get("set").filter(|_| !command && !plugin) {
         step.set = set::read(set, reading);
     }
     if let Some(needs) = fields.get("needs") {
@@ -300,6 +364,9 @@ fn work(
     owner: &str,
     reading: &mut Reading<'_>,
 ) -> Option<StepWork> {
+    if let Some((key, node)) = fields.entry("plugin") {
+        return plugin(fields, (key, node), owner, reading);
+    }
     match (fields.entry("workflow"), fields.entry("command")) {
         (Some((workflow, _)), Some((command, _))) => {
             let later = workflow.span.max(command.span);
@@ -317,22 +384,21 @@ fn work(
         }
         (Some((_, node)), None) => {
             misplaced(fields, FOR_COMMANDS, owner, "runs a workflow", reading);
+            misplaced(fields, FOR_PLUGINS, owner, "runs a workflow", reading);
             Some(StepWork::Workflow(reading.text(node, "`workflow`")?))
         }
         (None, Some(_)) => {
             misplaced(fields, FOR_WORKFLOWS, owner, "runs a command", reading);
+            misplaced(fields, FOR_PLUGINS, owner, "runs a command", reading);
             command::read(fields, reading).map(StepWork::Command)
         }
         (None, None) => {
-            // A misspelt key and one of a later version have had their complaint.
-            if !fields.meant("workflow")
-                && !fields.meant("command")
-                && fields.get("plugin").is_none()
-            {
+            // A misspelt key has had its complaint.
+            if !fields.meant("workflow") && !fields.meant("command") && !fields.meant("plugin") {
                 reading.push(
                     Diagnostic::error(
                         &codes::MISSING_KEY,
-                        format!("{owner} has neither a `workflow` nor a `command`"),
+                        format!("{owner} has neither a `workflow` nor a `command` nor a `plugin`"),
                     )
                     .at(id.span)
                     .help("add one, such as `workflow: workflows/example.json` or `command: [ffmpeg, -i, in.mp4, out.mp4]`"),
@@ -341,6 +407,48 @@ fn work(
             None
         }
     }
+}
+
+/// A step of a plugin.
+fn plugin(
+    fields: &Fields<'_>,
+    (key, node): (&Spanned<String>, &Node),
+    owner: &str,
+    reading: &mut Reading<'_>,
+) -> Option<StepWork> {
+    let other = ["workflow", "command"].into_iter();
+    let other = other.filter_map(|name| Some((name, fields.entry(name)?.0.span)));
+    if let Some((name, span)) = other.min_by_key(|(_, span)| *span) {
+        reading.push(
+            Diagnostic::error(
+                &codes::WRONG_STEP_KIND,
+                format!("{owner} has both a `{name}` and a `plugin`"),
+            )
+            .at(span.max(key.span))
+            .also(span.min(key.span), "the other one")
+            .help("make two steps: the second one uses the results of the first, `{{ steps.first.images }}`"),
+        );
+        return None;
+    }
+    misplaced(
+        fields,
+        NOT_FOR_PLUGINS,
+        owner,
+        "is carried out by a plugin",
+        reading,
+    );
+    let with = fields.get("with").filter(|node| {
+        let good = matches!(node.kind, NodeKind::Map(_));
+        if !good {
+            reading.wrong_type(node, "`with`", "a map");
+        }
+        good
+    });
+    let plugin = reading.string(node, "`plugin`")?;
+    Some(StepWork::Plugin(PluginWork {
+        plugin,
+        with: with.cloned(),
+    }))
 }
 
 fn misplaced(
@@ -458,17 +566,27 @@ pub(super) fn cache_schema() -> Value {
 
 pub(super) fn schema() -> Value {
     let mut schema = schema::object(
-        "One step: a workflow or a program, run once for each of its tasks.",
+        "One step: a workflow, a program or a plugin's work, done once for each of its tasks.",
         KEYS,
         false,
     );
     let mut dependencies = Map::new();
-    for (keys, work) in [(FOR_WORKFLOWS, "workflow"), (FOR_COMMANDS, "command")] {
+    for (keys, work) in [
+        (FOR_WORKFLOWS, "workflow"),
+        (FOR_COMMANDS, "command"),
+        (FOR_PLUGINS, "plugin"),
+    ] {
         for (key, _) in keys {
             dependencies.insert((*key).to_owned(), json!([work]));
         }
     }
+    let without = json!({ "not": { "required": ["plugin"] } });
+    dependencies.insert("outputs".to_owned(), without);
     schema["dependencies"] = Value::Object(dependencies);
-    schema["oneOf"] = json!([{ "required": ["workflow"] }, { "required": ["command"] }]);
+    let kinds = ["workflow", "command", "plugin"];
+    schema["oneOf"] = kinds
+        .iter()
+        .map(|kind| json!({ "required": [kind] }))
+        .collect();
     schema
 }

@@ -11,6 +11,7 @@ use super::explain::Explain;
 use super::filters::{self, Answer, PATHS, RESULT};
 use super::functions::{self, SALT};
 use super::guard::{PART, PLAIN, TEXT};
+use super::more::More;
 use super::parse::{Body, Template};
 use super::results::{ResultsObject, StepsObject};
 use super::scope::Scope;
@@ -33,6 +34,7 @@ const LARGEST_LIST: usize = 1_000_000;
 pub struct Engine {
     with_comments: Environment<'static>,
     without_comments: Environment<'static>,
+    more: More,
     world: Arc<dyn World>,
 }
 
@@ -136,8 +138,10 @@ fn spent(state: &mut State, what: &str, amount: usize) -> u64 {
 impl Engine {
     /// An engine whose functions reach `world`.
     pub fn new(world: Arc<dyn World>) -> Self {
+        let more = More::of(&*world);
         let make = |env: &Environment<'static>| {
             let mut env = env.clone();
+            more.add(&mut env, &world);
             functions::add(&mut env, &world);
             // What a kept template is compiled from is in its name.
             env.set_loader(|name| Ok(name.strip_prefix(KEPT).map(str::to_owned)));
@@ -146,6 +150,7 @@ impl Engine {
         Self {
             with_comments: make(&WITH_COMMENTS),
             without_comments: make(&WITHOUT_COMMENTS),
+            more,
             world,
         }
     }
@@ -159,6 +164,7 @@ impl Engine {
         let explain = Explain {
             template,
             context: &context,
+            more: &self.more,
         };
         if let Some(error) = explain.unknown_callables().into_iter().next() {
             return Err(error);
@@ -207,6 +213,7 @@ impl Engine {
         let explain = Explain {
             template,
             context: &context,
+            more: &self.more,
         };
         let mut errors = explain.unknown_callables();
         errors.extend(explain.unknown_names());

@@ -9,6 +9,7 @@ use super::engine::FUEL;
 use super::error::{TemplateError, TemplateErrorKind, clamp, detail, raised};
 use super::filters::{FILTERS, TESTS};
 use super::functions::FUNCTIONS;
+use super::more::More;
 use super::names::Mention;
 use super::objects::{ARTIFACT_ATTRIBUTES, ArtifactObject, FILE_ATTRIBUTES, FileObject};
 use super::parse::Template;
@@ -22,6 +23,8 @@ const CLOSED: &[&str] = &["pipeline", "task", "run", "file", "matrix", "item"];
 pub(super) struct Explain<'a> {
     pub(super) template: &'a Template,
     pub(super) context: &'a Value,
+    /// What is handed in beside kiln's own functions and filters.
+    pub(super) more: &'a More,
 }
 
 impl Explain<'_> {
@@ -77,23 +80,28 @@ impl Explain<'_> {
     pub(super) fn unknown_callables(&self) -> Vec<TemplateError> {
         let found = &self.template.mentions;
         let mut errors = Vec::new();
-        for (what, known, list) in [
-            ("filter", FILTERS, &found.filters),
-            ("test", TESTS, &found.tests),
+        for (what, known, more, list) in [
+            ("filter", FILTERS, &self.more.filters, &found.filters),
+            ("test", TESTS, &Vec::new(), &found.tests),
         ] {
+            let known = || known.iter().copied().chain(more.iter().map(String::as_str));
             for mention in list {
-                if !known.contains(&mention.name.as_str()) {
-                    errors.push(unknown(what, mention, known.iter().copied()));
+                if !known().any(|name| name == mention.name) {
+                    errors.push(unknown(what, mention, known()));
                 }
             }
         }
+        let functions = || {
+            let more = self.more.functions.iter().map(String::as_str);
+            FUNCTIONS.iter().copied().chain(more)
+        };
         for chain in found.chains.iter().filter(|c| c.called) {
             if let [function] = chain.parts.as_slice()
                 && self.template.uses().names.contains(&function.name)
-                && !FUNCTIONS.contains(&function.name.as_str())
+                && !functions().any(|name| name == function.name)
                 && !self.has(&function.name)
             {
-                errors.push(unknown("function", function, FUNCTIONS.iter().copied()));
+                errors.push(unknown("function", function, functions()));
             }
         }
         errors

@@ -12,6 +12,7 @@ mod filters;
 mod functions;
 mod guard;
 mod mask;
+mod more;
 mod names;
 mod objects;
 mod parse;

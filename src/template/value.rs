@@ -41,6 +41,11 @@ pub(super) fn from_outside(json: serde_json::Value) -> Value {
     from_datum(&Datum::from(harmless(json)))
 }
 
+/// As [`from_outside`], for a value that is kiln's already.
+pub(super) fn from_outside_datum(datum: Datum) -> Value {
+    from_outside(datum.to_json())
+}
+
 fn harmless(json: serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match json {

@@ -1,5 +1,7 @@
 //! What functions in templates may reach.
 
+use indexmap::IndexMap;
+
 use crate::artifact::{Datum, FileValue};
 
 /// The outside, as templates see it: implemented by whoever evaluates. Paths are as the user wrote them, or absolute.
@@ -26,6 +28,24 @@ pub trait World: Send + Sync {
     /// A PNG of `of` whose alpha is `mask`: where the mask is white, the alpha is 0.
     fn mask(&self, _mask: &Datum, _of: &Datum) -> Result<FileValue, String> {
         Err("there is no place for new files here".to_owned())
+    }
+    /// Functions beside kiln's own.
+    fn functions(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// Filters beside kiln's own.
+    fn filters(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// Calls one of these functions, or applies one of these filters, whose first argument is what it is applied to.
+    fn call(
+        &self,
+        _filter: bool,
+        _name: &str,
+        _args: &[Datum],
+        _named: &IndexMap<String, Datum>,
+    ) -> Result<Datum, String> {
+        Err("nothing has it".to_owned())
     }
     /// The run's seed, below 2^32.
     fn run_seed(&self) -> u64;

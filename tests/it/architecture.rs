@@ -17,6 +17,7 @@ const ROOMS: &[&str] = &[
     "workflow",
     "event",
     "client",
+    "plugin",
     "embedded",
     "servers",
     "plan",

@@ -33,6 +33,7 @@ mod mutations;
 mod newcomer;
 mod odd;
 mod params;
+mod plugins;
 mod promises;
 mod proofs;
 mod quickstart;

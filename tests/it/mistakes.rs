@@ -349,7 +349,7 @@ fn a_list_that_is_empty() {
 }
 
 #[test]
-fn keys_of_plugins_are_unknown() {
+fn a_workflow_and_a_plugin_in_one_step() {
     insta::assert_snapshot!(says(
         &project(),
         "    set:",

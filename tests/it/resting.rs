@@ -1,9 +1,10 @@
 //! A run says that there is nothing to do only when that is so: whatever shapes a result, and whatever lies where results belong, is
 //! looked at each time.
 
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use crate::support::{Project, finish};
+use crate::support::{Project, Server, finish};
 
 const CARD: &str = r#"{
   "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
@@ -176,5 +177,85 @@ fn names_that_results_would_have_now_count() {
     let text = std::fs::read_to_string(project.path().join("p.yaml")).unwrap();
     project.file("p.yaml", text.replace("card-{{", "other-{{"));
     assert!(!rests(&project));
+    assert!(rests(&project));
+}
+
+#[test]
+fn what_gc_left_rests_and_what_it_removed_wakes() {
+    let project = cards("matrix.i", "");
+    assert!(!rests(&project));
+    project.kiln(&["gc"]).ok();
+    assert!(rests(&project), "what a run needs stays");
+    let first = std::fs::read(result(&project, 1)).unwrap();
+    let text = std::fs::read_to_string(project.path().join("p.yaml")).unwrap();
+    project.file(
+        "p.yaml",
+        text.replace("matrix.i }}\" } }", "matrix.i + 7 }}\" } }"),
+    );
+    assert!(!rests(&project));
+    project.kiln(&["gc", "--keep", "1"]).ok();
+    assert!(rests(&project));
+    project.file("p.yaml", text);
+    assert!(!rests(&project), "the first run is gone, and what it made");
+    assert_eq!(std::fs::read(result(&project, 1)).unwrap(), first);
+    assert!(rests(&project));
+}
+
+#[test]
+fn a_strict_step_runs_again_on_another_version_of_its_server_and_others_do_not() {
+    let versions = ["0.36.0", "0.38.1"];
+    let servers = versions.map(|version| Server::start(&["--emulate", version]));
+    for (more, wakes) in [("", false), ("    cache: strict\n", true)] {
+        let project = cards("matrix.i", more);
+        let run = |server: &Server| {
+            project
+                .kiln(&["run", "p.yaml", "--server", &server.url])
+                .ok()
+        };
+        run(&servers[0]).says("3 done");
+        run(&servers[0]).says("nothing to do");
+        let other = run(&servers[1]);
+        if wakes {
+            other.says("3 done");
+            run(&servers[1]).says("nothing to do");
+        } else {
+            other.says("3 cached");
+            other.says("version 0.36.0 → 0.38.1");
+        }
+    }
+}
+
+/// As after a power cut: what was not written out is other bytes, and nothing else tells.
+#[test]
+fn a_blob_that_the_system_lost_is_noticed_once_it_is_needed() {
+    let project = cards("matrix.i", "");
+    assert!(!rests(&project));
+    let whole = std::fs::read(result(&project, 1)).unwrap();
+    let blob = blob(&project, &whole);
+    let modified = std::fs::metadata(&blob).unwrap().modified().unwrap();
+    let access = std::fs::metadata(&blob).unwrap().permissions();
+    let mut open = access.clone();
+    #[expect(
+        clippy::permissions_set_readonly_false,
+        reason = "for a moment, in a folder of the test's own"
+    )]
+    open.set_readonly(false);
+    std::fs::set_permissions(&blob, open).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&blob).unwrap();
+    file.write_all_at(&vec![0; whole.len()], 0).unwrap();
+    file.set_modified(modified).unwrap();
+    std::fs::set_permissions(&blob, access).unwrap();
+    let database = rusqlite::Connection::open(project.path().join(".kiln/kiln.db")).unwrap();
+    database
+        .execute("UPDATE blobs SET boot = 'an earlier one'", [])
+        .unwrap();
+    drop(database);
+    assert!(rests(&project), "the results are where they belong");
+    std::fs::remove_file(result(&project, 1)).unwrap();
+    let again = project.kiln(&["run", "p.yaml"]).ok();
+    again.says("K0704");
+    again.says_not("nothing to do");
+    assert_eq!(std::fs::read(result(&project, 1)).unwrap(), whole);
+    assert_eq!(std::fs::read(&blob).unwrap(), whole);
     assert!(rests(&project));
 }

@@ -11,7 +11,8 @@
  * absent. Any function may be NULL; what a plugin does not have it does not name in its description.
  *
  * Threads. All functions of kiln_plugin_table but `describe` are called from one thread of the plugin's own, one at a time, between
- * `create` and `destroy`. Functions of kiln_host_table may be called from any thread until `destroy` returns.
+ * `create` and `destroy`. Functions of kiln_host_table may be called from any thread and at any time: the table is there for as long as
+ * the process lives, and once the instance has ended, they do nothing.
  *
  * Lifetimes. A kiln_bytes belongs to whoever hands it over and is valid until the call returns. A kiln_reply belongs to whoever fills it
  * in: kiln copies it and calls `free`, once, right after the call, on the same thread. Without `free` the bytes must stay valid until the
@@ -71,14 +72,14 @@ typedef struct kiln_reply {
   void (*free)(struct kiln_reply *reply);
 } kiln_reply;
 
-/* What kiln offers. Any thread, from `create` until `destroy` has returned. */
+/* What kiln offers. Any thread, at any time. */
 typedef struct kiln_host_table {
   uint64_t magic;
   uint32_t size;
   uint16_t major;
   uint16_t minor;
   void *context; /* to be handed back to each function */
-  /* A JSON object: `name`, `kiln`, `config`. Valid until `destroy`. */
+  /* A JSON object: `name`, `kiln`, `config`, `timeout_ms`. Valid as long as this table is. */
   kiln_bytes (*config)(void *context);
   /* A line for the user. */
   void (*log)(void *context, uint32_t level, kiln_bytes text);
@@ -100,7 +101,7 @@ typedef struct kiln_plugin_table {
   uint16_t minor;
   /* What the plugin is: a JSON object. Called first, before there is an instance. Required. */
   int32_t (*describe)(kiln_reply *reply);
-  /* Makes the instance that all other functions are given. Required. */
+  /* Makes the instance that all other functions are given; it must not be NULL. Required. */
   int32_t (*create)(const kiln_host_table *host, void **instance, kiln_reply *reply);
   /* The last call; not made when the plugin was given up. */
   void (*destroy)(void *instance);

@@ -8,7 +8,8 @@
 //! member beyond that for absent. Any function may be absent (null); what a plugin does not have it does not name in its description.
 //!
 //! **Threads.** Every plugin has a thread of its own. All functions of [`PluginTable`] but `describe` are called from that thread alone,
-//! one at a time, between `create` and `destroy`. Functions of [`HostTable`] may be called from any thread, until `destroy` returns.
+//! one at a time, between `create` and `destroy`. Functions of [`HostTable`] may be called from any thread and at any time; once the
+//! instance has ended, they do nothing.
 //!
 //! **Lifetimes.** Bytes that are handed over ([`Bytes`]) belong to whoever hands them over and are valid until the call returns; copy what
 //! you keep. What a plugin answers ([`Reply`]) belongs to the plugin: kiln copies it and calls `free`, once, right after the call.
@@ -113,7 +114,8 @@ impl Reply {
     };
 }
 
-/// What kiln offers to a plugin. Valid from `create` until `destroy` has returned.
+/// What kiln offers to a plugin. It is there for as long as the process lives, so that a thread which outlives the instance does no harm;
+/// once the instance has ended, its functions do nothing.
 ///
 /// All functions may be called from any thread; `context` is handed back to each of them. A `call` is the number that
 /// [`PluginTable::call`] was given; after that call has returned, services for it do nothing.
@@ -130,8 +132,8 @@ pub struct HostTable {
     pub minor: u16,
     /// For the host.
     pub context: *mut c_void,
-    /// The plugin's settings: a JSON object with `name` (as `kiln.yaml` calls the plugin), `kiln` (the program's version) and `config`.
-    /// The bytes are valid until `destroy`.
+    /// The plugin's settings: a JSON object with `name` (as `kiln.yaml` calls the plugin), `kiln` (the program's version), `config`, and
+    /// `timeout_ms` (how long one call may take). The bytes are valid as long as the table is.
     pub config: Option<unsafe extern "C" fn(context: *mut c_void) -> Bytes>,
     /// A line for the user, with one of the levels of [`level`].
     pub log: Option<unsafe extern "C" fn(context: *mut c_void, level: u32, text: Bytes)>,
@@ -143,7 +145,7 @@ pub struct HostTable {
     /// Adds an artifact to what a call of `step` or `after_download` answers: a JSON object as in its reply. Returns [`OK`] or [`FAILED`].
     pub add_artifact:
         Option<unsafe extern "C" fn(context: *mut c_void, call: u64, artifact: Bytes) -> i32>,
-    /// **1.1.** A table of functions that a later version offers under a name; null when kiln does not have it. Valid until `destroy`.
+    /// **1.1.** A table of functions that a later version offers under a name; null when kiln does not have it. Valid as long as this table is.
     pub extension: Option<unsafe extern "C" fn(context: *mut c_void, name: Bytes) -> *const c_void>,
 }
 
@@ -163,8 +165,8 @@ pub struct PluginTable {
     pub minor: u16,
     /// What the plugin is: a JSON object. Called first, on the plugin's thread, before any instance exists. Required.
     pub describe: Option<unsafe extern "C" fn(reply: *mut Reply) -> i32>,
-    /// Makes the instance that all other functions are given. `host` stays valid until `destroy` returns; `instance` must be set unless
-    /// the call fails. Required.
+    /// Makes the instance that all other functions are given. `host` stays valid; `instance` must be set, and not to null, unless the call
+    /// fails. Required.
     pub create: Option<
         unsafe extern "C" fn(
             host: *const HostTable,

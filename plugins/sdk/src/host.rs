@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ use crate::abi::{self, Bytes, HostTable};
 use crate::error::{Error, Result};
 use crate::messages::Artifact;
 
-/// kiln, as a plugin sees it. Cheap to copy; may be used from any thread for as long as the plugin lives.
+/// kiln, as a plugin sees it. Cheap to copy; may be used from any thread. Once the plugin has ended, it does nothing.
 #[derive(Clone, Copy)]
 pub struct Host {
     table: *const HostTable,
@@ -18,8 +19,8 @@ pub struct Host {
     size: usize,
 }
 
-// SAFETY: the interface promises that the table is immutable, that its functions may be called from any thread, and that both outlive the
-// instance. A copy that outlives the instance is the plugin author's mistake only if used in a thread that was not joined in `drop`.
+// SAFETY: the interface promises that the table is immutable and there for as long as the process lives, and that its functions may be
+// called from any thread, also when the instance has ended.
 unsafe impl Send for Host {}
 // SAFETY: as above.
 unsafe impl Sync for Host {}
@@ -37,8 +38,8 @@ macro_rules! service {
         if $host.size < end {
             None
         } else {
-            // SAFETY: the table is valid for as long as the instance lives, and its size says that the member is a part of it. The
-            // member is read through a pointer, so that no reference to a longer table than there is comes to be.
+            // SAFETY: the table is valid for ever, and its size says that the member is a part of it. The member is read through a
+            // pointer, so that no reference to a longer table than there is comes to be.
             unsafe { std::ptr::addr_of!((*$host.table).$name).read() }
         }
     }};
@@ -49,7 +50,7 @@ impl Host {
     /// When it is no table of a host that this crate can talk to.
     ///
     /// # Safety
-    /// `table` is null, or points to what begins as a [`HostTable`] and is valid for the instance's life.
+    /// `table` is null, or points to what begins as a [`HostTable`] and is valid for the process's life.
     pub(crate) unsafe fn of(table: *const HostTable) -> Result<Self> {
         if table.is_null() {
             fail!("the host has no table");
@@ -73,7 +74,7 @@ impl Host {
     }
 
     fn context(self) -> *mut c_void {
-        // SAFETY: the table is valid for as long as the instance lives, and every version has this member.
+        // SAFETY: the table is valid for ever, and every version has this member.
         unsafe { std::ptr::addr_of!((*self.table).context).read() }
     }
 
@@ -87,9 +88,16 @@ impl Host {
         if bytes.length == 0 {
             return Ok(json!({}));
         }
-        // SAFETY: the interface promises that these bytes are valid until `destroy`.
+        // SAFETY: the interface promises that these bytes are valid as long as the table is.
         let bytes = unsafe { std::slice::from_raw_parts(bytes.data, bytes.length) };
         Ok(serde_json::from_slice(bytes)?)
+    }
+
+    /// How long one call of this plugin may take; `None` when kiln does not say. An event that has to be heard of elsewhere should be given
+    /// up in less.
+    pub fn time_limit(self) -> Option<Duration> {
+        let settings = self.settings().ok()?;
+        settings["timeout_ms"].as_u64().map(Duration::from_millis)
     }
 
     fn log(self, level: u32, text: &str) {

@@ -243,11 +243,6 @@ impl Task {
         &self.all["with"]
     }
 
-    /// The task's seed: the same whenever this attempt is made again.
-    pub fn seed(&self) -> u64 {
-        self.all["seed"].as_u64().unwrap_or_default()
-    }
-
     /// The files under a key of `with:`: one, or a list.
     pub fn files(&self, key: &str) -> Vec<File> {
         match &self.with()[key] {

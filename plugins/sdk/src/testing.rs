@@ -16,17 +16,32 @@
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::abi::{self, Bytes, HostTable, PluginTable, Reply, hook};
 use crate::plugin::Plugin;
 
+/// What the plugin of one host may call. A thread of the plugin's may do so when the host is gone: like kiln, nobody ever frees it.
+struct Services {
+    config: Vec<u8>,
+    /// `None` once the instance has ended.
+    heard: Mutex<Option<Arc<Heard>>>,
+}
+
+/// Whatever was made for plugins, so that it is still known and nobody takes it for lost.
+static MADE: Mutex<Vec<(&'static Services, Table)>> = Mutex::new(Vec::new());
+
+struct Table(#[expect(dead_code, reason = "it is only kept")] &'static HostTable);
+
+// SAFETY: a table is never changed once it is made.
+unsafe impl Send for Table {}
+
 /// What a plugin did beside answering.
 #[derive(Debug, Default)]
 struct Heard {
-    config: Vec<u8>,
     lines: Mutex<Vec<(u32, String)>>,
     progress: Mutex<Vec<(f64, String)>>,
     added: Mutex<Vec<Value>>,
@@ -38,10 +53,15 @@ struct Heard {
 pub struct TestHost {
     table: &'static PluginTable,
     instance: *mut c_void,
-    /// The plugin holds a pointer to it, so it is owned by pointer: moving a box would end what others may do with its content.
-    host: *mut HostTable,
-    heard: *mut Heard,
+    services: &'static Services,
+    heard: Arc<Heard>,
     calls: u64,
+}
+
+impl std::fmt::Debug for Services {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Services").finish_non_exhaustive()
+    }
 }
 
 fn lock<T>(held: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -56,43 +76,43 @@ pub fn host<P: Plugin>(config: Value) -> Result<TestHost, String> {
     TestHost::of(crate::table::<P>(), config)
 }
 
+/// As [`host`], where one call may take so long.
+///
+/// # Errors
+/// What the plugin says when it cannot be made.
+pub fn host_with<P: Plugin>(config: Value, time_limit: Duration) -> Result<TestHost, String> {
+    TestHost::made(crate::table::<P>(), config, time_limit)
+}
+
 impl TestHost {
     /// Makes the plugin of a table.
     ///
     /// # Errors
     /// What the plugin says when it cannot be made.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "so that tests can write `json!` in the call"
-    )]
     pub fn of(table: &'static PluginTable, config: Value) -> Result<Self, String> {
-        let settings = json!({ "name": "test", "kiln": "test", "config": config });
-        let heard = Box::new(Heard {
-            config: settings.to_string().into_bytes(),
-            ..Heard::default()
+        Self::made(table, config, Duration::from_secs(30))
+    }
+
+    fn made(
+        table: &'static PluginTable,
+        config: Value,
+        time_limit: Duration,
+    ) -> Result<Self, String> {
+        let time_limit = u64::try_from(time_limit.as_millis()).unwrap_or(u64::MAX);
+        let settings = json!({
+            "name": "test", "kiln": "test", "config": config, "timeout_ms": time_limit,
         });
-        let heard = Box::into_raw(heard);
-        let host = Box::into_raw(Box::new(HostTable {
-            magic: abi::MAGIC,
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "a table of some hundred bytes"
-            )]
-            size: size_of::<HostTable>() as u32,
-            major: abi::MAJOR,
-            minor: abi::MINOR,
-            context: heard.cast(),
-            config: Some(config_of),
-            log: Some(log),
-            progress: Some(progress),
-            cancelled: Some(cancelled),
-            add_artifact: Some(add_artifact),
-            extension: Some(extension),
+        let heard = Arc::new(Heard::default());
+        let services: &'static Services = Box::leak(Box::new(Services {
+            config: settings.to_string().into_bytes(),
+            heard: Mutex::new(Some(Arc::clone(&heard))),
         }));
+        let host: &'static HostTable = Box::leak(Box::new(host_table(services)));
+        lock(&MADE).push((services, Table(host)));
         let mut this = Self {
             table,
             instance: null_mut(),
-            host,
+            services,
             heard,
             calls: 0,
         };
@@ -101,16 +121,11 @@ impl TestHost {
         };
         let mut instance = null_mut();
         let made = answered(|reply| {
-            // SAFETY: the host's table lives as long as the value that is returned, whose drop ends the instance first.
+            // SAFETY: the host's table is never freed, and the two places are ours.
             unsafe { create(host, &raw mut instance, reply) }
         });
         this.instance = instance;
         made.map(|_| this)
-    }
-
-    fn heard(&self) -> &Heard {
-        // SAFETY: it is freed by `drop` alone, and only ever shared.
-        unsafe { &*self.heard }
     }
 
     /// What the plugin says of itself.
@@ -185,10 +200,10 @@ impl TestHost {
     pub fn step(&mut self, with: Value, folder: &std::path::Path) -> Result<Vec<Value>, String> {
         let request = json!({
             "run": "test", "pipeline": "test", "step": "test", "task": "test",
-            "attempt": 1, "seed": 1, "folder": folder.to_string_lossy(), "with": with,
+            "attempt": 1, "folder": folder.to_string_lossy(), "with": with,
         });
         let answer = self.call(hook::STEP, request)?;
-        let mut made = std::mem::take(&mut *lock(&self.heard().added));
+        let mut made = std::mem::take(&mut *lock(&self.heard.added));
         made.extend(answer["artifacts"].as_array().cloned().unwrap_or_default());
         Ok(made)
     }
@@ -233,31 +248,27 @@ impl TestHost {
 
     /// The lines that the plugin logged, each with its level.
     pub fn lines(&self) -> Vec<(u32, String)> {
-        lock(&self.heard().lines).clone()
+        lock(&self.heard.lines).clone()
     }
 
     /// The progress that the plugin told of.
     pub fn progress(&self) -> Vec<(f64, String)> {
-        lock(&self.heard().progress).clone()
+        lock(&self.heard.progress).clone()
     }
 
     /// Lets all calls from now on find themselves cancelled, or not.
     pub fn cancel(&self, cancelled: bool) {
-        *lock(&self.heard().cancelled) = cancelled;
+        *lock(&self.heard.cancelled) = cancelled;
     }
 }
 
 impl Drop for TestHost {
     fn drop(&mut self) {
         if let Some(destroy) = self.table.destroy.filter(|_| !self.instance.is_null()) {
-            // SAFETY: it is the instance's last call; the host's table is dropped after it.
+            // SAFETY: it is the instance's last call.
             unsafe { destroy(self.instance) };
         }
-        // SAFETY: both were made by `of` for this value, and whoever had a pointer to them is gone.
-        unsafe {
-            drop(Box::from_raw(self.host));
-            drop(Box::from_raw(self.heard));
-        }
+        *lock(&self.services.heard) = None;
     }
 }
 
@@ -292,11 +303,38 @@ fn answered(call: impl FnOnce(*mut Reply) -> i32) -> Result<Vec<u8>, String> {
     })
 }
 
+fn host_table(services: &'static Services) -> HostTable {
+    HostTable {
+        magic: abi::MAGIC,
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a table of some hundred bytes"
+        )]
+        size: size_of::<HostTable>() as u32,
+        major: abi::MAJOR,
+        minor: abi::MINOR,
+        context: std::ptr::from_ref(services).cast_mut().cast(),
+        config: Some(config_of),
+        log: Some(log),
+        progress: Some(progress),
+        cancelled: Some(cancelled),
+        add_artifact: Some(add_artifact),
+        extension: Some(extension),
+    }
+}
+
 /// # Safety
-/// `context` is that of a [`TestHost`] which lives.
-unsafe fn heard<'a>(context: *mut c_void) -> &'a Heard {
-    // SAFETY: the caller promises it; the plugin may only call while its instance lives.
-    unsafe { &*context.cast::<Heard>() }
+/// `context` is that of a [`TestHost`], whether it lives or not.
+unsafe fn services(context: *mut c_void) -> &'static Services {
+    // SAFETY: the caller promises it, and services are never freed.
+    unsafe { &*context.cast::<Services>() }
+}
+
+/// # Safety
+/// As for [`services`].
+unsafe fn heard(context: *mut c_void) -> Option<Arc<Heard>> {
+    // SAFETY: the caller promises it.
+    lock(&unsafe { services(context) }.heard).clone()
 }
 
 /// # Safety
@@ -312,35 +350,40 @@ unsafe fn text(bytes: Bytes) -> String {
 
 unsafe extern "C" fn config_of(context: *mut c_void) -> Bytes {
     // SAFETY: the plugin hands back the context of its host.
-    Bytes::of(&unsafe { heard(context) }.config)
+    Bytes::of(&unsafe { services(context) }.config)
 }
 
 unsafe extern "C" fn log(context: *mut c_void, level: u32, line: Bytes) {
     // SAFETY: the plugin hands back the context of its host, and a text that outlives the call.
     let (heard, line) = unsafe { (heard(context), text(line)) };
-    lock(&heard.lines).push((level, line));
+    if let Some(heard) = heard {
+        lock(&heard.lines).push((level, line));
+    }
 }
 
 unsafe extern "C" fn progress(context: *mut c_void, _call: u64, fraction: f64, note: Bytes) {
     // SAFETY: the plugin hands back the context of its host, and a text that outlives the call.
     let (heard, note) = unsafe { (heard(context), text(note)) };
-    lock(&heard.progress).push((fraction, note));
+    if let Some(heard) = heard {
+        lock(&heard.progress).push((fraction, note));
+    }
 }
 
 unsafe extern "C" fn cancelled(context: *mut c_void, _call: u64) -> u32 {
     // SAFETY: the plugin hands back the context of its host.
-    u32::from(*lock(&unsafe { heard(context) }.cancelled))
+    let heard = unsafe { heard(context) };
+    u32::from(heard.is_none_or(|heard| *lock(&heard.cancelled)))
 }
 
 unsafe extern "C" fn add_artifact(context: *mut c_void, _call: u64, artifact: Bytes) -> i32 {
     // SAFETY: the plugin hands back the context of its host, and a text that outlives the call.
     let (heard, artifact) = unsafe { (heard(context), text(artifact)) };
-    match serde_json::from_str(&artifact) {
-        Ok(artifact) => {
+    match (heard, serde_json::from_str(&artifact)) {
+        (Some(heard), Ok(artifact)) => {
             lock(&heard.added).push(artifact);
             abi::OK
         }
-        Err(_) => abi::FAILED,
+        _ => abi::FAILED,
     }
 }
 

@@ -209,3 +209,42 @@ fn a_panic_that_panics_when_it_is_dropped_is_caught_as_well() {
     assert!(words.starts_with("panicked: it did not say why"), "{words}");
     drop(host);
 }
+
+/// Leaves a thread behind that goes on using its host.
+struct Restless;
+
+static STOP: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+static LEFT: std::sync::Mutex<Option<std::thread::JoinHandle<u32>>> = std::sync::Mutex::new(None);
+
+impl Plugin for Restless {
+    fn about() -> About {
+        About::new("restless", "0.1.0")
+    }
+
+    fn create(_: &Value, host: Host) -> Result<Self> {
+        let left = std::thread::spawn(move || {
+            let mut said = 0;
+            while !STOP.load(std::sync::atomic::Ordering::Relaxed) {
+                host.info("still here");
+                said += u32::from(host.time_limit().is_some());
+                std::thread::yield_now();
+            }
+            host.info("and at last");
+            said
+        });
+        *LEFT.lock().unwrap() = Some(left);
+        Ok(Self)
+    }
+}
+
+#[test]
+fn a_thread_that_outlives_its_plugin_speaks_to_nobody_and_does_no_harm() {
+    let host = testing::host::<Restless>(json!({})).unwrap();
+    while host.lines().is_empty() {
+        std::thread::yield_now();
+    }
+    drop(host);
+    STOP.store(true, std::sync::atomic::Ordering::Relaxed);
+    let left = LEFT.lock().unwrap().take().unwrap();
+    assert!(left.join().unwrap() > 0);
+}

@@ -54,6 +54,12 @@ pub enum Tag {
     Modified = 15,
     /// A file of the server's own, as an input names it → its content.
     ServerFile = 16,
+    /// A plugin that shapes the result → the content of its library.
+    Plugin = 17,
+    /// Such a plugin → its config.
+    PluginConfig = 18,
+    /// What a plugin's step is given, by name.
+    With = 19,
 }
 
 /// Marks a node's digest in the key's encoding.

@@ -6,7 +6,8 @@
 //!
 //! In the key: the format's version, the realm (a rehearsal never satisfies a real run), the graph (classes and inputs; the order of
 //! nodes and keys never matters, nor does `_meta`), files by content, those of the server's own that its loaders name too, which output
-//! nodes run, and the size of each model file where the server tells it. For a command: the program, its arguments, environment and stdin with files by content, and what it collects.
+//! nodes run, and the size of each model file where the server tells it. For a command: the program, its arguments, environment and stdin with files by content, and what it collects. Of each plugin
+//! that shapes a result: its library by content, and its config; for a step of its own, what it is given.
 //! `cache: strict` adds the server's version, its packs and the age of its models. Never in the key: names of steps, tasks, runs and
 //! servers, `save_as`, times, and where files lie. Secrets are there as placeholders only: a new value alone is no new key.
 //!
@@ -17,6 +18,7 @@ mod canonical;
 mod command;
 mod facts;
 mod manifest;
+mod plugin;
 mod show;
 mod stale;
 mod workflow;
@@ -32,5 +34,6 @@ pub use assume::settle;
 pub use command::{CommandInputs, Part, Paths, Program, command_manifest, of_command};
 pub use facts::{LOADERS, ModelFact, Realm, Recorded, ServerFacts, server_files};
 pub use manifest::{Entry, FORMAT, Manifest, Tag};
+pub use plugin::{of_plugin, plugin_manifest};
 pub use stale::{StaleReason, explain};
 pub use workflow::{Memo, of_workflow, workflow_manifest};

@@ -413,6 +413,9 @@ impl Comparison<'_> {
             Tag::Model,
             Tag::Modified,
             Tag::ServerFile,
+            Tag::Plugin,
+            Tag::PluginConfig,
+            Tag::With,
         ] {
             for (path, old, new) in self.changed(tag) {
                 out.push(self.other(tag, &path, old, new));
@@ -439,6 +442,13 @@ impl Comparison<'_> {
             Tag::Environment => part(format!("variable {name}")),
             Tag::Stdin => part("stdin".to_owned()),
             Tag::Collect => part(format!("pattern of output {name}")),
+            Tag::PluginConfig => part(format!("config of plugin {name}")),
+            Tag::With => part(format!("with.{name}")),
+            Tag::Plugin => StaleReason::Command {
+                part: format!("plugin {name}"),
+                old: old.map(|hash| show::hash(hash).to_owned()),
+                new: new.map(|hash| show::hash(hash).to_owned()),
+            },
             Tag::Server => server("version".to_owned(), &str::to_owned),
             Tag::Pack => server(format!("pack {name}"), &str::to_owned),
             Tag::Model => server(format!("size of model {name}"), &show::bytes),

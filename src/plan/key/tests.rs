@@ -24,6 +24,7 @@ pub(super) struct Task {
     pub(super) mode: CacheMode,
     pub(super) facts: ServerFacts,
     pub(super) params: BTreeMap<String, String>,
+    pub(super) plugins: Vec<crate::plugin::Shape>,
 }
 
 impl Task {
@@ -35,6 +36,7 @@ impl Task {
             mode: CacheMode::On,
             facts: ServerFacts::new(Realm::Comfy),
             params: BTreeMap::new(),
+            plugins: Vec::new(),
         }
     }
 
@@ -43,6 +45,7 @@ impl Task {
             graph: &self.graph,
             uploads: &self.uploads,
             targets: &self.targets,
+            plugins: &self.plugins,
         }
     }
 

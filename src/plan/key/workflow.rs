@@ -7,9 +7,11 @@ use serde_json::Value;
 use super::canonical;
 use super::facts::{ServerFacts, server_files};
 use super::manifest::{HashSink, KeepSink, Manifest, Sink, Tag, digest_of};
+use super::plugin::write_shape;
 use crate::artifact::Datum;
 use crate::base::{ContentHash, NodeId};
 use crate::plan::{CacheMode, Plan, Rendered, Upload, Uploadable};
+use crate::plugin::Shape;
 use crate::workflow::{Graph, Node, SharedNode};
 
 /// Rises when kiln does something else with a workflow, so that earlier results no longer stand for new ones.
@@ -68,6 +70,7 @@ pub(super) struct Inputs<'a> {
     pub(super) graph: &'a Graph,
     pub(super) uploads: &'a [Upload],
     pub(super) targets: &'a [NodeId],
+    pub(super) plugins: &'a [Shape],
 }
 
 impl<'a> Inputs<'a> {
@@ -76,6 +79,7 @@ impl<'a> Inputs<'a> {
             graph: &rendered.graph,
             uploads: &rendered.uploads,
             targets: &rendered.targets,
+            plugins: &rendered.shaped_by,
         }
     }
 }
@@ -143,6 +147,9 @@ fn write(sink: &mut impl Sink, inputs: &Inputs<'_>, mode: CacheMode, facts: &Ser
     targets.dedup();
     for target in targets {
         sink.entry(Tag::Target, &[target], b"");
+    }
+    for shape in inputs.plugins {
+        write_shape(sink, shape);
     }
     write_facts(sink, inputs, mode, facts);
 }

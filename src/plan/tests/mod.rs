@@ -99,6 +99,7 @@ impl Project {
                 inputs: &inputs,
                 secrets: &Secrets::default(),
                 earlier,
+                plugins: &crate::plan::PlanPlugins::default(),
                 declared: None,
             };
             build(&materials, &mut sources, &mut report)

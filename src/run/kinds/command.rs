@@ -124,7 +124,7 @@ impl Try {
         Ok(artifacts)
     }
 
-    async fn work_folder(&self) -> Result<tempfile::TempDir, Ending> {
+    pub(in crate::run) async fn work_folder(&self) -> Result<tempfile::TempDir, Ending> {
         let parent = self.shared.work_folder();
         let made = blocking(move || {
             std::fs::create_dir_all(&parent)
@@ -418,7 +418,7 @@ fn file(blank: Artifact, found: &Found) -> Artifact {
 }
 
 /// Puts a file where results are kept, whole and durable.
-fn keep(from: &Path, to: &Path) -> Result<(ContentHash, u64), WriteError> {
+pub(in crate::run) fn keep(from: &Path, to: &Path) -> Result<(ContentHash, u64), WriteError> {
     use std::io::Read;
     let unreadable = |source| WriteError::new(from, source);
     let mut source = std::fs::File::open(from).map_err(unreadable)?;

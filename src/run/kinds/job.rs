@@ -55,9 +55,9 @@ impl Try {
         server: &Endpoint,
         ready: &Ready,
     ) -> Result<Vec<Arc<Artifact>>, Ending> {
-        self.shared.jobs().insert(self.job());
+        self.shared.jobs().insert(self.job(), self.name().clone());
         // What the server said when it took the job is known only to the session that sent it.
-        self.partial = ready.attached && self.step().allow_partial;
+        self.partial |= ready.attached && self.step().allow_partial;
         if !ready.attached {
             self.stop_strays(server).await;
             self.make_room(server).await;
@@ -120,7 +120,7 @@ impl Try {
         let alone = {
             let ours = self.shared.jobs();
             let mut there = queue.running.iter().chain(&queue.pending);
-            there.all(|id| ours.contains(id))
+            there.all(|id| ours.contains_key(id))
         };
         if alone {
             let _ = server.client().free().await;
@@ -190,7 +190,8 @@ impl Try {
         self.answered = true;
         self.shared.answered(self.at);
         if names_jobs(server) {
-            self.shared.jobs().insert(accepted.prompt_id.clone());
+            let id = accepted.prompt_id.clone();
+            self.shared.jobs().insert(id, self.name().clone());
             self.named = Some(accepted.prompt_id);
         }
         if let Some(answer) = accepted.left_out {
@@ -434,7 +435,7 @@ impl Try {
     }
 
     /// The job left nothing behind: an error when another step uses its results.
-    fn nothing(&self) -> Result<(), Ending> {
+    pub(super) fn nothing(&self) -> Result<(), Ending> {
         let step = self.step();
         let mut steps = self.shared.plan.steps.values();
         let user = steps.find(|other| uses(other, step));

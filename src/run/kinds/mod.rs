@@ -1,9 +1,12 @@
-//! What tasks do: a job on a server, or a program on this machine.
+//! What tasks do: a job on a server, a program on this machine, or a plugin's work.
 
 mod command;
 mod gather;
 mod job;
 mod lines;
+mod plugin;
 mod program;
 mod stamps;
 mod workflow;
+
+pub(super) use command::keep;

@@ -12,7 +12,7 @@ use crate::base::NodeId;
 use crate::catalog::Catalog;
 use crate::check;
 use crate::client::{Connection, Lookup};
-use crate::diagnostic::{Diagnostic, Report, Severity, codes};
+use crate::diagnostic::{Diagnostic, Origin, Report, Severity, codes, list_of};
 use crate::event::RunEvent;
 use crate::machine::{CancelReason, FailureClass, Outcome};
 use crate::plan::key::{Manifest, Recorded, ServerFacts, of_workflow, workflow_manifest};
@@ -21,6 +21,7 @@ use crate::run::attempt::{Ending, Try};
 use crate::run::cache::{self, Miss};
 use crate::run::failure::Failure;
 use crate::run::identity::make_fresh;
+use crate::run::plugins::Changed;
 use crate::run::provenance::Did;
 use crate::run::recall::{LookedUp, Recalled, look_up};
 use crate::run::transfer::Order;
@@ -35,6 +36,7 @@ pub(super) struct Ready {
     pub(super) connection: Arc<Connection>,
     /// What goes beside the graph.
     pub(super) extra: Map<String, Value>,
+    catalog: Arc<Catalog>,
     /// What was sent, to be told once the task has started.
     sent: Vec<RunEvent>,
     /// An earlier session submitted it, and the server has it.
@@ -82,12 +84,18 @@ impl Try {
         for event in std::mem::take(&mut ready.sent) {
             self.shared.teller.tell(event);
         }
+        if ready.attached {
+            self.note_unknown_shape();
+        } else {
+            self.shape(&server, &mut ready).await?;
+        }
         let ours = self.job();
         let made = self.carry_out(&server, &ready).await;
         let id = self.job();
         for id in [&ours, &id] {
             self.shared.jobs().remove(id);
         }
+        let made = self.after_download(made?).await?;
         let recalled = Recalled {
             // Half a result stands for no other one.
             keys: std::iter::once(ready.key)
@@ -100,7 +108,22 @@ impl Try {
             did: Did::Graph(&ready.rendered),
             prompt_id: Some(id),
         };
-        self.conclude(made?, recalled).await
+        self.conclude(made, recalled).await
+    }
+
+    /// Lets plugins change the graph, which is judged again then.
+    async fn shape(&mut self, server: &Endpoint, ready: &mut Ready) -> Result<(), Ending> {
+        if self.step().shaped_by.is_empty() {
+            return Ok(());
+        }
+        let graph = &mut ready.rendered.graph;
+        let changed = self.before_submit(server.name.as_str(), graph).await?;
+        if !changed.by.is_empty() {
+            self.judge(&ready.rendered, &ready.catalog, &changed)?;
+            ready.extra = self.extra_data(&ready.rendered.graph, &ready.catalog)?;
+            ready.ends = ends(&ready.rendered, &ready.catalog);
+        }
+        Ok(())
     }
 
     /// Everything that can be done before the task has a slot.
@@ -134,7 +157,7 @@ impl Try {
             if self.fresh {
                 make_fresh(&mut rendered.graph, &self.shared.run, self.ticket);
             }
-            self.judge(&rendered, &catalog)?;
+            self.judge(&rendered, &catalog, &Changed::default())?;
         }
         let mut extra = self.extra_data(&rendered.graph, &catalog)?;
         if self.shared.previews.is_some() && !server.is_cloud() {
@@ -145,6 +168,7 @@ impl Try {
             extra,
             session,
             ends: ends(&rendered, &catalog),
+            catalog,
             rendered,
             connection,
             sent,
@@ -331,13 +355,24 @@ impl Try {
 
     /// Values that were not known before the run are judged before they are sent. Files are the server's own business: what was
     /// uploaded is there, and of others it knows best.
-    fn judge(&self, rendered: &Rendered, catalog: &Catalog) -> Result<(), Ending> {
+    fn judge(
+        &self,
+        rendered: &Rendered,
+        catalog: &Catalog,
+        changed: &Changed,
+    ) -> Result<(), Ending> {
         let options = JudgeOptions {
             targets: (!rendered.targets.is_empty()).then_some(rendered.targets.as_slice()),
             files: &AllThere,
         };
         let verdict = verdict::judge(&rendered.graph, catalog, &options);
-        let origin_of = |node: &NodeId, input: Option<&str>| rendered.origins.of(node, input);
+        // A plugin's doing is shown where the plugin is declared.
+        let by = changed.by.last();
+        let by = by.and_then(|name| self.shared.plan.plugins.get(name)?.span);
+        let origin_of = |node: &NodeId, input: Option<&str>| match by {
+            Some(span) if changed.has(node, input) => Some(Origin::Written(span)),
+            _ => rendered.origins.of(node, input),
+        };
         let found = check::verdict_diagnostics(
             &verdict,
             &rendered.graph,
@@ -351,9 +386,18 @@ impl Try {
         );
         if found.iter().any(|d| d.severity == Severity::Error) {
             let about = self.about();
-            return Err(
-                Failure::invalid(found.into_iter().map(|d| about.complain(d)).collect()).into(),
-            );
+            let told = found.into_iter().map(|found| {
+                let built = about.complain(found);
+                match changed.by.as_slice() {
+                    [] => built,
+                    by => built.help(format!(
+                        "the graph was changed before it was submitted, by the plugin{} {}",
+                        if by.len() == 1 { "" } else { "s" },
+                        list_of(by.iter().map(String::as_str), 8)
+                    )),
+                }
+            });
+            return Err(Failure::invalid(told.collect()).into());
         }
         Ok(())
     }

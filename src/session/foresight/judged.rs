@@ -68,7 +68,7 @@ impl<'a> Foresight<'a> {
         match (&made.work, &step.work) {
             (Some(work), _) => work.provided(step, told),
             (None, Work::Workflow(_)) => taken_for_granted(step, &*self.facts(step)?, told),
-            (None, Work::Command(_)) => None,
+            (None, Work::Command(_) | Work::Plugin(_)) => None,
         }
     }
 

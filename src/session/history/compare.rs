@@ -163,6 +163,10 @@ fn of_step(step: &StepPlan, values: &mut Values) {
                 values.insert(format!("{id}.{node}.{input}"), value);
             }
         }
+        Work::Plugin(work) => {
+            values.insert(format!("{id}.plugin"), work.plugin.clone());
+            values.insert(format!("{id}.with"), edit(&work.with));
+        }
         Work::Command(command) => {
             let words: Vec<String> = command.args.iter().map(edit).collect();
             values.insert(format!("{id}.command"), words.join(" "));

@@ -1,0 +1,213 @@
+//! What plugins cost: `cargo bench --bench plugins [-- publish|call|load|run]`.
+//!
+//! `publish`: handing one event to a plugin that has nothing to do, and a call with its hop to the plugin's thread and back and its JSON.
+//! `load`: finding, hashing, loading and making one. `run`: tiny jobs with 20 events for each of five plugins, beside the same without plugins.
+//! `KILN_BENCH_JOBS` and `KILN_BENCH_ROUNDS` change how much is done.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    reason = "a bench may stop at the first surprise, and its figures are small"
+)]
+
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use indexmap::IndexMap;
+use kiln::artifact::Datum;
+use kiln::base::{Inputs, RunId, Secrets, TaskName};
+use kiln::event::RunEvent;
+use kiln::plugin::{Declared, Plugins};
+use serde_json::json;
+use support::{KILN, quiet, run, tell};
+
+#[allow(dead_code, reason = "shared with other benches, which need more of it")]
+mod support;
+
+const TINY: &str = r#"{
+  "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}, "_meta": {"title": "Card"}},
+  "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "tiny"}, "_meta": {"title": "Save"}}
+}"#;
+
+fn number(name: &str, usual: usize) -> usize {
+    std::env::var(name).map_or(usual, |text| text.parse().unwrap())
+}
+
+/// The trial plugin of the tests, which was built with this bench.
+fn library() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.parent()
+        .unwrap()
+        .join(format!("{DLL_PREFIX}kiln_trial_plugin{DLL_SUFFIX}"))
+}
+
+fn loaded(count: usize) -> Plugins {
+    let mut declared: IndexMap<String, Declared> = (0..count)
+        .map(|n| {
+            let name = format!("trial_{n}");
+            (
+                name.clone(),
+                Declared::new(&name, library(), PathBuf::from("/")),
+            )
+        })
+        .collect();
+    let mut complaints = Vec::new();
+    let plugins = Plugins::load(
+        &mut declared,
+        (&Inputs::default(), &Secrets::default()),
+        false,
+        &mut complaints,
+    );
+    assert!(
+        complaints.iter().all(|one| one.code.id == "K0603"),
+        "{complaints:?}"
+    );
+    plugins
+}
+
+fn us(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+fn main() {
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .collect();
+    let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str()));
+    if wants("publish") || wants("call") {
+        calls();
+    }
+    if wants("load") {
+        load();
+    }
+    if wants("run") {
+        runs();
+    }
+}
+
+fn calls() {
+    let plugins = loaded(1);
+    let run = RunId::from("20261122-141530-k3f9");
+    let event = RunEvent::TaskExecuting {
+        task: TaskName("draw[i=0]".to_owned()),
+    };
+    let mut publish = Vec::new();
+    for _ in 0..2000 {
+        let began = Instant::now();
+        plugins.publish(&event, &run);
+        publish.push(us(began.elapsed()));
+        // It has done it, and sleeps again, before the next one comes.
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    tell("publish an event to an idle plugin", "µs", publish);
+    let five = loaded(5);
+    let many: Vec<f64> = (0..20)
+        .map(|_| {
+            let began = Instant::now();
+            for _ in 0..200 {
+                five.publish(&event, &run);
+            }
+            let each = us(began.elapsed()) / 1000.0;
+            std::thread::sleep(Duration::from_millis(20));
+            each
+        })
+        .collect();
+    tell(
+        "publish to one of five plugins, 200 events at a time",
+        "µs",
+        many,
+    );
+    let callables = plugins.callables();
+    let args = [Datum::String("how long".to_owned())];
+    let calls: Vec<f64> = (0..5000)
+        .map(|_| {
+            let began = Instant::now();
+            let value = callables
+                .call(false, "score", &args, &IndexMap::new())
+                .unwrap();
+            assert_eq!(value, Datum::Number(8.into()));
+            us(began.elapsed())
+        })
+        .collect();
+    tell("call a function: two hops and JSON both ways", "µs", calls);
+}
+
+fn load() {
+    let times: Vec<f64> = (0..30)
+        .map(|_| {
+            let began = Instant::now();
+            let plugins = loaded(1);
+            let took = support::ms(began.elapsed());
+            assert!(!plugins.is_empty());
+            took
+        })
+        .collect();
+    let size = library().metadata().unwrap().len();
+    tell(&format!("load a plugin of {} kB", size / 1000), "ms", times);
+}
+
+/// One run of many tiny jobs, seconds of wall time.
+fn one(dir: &Path, jobs: usize, plugins: usize) -> f64 {
+    let entries: String = (0..plugins)
+        .map(|n| {
+            format!(
+                "  trial_{n}: {{ path: {}, steps: [none] }}\n",
+                library().display()
+            )
+        })
+        .collect();
+    let project = if plugins == 0 {
+        String::new()
+    } else {
+        format!("plugins:\n{entries}")
+    };
+    std::fs::write(dir.join("kiln.yaml"), project).unwrap();
+    std::fs::write(dir.join("tiny.json"), TINY).unwrap();
+    let pipeline = json!({
+        "steps": { "draw": {
+            "workflow": "tiny.json",
+            "matrix": { "i": format!("{{{{ range({jobs}) }}}}") },
+            "set": { "Card": { "color": "{{ matrix.i }}" } },
+            "cache": false,
+        } },
+    });
+    std::fs::write(dir.join("p.json.yaml"), pipeline.to_string()).unwrap();
+    let mut command = Command::new(KILN);
+    command
+        .args(["run", "p.json.yaml", "--yes"])
+        .current_dir(dir);
+    run(quiet(&mut command)).wall
+}
+
+fn runs() {
+    let (jobs, rounds) = (
+        number("KILN_BENCH_JOBS", 1000),
+        number("KILN_BENCH_ROUNDS", 7),
+    );
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let dir = tempfile::tempdir().unwrap();
+        // Whoever comes first has the warmer or the colder caches: they take turns.
+        if round % 2 == 0 {
+            without.push(one(dir.path(), jobs, 0));
+            with.push(one(dir.path(), jobs, 5));
+        } else {
+            with.push(one(dir.path(), jobs, 5));
+            without.push(one(dir.path(), jobs, 0));
+        }
+    }
+    let a = tell(&format!("{jobs} tiny jobs"), "ms", without);
+    let b = tell(
+        &format!("{jobs} tiny jobs, five plugins that hear everything"),
+        "ms",
+        with,
+    );
+    println!(
+        "{:<58} {:>9.2} %",
+        "what five plugins cost",
+        (b / a - 1.0) * 100.0
+    );
+}

@@ -1,0 +1,307 @@
+//! What hooks are given and what they answer. The JSON behind it is in `schema/messages.schema.json`.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
+
+/// A file that a template or an earlier task handed over. It is the user's: read it, and leave it as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct File {
+    /// Where it lies, absolute.
+    pub path: PathBuf,
+    /// What it is called: the server's name for it, which need not be the last part of `path`.
+    pub name: String,
+    /// `image`, `video`, `audio`, `model3d`, `text` or `other`.
+    pub kind: String,
+    /// BLAKE3 of its content, hex.
+    pub hash: String,
+    /// Bytes.
+    pub size: u64,
+    /// The task that made it; empty for a file of the user's.
+    pub task: String,
+    /// Everything that was told of it.
+    pub all: Map<String, Value>,
+}
+
+impl File {
+    /// The file that a value is; `None` for any other value.
+    pub fn of(value: &Value) -> Option<Self> {
+        let all = value.as_object()?;
+        let text = |name: &str| all.get(name).and_then(Value::as_str).unwrap_or_default();
+        let path = all.get("path").and_then(Value::as_str)?;
+        Some(Self {
+            path: PathBuf::from(path),
+            name: text("name").to_owned(),
+            kind: text("kind").to_owned(),
+            hash: text("hash").to_owned(),
+            size: all.get("size").and_then(Value::as_u64).unwrap_or_default(),
+            task: text("task").to_owned(),
+            all: all.clone(),
+        })
+    }
+}
+
+fn text<'a>(all: &'a Value, name: &str) -> &'a str {
+    all.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// What a request of any hook that belongs to a task says of it.
+macro_rules! of_a_task {
+    ($name:ident) => {
+        impl $name {
+            pub(crate) fn new(all: Value) -> Self {
+                Self { all }
+            }
+
+            /// The run's id.
+            pub fn run(&self) -> &str {
+                text(&self.all, "run")
+            }
+
+            /// The pipeline's name.
+            pub fn pipeline(&self) -> &str {
+                text(&self.all, "pipeline")
+            }
+
+            /// The step's id.
+            pub fn step(&self) -> &str {
+                text(&self.all, "step")
+            }
+
+            /// The task's name, such as `draw[i=0]`.
+            pub fn task(&self) -> &str {
+                text(&self.all, "task")
+            }
+
+            /// Which attempt this is, from 1.
+            pub fn attempt(&self) -> u64 {
+                self.all["attempt"].as_u64().unwrap_or(1)
+            }
+
+            /// The whole request.
+            pub fn json(&self) -> &Value {
+                &self.all
+            }
+        }
+    };
+}
+
+/// A graph that is about to be submitted.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    all: Value,
+}
+
+of_a_task!(Submission);
+
+impl Submission {
+    /// The server's name.
+    pub fn server(&self) -> &str {
+        text(&self.all, "server")
+    }
+
+    /// The graph in API format. Secrets in it are opaque marks: leave them where they are.
+    pub fn graph(&self) -> &Value {
+        &self.all["graph"]
+    }
+}
+
+/// What a job left behind.
+#[derive(Clone, Debug)]
+pub struct Results {
+    all: Value,
+}
+
+of_a_task!(Results);
+
+impl Results {
+    /// A folder of the call's own: files that are added or replace others are written here. It is gone when the call has ended.
+    pub fn folder(&self) -> &Path {
+        Path::new(text(&self.all, "folder"))
+    }
+
+    /// How many artifacts there are.
+    pub fn len(&self) -> usize {
+        self.all["artifacts"].as_array().map_or(0, Vec::len)
+    }
+
+    /// Whether the job left nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// An artifact: a file, or (without `path`) a text.
+    pub fn artifact(&self, at: usize) -> &Value {
+        &self.all["artifacts"][at]
+    }
+
+    /// The artifacts that are files, each with its position.
+    pub fn files(&self) -> impl Iterator<Item = (usize, File)> + '_ {
+        let all = self.all["artifacts"].as_array();
+        let all = all.into_iter().flatten().enumerate();
+        all.filter_map(|(at, artifact)| Some((at, File::of(artifact)?)))
+    }
+
+    /// All artifacts as they are.
+    pub fn keep_all(&self) -> Vec<Change> {
+        (0..self.len()).map(Change::Keep).collect()
+    }
+}
+
+/// What becomes of a job's results. An artifact that no change names is dropped; the order of changes is the new order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// The artifact at this position stays as it is.
+    Keep(usize),
+    /// The artifact at this position becomes this one, at its place and with its names.
+    Replace(usize, Artifact),
+    /// One more.
+    Add(Artifact),
+}
+
+impl Change {
+    /// The change as it crosses the edge.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Keep(at) => json!({ "keep": at }),
+            Self::Replace(at, artifact) => {
+                let mut all = artifact.to_json();
+                all["replace"] = json!(at);
+                all
+            }
+            Self::Add(artifact) => artifact.to_json(),
+        }
+    }
+}
+
+/// A file or a text that a plugin made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Artifact {
+    members: Map<String, Value>,
+}
+
+impl Artifact {
+    /// A file in the call's folder. Its name is that of the file, unless [`Artifact::named`] says otherwise.
+    pub fn file(path: &Path) -> Self {
+        let mut members = Map::new();
+        members.insert("path".to_owned(), json!(path.to_string_lossy()));
+        Self { members }
+    }
+
+    /// A text.
+    pub fn text(text: &str) -> Self {
+        let mut members = Map::new();
+        members.insert("text".to_owned(), json!(text));
+        Self { members }
+    }
+
+    /// What the file is called. Its extension tells its kind.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.members.insert("name".to_owned(), json!(name));
+        self
+    }
+
+    /// The output that it belongs to, for `steps.X.outputs.NAME`.
+    #[must_use]
+    pub fn output(mut self, name: &str) -> Self {
+        self.members.insert("output".to_owned(), json!(name));
+        self
+    }
+
+    /// What else is to be known of it, for `.meta`.
+    #[must_use]
+    pub fn meta(mut self, meta: Value) -> Self {
+        self.members.insert("meta".to_owned(), meta);
+        self
+    }
+
+    /// The artifact as it crosses the edge.
+    pub fn to_json(&self) -> Value {
+        Value::Object(self.members.clone())
+    }
+}
+
+/// A task of a step `plugin: NAME`.
+#[derive(Clone, Debug)]
+pub struct Task {
+    all: Value,
+}
+
+of_a_task!(Task);
+
+impl Task {
+    /// A folder of the call's own, empty: files that the task makes are written here. It is gone when the call has ended.
+    pub fn folder(&self) -> &Path {
+        Path::new(text(&self.all, "folder"))
+    }
+
+    /// `with:`, every template evaluated; files are objects that [`File::of`] reads.
+    pub fn with(&self) -> &Value {
+        &self.all["with"]
+    }
+
+    /// The files under a key of `with:`: one, or a list.
+    pub fn files(&self, key: &str) -> Vec<File> {
+        match &self.with()[key] {
+            Value::Array(items) => items.iter().filter_map(File::of).collect(),
+            one => File::of(one).into_iter().collect(),
+        }
+    }
+}
+
+/// What a function or a filter of a template is given.
+#[derive(Clone, Debug)]
+pub struct Arguments {
+    all: Value,
+}
+
+impl Arguments {
+    pub(crate) fn new(all: Value) -> Self {
+        Self { all }
+    }
+
+    /// The function's or filter's name.
+    pub fn name(&self) -> &str {
+        text(&self.all, "name")
+    }
+
+    /// The arguments by position; of a filter, the first is what it is applied to.
+    pub fn list(&self) -> &[Value] {
+        self.all["args"].as_array().map_or(&[], Vec::as_slice)
+    }
+
+    /// The argument at a position; null when there is none.
+    pub fn get(&self, at: usize) -> &Value {
+        &self.all["args"][at]
+    }
+
+    /// An argument by name; null when there is none.
+    pub fn named(&self, name: &str) -> &Value {
+        &self.all["named"][name]
+    }
+
+    /// The file at a position.
+    pub fn file(&self, at: usize) -> Result<File> {
+        File::of(self.get(at)).ok_or_else(|| {
+            let name = self.name();
+            Error::new(format!("argument {} of `{name}` is no file", at + 1))
+        })
+    }
+
+    /// The number at a position, or under a name; `default` when there is neither.
+    pub fn number(&self, at: usize, name: &str, default: f64) -> Result<f64> {
+        let value = match self.named(name) {
+            Value::Null => self.get(at),
+            named => named,
+        };
+        match value {
+            Value::Null => Ok(default),
+            value => value
+                .as_f64()
+                .ok_or_else(|| Error::new(format!("`{name}` of `{}` is no number", self.name()))),
+        }
+    }
+}
