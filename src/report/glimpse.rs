@@ -63,7 +63,9 @@ mod tests {
     fn picture(shade: u8) -> Arc<[u8]> {
         let mut bytes = std::io::Cursor::new(Vec::new());
         let picture = image::RgbImage::from_pixel(8, 8, image::Rgb([shade; 3]));
-        picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        picture
+            .write_to(&mut bytes, image::ImageFormat::Png)
+            .unwrap();
         bytes.into_inner().into()
     }
 
@@ -85,7 +87,10 @@ mod tests {
         let second = at(&mut sight, &one, 510).unwrap();
         assert!(!Arc::ptr_eq(&first, &second));
         assert!(Arc::ptr_eq(&second, &at(&mut sight, &one, 2_000).unwrap()));
-        assert!(at(&mut sight, &other, 2_000).is_none(), "it is of another task");
+        assert!(
+            at(&mut sight, &other, 2_000).is_none(),
+            "it is of another task"
+        );
         assert!(at(&mut sight, &one, 3_000).is_none(), "it is gone for good");
     }
 }

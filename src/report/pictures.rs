@@ -144,7 +144,10 @@ fn kitty(png: &[u8], (columns, rows): (u32, u32), how: &str) -> String {
     for (at, piece) in pieces.enumerate() {
         let more = u8::from(at < last);
         let _ = if at == 0 {
-            write!(code, "\x1b_Ga=T,f=100,q=2,{how}c={columns},r={rows},m={more};")
+            write!(
+                code,
+                "\x1b_Ga=T,f=100,q=2,{how}c={columns},r={rows},m={more};"
+            )
         } else {
             write!(code, "\x1b_Gq=2,m={more};")
         };
@@ -222,7 +225,10 @@ mod tests {
         let (_dir, path) = picture(100, 100);
         let code = drawn(&path, Protocol::Sixel, 80).unwrap();
         let code = code.trim_start();
-        assert!(code.starts_with("\x1bP") && code.ends_with("\x1b\\"), "{code:?}");
+        assert!(
+            code.starts_with("\x1bP") && code.ends_with("\x1b\\"),
+            "{code:?}"
+        );
         assert!(code.contains("\"1;1;240;240"), "its size: {}", &code[..40]);
         let inner = &code[2..code.len() - 2];
         assert!(inner.bytes().all(|byte| (0x20..0x7f).contains(&byte)));

@@ -88,7 +88,10 @@ impl Seat {
     /// Whether nothing of it is on the terminal that has to go.
     pub(super) fn is_clear(&self) -> bool {
         let play = self.stage.lock();
-        let shows = play.glimpse.as_ref().is_some_and(|(whose, _)| *whose == self.place);
+        let shows = play
+            .glimpse
+            .as_ref()
+            .is_some_and(|(whose, _)| *whose == self.place);
         !shows && !play.live.contains_key(&self.place)
     }
 
@@ -134,7 +137,10 @@ impl Seat {
         if play.glimpse.as_ref().is_none_or(is_free) {
             play.glimpse = glimpse.map(|glimpse| (self.place, glimpse));
         }
-        let glimpse = play.glimpse.as_ref().map(|(_, glimpse)| Arc::clone(glimpse));
+        let glimpse = play
+            .glimpse
+            .as_ref()
+            .map(|(_, glimpse)| Arc::clone(glimpse));
         let above = glimpse.as_ref().map_or(0, |glimpse| glimpse.rows);
         let live = play.live.values().flatten().cloned();
         let live: Vec<Line> = live.take(room.rows.saturating_sub(above + 1)).collect();

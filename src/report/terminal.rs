@@ -239,7 +239,10 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
                 None
             }
             Some(protocol) => {
-                let first = self.view.active().find(|(_, task)| can_be_seen(&self.view, task));
+                let first = self
+                    .view
+                    .active()
+                    .find(|(_, task)| can_be_seen(&self.view, task));
                 let first = first.map(|(name, _)| name);
                 self.sight.of(first, (protocol, columns), Instant::now())
             }
@@ -267,7 +270,8 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
             rows,
             cuts: self.terminal.cuts,
         };
-        self.seat.show(&said, (glimpse, lines), (&self.paint, room), write)
+        self.seat
+            .show(&said, (glimpse, lines), (&self.paint, room), write)
     }
 
     /// Whether a terminal has had a picture just now; what is said waits for the next one.
@@ -348,7 +352,9 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
 
     fn preview(&mut self, task: &TaskName, picture: &Arc<[u8]>) -> ReportResult {
         let active = self.view.active();
-        let first = active.into_iter().find(|(_, task)| can_be_seen(&self.view, task));
+        let first = active
+            .into_iter()
+            .find(|(_, task)| can_be_seen(&self.view, task));
         if self.terminal.pictures.is_some() && first.is_some_and(|(first, _)| first == task) {
             self.sight.hear(task, picture);
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::client::Picture;
 use crate::base::{Input, RunId, Secrets, TaskName, WriteError};
+use crate::client::Picture;
 use crate::diagnostic::{Diagnostic, Report, codes};
 use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::{CancelReason, Contradiction, Fact};

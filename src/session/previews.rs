@@ -22,9 +22,16 @@ pub(super) struct Previews {
 }
 
 impl Previews {
-    pub(super) fn new(pictures: Option<watch::Receiver<Option<Preview>>>, servers: &Servers) -> Self {
-        let mut endpoints = servers.endpoints().iter().filter(|endpoint| !endpoint.is_embedded());
-        let old = endpoints.any(|endpoint| endpoint.info().is_some_and(|info| is_old(&info.version)));
+    pub(super) fn new(
+        pictures: Option<watch::Receiver<Option<Preview>>>,
+        servers: &Servers,
+    ) -> Self {
+        let mut endpoints = servers
+            .endpoints()
+            .iter()
+            .filter(|endpoint| !endpoint.is_embedded());
+        let old =
+            endpoints.any(|endpoint| endpoint.info().is_some_and(|info| is_old(&info.version)));
         Self {
             pictures,
             old,
@@ -66,7 +73,14 @@ mod tests {
 
     #[test]
     fn servers_before_0_7_are_too_old() {
-        for (version, old) in [("0.3.64", true), ("v0.6.0", true), ("0.7.0", false), ("0.33.0", false), ("1.2", false), ("unknown", false)] {
+        for (version, old) in [
+            ("0.3.64", true),
+            ("v0.6.0", true),
+            ("0.7.0", false),
+            ("0.33.0", false),
+            ("1.2", false),
+            ("unknown", false),
+        ] {
             assert_eq!(is_old(version), old, "{version}");
         }
     }

@@ -60,7 +60,8 @@ mod unix {
                 // The shell tells a job that ran in the background nothing when it is brought back.
                 take_up();
             }
-            match is_there(&stdin).and_then(|there| if there { next(&mut stdin) } else { Ok(None) }) {
+            match is_there(&stdin).and_then(|there| if there { next(&mut stdin) } else { Ok(None) })
+            {
                 Ok(Some(key)) if tell.send(key).is_err() => return,
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -207,7 +207,11 @@ fn samplers() -> serde_json::Value {
         "9": {"class_type": "SaveImage", "inputs": {"images": ["8", 0], "filename_prefix": "shot"}},
     });
     for at in 30..36 {
-        let before = if at == 30 { "5".to_owned() } else { (at - 1).to_string() };
+        let before = if at == 30 {
+            "5".to_owned()
+        } else {
+            (at - 1).to_string()
+        };
         graph[at.to_string()] = serde_json::json!({"class_type": "KSampler", "inputs": {"seed": at, "steps": 80, "cfg": 7.0,
             "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0, "model": ["4", 0], "positive": ["6", 0], "negative": ["6", 0],
             "latent_image": [before, 0]}});
@@ -218,7 +222,10 @@ fn samplers() -> serde_json::Value {
 #[test]
 fn what_a_sampler_is_at_is_seen_while_it_is_at_it() {
     let server = Server::start(&["--simulate"]);
-    let project = Project::with("steps:\n  shot: { workflow: w.json }\n", &[("w", samplers())]);
+    let project = Project::with(
+        "steps:\n  shot: { workflow: w.json }\n",
+        &[("w", samplers())],
+    );
     let shell = format!(
         "sleep 1; {} run p.yaml --preview=kitty --server {}",
         program(),
@@ -227,7 +234,8 @@ fn what_a_sampler_is_at_is_seen_while_it_is_at_it() {
     let pane = Pane::open(&project, (80, 24), &shell);
     let raw = project.path().join("raw");
     let mut tmux = pane.tmux();
-    tmux.args(["pipe-pane", "-o"]).arg(format!("cat > {}", raw.display()));
+    tmux.args(["pipe-pane", "-o"])
+        .arg(format!("cat > {}", raw.display()));
     assert!(tmux.status().unwrap().success());
     let end = pane.until("the end", |screen| screen.contains("ended 0"));
     assert!(!end.lines().any(is_live), "{end}");
@@ -235,8 +243,14 @@ fn what_a_sampler_is_at_is_seen_while_it_is_at_it() {
     let glimpses = told.matches(",p=1,C=1,").count();
     assert!(glimpses >= 2, "{glimpses} pictures");
     let erased = told.rfind("\x1b_Ga=d,d=I,").unwrap();
-    assert!(told.rfind(",p=1,C=1,").unwrap() < erased, "none stays behind");
-    assert!(told[erased..].contains("\x1b_Ga=T,f=100,q=2,c="), "the result itself stays");
+    assert!(
+        told.rfind(",p=1,C=1,").unwrap() < erased,
+        "none stays behind"
+    );
+    assert!(
+        told[erased..].contains("\x1b_Ga=T,f=100,q=2,c="),
+        "the result itself stays"
+    );
     let history = server.get("/history");
     let job = history.as_object().unwrap().values().next().unwrap();
     assert_eq!(job["prompt"][3]["preview_method"], "auto");
@@ -245,7 +259,10 @@ fn what_a_sampler_is_at_is_seen_while_it_is_at_it() {
 #[test]
 fn without_preview_no_server_is_asked_for_pictures_and_in_tmux_it_is_said_that_there_are_none() {
     let server = Server::start(&["--simulate"]);
-    let project = Project::with("steps:\n  shot: { workflow: w.json }\n", &[("w", samplers())]);
+    let project = Project::with(
+        "steps:\n  shot: { workflow: w.json }\n",
+        &[("w", samplers())],
+    );
     let shell = format!("{} run p.yaml --preview --server {}", program(), server.url);
     let pane = Pane::open(&project, (80, 24), &shell);
     let end = pane.until("the end", |screen| screen.contains("ended 0"));

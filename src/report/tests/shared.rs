@@ -38,7 +38,11 @@ fn together(labels: [Option<&str>; 2]) -> (Scene, Scene) {
 fn begin(scene: &mut Scene, task: &str) {
     scene.tell(started(vec![info(task, task)]));
     scene.started(task);
-    scene.executing(task, 0.25, "KSampler with a title that goes on and on and on for long");
+    scene.executing(
+        task,
+        0.25,
+        "KSampler with a title that goes on and on and on for long",
+    );
     scene.pass(2_000);
 }
 
@@ -61,9 +65,13 @@ fn rows_of_several_pipelines_stand_together_and_lines_of_all_of_them_above() {
     other.reporter.tick().unwrap();
     other.ended("cut", TaskStatus::Done, 2.0);
     drop(other.reporter);
-    one.seen.process(&one.notes.0.lock().unwrap()[one.shown..].to_vec());
+    one.seen
+        .process(&one.notes.0.lock().unwrap()[one.shown..].to_vec());
     let screen = one.seen.screen().contents();
-    assert!(!screen.contains("KSampler"), "nothing stays behind: {screen}");
+    assert!(
+        !screen.contains("KSampler"),
+        "nothing stays behind: {screen}"
+    );
 }
 
 #[test]
@@ -97,7 +105,10 @@ fn somebody_who_watches_is_not_told_again_of_what_was_done_before() {
     scene.tell(finished(RunStatus::Done, counts, None));
     let told = scene.notes.text();
     assert!(!told.contains("base "), "{told}");
-    assert!(told.contains("✓ sheet") && told.contains("1 done, 1 cached"), "{told}");
+    assert!(
+        told.contains("✓ sheet") && told.contains("1 done, 1 cached"),
+        "{told}"
+    );
     assert_eq!(scene.results.text(), "/p/outputs/shots/run/sheet.png\n");
 }
 
@@ -128,21 +139,31 @@ fn a_picture_of_what_the_first_task_is_at_stands_above_the_rows_and_goes_with_it
     scene.tick();
     assert!(!scene.notes.text().contains(SENT), "it is not the first");
     scene.news();
-    scene.reporter.preview(&"sheet".into(), &encoded(1)).unwrap();
+    scene
+        .reporter
+        .preview(&"sheet".into(), &encoded(1))
+        .unwrap();
     scene.reporter.tick().unwrap();
     assert_eq!(scene.news().matches(SENT).count(), 1);
     scene.reporter.tick().unwrap();
     assert!(!scene.news().contains(SENT), "it stays where it is");
     let screen = scene.screen();
     let lines: Vec<&str> = screen.lines().collect();
-    let row = |name: &str| lines.iter().position(|line| line.contains(name) && line.contains("25%"));
+    let row = |name: &str| {
+        lines
+            .iter()
+            .position(|line| line.contains(name) && line.contains("25%"))
+    };
     assert_eq!(row("sheet"), Some(7), "below six rows: {screen}");
     assert!(lines[1..7].iter().all(|line| line.is_empty()), "{screen}");
     // What is said comes between, and moves it down.
     scene.ended("film", TaskStatus::Done, 1.0);
     scene.reporter.note("a word").unwrap();
     let news = scene.news();
-    let at = |text: &str| news.find(text).unwrap_or_else(|| panic!("{text:?} in {news:?}"));
+    let at = |text: &str| {
+        news.find(text)
+            .unwrap_or_else(|| panic!("{text:?} in {news:?}"))
+    };
     assert!(at(ERASED) < at("a word") && at("a word") < at(SENT));
     scene.ended("sheet", TaskStatus::Done, 1.0);
     scene.reporter.tick().unwrap();
@@ -161,7 +182,10 @@ fn a_low_terminal_shows_no_picture_of_what_is_under_way() {
         ..LIVE
     });
     begin(&mut scene, "sheet");
-    scene.reporter.preview(&"sheet".into(), &encoded(1)).unwrap();
+    scene
+        .reporter
+        .preview(&"sheet".into(), &encoded(1))
+        .unwrap();
     scene.reporter.tick().unwrap();
     assert!(!scene.news().contains("\x1b_G"));
 }

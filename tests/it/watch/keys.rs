@@ -373,7 +373,10 @@ fn live_rows_stand_below_what_is_said_while_a_watch_runs_and_keys_leave_none_beh
     let shown = pane.shows();
     let rows = live(&shown);
     assert_eq!(rows.len(), 2, "{shown}");
-    assert!(rows[0].contains(" slow ") && rows[1].contains("1/2"), "{shown}");
+    assert!(
+        rows[0].contains(" slow ") && rows[1].contains("1/2"),
+        "{shown}"
+    );
     let last = shown.trim_end().lines().last().unwrap();
     assert_eq!(last, rows[1], "{shown}");
     project.file("go", "");
@@ -431,5 +434,9 @@ fn what_a_shell_said_while_a_run_was_stopped_is_not_wiped() {
     });
     project.file("go", "");
     pane.wait("done in", 1);
-    assert!(pane.shows().contains("\na word of the shell"), "{}", pane.shows());
+    assert!(
+        pane.shows().contains("\na word of the shell"),
+        "{}",
+        pane.shows()
+    );
 }
