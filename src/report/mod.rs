@@ -18,6 +18,7 @@ mod plugins;
 mod reporter;
 mod screen;
 mod sink;
+mod sixel;
 mod spent;
 mod stage;
 mod story;

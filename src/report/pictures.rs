@@ -8,9 +8,10 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use icy_sixel::EncodeOptions;
-use image::imageops::FilterType;
+use image::imageops::{FilterType, dither};
 use image::{DynamicImage, ImageFormat, ImageReader, Limits, RgbaImage};
+
+use super::sixel::{Cube, encoded};
 
 /// How a terminal takes pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub(super) fn drawn(path: &Path, protocol: Protocol, columns: usize) -> Option<S
     let code = match protocol {
         Protocol::Kitty => kitty(&png(&small)?, (columns, rows), ""),
         Protocol::Iterm => iterm(&png(&small)?, columns, rows),
-        Protocol::Sixel => sixel(&small.to_rgba8())?,
+        Protocol::Sixel => sixel(&small.to_rgba8()),
     };
     Some(format!("{indent}{code}"))
 }
@@ -91,7 +92,7 @@ pub(super) fn glimpse(bytes: &[u8], protocol: Protocol, columns: usize) -> Optio
             format!("\x1b_Ga=d,d=I,i={id},q=2\x1b\\"),
         ),
         Protocol::Iterm => (iterm(&png(&small)?, columns, rows), String::new()),
-        Protocol::Sixel => (sixel(&small.to_rgba8())?, String::new()),
+        Protocol::Sixel => (sixel(&small.to_rgba8()), String::new()),
     };
     Some(Glimpse {
         code: format!("{down}\x1b[{rows}A\x1b7\x1b[2C{drawn}\x1b8\x1b[{rows}B"),
@@ -165,9 +166,10 @@ fn iterm(png: &[u8], columns: u32, rows: u32) -> String {
     )
 }
 
-fn sixel(picture: &RgbaImage) -> Option<String> {
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
-    icy_sixel::sixel_encode(picture.as_raw(), width, height, &EncodeOptions::default()).ok()
+fn sixel(picture: &RgbaImage) -> String {
+    let mut picture = picture.clone();
+    dither(&mut picture, &Cube);
+    encoded(&picture)
 }
 
 #[cfg(test)]
