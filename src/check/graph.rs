@@ -2,6 +2,7 @@
 
 use super::beyond;
 use super::refusals;
+use super::relics;
 use super::words::Scene;
 use crate::base::NodeId;
 use crate::catalog::Catalog;
@@ -82,6 +83,7 @@ pub fn verdict_diagnostics(
     };
     let mut out = refusals::refusals(&scene, verdict);
     out.extend(in_bounds(beyond::beyond(&scene, verdict)));
+    relics::advise(&mut out, &scene);
     out
 }
 

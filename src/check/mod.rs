@@ -11,6 +11,7 @@ mod graph;
 mod links;
 mod plan;
 mod refusals;
+mod relics;
 mod standing;
 mod uploads;
 mod words;

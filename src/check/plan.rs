@@ -11,7 +11,7 @@ use super::graph::{Setting, verdict_diagnostics};
 use super::uploads::{self, Pictures};
 use crate::base::{ContentHash, NodeId, ServerName};
 use crate::catalog::Catalog;
-use crate::diagnostic::{Code, Diagnostic, Report, Span, codes, list_of};
+use crate::diagnostic::{Code, Diagnostic, Report, Severity, Span, codes, list_of};
 use crate::plan::{
     self, EditValue, Grow, Plan, Rendered, ServerKind, StepPlan, TaskPlan, Work, WorkflowStep,
 };
@@ -118,7 +118,7 @@ fn of_step(
             return told.finish(tasks.len());
         }
         Work::Command(command) => {
-            for task in tasks {
+            for task in tasks.iter().filter(|task| !task.skip) {
                 let wrong = plan::preview_command(plan, task, command);
                 told.add(wrong.items, task, 1);
             }
@@ -230,7 +230,28 @@ fn judge(
     );
     // What an input will be is not known yet, so nothing can be said against it.
     found.retain(|diagnostic| !concerns_unknown(diagnostic, rendered));
+    for diagnostic in &mut found {
+        if is_mistyped(diagnostic, rendered, catalog) {
+            diagnostic.severity = Severity::Error;
+        }
+    }
     found
+}
+
+/// Whether somebody typed an input for this pipeline that neither the workflow nor the class knows: a file may well be older than a
+/// class, but a value that was typed for nothing is a mistake. Nodes of custom packs may take inputs that they do not declare.
+fn is_mistyped(diagnostic: &Diagnostic, rendered: &Rendered, catalog: &Catalog) -> bool {
+    let (Some(node), Some(input)) = (&diagnostic.node, &diagnostic.input) else {
+        return false;
+    };
+    let class = diagnostic.class_type.as_deref().unwrap_or_default();
+    let module = catalog.node(class).and_then(|n| n.python_module.as_deref());
+    diagnostic.code == &codes::UNDECLARED_INPUT
+        && diagnostic.severity == Severity::Warning
+        && module.is_none_or(|module| !module.starts_with("custom_nodes"))
+        && rendered
+            .origins
+            .is_added(&NodeId::from(node.as_str()), input)
 }
 
 /// Where nothing saves a result because `set` takes out the nodes that do, that is the place to look at.

@@ -229,6 +229,10 @@ pub(super) struct RunFlags {
     #[arg(long, env = "KILN_WAIT", value_parser = yes_or_no())]
     pub(super) wait: bool,
 
+    /// Treat warnings as errors: nothing is queued while there is one
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(super) deny: Option<Deny>,
+
     /// Start a run of more than 1000 tasks without a question
     #[arg(short = 'y', long, env = "KILN_YES", value_parser = yes_or_no())]
     pub(super) yes: bool,

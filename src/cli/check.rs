@@ -32,7 +32,7 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
     for file in &args.files {
         let mut found = checker.check(&request(args, file));
         if args.deny.is_some() {
-            session::deny_warnings(&mut found);
+            found.report.deny_warnings();
         }
         if found.report.has_errors() {
             worst = worse(worst, Exit::of_report(&found.report, &found.sources));

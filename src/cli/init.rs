@@ -13,7 +13,7 @@ const FILES: &[(&str, &str)] = &[
     ("pipeline.yaml", include_str!("init/pipeline.yaml")),
     ("workflows/card.json", include_str!("init/card.json")),
     ("workflows/glow.json", include_str!("init/glow.json")),
-    (".gitignore", "outputs/\n.kiln/\n"),
+    (".gitignore", "outputs/\n.kiln/\n.env\n"),
 ];
 
 pub(super) fn init(args: &InitArgs) -> Exit {

@@ -50,6 +50,7 @@ fn wishes(args: &RunArgs, matches: &ArgMatches) -> Wishes {
             deadline: flags.timeout,
         },
         wait: flags.wait,
+        deny_warnings: flags.deny.is_some(),
         yes: flags.yes,
         ask: someone_to_ask(args),
         resume: flags.resume.clone().map(|run| Resume {

@@ -128,6 +128,7 @@ codes! {
     RESULT_REJECTED = "K0513" "result_rejected";
     SERVER_DIFFERS = "K0514" "server_differs";
     JOB_AMBIGUOUS = "K0515" "job_ambiguous";
+    PLAN_KEPT = "K0516" "plan_kept";
     // K06xx: plugins
     PLUGIN_NOT_LOADED = "K0601" "plugin_not_loaded";
     PLUGIN_CHANGED = "K0602" "plugin_changed";

@@ -134,6 +134,9 @@ impl Diagnostic {
     }
 }
 
+/// How the advice begins that tells the last words of a program.
+pub const LAST_WORDS: &str = "stderr:\n";
+
 /// Diagnostics in the order found. Everything that can be wrong is collected before anything stops.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -158,6 +161,15 @@ impl Report {
         let place = |item: &Diagnostic| item.primary.as_ref().map(|label| label.span);
         items.sort_by_key(|item| place(item).map_or((true, None), |span| (false, Some(span))));
         items
+    }
+
+    /// Makes every warning an error.
+    pub fn deny_warnings(&mut self) {
+        for diagnostic in &mut self.items {
+            if diagnostic.severity == Severity::Warning {
+                diagnostic.severity = Severity::Error;
+            }
+        }
     }
 
     /// Whether any of them is an error.

@@ -15,7 +15,7 @@ mod source;
 mod suggest;
 
 pub use codes::Code;
-pub use diagnostics::{Diagnostic, Label, Report, Severity};
+pub use diagnostics::{Diagnostic, LAST_WORDS, Label, Report, Severity};
 pub use github::to_github;
 pub use human::{render_human, render_styled};
 pub use json::{JsonDiagnostic, to_json};

@@ -132,6 +132,12 @@ impl SourceMap {
         file.text = text.into();
     }
 
+    /// Whether a file has another text now; what nobody may see counts as the same.
+    pub fn differs(file: &SourceFile, now: &str) -> bool {
+        let same = |(then, now): (u8, u8)| then == now || then == b'*';
+        file.text.len() != now.len() || !file.text.bytes().zip(now.bytes()).all(same)
+    }
+
     /// The file of an id.
     ///
     /// # Panics

@@ -77,6 +77,9 @@ pub enum RunEvent {
         /// It is Comfy Cloud.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         cloud: bool,
+        /// It is a rehearsal: one of kiln's own that paints stand-ins for what it cannot compute.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        simulated: bool,
     },
     /// A server that was in use does not answer; kiln goes on trying.
     ServerLost {

@@ -77,6 +77,7 @@ impl RunEvent {
                 version,
                 embedded: _,
                 cloud: _,
+                simulated: _,
             } => {
                 visit(&mut server.0);
                 visit(url);

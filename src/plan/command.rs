@@ -7,11 +7,13 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::evaluate::{Evaluation, Reading};
+use super::pattern::Pattern;
 use super::scope::{Results, TaskOutcome};
 use super::sealed::{CommandStep, EditValue, Item, Plan, TaskPlan, TemplateText, Work};
 use crate::artifact::Datum;
 use crate::base::{ContentHash, Input, programs};
 use crate::diagnostic::{Diagnostic, Report, Span, codes, did_you_mean};
+use crate::spec;
 
 /// A program with everything that it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +65,37 @@ pub fn preview_command(plan: &Plan, task: &TaskPlan, command: &CommandStep) -> R
     let mut rendering = Rendering::new(plan, names, &BTreeMap::new);
     let _ = rendering.command(command);
     rendering.report.extend(not_in_path(command));
+    rendering.report.extend(beside(plan, command));
     rendering.report
+}
+
+/// Warnings about arguments that name a file beside the pipeline: the program runs elsewhere, and does not find it.
+fn beside(plan: &Plan, command: &CommandStep) -> Vec<Diagnostic> {
+    let args = command.args.iter().zip(&command.spans).skip(1);
+    let found = args.filter_map(|(value, span)| {
+        let EditValue::Ready(Datum::String(arg)) = value else {
+            return None;
+        };
+        let help = file_beside(plan, command, arg)?;
+        let message = format!(
+            "`{arg}` is a file beside the pipeline, and the program runs in a folder of its own"
+        );
+        let warning = Diagnostic::warning(&codes::BAD_COMMAND, message);
+        Some(warning.at(*span).help(help))
+    });
+    found.collect()
+}
+
+/// How to give a program the file beside the pipeline that an argument names by a relative path. What the program is to write may have
+/// the name of such a file.
+pub fn file_beside(plan: &Plan, command: &CommandStep, arg: &str) -> Option<String> {
+    let there = spec::names_a_file(&plan.pipeline_dir, arg);
+    let written = || {
+        let patterns = command.collect.values();
+        let mut patterns = patterns.filter_map(|text| Pattern::new(Path::new(""), text).ok());
+        patterns.any(|pattern| pattern.matches(Path::new(arg)))
+    };
+    (there && !written()).then(|| format!("write `{}`", spec::as_file(arg)))
 }
 
 /// A warning about a program that is not to be found on this machine now.

@@ -40,7 +40,7 @@ mod world;
 
 pub use apart::{Apart, Which, servers as servers_apart};
 pub use build::{Declared, Materials, build};
-pub use command::{RenderedCommand, preview_command, render_command};
+pub use command::{RenderedCommand, file_beside, preview_command, render_command};
 pub use condition::{condition, until};
 pub use expand::{expand, room_for, samples};
 pub use export::{to_dot, to_mermaid, to_svg};

@@ -1,7 +1,7 @@
 //! How a step is run beside what it does: retries, time limits, claims, cache; what the pipeline says stands in for what it does not.
 
 use super::eval::{Evaluator, Extra};
-use super::sealed::{CacheMode, EditValue, RetryClass, RetryPlan, StepPlan};
+use super::sealed::{CacheMode, EditValue, RetryClass, RetryPlan, StepPlan, Work};
 use crate::artifact::Datum;
 use crate::diagnostic::{Diagnostic, SourceMap, codes};
 use crate::spec::{self, Node, Pipeline, Retry, Step, Transfer};
@@ -16,6 +16,11 @@ pub(super) fn apply(
 ) {
     if let Some(written) = step.retry.as_ref().or(pipeline.retry.as_ref()) {
         planned.retry = retry(written, evaluator, sources);
+    }
+    // Nothing is between kiln and a program that could pass by itself: whoever wants it tried again means its errors.
+    let own = step.retry.as_ref().filter(|own| own.names_no_class());
+    if own.is_some() && matches!(planned.work, Work::Command(_)) {
+        planned.retry.classes.push(RetryClass::NodeError);
     }
     let mut limit = |own: &Option<Node>, common: &Option<Node>, key: &str| {
         let node = own.as_ref().or(common.as_ref())?;

@@ -3,7 +3,7 @@
 //! The same code serves a running task (every value must be known) and a check before anything runs (values that need results stay
 //! as the file has them, and are reported as unknown).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -65,6 +65,8 @@ pub struct Origins {
     file: crate::diagnostic::FileId,
     places: Option<Arc<Places>>,
     edited: HashMap<(NodeId, String), (Origin, Option<Span>)>,
+    /// Inputs that the workflow file does not have.
+    added: HashSet<(NodeId, String)>,
 }
 
 impl Origins {
@@ -95,6 +97,11 @@ impl Origins {
         self.edited
             .get(&(node.clone(), input.to_owned()))
             .and_then(|(_, key)| *key)
+    }
+
+    /// Whether `set` gives an input that the workflow file does not have.
+    pub fn is_added(&self, node: &NodeId, input: &str) -> bool {
+        self.added.contains(&(node.clone(), input.to_owned()))
     }
 }
 
@@ -205,6 +212,7 @@ impl<'a> Renderer<'a> {
                     file: work.file,
                     places: work.places.clone(),
                     edited: HashMap::new(),
+                    added: HashSet::new(),
                 },
                 unknown: BTreeSet::new(),
                 shaped_by: shaped_by(plan, step),
@@ -224,10 +232,13 @@ impl<'a> Renderer<'a> {
             );
         }
         for edit in &work.edits {
-            self.rendered.origins.edited.insert(
-                (edit.node.clone(), edit.input.clone()),
-                (edit.origin.clone(), edit.key),
-            );
+            let input = (edit.node.clone(), edit.input.clone());
+            let node = work.graph.nodes.get(&edit.node);
+            if node.is_some_and(|node| !node.inputs.contains_key(&edit.input)) {
+                self.rendered.origins.added.insert(input.clone());
+            }
+            let place = (edit.origin.clone(), edit.key);
+            self.rendered.origins.edited.insert(input, place);
             self.edit(&edit.node, &edit.input, &edit.value, &edit.origin);
         }
         if !work.bypassed.is_empty() {

@@ -12,7 +12,7 @@ use crate::artifact::Datum;
 use crate::base::ServerName;
 use crate::base::secret::placeholder;
 use crate::diagnostic::{Code, Diagnostic, SourceMap, Span, codes, list_of};
-use crate::spec::{self, Node, Project, Spanned};
+use crate::spec::{self, Node, Project, Spanned, is_address};
 
 /// Where a `ComfyUI` listens unless told otherwise.
 const LOCAL_URL: &str = "http://127.0.0.1:8188";
@@ -168,12 +168,6 @@ fn unknown(name: &str, span: Option<Span>, project: Option<&Project>) -> Diagnos
     diagnostic
 }
 
-/// Whether a text is the address of a server, and no server's name.
-fn is_address(text: &str) -> bool {
-    (text.starts_with("http://") || text.starts_with("https://"))
-        && url::Url::parse(text).is_ok_and(|url| url.host().is_some())
-}
-
 /// Whether an address holds what must not be printed.
 fn holds_credentials(text: &str) -> bool {
     let url = url::Url::parse(text).ok().filter(|_| is_address(text));
@@ -281,11 +275,7 @@ fn address(node: &Node, evaluator: &mut Evaluator<'_>, sources: &SourceMap) -> O
     if is_address(&text) {
         return Some(text.trim_end_matches('/').to_owned());
     }
-    evaluator.report.push(
-        Diagnostic::error(&codes::BAD_VALUE, format!("`{text}` is no server address"))
-            .at(node.span)
-            .help(format!("write it with its scheme, e.g. {LOCAL_URL}")),
-    );
+    evaluator.report.push(spec::no_address(&text, node.span));
     None
 }
 

@@ -10,7 +10,7 @@ use super::eval::{Evaluator, Extra, Place, unknown_step};
 use super::fan::{Fan, fan, here};
 use super::plugins::PlanPlugins;
 use super::sealed::{
-    CommandStep, EditValue, NeedPlan, PluginStep, StepPlan, TemplateText, Work, WorkflowStep,
+    CommandStep, EditValue, Grow, NeedPlan, PluginStep, StepPlan, TemplateText, Work, WorkflowStep,
 };
 use super::settings::SetFlag;
 use super::{condition, graphs, policy};
@@ -48,7 +48,7 @@ pub type Definitions = Result<Arc<Catalog>, Vec<Diagnostic>>;
 #[derive(Clone, Debug)]
 pub(super) struct Built {
     pub(super) step: StepPlan,
-    /// The items of its `for_each`, when they are known.
+    /// The items of its `for_each`, when they are known; none when none of its tasks will be wanted.
     pub(super) items: Option<Vec<Datum>>,
     /// What its `when` is for every task, when that is known.
     pub(super) runs: Option<bool>,
@@ -112,10 +112,16 @@ pub(super) fn build(
     let Fan {
         matrix,
         grow,
-        items,
+        mut items,
     } = fan?;
     planned.matrix = matrix;
     planned.grow = grow;
+    if runs == Some(false) && planned.grow != Grow::Known {
+        // None of its tasks would be wanted, whatever the list will be: it is empty, and this says why.
+        planned.grow = Grow::Known;
+        planned.when = step.when.as_ref().map(as_written);
+        items = Some(Vec::new());
+    }
     Some(Built {
         step: planned,
         items,
@@ -348,6 +354,16 @@ fn decided(
             None
         }
         later => Some(later),
+    }
+}
+
+/// A condition for people to read.
+fn as_written(node: &Node) -> TemplateText {
+    TemplateText {
+        text: node.as_str().unwrap_or("false").to_owned(),
+        origin: Origin::Written(node.span),
+        steps: Vec::new(),
+        folder: None,
     }
 }
 

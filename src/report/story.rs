@@ -14,7 +14,7 @@ use super::pictures;
 use super::style::Paint;
 use super::summary;
 use super::terminal::TerminalReporter;
-use super::text::{cut, duration, lasting, padded, plural, tame, width};
+use super::text::{cut, duration, lasting, padded, plural, tame, tame_line, width};
 use crate::artifact::Kind;
 use crate::base::{ServerName, StepId, TaskName, display_path, display_path_from};
 use crate::diagnostic::JsonDiagnostic;
@@ -89,10 +89,12 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
                 version,
                 embedded,
                 cloud,
+                simulated,
             } => {
                 let what = match (embedded, cloud) {
-                    (true, _) => "kiln's own server",
                     (_, true) => "Comfy Cloud",
+                    _ if *simulated => "a rehearsal on kiln's own server",
+                    (true, _) => "kiln's own server",
                     _ => &format!("ComfyUI {version}"),
                 };
                 self.ready(server, what, url);
@@ -277,7 +279,9 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
             return;
         }
         let Paint { dim, .. } = self.paint;
-        let line = self.cut_beside(&tame(line), 9 + width(task.as_str()));
+        let whole = tame_line(line);
+        let line = self.cut_beside(&whole, 9 + width(task.as_str()));
+        self.hear(task, line == whole);
         self.say_of(task, &format!("    {dim}{task} │{dim:#} {line}"));
     }
 
@@ -482,7 +486,11 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
         let Paint { dim, .. } = self.paint;
         latest.map_or_else(String::new, |latest| {
             let shown = self.link(latest, &display_path(latest));
-            format!(" {dim}· results in {dim:#}{shown}")
+            let what = match self.view.rehearsal {
+                Some(true) => "stand-ins",
+                _ => "results",
+            };
+            format!(" {dim}· {what} in {dim:#}{shown}")
         })
     }
 }

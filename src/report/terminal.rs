@@ -4,6 +4,7 @@
 //! else. Where both are a terminal the paths are indented below their task. What is said is gathered and written in one go with the live
 //! lines below it, about ten times a second on a terminal and at once elsewhere.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use super::text::width;
 use super::view::View;
 use super::{ReportResult, Reporter};
 use crate::base::{StepId, TaskName};
-use crate::diagnostic::{Report, SourceMap};
+use crate::diagnostic::{LAST_WORDS, Report, SourceMap};
 use crate::event::{Envelope, RunEvent, TaskInfo};
 
 /// How often a log (not a terminal) hears that long work goes on.
@@ -29,6 +30,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(95);
 /// What is gathered is written when there is so much of it.
 const FULL: usize = 64 * 1024;
+/// What a program said so many lines above is not said again.
+const SHORTLY: usize = 12;
 
 /// What time it is, in milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -74,6 +77,10 @@ pub struct TerminalReporter<N: Write, R: Write> {
     pub(super) names: usize,
     /// Said and not written yet.
     said: String,
+    /// How many lines were said.
+    lines: usize,
+    /// The line at which the program of a task was last heard; `None` when a line of its was cut.
+    pub(super) heard: HashMap<TaskName, Option<usize>>,
     screen: Screen,
     pub(super) groups: Option<Groups>,
     gathering: bool,
@@ -108,6 +115,8 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
             view: View::default(),
             names: 0,
             said: String::new(),
+            lines: 0,
+            heard: HashMap::new(),
             screen: Screen::new(terminal.cuts),
             groups: terminal.folding.map(Groups::new),
             gathering: false,
@@ -138,6 +147,37 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
     pub(super) fn say(&mut self, line: &str) {
         self.said.push_str(line);
         self.said.push('\n');
+        self.lines += 1;
+    }
+
+    /// Notes that a line of a task's program is about to be said, whole or not.
+    pub(super) fn hear(&mut self, task: &TaskName, whole: bool) {
+        let lines = self.lines;
+        let heard = self.heard.entry(task.clone()).or_insert(Some(lines));
+        *heard = heard.and(whole.then_some(lines));
+    }
+
+    /// Whether everything that a task's program said stands shortly above.
+    fn stands_above(&self, message: &str) -> bool {
+        let task = message.strip_prefix("step `");
+        let task = task.and_then(|rest| rest.split_once("`: "));
+        let task = task.map(|(task, _)| TaskName(task.to_owned()));
+        let heard = task.and_then(|task| *self.heard.get(&task)?);
+        self.groups.is_none() && heard.is_some_and(|at| self.lines - at <= SHORTLY)
+    }
+
+    /// The complaints without the last words of programs that stand shortly above.
+    fn without_echoes(&self, report: &Report) -> Report {
+        let items = report.items.iter().map(|diagnostic| {
+            let mut diagnostic = diagnostic.clone();
+            if self.stands_above(&diagnostic.message) {
+                diagnostic.help.retain(|h| !h.starts_with(LAST_WORDS));
+            }
+            diagnostic
+        });
+        Report {
+            items: items.collect(),
+        }
     }
 
     /// A line about a task; in a log that folds, it stands with the others of its step.
@@ -272,7 +312,8 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
             self.say("");
         }
         let mut text = Vec::new();
-        write_report(&mut text, report, sources, self.columns())?;
+        let report = self.without_echoes(report);
+        write_report(&mut text, &report, sources, self.columns())?;
         let text = String::from_utf8_lossy(&text);
         if self.terminal.color {
             self.put(&text);

@@ -70,9 +70,22 @@ pub fn tame(text: &str) -> String {
         .collect()
 }
 
+/// A line of a program's, tamed like [`tame`], with the indentation that it has.
+pub(super) fn tame_line(line: &str) -> String {
+    let line = line.replace('\t', "    ");
+    let content = line.trim_start_matches(' ');
+    format!("{}{}", &line[..line.len() - content.len()], tame(content))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_a_program_keeps_its_indentation() {
+        assert_eq!(tame_line("\tat x\u{1b}[0m"), "    at x [0m");
+        assert_eq!(tame_line("  a \r"), "  a");
+    }
 
     #[test]
     fn durations_read_naturally() {

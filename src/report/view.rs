@@ -124,6 +124,8 @@ pub struct View {
     pub growing: bool,
     /// Servers that end with this process.
     pub own_servers: Vec<ServerName>,
+    /// Whether all servers are rehearsals, once one answered.
+    pub rehearsal: Option<bool>,
     /// When work began.
     pub began: i64,
     /// The time of the last event that matters.
@@ -164,12 +166,14 @@ impl View {
                 server,
                 url,
                 embedded,
+                simulated,
                 ..
             } => {
                 self.urls.insert(url.clone());
                 if *embedded {
                     self.own_servers.push(server.clone());
                 }
+                self.rehearsal = Some(self.rehearsal.unwrap_or(true) && *simulated);
             }
             RunEvent::RunFinished { status, counts, .. } => self.ended = Some((*status, *counts)),
             RunEvent::TaskFinished {

@@ -214,10 +214,12 @@ pub(super) fn place_of(
         let built = Diagnostic::error(&codes::UNSAFE_OUTPUT_PATH, message);
         Failure::one(FailureClass::Invalid, about.complain(built))
     })?;
+    // Without `save_as` names are the server's, which count from 1 wherever they are not taken there: nobody chose them.
     if let Some(renamed) = &place.renamed
+        && about.step.save_as.is_some()
         && shared.is_first_renamed(&artifact.step)
     {
-        let built = about.renamed(&wanted, renamed);
+        let built = about.renamed((&wanted, renamed), place.within);
         shared.teller.warn(&artifact.task, built);
     }
     Ok(place)

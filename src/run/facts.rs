@@ -131,6 +131,11 @@ fn is_away(endpoint: &Endpoint) -> bool {
     matches!(endpoint.kind, EndpointKind::Comfy | EndpointKind::Cloud)
 }
 
+/// Whether it paints stand-ins for what it cannot compute.
+pub(super) fn is_simulated(endpoint: &Endpoint) -> bool {
+    realm(endpoint) == Realm::Simulated
+}
+
 fn realm(endpoint: &Endpoint) -> Realm {
     match endpoint.kind {
         EndpointKind::Here => Realm::Here,

@@ -313,10 +313,21 @@ impl<'a> About<'a> {
     }
 
     /// Another result has the name that this one wanted.
-    pub(super) fn renamed(self, wanted: &str, renamed: &str) -> Diagnostic {
-        let message = format!("`{wanted}` is taken by another result, so this one is `{renamed}`");
+    pub(super) fn renamed(self, (wanted, renamed): (&str, &str), within: bool) -> Diagnostic {
+        let (whose, how) = if within {
+            (
+                "another result of this task",
+                "tell the files of a task apart in `save_as`, for instance with `{{ file.index }}`; this is said once for each step",
+            )
+        } else {
+            (
+                "a result of another task",
+                "tell the tasks apart in `save_as`: with what differs between them, of `matrix` or `item`, or with `{{ task.index }}`; otherwise the task that ends first has the name. This is said once for each step",
+            )
+        };
+        let message = format!("`{wanted}` is taken by {whose}, so this one is `{renamed}`");
         self.complain(Diagnostic::warning(&codes::RESULT_RENAMED, message))
-            .help("name results apart in `save_as`, for instance with `{{ file.index }}`; this is said once for each step")
+            .help(how)
     }
 
     /// The job left nothing behind, and `dependant` needs what it should have left.
@@ -472,6 +483,14 @@ pub(super) fn one_line(text: &str) -> String {
         line.push('…');
     }
     line
+}
+
+/// A line of a program's with its indentation.
+pub(super) fn indented_line(line: &str) -> String {
+    let line = line.replace('\t', "    ");
+    let content = line.trim_start_matches(' ');
+    let indent = (line.len() - content.len()).min(80);
+    format!("{:indent$}{}", "", one_line(content))
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub(super) struct Place {
     pub(super) path: PathBuf,
     /// The name it got, when another result of the step has the one it wanted.
     pub(super) renamed: Option<String>,
+    /// That other result is of the same task.
+    pub(super) within: bool,
 }
 
 impl Folder {
@@ -82,6 +84,8 @@ impl Folder {
         let asked = (owner, folded(&first));
         let mut name = taken.given.get(&asked).cloned();
         let mut next = taken.next.get(&asked.1).copied().unwrap_or(2);
+        let first = taken.by.get(&asked.1);
+        let within = first.is_some_and(|first| first.0 == owner.0);
         loop {
             let tried = name.take().unwrap_or_else(|| wanted.to_owned());
             let path = safe_join(&folder, &tried)?;
@@ -93,6 +97,7 @@ impl Folder {
                 return Ok(Place {
                     path,
                     renamed: (tried != wanted).then_some(tried),
+                    within,
                 });
             }
             name = Some(numbered(wanted, next));

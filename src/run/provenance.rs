@@ -56,6 +56,8 @@ pub(super) struct By<'a> {
     pub(super) url: &'a str,
     /// What it was then.
     pub(super) facts: &'a Recorded,
+    /// It paints stand-ins for what it cannot compute.
+    pub(super) simulated: bool,
 }
 
 /// Everything that is told of a task that ended well.
@@ -212,12 +214,16 @@ impl Provenance<'_> {
             Some(made) => &made.server,
             None => self.by.facts,
         };
-        json!({
+        let mut server = json!({
             "name": self.by.name,
             "url": without_credentials(self.by.url),
             "version": facts.version,
             "packs": facts.packs,
-        })
+        });
+        if self.by.simulated {
+            server["simulated"] = true.into();
+        }
+        server
     }
 
     fn models(&self) -> Vec<Value> {

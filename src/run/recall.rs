@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::attempt::{Ending, Try};
 use super::cache::{self, Found, Made, Miss, Restored, Unrestored};
 use super::collect::place_of;
+use super::facts::is_simulated;
 use super::failure::About;
 use super::provenance::{By, Did, Provenance, Record};
 use crate::artifact::Artifact;
@@ -202,6 +203,7 @@ impl Try {
                 name: &endpoint.name,
                 url: &endpoint.url,
                 facts: recorded,
+                simulated: is_simulated(&endpoint),
             },
             prompt_id,
             key,

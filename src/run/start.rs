@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::context::{RunContext, RunError, RunOptions, RunOutcome};
 use super::dispatch::Dispatcher;
+use super::facts::is_simulated;
 use super::folder::Folder;
 use super::hush::Hush;
 use super::leftovers::end_programs;
@@ -111,6 +112,7 @@ fn tell_start(
             version: info.version.clone(),
             embedded: server.is_embedded(),
             cloud: server.is_cloud(),
+            simulated: is_simulated(server),
         });
     }
 }

@@ -244,6 +244,6 @@ fn a_job_left_nothing_behind() {
 #[test]
 fn a_result_was_renamed() {
     insta::assert_snapshot!(read(|about, _, _| vec![
-        about.renamed("sheet.png", "sheet-2.png")
+        about.renamed(("sheet.png", "sheet-2.png"), true)
     ]));
 }

@@ -268,15 +268,6 @@ impl Checker {
     }
 }
 
-/// Makes every warning an error.
-pub fn deny_warnings(found: &mut FileReport) {
-    for diagnostic in &mut found.report.items {
-        if diagnostic.severity == Severity::Warning {
-            diagnostic.severity = Severity::Error;
-        }
-    }
-}
-
 /// Whether there is a key for partner nodes, or one is declared and what is wrong with it is told.
 fn has_partner_key(plan: &Plan) -> bool {
     plan.partner_key.is_some() || !plan.no_partner_key.is_empty()

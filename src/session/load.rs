@@ -170,6 +170,11 @@ fn load_through(request: &Request, inputs: &Arc<Inputs>) -> Loaded {
     if project.as_ref().is_some_and(|project| project.dotenv) {
         dotenv(&project_dir, inputs, report);
     }
+    if project.is_none() && project_dir.join(PROJECT_FILE).is_file() {
+        // Nothing that it declares is known, so nothing can be said against what uses it.
+        loaded.project_dir = Some(project_dir);
+        return loaded;
+    }
     *rehearsal = project.as_ref().and_then(super::way_out::rehearsal);
     let mut settings = settings(request, &current_dir, inputs, sources, report);
     settings.profile = profile(request, project.as_ref(), report);

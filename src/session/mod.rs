@@ -31,7 +31,7 @@ mod way_out;
 mod why;
 mod wishes;
 
-pub use checking::{Catalogs, Checker, FileReport, catalog_file, deny_warnings, object_info_file};
+pub use checking::{Catalogs, Checker, FileReport, catalog_file, object_info_file};
 pub use creating::{Created, create};
 pub use editing::{EditorSchema, editor_schema};
 pub use foresight::{fates, foresee};

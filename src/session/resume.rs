@@ -12,7 +12,7 @@ use super::history::{self, Standing, State, TaskStanding};
 use super::load::{PROJECT_FILE, Request, project_of};
 use super::wishes::Resume;
 use crate::base::{Inputs, RunId, Secrets, ServerName};
-use crate::diagnostic::{Diagnostic, Report, SourceMap, codes};
+use crate::diagnostic::{Diagnostic, Report, SourceFile, SourceMap, codes};
 use crate::event::RunStatus;
 use crate::machine::Fact;
 use crate::plan::{Plan, StepPlan};
@@ -156,6 +156,33 @@ fn find(
     }
 }
 
+/// Says which files of a stored plan have changed since: it is carried out as it was.
+pub(super) fn kept(plan: &Plan) -> Option<Diagnostic> {
+    let changed = |file: &&SourceFile| {
+        let now = file.path.as_deref().map(std::fs::read);
+        now.and_then(Result::ok)
+            .is_some_and(|now| SourceMap::differs(file, &String::from_utf8_lossy(&now)))
+    };
+    let mut files = plan.sources.files().map(|(_, file)| file);
+    let name = &files.find(changed)?.name;
+    let message =
+        format!("`{name}` has changed since the run began, which goes on with what it was");
+    let built = Diagnostic::warning(&codes::PLAN_KEPT, message);
+    Some(match pipeline_of(plan) {
+        Some(path) => built.help(format!(
+            "`kiln run {path}` takes it as it is now, and does nothing again that is done"
+        )),
+        None => built,
+    })
+}
+
+/// The pipeline's file, as a shell takes it.
+fn pipeline_of(plan: &Plan) -> Option<String> {
+    let (_, first) = plan.sources.files().next()?;
+    let path = first.path.as_deref()?;
+    Some(quoted(&crate::base::display_path(path)))
+}
+
 /// What to type to go on with the last run of a plan, in the current folder.
 pub(super) fn command(plan: &Plan) -> String {
     let here =
@@ -163,13 +190,8 @@ pub(super) fn command(plan: &Plan) -> String {
     if here {
         return "kiln run --resume last".to_owned();
     }
-    let mut sources = plan.sources.files();
-    let first = sources.next().and_then(|(_, file)| file.path.as_deref());
-    match first {
-        Some(path) => {
-            let path = crate::base::display_path(path);
-            format!("kiln run {} --resume last", quoted(&path))
-        }
+    match pipeline_of(plan) {
+        Some(path) => format!("kiln run {path} --resume last"),
         None => "kiln run --resume last".to_owned(),
     }
 }

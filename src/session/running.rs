@@ -18,7 +18,7 @@ use super::told::Told;
 use super::way_out;
 use super::wishes::{self, Wishes};
 use crate::base::{Input, RunId, Secrets, TaskName};
-use crate::diagnostic::{Diagnostic, Report, Severity, SourceMap};
+use crate::diagnostic::{Diagnostic, Report, Severity, SourceMap, codes};
 use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::Fact;
 use crate::plan::Plan;
@@ -158,6 +158,7 @@ fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u
         Ok(Taken::Stored(stored)) => {
             told.run = stored.run;
             let mut report = Report::default();
+            report.extend(resume::kept(&stored.replay.plan));
             let mut plan = stored.replay.plan;
             plugins::reload(&mut plan, &stored.secrets, request.no_plugins, &mut report);
             if report.has_errors() {
@@ -224,6 +225,12 @@ async fn carry_out(
     let sources = start.plan.sources.clone();
     let (secrets, run) = (start.secrets.clone(), told.run.clone());
     let mut report = std::mem::take(&mut start.report);
+    if wishes.deny_warnings {
+        report.deny_warnings();
+    }
+    if report.has_errors() {
+        return Ok(told.refuse(&report, &sources).into());
+    }
     if start.stored.is_none() {
         match outlook(&start.plan, None) {
             Outlook::Work => {}
@@ -322,6 +329,17 @@ fn without(
     Readiness::Refused
 }
 
+/// A check may be made on another machine than the run: what it only warns of may stop a run.
+fn needed_now(found: Diagnostic) -> Diagnostic {
+    if found.code == &codes::PROGRAM_NOT_FOUND {
+        return Diagnostic {
+            severity: Severity::Error,
+            ..found
+        };
+    }
+    found
+}
+
 /// Everything that comes before the run: servers, catalogs, checks, a question, the project's state.
 async fn get_ready(
     start: Start,
@@ -363,8 +381,12 @@ async fn get_ready(
         report.extend(unreachable);
         if !report.has_errors() {
             let found = check_plan(&plan, target, &catalogs).items;
-            report.extend(found.into_iter().filter(|d| d.severity > Severity::Note));
+            let found = found.into_iter().filter(|d| d.severity > Severity::Note);
+            report.extend(found.map(needed_now));
             pools::keep_away(&mut plan, &servers, &catalogs.lacks);
+        }
+        if wishes.deny_warnings {
+            report.deny_warnings();
         }
         if !report.has_errors() {
             report.extend(confirm(&plan, wishes).await);

@@ -127,9 +127,14 @@ impl Told {
         report: &Report,
         resting: &Resting,
     ) -> Option<RunEvent> {
+        let newest = run::newest(plan);
+        if let Some(newest) = &newest {
+            // A run that never begins has no id that anybody could look up: the results are those of this one.
+            self.run = newest.clone();
+        }
         self.complain(report, &plan.sources);
         let mut last = None;
-        if let Some(newest) = run::newest(plan) {
+        if let Some(newest) = newest {
             self.gather(true);
             run::nothing_to_do(plan, &newest, resting, |event| match event {
                 RunEvent::RunFinished { .. } => {

@@ -22,6 +22,8 @@ pub struct Wishes {
     pub options: RunOptions,
     /// `--wait`: for another kiln that writes to the same outputs.
     pub wait: bool,
+    /// `--deny warnings`: nothing starts while there is one.
+    pub deny_warnings: bool,
     /// `--yes`.
     pub yes: bool,
     /// How to ask a person; `None` when nobody is there.

@@ -1,5 +1,7 @@
 //! `command:`, `env:` and `stdin:` of a step: a program on this machine.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::needs::templated;
@@ -68,7 +70,12 @@ fn args(node: &Node, reading: &mut Reading<'_>) -> Option<Vec<Node>> {
         }
         NodeKind::String(text) if !text.trim().is_empty() => {
             let why = "`command` must be a list: there is no shell that would split a text";
-            complain(why.to_owned(), node.span, split_form(text), reading);
+            let folder = reading.sources.file(node.span.file).path.clone();
+            let folder = folder.as_deref().and_then(Path::parent);
+            let help = split_form(text, |word| {
+                folder.is_some_and(|folder| names_a_file(folder, word))
+            });
+            complain(why.to_owned(), node.span, help, reading);
             return None;
         }
         _ => {
@@ -169,7 +176,7 @@ fn env(node: &Node, reading: &mut Reading<'_>) -> Vec<(Spanned<String>, Node)> {
 }
 
 /// How a command that was written as one text is written as a list.
-fn split_form(text: &str) -> String {
+fn split_form(text: &str, is_file: impl Fn(&str) -> bool) -> String {
     let text = text.trim();
     let mut outside = String::new();
     let words = words(text, &mut outside);
@@ -180,8 +187,25 @@ fn split_form(text: &str) -> String {
             quoted(text).replace('\n', " ")
         );
     }
-    let list: Vec<String> = words.iter().map(|word| element(word)).collect();
+    let words = words.iter().enumerate();
+    let list = words.map(|(at, word)| match at {
+        1.. if is_file(word) => as_file(word),
+        _ => element(word),
+    });
+    let list: Vec<String> = list.collect();
     format!("write `command: [{}]`", list.join(", "))
+}
+
+/// Whether an argument names a file by a path relative to a folder. A program runs in a folder of its own, and does not find it.
+pub fn names_a_file(folder: &Path, arg: &str) -> bool {
+    let relative = !arg.is_empty() && !arg.starts_with('-') && Path::new(arg).is_relative();
+    let quotable = !arg.contains(['\'', '"', '\\', '{']);
+    relative && quotable && folder.join(arg).is_file()
+}
+
+/// How a file of the user's is given to a program.
+pub fn as_file(arg: &str) -> String {
+    format!("\"{{{{ file('{arg}') }}}}\"")
 }
 
 /// A text split as a shell does: at white space, but not inside quotes and not inside `{{ }}`. What stands in neither is also added to
@@ -272,8 +296,13 @@ mod tests {
                 "for a shell write `command: [sh, -c, \"ls *.png | wc -l\"]`",
             ),
             ("true", "write `command: [\"true\"]`"),
+            (
+                "python3 tool.py x",
+                "write `command: [python3, \"{{ file('tool.py') }}\", x]`",
+            ),
+            ("tool.py x", "write `command: [tool.py, x]`"),
         ] {
-            assert_eq!(split_form(text), help);
+            assert_eq!(split_form(text, |word| word == "tool.py"), help);
         }
     }
 }

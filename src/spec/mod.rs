@@ -34,7 +34,7 @@ mod within_tests;
 mod yaml;
 mod yaml_error;
 
-pub use command::Command;
+pub use command::{Command, as_file, names_a_file};
 pub use duration::parse_duration;
 pub use load::{load_project, pipeline_from_text, values_from_text};
 pub use matrix::Matrix;
@@ -49,7 +49,7 @@ pub use schema::{
     PluginStepSchema, StepFragment, pipeline_schema, pipeline_schema_for, project_schema,
     with_plugins,
 };
-pub use server::{ServerKind, ServerSpec};
+pub use server::{ServerKind, ServerSpec, is_address, no_address};
 pub use set::{SetEntry, SetNode};
 pub use step::{CacheMode, Need, PluginWork, Step, StepWork, Transfer};
 pub use template::{template_code, template_diagnostic, template_diagnostic_at};

@@ -18,10 +18,18 @@ pub struct Retry {
     pub delay: Option<Spanned<u64>>,
     /// What the doubling of the pause ends at, milliseconds.
     pub max_delay: Option<Spanned<u64>>,
-    /// Failures that are worth another attempt, never empty. When none are written: `transient`, and `rejected` beside `until`.
+    /// Failures that are worth another attempt, never empty. When none are written: `transient`, and `rejected` beside `until`;
+    /// a command's own adds `node_error` when it is planned.
     pub classes: Vec<Spanned<RetryClass>>,
     /// An expression that a good result fulfils; a boolean, or a string: the expression, bare or in `{{ }}`.
     pub until: Option<Node>,
+}
+
+impl Retry {
+    /// Whether `for` is left out.
+    pub fn names_no_class(&self) -> bool {
+        self.classes.iter().any(|class| class.span == self.span)
+    }
 }
 
 /// Failures by what may be done about them.

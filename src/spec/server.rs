@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::needs::templated;
 use super::reading::{Fields, Key, Reading};
 use super::{Node, NodeKind, Spanned, duration, schema};
-use crate::diagnostic::{Diagnostic, codes, did_you_mean};
+use crate::diagnostic::{Diagnostic, Span, codes, did_you_mean};
 
 /// A server as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -224,7 +224,8 @@ fn misplaced(
 fn urls(fields: &Fields<'_>, reading: &mut Reading<'_>) -> Option<Vec<Node>> {
     let one = fields.entry("url");
     let Some((key, node)) = fields.entry("urls") else {
-        return Some(vec![reading.text(one?.1, "`url`")?]);
+        let url = reading.text(one?.1, "`url`")?;
+        return good_address(&url, reading).then(|| vec![url]);
     };
     if let Some((other, _)) = one {
         reading.push(
@@ -269,6 +270,10 @@ fn pool(items: &[Node], reading: &mut Reading<'_>) -> Option<Vec<Node>> {
             good = false;
             continue;
         };
+        if !good_address(&url, reading) {
+            good = false;
+            continue;
+        }
         let same = |other: &&Node| {
             let plain = |node: &Node| node.as_str().map(|t| t.trim_end_matches('/').to_owned());
             plain(other) == plain(&url)
@@ -286,6 +291,38 @@ fn pool(items: &[Node], reading: &mut Reading<'_>) -> Option<Vec<Node>> {
         }
     }
     good.then_some(urls)
+}
+
+/// Complains about an address that is none. What a template gives is looked at when it is known.
+fn good_address(node: &Node, reading: &mut Reading<'_>) -> bool {
+    let Some(text) = node.as_str().filter(|_| !node.has_template()) else {
+        return true;
+    };
+    let good = is_address(text);
+    if !good {
+        reading.push(no_address(text, node.span));
+    }
+    good
+}
+
+/// Whether a text is the address of a server, and no server's name.
+pub fn is_address(text: &str) -> bool {
+    (text.starts_with("http://") || text.starts_with("https://"))
+        && url::Url::parse(text).is_ok_and(|url| url.host().is_some())
+}
+
+/// What is said of a text that is no address of a server.
+pub fn no_address(text: &str, span: Span) -> Diagnostic {
+    let with_scheme = format!("http://{text}");
+    let meant = !text.contains("://") && text.contains([':', '.']) && is_address(&with_scheme);
+    let message = format!("`{text}` is no server address");
+    Diagnostic::error(&codes::BAD_VALUE, message)
+        .at(span)
+        .help(if meant {
+            format!("an address begins with its scheme: `{with_scheme}`")
+        } else {
+            "write it with its scheme, e.g. http://127.0.0.1:8188".to_owned()
+        })
 }
 
 fn headers(fields: &Fields<'_>, reading: &mut Reading<'_>) -> Vec<(Spanned<String>, Node)> {

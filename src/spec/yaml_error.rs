@@ -51,6 +51,12 @@ pub(super) fn diagnostic(error: &Error, file: FileId, text: &str) -> Diagnostic 
                 "kiln refuses such files unread, since a few lines of YAML can stand for gigabytes",
             );
     }
+    if let Some(span) = tab_indent(span, text) {
+        let message = "the file is no valid YAML: a tab stands where a line is indented";
+        return Diagnostic::error(&codes::NOT_YAML, message)
+            .at(span)
+            .help("indent with spaces, not with tabs");
+    }
     if let Some(help) = quotes_in_quotes(span, text) {
         let (message, _) = words(error);
         return Diagnostic::error(&codes::NOT_YAML, message)
@@ -216,6 +222,20 @@ fn quotes_in_quotes(span: Span, text: &str) -> Option<String> {
                 ));
             }
         }
+    }
+    None
+}
+
+/// The tab that indents the line of an error, or the one below it: the reader may take such a line for more of the value above.
+fn tab_indent(span: Span, text: &str) -> Option<Span> {
+    let mut start = text[..span.start].rfind('\n').map_or(0, |n| n + 1);
+    for line in text[start..].split_inclusive('\n').take(2) {
+        let content = line.trim_start_matches([' ', '\t']);
+        let indent = &line[..line.len() - content.len()];
+        if let Some(at) = indent.find('\t').filter(|_| !content.trim().is_empty()) {
+            return Some(Span::new(span.file, start + at, start + at + 1));
+        }
+        start += line.len();
     }
     None
 }

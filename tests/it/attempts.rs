@@ -55,6 +55,20 @@ fn a_failed_attempt_is_followed_by_another_one() {
 }
 
 #[test]
+fn a_program_whose_step_says_retry_is_tried_again_and_one_whose_pipeline_does_is_not() {
+    let project = Project::new();
+    let fails = "command: [sh, -c, \"test {{ task.attempt }} = 2\"]";
+    let retry = "retry: { attempts: 2, delay: 1ms }";
+    project.file(
+        "p.yaml",
+        format!("steps:\n  try:\n    {fails}\n    {retry}\n"),
+    );
+    project.kiln(&["run", "p.yaml"]).ok();
+    project.file("p.yaml", format!("{retry}\nsteps:\n  try:\n    {fails}\n"));
+    project.kiln(&["run", "p.yaml"]).code(4);
+}
+
+#[test]
 fn a_class_that_retry_does_not_name_is_not_tried_again() {
     let project = project(
         "steps:\n  try:\n    command: [\"false\"]\n    retry: { attempts: 3, delay: 5ms, for: [timeout] }\n",

@@ -12,7 +12,7 @@ use super::program::{self, End, Program, Ran, STDOUT_LIMIT};
 use super::stamps::Stamps;
 use crate::artifact::{Artifact, Kind};
 use crate::base::{AtomicFile, ContentHash, NodeId, WriteError, programs};
-use crate::diagnostic::{Diagnostic, codes, did_you_mean};
+use crate::diagnostic::{Diagnostic, LAST_WORDS, codes, did_you_mean};
 use crate::event::RunEvent;
 use crate::machine::{Fact, FailureClass, Outcome};
 use crate::plan::key::{CommandInputs, Manifest, Part, Paths, Program as KeyProgram, Recorded};
@@ -21,7 +21,7 @@ use crate::plan::{self, CommandStep, HERE, RenderedCommand};
 use crate::run::attempt::{Ending, Try};
 use crate::run::cache::{self, Miss};
 use crate::run::collect::{place_of, write_text};
-use crate::run::failure::{About, Failure, Overdue, one_line};
+use crate::run::failure::{About, Failure, Overdue, indented_line};
 use crate::run::provenance::Did;
 use crate::run::recall::{Recalled, blocking};
 use crate::run::transfer::{LocalError, Original, Source};
@@ -109,7 +109,7 @@ impl Try {
             task: self.name().clone(),
         });
         let name = shown_name(&rendered.program);
-        let stdout = self.judge_end_of_program(&name, ran)?;
+        let stdout = self.judge_end_of_program((&name, &rendered.args), work, ran)?;
         let broken = blocking(move || stamps.broken().map(Path::to_path_buf)).await;
         if let Some(path) = broken {
             return Err(self.not_as_it_was(&LocalError::Changed(path)).into());
@@ -238,12 +238,26 @@ impl Try {
     }
 
     /// What it printed, if it ended well.
-    fn judge_end_of_program(&self, name: &str, ran: Ran) -> Result<String, Ending> {
+    fn judge_end_of_program(
+        &self,
+        (name, args): (&str, &[String]),
+        work: &CommandStep,
+        ran: Ran,
+    ) -> Result<String, Ending> {
         let about = self.about();
         let failed = |message: String| {
             let mut built = Diagnostic::error(&codes::COMMAND_FAILED, message);
-            for line in &ran.tail[ran.tail.len().saturating_sub(SHOWN)..] {
-                built = built.help(format!("stderr: {}", one_line(line)));
+            let said = &ran.tail[ran.tail.len().saturating_sub(SHOWN)..];
+            if !said.is_empty() {
+                let said: Vec<String> = said.iter().map(|line| indented_line(line)).collect();
+                built = built.help(format!("{LAST_WORDS}{}", said.join("\n")));
+            }
+            for arg in args {
+                if let Some(help) = plan::file_beside(&self.shared.plan, work, arg) {
+                    built = built.help(format!(
+                        "`{arg}` lies beside the pipeline, and the program ran in a folder of its own: {help}"
+                    ));
+                }
             }
             Ending::from(Failure::one(FailureClass::Command, about.complain(built)))
         };

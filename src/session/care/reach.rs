@@ -83,7 +83,12 @@ pub(in crate::session) fn find(folder: &Path, which: Which<'_>) -> Found {
         inputs: &inputs,
         secrets: &secrets,
     };
-    let servers = plan::servers_apart(which, &place, &mut sources, &mut report);
+    let servers = if project.is_none() && report.has_errors() {
+        // What it declares is not known.
+        IndexMap::new()
+    } else {
+        plan::servers_apart(which, &place, &mut sources, &mut report)
+    };
     Found {
         project_dir,
         project,

@@ -18,7 +18,8 @@ impl<'a> Foresight<'a> {
         let mut own = tasks.map(|ix| self.at(*ix)).peekable();
         if step.grow == Grow::Known {
             if own.peek().is_none() {
-                return Some(NOTHING.to_owned());
+                let why = step.when.as_ref().map_or(NOTHING, |_| UNWANTED);
+                return Some(why.to_owned());
             }
             if own.all(|task| task.skip) {
                 return Some(UNWANTED.to_owned());

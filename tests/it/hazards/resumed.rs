@@ -76,6 +76,20 @@ fn the_stored_plan_needs_neither_a_pipeline_nor_a_sound_project_file() {
     assert_colour(&latest(&project).join("two/two.png"), [0, 0, 41]);
 }
 
+#[test]
+fn who_goes_on_with_a_pipeline_that_was_mended_is_told_that_the_old_one_runs() {
+    let project = Project::new();
+    project.file("p.yaml", "steps:\n  it: { command: [sh, -c, exit 3] }\n");
+    project.kiln(&["run", "p.yaml"]).code(4);
+    let same = project.kiln(&["run", "--resume", "last"]).code(4);
+    same.says_not("K0516");
+    project.file("p.yaml", "steps:\n  it: { command: [sh, -c, exit 0] }\n");
+    let again = project.kiln(&["run", "--resume", "last"]).code(4);
+    let (complaint, _) = again.stderr.split_once("\np · ").unwrap();
+    insta::assert_snapshot!(complaint);
+    project.kiln(&["run", "p.yaml"]).ok();
+}
+
 /// What became of a finished task's result before the run was gone on with, and whether it had to be made again.
 fn lost(file: bool, blob: bool, again: bool) {
     let server = server();

@@ -4,6 +4,32 @@ use super::{complaint, count, latest, names, picture, project, run, status, text
 use crate::support::Project;
 
 #[test]
+fn a_step_that_is_not_wanted_grows_no_tasks_however_its_list_comes_about() {
+    for list in [
+        "steps.a",
+        "steps.a.texts",
+        "steps.a.texts | list",
+        "steps.a.tasks",
+    ] {
+        let project = project(&format!(
+            r#"params: {{ go: {{ type: boolean, default: false }} }}
+steps:
+  a: {{ command: [echo, x], matrix: {{ i: [1, 2] }} }}
+  b: {{ when: params.go, command: [sh, -c, "touch $0", "{{{{ pipeline.dir }}}}/made"], for_each: {list} }}
+  c: {{ command: [echo, "{{{{ steps.b.status }}}}"], needs: [{{ step: b, optional: true }}] }}
+"#
+        ));
+        let plan = project.kiln(&["plan", "p.yaml"]).ok().stdout;
+        assert!(plan.contains("its `when` is false"), "{plan}");
+        let events = run(&project, &[], 0);
+        assert!(!project.path().join("made").exists(), "{list}");
+        assert_eq!(text(&events, "c"), "skipped", "{list}");
+        run(&project, &["-p", "go=true"], 0);
+        assert!(project.path().join("made").exists(), "{list}");
+    }
+}
+
+#[test]
 fn a_condition_is_decided_for_each_task_by_whatever_it_names() {
     let project = project(
         r#"params: { go: { type: boolean, default: false } }
