@@ -146,7 +146,7 @@ fn a_step_in_c_that_hangs_is_given_up_and_a_process_of_its_own_is_ended() {
         let project = Project::of(&[("p.yaml", pipeline)]);
         let library = in_c(project.path(), "bad.c", "HANGS");
         declare(&project, &library, isolation);
-        let done = project.kiln(&["run", "p.yaml", "--keep-going"]);
+        let done = project.kiln(&["run", "p.yaml", "--keep-going", "--max-parallel", "1"]);
         in_order(&settled(&done.stderr, project.path()))
     };
     insta::assert_snapshot!(format!(

@@ -230,12 +230,14 @@ fn a_run_waits_for_a_plugin_that_does_not_keep_up_and_loses_nothing() {
         "steps:\n  draw: {{ workflow: card.json, matrix: {{ i: \"{{{{ range({TASKS}) }}}}\" }}, set: {{ Card: {{ color: \"{{{{ matrix.i }}}}\", width: 16, height: 16 }} }} }}\n"
     );
     let project = project("", &pipeline);
-    let gate = project.path().join("gate");
-    let more = format!(
-        ", gate: {}, misbehave: {{ run_started: wait }}",
+    let (gate, log) = (project.path().join("gate"), project.path().join("log"));
+    // It only hears, so that no task waits for its turn.
+    let lines = format!(
+        "steps: [none]\ntimeout: 10m\nconfig: {{ log: {}, gate: {}, misbehave: {{ run_started: wait }} }}",
+        log.display(),
         gate.display()
     );
-    logging(&project, &more);
+    super::declare(&project, &super::trial(), &lines);
     let drawn = || files(&project.path().join("outputs")).len();
     let mut running = Running::start(&project, &["p.yaml"]);
     running.until("task_finished");
