@@ -97,6 +97,8 @@ pub const PIPELINES: &[&str] = &[
     include_str!("../pipelines/retouch.yaml"),
     include_str!("../pipelines/framed.yaml"),
     "name: x\nparams:\n  n: { type: int, default: 3, min: 1, max: 9 }\n  s: [a, b]\nretry: { attempts: 3, delay: 2s, for: [transient, oom], until: \"result.images | length == 4\" }\nsteps:\n  a:\n    workflow: a.json\n    matrix: { i: \"{{ range(3) }}\", j: [x, y], exclude: [{ i: 1 }] }\n    set: { KSampler: { seed: \"{{ seed() }}\" }, 3.cfg: 7.5 }\n    remove: [9]\n    timeout: 1h30m\n    when: \"{{ params.n > 1 }}\"\n  b:\n    command: [sh, -c, \"echo {{ item.image }}\"]\n    for_each: steps.a\n    outputs: { f: \"*.txt\" }\n    needs: [a]\n    claims: [gpu]\n",
+    "steps: { a: { command: [x], when: )) : [ } }\n",
+    "steps:\n  a: { when: x): y }: {\n",
 ];
 
 pub const PROJECTS: &[&str] = &[

@@ -263,7 +263,20 @@ impl Complaint<'_, '_> {
                     format!("choose {}", either(names))
                 })
             }
-            _ if files => diagnostic.help("put the file on the server, or name one that it has"),
+            _ if files => {
+                let names: Vec<String> = options.iter().map(plain).collect();
+                let some = list_of(names.iter().map(String::as_str), FEW);
+                let folders = names
+                    .first()
+                    .map(|name| self.scene.catalog.folders_with(name));
+                let folder = match folders.as_deref() {
+                    Some([folder]) => format!(" {folder}"),
+                    _ => " FOLDER".to_owned(),
+                };
+                diagnostic.help(format!("it has {some}")).help(format!(
+                    "put the file on the server, or name one that it has: `kiln server models{folder}` lists them"
+                ))
+            }
             _ => diagnostic,
         }
     }

@@ -159,8 +159,13 @@ impl Try {
             }
             self.judge(&rendered, &catalog, &Changed::default())?;
         }
+        let mut extra = self.extra_data(&rendered.graph, &catalog)?;
+        if self.shared.previews.is_some() && !server.is_cloud() {
+            // For this job alone; servers older than 0.7 do not know it.
+            extra.insert("preview_method".to_owned(), "auto".into());
+        }
         Ok(Prepared::Ready(Box::new(Ready {
-            extra: self.extra_data(&rendered.graph, &catalog)?,
+            extra,
             session,
             ends: ends(&rendered, &catalog),
             catalog,
