@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use crate::base::NodeId;
 use crate::catalog::{Catalog, InputDef, InputType};
@@ -301,10 +301,18 @@ fn sensible(
                 );
                 Some(("seed".to_owned(), declared))
             }
-            "width" | "height" => Some((
-                leaf.to_owned(),
-                format!("{{ type: integer, default: {number}, minimum: 1 }}"),
-            )),
+            "width" | "height" => {
+                let least = match def {
+                    Some(def) => def.bounds.min.as_ref().and_then(Number::as_i64),
+                    None => Some(1),
+                };
+                // What the workflow says is not to be refused.
+                let least = least.filter(|least| number.as_i64().is_none_or(|n| n >= *least));
+                let minimum = least.map(|least| format!(", minimum: {least}"));
+                let minimum = minimum.unwrap_or_default();
+                let declared = format!("{{ type: integer, default: {number}{minimum} }}");
+                Some((leaf.to_owned(), declared))
+            }
             _ => None,
         },
         _ => None,

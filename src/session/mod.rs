@@ -22,6 +22,7 @@ mod packs;
 mod plugins;
 mod pools;
 mod prepare;
+mod previews;
 mod resume;
 mod running;
 mod settings;
