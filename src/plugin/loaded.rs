@@ -106,9 +106,11 @@ impl Loaded {
             // places are ours.
             unsafe { create(host, &raw mut instance, reply) }
         });
-        let made = made.and_then(|_| match instance.is_null() {
-            true => Err(Fault::Wrong("has no instance".to_owned())),
-            false => Ok(()),
+        let made = made.and_then(|_| {
+            if instance.is_null() {
+                return Err(Fault::Wrong("has no instance".to_owned()));
+            }
+            Ok(())
         });
         if made.is_err() {
             services.close();

@@ -442,3 +442,6 @@ fn begun(number: u64, item: Item, usual: Duration) -> (Work, Busy) {
 fn grace(limit: Duration) -> Duration {
     limit.clamp(Duration::from_millis(100), Duration::from_secs(1))
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,7 +74,7 @@ mod tests {
         let mut sight = Sight::default();
         let (one, other) = (TaskName::from("a"), TaskName::from("b"));
         let began = Instant::now();
-        let mut at = |sight: &mut Sight, task: &TaskName, ms: u64| {
+        let at = |sight: &mut Sight, task: &TaskName, ms: u64| {
             let now = began + Duration::from_millis(ms);
             sight.of(Some(task), (Protocol::Kitty, 80), now)
         };

@@ -154,7 +154,7 @@ fn spared() -> watch::Receiver<BTreeSet<TaskName>> {
 /// Finds out what is to be carried out; otherwise the exit code, everything told.
 fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u8> {
     let Some(resume) = &wishes.resume else {
-        return fresh(request, told);
+        return fresh(request, wishes, told);
     };
     match resume::take_up(request, resume) {
         Ok(Taken::Stored(stored)) => {
@@ -176,7 +176,7 @@ fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u
                 rehearsal: None,
             })
         }
-        Ok(Taken::Anew(request)) => fresh(&request, told),
+        Ok(Taken::Anew(request)) => fresh(&request, wishes, told),
         Ok(Taken::Done(run)) => {
             told.run = run.run;
             Err(told.done_already(run.counts.unwrap_or_default()))
@@ -190,8 +190,12 @@ fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u
     }
 }
 
-fn fresh(request: &Request, told: &mut Told) -> Result<Start, u8> {
-    start(load(request), told)
+fn fresh(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u8> {
+    let mut loaded = load(request);
+    if wishes.deny_warnings {
+        loaded.report.deny_warnings();
+    }
+    start(loaded, told)
 }
 
 /// Adds what else is wrong in a pipeline that has errors, as far as that can be known without a connection.
@@ -203,7 +207,8 @@ pub fn complete(loaded: &mut Loaded) {
 
 fn start(mut loaded: Loaded, told: &mut Told) -> Result<Start, u8> {
     complete(&mut loaded);
-    let Some(plan) = loaded.plan else {
+    let refused = loaded.report.has_errors();
+    let Some(plan) = loaded.plan.filter(|_| !refused) else {
         return Err(told.refuse(&loaded.report, &loaded.sources));
     };
     Ok(Start {
@@ -227,12 +232,6 @@ async fn carry_out(
     let sources = start.plan.sources.clone();
     let (secrets, run) = (start.secrets.clone(), told.run.clone());
     let mut report = std::mem::take(&mut start.report);
-    if wishes.deny_warnings {
-        report.deny_warnings();
-    }
-    if report.has_errors() {
-        return Ok(told.refuse(&report, &sources).into());
-    }
     if start.stored.is_none() {
         match outlook(&start.plan, None) {
             Outlook::Work => {}

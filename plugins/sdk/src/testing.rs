@@ -80,8 +80,12 @@ pub fn host<P: Plugin>(config: Value) -> Result<TestHost, String> {
 ///
 /// # Errors
 /// What the plugin says when it cannot be made.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "so that tests can write `json!` in the call"
+)]
 pub fn host_with<P: Plugin>(config: Value, time_limit: Duration) -> Result<TestHost, String> {
-    TestHost::made(crate::table::<P>(), config, time_limit)
+    TestHost::made(crate::table::<P>(), &config, time_limit)
 }
 
 impl TestHost {
@@ -89,13 +93,17 @@ impl TestHost {
     ///
     /// # Errors
     /// What the plugin says when it cannot be made.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "so that tests can write `json!` in the call"
+    )]
     pub fn of(table: &'static PluginTable, config: Value) -> Result<Self, String> {
-        Self::made(table, config, Duration::from_secs(30))
+        Self::made(table, &config, Duration::from_secs(30))
     }
 
     fn made(
         table: &'static PluginTable,
-        config: Value,
+        config: &Value,
         time_limit: Duration,
     ) -> Result<Self, String> {
         let time_limit = u64::try_from(time_limit.as_millis()).unwrap_or(u64::MAX);

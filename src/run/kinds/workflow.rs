@@ -454,7 +454,10 @@ fn ends(rendered: &Rendered, catalog: &Catalog) -> Vec<NodeId> {
     if !rendered.targets.is_empty() {
         return rendered.targets.clone();
     }
-    let ends = |class: &str| catalog.node(class).is_some_and(|d| d.output_node);
+    let ends = |class: &str| {
+        let def = catalog.node_or_stand_in(class);
+        def.is_some_and(|def| def.output_node)
+    };
     let nodes = rendered.graph.nodes.iter();
     nodes
         .filter(|(_, node)| ends(&node.class_type))

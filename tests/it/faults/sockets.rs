@@ -212,3 +212,26 @@ fn crowd(mut to: TcpStream, rate: u64) {
         }
     });
 }
+
+/// Before a node is executed: messages of all other types about its job, and of types that nobody knows.
+pub(super) fn all_sorts(frame: &Frame) -> Vec<Frame> {
+    let text = String::from_utf8_lossy(&frame.body).into_owned();
+    let named = text.find("\"prompt_id\"");
+    let id = named.and_then(|at| text[at + 11..].split('"').nth(1).map(str::to_owned));
+    let (true, Some(id)) = (frame.is("executing"), id) else {
+        return Vec::new();
+    };
+    let mut progress_text = vec![0, 0, 0, 3, 0, 0, 0, 1];
+    progress_text.extend_from_slice(b"9half a picture");
+    let mut all: Vec<Frame> = [
+        format!(r#"{{"type":"execution_error","data":{{"prompt_id":"{id}","node_id":"1","node_type":"X","exception_type":"E","exception_message":"a lie","traceback":[],"current_inputs":[],"executed":[]}}}}"#),
+        format!(r#"{{"type":"execution_interrupted","data":{{"prompt_id":"{id}","node_id":"1","node_type":"X","executed":[]}}}}"#),
+        format!(r#"{{"type":"pack.hello","data":{{"prompt_id":"{id}","value":NaN}}}}"#),
+        r#"{"type":"pack.monitor","data":{"cpu":7}}"#.to_owned(),
+    ]
+    .iter()
+    .map(|text| Frame::text(text))
+    .collect();
+    all.push(Frame::binary(&progress_text));
+    all
+}

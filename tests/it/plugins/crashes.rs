@@ -95,6 +95,68 @@ fn a_panic_in_a_function() {
 }
 
 #[test]
+fn a_panic_in_a_filter() {
+    let pipeline = "steps:\n  say: { command: [echo, \"{{ 'abc' | backwards }}\"] }\n";
+    insta::assert_snapshot!(misbehaving("filter", "panic", "", pipeline));
+}
+
+#[test]
+fn a_panic_at_every_message_of_a_server() {
+    insta::assert_snapshot!(misbehaving("server_event", "panic", "", DRAW));
+}
+
+#[test]
+fn a_panic_at_every_preview() {
+    let project = project(
+        "config: { misbehave: { preview: panic } }",
+        "server: sketch\nsteps:\n  draw: { workflow: txt2img.json }\n",
+    );
+    let workflow = crate::support::repository().join("pipelines/workflows/txt2img.json");
+    project.file("txt2img.json", std::fs::read(workflow).unwrap());
+    let declared = std::fs::read_to_string(project.path().join("kiln.yaml")).unwrap();
+    let servers = "servers: { sketch: { kind: embedded, simulate: true } }\n";
+    project.file("kiln.yaml", format!("{servers}{declared}"));
+    let done = project.kiln(&["run", "p.yaml"]).code(4);
+    let words = "plugin `trial`, preview: it panicked: preview panics on purpose";
+    assert_eq!(
+        done.stderr
+            .matches(&format!("error[K0606]: {words}"))
+            .count(),
+        1,
+        "{}",
+        done.stderr
+    );
+    assert_eq!(
+        files(&project.path().join("outputs/p/latest/draw")).len(),
+        1
+    );
+}
+
+#[test]
+fn a_panic_at_the_end_of_a_plugin_is_nobodys_business() {
+    let told = misbehaving("destroy", "panic", "", DRAW);
+    assert!(told.starts_with("exit code 0, 1 pictures"), "{told}");
+    assert!(!told.contains("K06"), "{told}");
+}
+
+#[test]
+fn a_step_in_c_that_hangs_is_given_up_and_a_process_of_its_own_is_ended() {
+    let pipeline = "steps:\n  it: { plugin: trial, timeout: 300ms, matrix: { n: [1, 2] } }\n";
+    let hanging = |isolation: &str| {
+        let project = Project::of(&[("p.yaml", pipeline)]);
+        let library = in_c(project.path(), "bad.c", "HANGS");
+        declare(&project, &library, isolation);
+        let done = project.kiln(&["run", "p.yaml", "--keep-going", "--max-parallel", "1"]);
+        in_order(&settled(&done.stderr, project.path()))
+    };
+    insta::assert_snapshot!(format!(
+        "{}\n---\n{}",
+        hanging(""),
+        hanging("isolation: process")
+    ));
+}
+
+#[test]
 fn a_hook_that_hangs_is_given_up_with_its_plugin() {
     let lines = "timeout: 300ms";
     insta::assert_snapshot!(misbehaving("before_submit", "hang", lines, DRAW));
@@ -237,4 +299,71 @@ fn a_step_beyond_its_timeout_is_tried_again_when_that_is_wanted() {
     let done = project.kiln(&["run", "p.yaml"]).code(4);
     done.says("error[K0512]");
     done.says("retr");
+}
+
+#[test]
+fn a_program_that_an_isolated_plugin_starts_reads_nothing_of_what_kiln_says() {
+    let project = Project::of(&[("p.yaml", "steps:\n  it: { plugin: trial, timeout: 20s }\n")]);
+    let library = in_c(project.path(), "bad.c", "READS_STDIN");
+    declare(&project, &library, "isolation: process");
+    let done = project.kiln(&["run", "p.yaml", "--output", "json"]).ok();
+    assert!(done.stdout.contains("nothing to read"), "{}", done.stdout);
+}
+
+#[test]
+fn a_program_that_an_isolated_plugin_left_behind_keeps_no_run_from_its_end() {
+    let project = Project::of(&[("p.yaml", "steps:\n  it: { plugin: trial, timeout: 30s }\n")]);
+    let library = in_c(project.path(), "bad.c", "LEAVES_ONE_BEHIND");
+    declare(&project, &library, "isolation: process");
+    let done = project.kiln(&["run", "p.yaml"]).code(4);
+    done.says("its process was ended by signal 6 (SIGABRT)");
+}
+
+#[test]
+fn a_process_starts_again_from_the_library_that_was_loaded() {
+    let pipeline =
+        "steps:\n  it: { plugin: trial, retry: { attempts: 2, delay: 1ms, for: any } }\n";
+    let project = Project::of(&[("p.yaml", pipeline)]);
+    let library = in_c(project.path(), "bad.c", "GOES_WITH_ITS_LIBRARY");
+    declare(&project, &library, "isolation: process");
+    let done = project.kiln(&["run", "p.yaml", "--output", "json"]).ok();
+    assert!(!library.exists());
+    assert!(done.stdout.contains("here again"), "{}", done.stdout);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_key_that_interrupts_everything_interrupts_kiln_alone() {
+    use std::os::unix::process::CommandExt;
+    let project = project("", STEP);
+    let log = project.path().join("log");
+    let lines = format!(
+        "isolation: process\nconfig: {{ log: {}, misbehave: {{ step: slow }} }}",
+        log.display()
+    );
+    declare(&project, &super::trial(), &lines);
+    let mut command = project.command(&["run", "p.yaml", "--output", "json"]);
+    command.process_group(0);
+    let mut running = Running::prepared(command);
+    running.until("task_executing");
+    let group = format!("-{}", running.child.id());
+    let killed = std::process::Command::new("kill")
+        .args(["-INT", "--", &group])
+        .status();
+    assert!(killed.unwrap().success());
+    assert_eq!(running.end(), 130);
+    let told = format!("{:?}", running.events);
+    assert!(!told.contains("its process"), "{told}");
+    assert_eq!(
+        noted(&project).last().map(String::as_str),
+        Some("run run_finished")
+    );
+}
+
+#[test]
+fn what_waits_for_its_turn_is_not_silent() {
+    // Each works for 600 ms and says so; the last one waits for longer than it may be silent.
+    let pipeline = "steps:\n  it: { plugin: trial, stall_timeout: 450ms, matrix: { n: [1, 2, 3] }, with: { columns: \"{{ matrix.n }}\" } }\n";
+    let project = project("config: { misbehave: { step: work } }", pipeline);
+    project.kiln(&["run", "p.yaml"]).ok();
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{DRAW, noted, project};
-use crate::support::{Project, Server};
+use crate::support::{Project, Running, Server, files, wait_for};
 
 fn logging(project: &Project, more: &str) {
     let log = project.path().join("log");
@@ -149,6 +149,44 @@ fn what_plugins_get_is_what_the_schema_of_messages_says() {
 }
 
 #[test]
+fn a_plugin_hears_of_errors_of_what_nobody_knows_and_of_a_nodes_own_text() {
+    let server = Server::start(&[]);
+    let project = project("", DRAW);
+    logging(&project, ", whole: true");
+    let url = crate::faults::talkative(&server.url);
+    project.kiln(&["run", "p.yaml", "--server", &url]).ok();
+    let lines = noted(&project);
+    let of = |kind: &str, task: &str| format!("server {kind} {task} \"{kind}\"");
+    for line in [
+        of("execution_error", "draw"),
+        of("execution_interrupted", "draw"),
+        of("pack.hello", "draw"),
+        of("pack.monitor", "-"),
+        of("progress_text", "draw"),
+    ] {
+        assert!(lines.contains(&line), "no {line:?} in {lines:#?}");
+    }
+    let whole: Vec<Value> = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("json server_event "))
+        .map(|json| serde_json::from_str(json).unwrap())
+        .collect();
+    let message = |kind: &str| {
+        let mut all = whole.iter();
+        all.find(|event| event["type"] == kind).unwrap()["message"]["data"].clone()
+    };
+    assert_eq!(message("execution_error")["exception_message"], "a lie");
+    assert_eq!(
+        message("pack.hello")["value"],
+        Value::Null,
+        "NaN is no JSON"
+    );
+    assert_eq!(message("pack.monitor")["cpu"], 7);
+    assert_eq!(message("progress_text")["text"], "half a picture");
+    assert_eq!(message("progress_text")["node"], "9");
+}
+
+#[test]
 fn jobs_of_others_are_nobodys_business() {
     let server = Server::start(&[]);
     let project = project("", DRAW);
@@ -183,6 +221,42 @@ fn a_plugin_that_lags_gets_every_event_but_not_every_bit_of_progress() {
         assert_eq!(count(&format!("run task_{name}")), 120, "{name}");
     }
     assert_eq!(lines.last().map(String::as_str), Some("run run_finished"));
+}
+
+#[test]
+fn a_run_waits_for_a_plugin_that_does_not_keep_up_and_loses_nothing() {
+    const TASKS: usize = 400;
+    let pipeline = format!(
+        "steps:\n  draw: {{ workflow: card.json, matrix: {{ i: \"{{{{ range({TASKS}) }}}}\" }}, set: {{ Card: {{ color: \"{{{{ matrix.i }}}}\", width: 16, height: 16 }} }} }}\n"
+    );
+    let project = project("", &pipeline);
+    let (gate, log) = (project.path().join("gate"), project.path().join("log"));
+    // It only hears, so that no task waits for its turn.
+    let lines = format!(
+        "steps: [none]\ntimeout: 10m\nconfig: {{ log: {}, gate: {}, misbehave: {{ run_started: wait }} }}",
+        log.display(),
+        gate.display()
+    );
+    super::declare(&project, &super::trial(), &lines);
+    let drawn = || files(&project.path().join("outputs")).len();
+    let mut running = Running::start(&project, &["p.yaml"]);
+    running.until("task_finished");
+    // Nothing more comes, although nothing is done.
+    let mut before = (drawn(), std::time::Instant::now());
+    wait_for("the run to wait", || {
+        if drawn() != before.0 {
+            before = (drawn(), std::time::Instant::now());
+        }
+        (before.1.elapsed() > std::time::Duration::from_secs(2)).then_some(())
+    });
+    assert!(drawn() < TASKS, "it did not wait: {}", drawn());
+    std::fs::write(gate, "").unwrap();
+    assert_eq!(running.end(), 0);
+    let lines = noted(&project);
+    let count = |what: &str| lines.iter().filter(|line| line.starts_with(what)).count();
+    for name in ["started", "queued", "executing", "finished"] {
+        assert_eq!(count(&format!("run task_{name}")), TASKS, "{name}");
+    }
 }
 
 #[test]

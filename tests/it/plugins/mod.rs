@@ -3,8 +3,10 @@
 mod bad;
 mod cli;
 mod crashes;
+mod endings;
 mod events;
 mod examples;
+mod rebuilt;
 mod shaping;
 mod soak;
 mod steps;

@@ -67,6 +67,7 @@ fn what_makes_no_sense_as_an_answer_of_a_step_is_refused() {
     for (answer, words) in [
         ("steal", "which does not lie in the call's folder"),
         ("huge", "and kiln takes no more than 16777216"),
+        ("heavy", "kiln did not take the artifact"),
     ] {
         let pipeline = format!("steps:\n  it: {{ plugin: trial, with: {{ answer: {answer} }} }}\n");
         let project = project("", &pipeline);
@@ -136,6 +137,22 @@ fn a_secret_is_given_to_a_step_and_to_no_function() {
         "{}",
         done.stdout
     );
+}
+
+#[test]
+fn a_secret_is_not_held_against_a_schema_that_never_sees_it() {
+    let project = project(
+        "config: { url: \"{{ secret('MY_TEST_URL') }}\" }",
+        "steps:\n  it: { plugin: trial, with: { url: \"{{ secret('MY_TEST_URL') }}\" } }\n",
+    );
+    let mut command = project.command(&["run", "p.yaml"]);
+    crate::support::finish(command.env("MY_TEST_URL", "https://example.org/hook")).ok();
+    let declared = std::fs::read_to_string(project.path().join("kiln.yaml")).unwrap();
+    project.file(
+        "kiln.yaml",
+        declared.replace("{{ secret('MY_TEST_URL') }}", "ftp"),
+    );
+    project.kiln(&["check", "p.yaml"]).code(3).says("K0603");
 }
 
 #[test]

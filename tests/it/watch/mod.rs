@@ -7,3 +7,5 @@ mod many;
 mod saves;
 mod session;
 mod watched;
+
+pub(crate) use watched::Watched;

@@ -8,7 +8,7 @@ use crate::support::{Project, signal, wait_for};
 
 /// A `kiln watch` that ends with the test.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(crate) struct Watched {
     pub(super) child: Child,
     said: Arc<Mutex<String>>,
     /// How far it was read.
@@ -16,11 +16,11 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn start(project: &Project, args: &[&str]) -> Self {
+    pub(crate) fn start(project: &Project, args: &[&str]) -> Self {
         Self::prepared(project.command(&[&["watch"], args].concat()))
     }
 
-    pub(super) fn prepared(mut command: Command) -> Self {
+    pub(crate) fn prepared(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -54,13 +54,13 @@ impl Watched {
     }
 
     /// All that it said so far.
-    pub(super) fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }
 
     /// What it said since it was last waited for, up to the end of the line that holds the text.
     #[track_caller]
-    pub(super) fn says(&mut self, text: &str) -> String {
+    pub(crate) fn says(&mut self, text: &str) -> String {
         let end = wait_for(&format!("{text:?} in\n{}", self.said()), || {
             let said = self.said();
             let at = said[self.read..].find(text)?;
@@ -73,7 +73,7 @@ impl Watched {
     }
 
     /// Ctrl-C, and the exit code.
-    pub(super) fn end(&mut self) -> i32 {
+    pub(crate) fn end(&mut self) -> i32 {
         signal(&self.child, "-INT");
         let status = wait_for("the end", || self.child.try_wait().unwrap());
         status.code().unwrap()

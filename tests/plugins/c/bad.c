@@ -1,4 +1,5 @@
 /* Bad plugins: each macro makes one. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -68,6 +69,18 @@ static int32_t call(void *instance, uint64_t id, kiln_bytes hook, kiln_bytes req
   exit(7);
 #elif defined(CRASHES)
   *(volatile int *)0 = 1;
+#elif defined(READS_STDIN)
+  /* Whatever a program reads there is none of its business. */
+  if (system("cat > /dev/null") != 0) return KILN_FAILED;
+  answer(reply, "{\"artifacts\":[{\"text\":\"nothing to read\"}]}");
+#elif defined(LEAVES_ONE_BEHIND)
+  /* What it started lives on. */
+  if (system("sleep 45 > /dev/null 2>&1 &") != 0) return KILN_FAILED;
+  abort();
+#elif defined(GOES_WITH_ITS_LIBRARY)
+  /* Once: where it was built there is nothing any more, and it has crashed. */
+  if (remove("libbad.so") == 0) abort();
+  answer(reply, "{\"artifacts\":[{\"text\":\"here again\"}]}");
 #elif defined(HANGS)
   for (;;) sleep(1);
 #else

@@ -5,6 +5,13 @@
 
 #include "kiln_plugin.h"
 
+/* Another build says something else. */
+#if defined(SECOND)
+#define SAID "answered from C again"
+#else
+#define SAID "answered from C"
+#endif
+
 static const kiln_host_table *host;
 
 static kiln_bytes bytes(const char *text) {
@@ -57,7 +64,7 @@ static int32_t call(void *instance, uint64_t id, kiln_bytes hook, kiln_bytes req
     answer(reply, "the host is not what it should be");
     return KILN_FAILED;
   }
-  answer(reply, "{\"artifacts\":[{\"text\":\"answered from C\"}]}");
+  answer(reply, "{\"artifacts\":[{\"text\":\"" SAID "\"}]}");
   return KILN_OK;
 }
 

@@ -1,5 +1,5 @@
 //! A plugin for kiln's tests. Its config says what it does at which hook, and what goes wrong there:
-//! `misbehave: { HOOK: panic | error | hang | slow | exit | garbage | often }`, where `often` is an error at two of three calls.
+//! `misbehave: { HOOK: WHAT }`, where `often` is an error at two of three calls, and a run event may be meant by its own name.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -63,6 +63,28 @@ impl Trial {
                 std::thread::sleep(Duration::from_millis(2));
                 Ok(())
             }
+            "drag" => {
+                std::thread::sleep(Duration::from_millis(300));
+                Ok(())
+            }
+            // Until a file is there.
+            "wait" => {
+                let gate = self.config["gate"].as_str().unwrap_or_default();
+                while !std::path::Path::new(gate).exists() {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Ok(())
+            }
+            // For a while, and not silently.
+            "work" => {
+                for part in 0..30_u8 {
+                    if let Some(call) = call {
+                        call.progress(f64::from(part) / 30.0, "at work");
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -77,6 +99,7 @@ impl Plugin for Trial {
                 "properties": {
                     "log": { "type": "string", "description": "A file that everything is noted in." },
                     "columns": { "type": "integer", "minimum": 1, "default": 1 },
+                    "url": { "type": "string", "pattern": "^https?://" },
                 },
             }))
             .events(&["run_*", "task_*", "diagnostic", "server_ready"])
@@ -92,6 +115,7 @@ impl Plugin for Trial {
                     "text": { "type": "string", "description": "What to write." },
                     "columns": { "type": "integer", "minimum": 1 },
                     "answer": { "type": "string" },
+                    "url": { "type": "string", "pattern": "^https?://" },
                 },
             }))
             .outputs(&["sheet", "list"])
@@ -118,6 +142,7 @@ impl Plugin for Trial {
         let task = event["task"].as_str().unwrap_or_default();
         self.note(format!("run {name} {task}").trim_end())?;
         self.whole("run_event", event)?;
+        self.misbehave(name, None)?;
         self.misbehave("event", None)
     }
 
@@ -128,7 +153,8 @@ impl Plugin for Trial {
         self.note(&format!(
             "server {kind} {task} {}",
             event["message"]["type"]
-        ))
+        ))?;
+        self.misbehave("server_event", None)
     }
 
     fn preview(&mut self, preview: &Preview<'_>) -> Result {
@@ -212,6 +238,11 @@ impl Plugin for Trial {
         match task.with()["answer"].as_str() {
             Some("nothing") => return Ok(Vec::new()),
             Some("steal") => return Ok(vec![Artifact::file(&PathBuf::from("/etc/hostname"))]),
+            Some("heavy") => {
+                for _ in 0..20 {
+                    call.add(&Artifact::text(&"x".repeat(1 << 20)))?;
+                }
+            }
             Some("huge") => return Ok(vec![Artifact::text(&"x".repeat(20 << 20))]),
             _ => {}
         }
@@ -239,9 +270,17 @@ impl Plugin for Trial {
         }
     }
 
-    fn filter(&mut self, given: &Arguments, _call: Call) -> Result<Value> {
+    fn filter(&mut self, given: &Arguments, call: Call) -> Result<Value> {
+        self.misbehave("filter", Some(call))?;
         let text = given.get(0).as_str().unwrap_or_default();
         Ok(json!(text.chars().rev().collect::<String>()))
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        // It cannot say so: a panic is the worst that it can do.
+        let _ = self.misbehave("destroy", None);
     }
 }
 
