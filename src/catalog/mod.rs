@@ -5,12 +5,14 @@
 //! graph: it is data and its reading.
 
 mod read;
+mod replace;
 mod types;
 
 pub use read::CatalogError;
+pub use replace::{InputMapping, OutputMapping, Replacement, Replacements};
 pub use types::{
     Autogrow, AutogrowNames, Bounds, Catalog, Combo, DynamicOption, Field, InputDef, InputType,
-    NodeDef, OpenInput, OutputDef, OutputType, Section,
+    NodeDef, OpenInput, OutputDef, OutputType, Section, StandIn,
 };
 
 #[cfg(test)]

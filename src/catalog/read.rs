@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::replace::Replacements;
 use super::types::{
     Autogrow, AutogrowNames, Bounds, Catalog, Combo, DynamicOption, Field, InputDef, InputType,
     NodeDef, OutputDef, OutputType, Section, Slot,
@@ -45,6 +46,7 @@ impl Catalog {
         let mut catalog = Self {
             nodes: nodes.collect(),
             models: IndexMap::new(),
+            replacements: None,
         };
         let warnings = catalog.without_broken();
         (catalog, warnings)
@@ -75,10 +77,17 @@ impl Catalog {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut members: IndexMap<String, Box<RawValue>> = protocol::read(text)?;
         let mut models = IndexMap::new();
+        let mut replacements = None;
         let saved = |raw: &RawValue| raw.get().parse::<u64>().is_ok();
         if members.get("kiln_catalog").is_some_and(|raw| saved(raw)) {
             if let Some(listed) = members.get("models") {
                 models = serde_json::from_str(listed.get()).unwrap_or_default();
+            }
+            if let Some(told) = members.get("node_replacements") {
+                let told: Option<Value> = serde_json::from_str(told.get()).ok();
+                replacements = told
+                    .filter(Value::is_object)
+                    .map(|t| Replacements::read(&t));
             }
             let Some(info) = members.swap_remove("object_info") else {
                 return Err(CatalogError::NoClasses);
@@ -95,6 +104,7 @@ impl Catalog {
                 .map(|(class, raw)| (class, Slot::unread(raw)))
                 .collect(),
             models,
+            replacements,
         })
     }
 

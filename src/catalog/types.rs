@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::replace::{Replacement, Replacements};
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
@@ -12,6 +13,17 @@ pub struct Catalog {
     pub(super) nodes: IndexMap<String, Slot>,
     /// Model files by folder, where they are known.
     pub(super) models: IndexMap<String, Vec<String>>,
+    /// Classes that stand in for others, where that is known.
+    pub(super) replacements: Option<Replacements>,
+}
+
+/// What a server puts in the place of a class that it does not have.
+#[derive(Clone, Copy, Debug)]
+pub struct StandIn<'a> {
+    /// What it puts there.
+    pub by: &'a Replacement,
+    /// Whether the server was asked; else it is what `ComfyUI` itself does since 0.24.
+    pub certain: bool,
 }
 
 /// A definition, read when it is first asked for.
@@ -71,6 +83,33 @@ impl Catalog {
         self.nodes.get(class)?.get(class)
     }
 
+    /// What takes the place of a class that the server does not have, where it has the new one.
+    pub fn stand_in(&self, class: &str) -> Option<StandIn<'_>> {
+        let certain = self.replacements.is_some();
+        let known = self.replacements.as_ref();
+        let by = known.unwrap_or_else(|| Replacements::usual()).of(class)?;
+        let needed = self.node(class).is_none() && self.node(&by.new_node_id).is_some();
+        needed.then_some(StandIn { by, certain })
+    }
+
+    /// The definition by which a node of a class is run: that of the class, else of what takes its place.
+    pub fn node_or_stand_in(&self, class: &str) -> Option<&NodeDef> {
+        self.node(class)
+            .or_else(|| self.node(&self.stand_in(class)?.by.new_node_id))
+    }
+
+    /// What is known of classes that take the place of others; `None` where nobody asked.
+    pub fn replacements(&self) -> Option<&Replacements> {
+        self.replacements.as_ref()
+    }
+
+    /// The catalog of a server that puts these in the place of others.
+    #[must_use]
+    pub fn replacing(mut self, replacements: Replacements) -> Self {
+        self.replacements = Some(replacements);
+        self
+    }
+
     /// All classes, in the server's order, but for those found to be of no use.
     pub fn classes(&self) -> impl Iterator<Item = &str> {
         let slots = self.nodes.iter();
@@ -105,6 +144,11 @@ impl Catalog {
 
     /// Adds what only another catalog has: classes, and options of lists.
     pub fn widen(&mut self, other: &Self) {
+        if let Some(theirs) = &other.replacements {
+            let ours = self.replacements.get_or_insert_default();
+            let own = std::mem::replace(ours, theirs.clone());
+            ours.extend(own);
+        }
         for (class, theirs) in &other.nodes {
             let Some(ours) = self.nodes.get_mut(class) else {
                 self.nodes.insert(class.clone(), theirs.clone());
@@ -137,6 +181,9 @@ impl Catalog {
     pub fn merge(&mut self, other: Self) {
         self.nodes.extend(other.nodes);
         self.models.extend(other.models);
+        if let Some(theirs) = other.replacements {
+            self.replacements.get_or_insert_default().extend(theirs);
+        }
     }
 
     /// The folders that hold a model file of this name, whatever folder of their own it lies in.

@@ -7,17 +7,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::links::needs_a_link;
-use super::words::takes;
 use crate::artifact::{Datum, Kind};
 use crate::base::{NodeId, ServerName, StepId};
-use crate::catalog::{Catalog, InputDef, InputType};
+use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, Origin, codes, list_of};
 use crate::plan::{EditValue, Grow, Item, Plan, StepPlan, TemplateText, Work, WorkflowStep};
 use crate::template::Template;
 use crate::workflow;
+
+mod fits;
+mod masks;
 
 /// Classes whose results are known: what each saves.
 const SAVES: &[(&str, Kind)] = &[
@@ -95,7 +94,9 @@ fn of_value(
             }
         }
         EditValue::Later(_) => {
-            if let Some((text, given)) = given(plan, step, value, catalog_of) {
+            let given = given(plan, step, value, catalog_of)
+                .or_else(|| masks::given(plan, step, value, catalog_of));
+            if let Some((text, given)) = given {
                 out.extend(given.complaints(text));
             }
         }
@@ -144,7 +145,9 @@ fn of_place(
             is_file: true,
             ..Given::default()
         },
-        value => match given(plan, step, value, catalog_of) {
+        value => match given(plan, step, value, catalog_of)
+            .or_else(|| masks::given(plan, step, value, catalog_of))
+        {
             Some((text, given)) => {
                 out.extend(given.complaints(text).map(|d| {
                     let class = work.graph.nodes.get(place.node);
@@ -167,7 +170,14 @@ fn of_place(
     let (Some(node), Some(open)) = (node, def) else {
         return;
     };
-    let Some((message, help)) = misfit(&node.class_type, place.input, open.def, &given) else {
+    let wrong = fits::misfit(&node.class_type, place.input, open.def, &given);
+    let lost = || {
+        given
+            .masked
+            .then(|| masks::lost(work, place.node, node))
+            .flatten()
+    };
+    let Some((message, help)) = wrong.or_else(lost) else {
         return;
     };
     let span = workflow::span_of(place.origin, &plan.sources);
@@ -202,6 +212,8 @@ struct Given {
     many: bool,
     /// A file (or a list of them) and no text.
     is_file: bool,
+    /// A picture with a mask as its alpha channel.
+    masked: bool,
     /// What is wrong with the path itself.
     wrong: Vec<(&'static crate::diagnostic::Code, String, String)>,
     /// Where it stands.
@@ -220,7 +232,7 @@ impl Given {
     }
 }
 
-/// What a value that is one path gives; `None` for everything else.
+/// What a value that is one path gives; `None` for everything else, and for nothing at all.
 fn given<'a>(
     plan: &Plan,
     step: &StepPlan,
@@ -230,18 +242,23 @@ fn given<'a>(
     let EditValue::Later(text) = value else {
         return None;
     };
-    let path = Template::parse_expression(&text.text).ok()?.path()?;
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let span = Some(workflow::span_of(&text.origin, &plan.sources));
-    let given = match path.as_slice() {
+    let given = of_text(plan, step, &text.text, catalog_of)?;
+    Some((text, Given { span, ..given }))
+}
+
+/// What an expression that is one path gives.
+fn of_text(plan: &Plan, step: &StepPlan, text: &str, catalog_of: CatalogOf<'_>) -> Option<Given> {
+    let path = Template::parse_expression(text).ok()?.path()?;
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match path.as_slice() {
         ["steps", from, rest @ ..] => {
             let from = plan.steps.get(&StepId::from(*from))?;
-            of_step(plan, from, rest, false, catalog_of)?
+            of_step(plan, from, rest, false, catalog_of)
         }
-        ["item", rest @ ..] => of_item(plan, step, rest, catalog_of)?,
-        _ => return None,
-    };
-    Some((text, Given { span, ..given }))
+        ["item", rest @ ..] => of_item(plan, step, rest, catalog_of),
+        _ => None,
+    }
 }
 
 /// `item` of a step that follows another one.
@@ -303,6 +320,7 @@ fn of_step(
             .or_else(|| makes.as_ref().map(|made| made.kinds.clone())),
         many,
         is_file: kind != Some(Kind::Text),
+        masked: false,
         wrong: Vec::new(),
         span: None,
     };
@@ -508,85 +526,5 @@ fn singular(kind: Kind) -> &'static str {
         Kind::Model3d => "a 3D model",
         Kind::Text => "a text",
         Kind::Other => "a file of another kind",
-    }
-}
-
-/// Kinds that an input for files takes; `None` where nobody can tell.
-fn wanted(class: &str, input: &str, def: &InputDef) -> Option<&'static [Kind]> {
-    if class == "LoadLatent" && input == "latent" {
-        return Some(&[Kind::Other]);
-    }
-    let config: Value = serde_json::from_str(&def.config).ok()?;
-    let flag = |name: &str| {
-        let options = config.get(1);
-        options
-            .and_then(|options| options.get(name))
-            .is_some_and(|on| on == true)
-    };
-    if flag("video_upload") {
-        Some(&[Kind::Video, Kind::Image])
-    } else if flag("audio_upload") {
-        Some(&[Kind::Audio, Kind::Video])
-    } else if flag("image_upload") {
-        Some(&[Kind::Image])
-    } else if flag("file_upload") && matches!(class, "Load3D" | "Load3DAdvanced") {
-        Some(&[Kind::Model3d])
-    } else {
-        None
-    }
-}
-
-/// Why what is given does not go into an input, and what to do.
-fn misfit(class: &str, input: &str, def: &InputDef, given: &Given) -> Option<(String, String)> {
-    let what = &given.what;
-    if given.many {
-        let takes_many = match &def.ty {
-            InputType::Combo(combo) => combo.multiselect,
-            InputType::Int | InputType::Float | InputType::Boolean | InputType::String => false,
-            _ => true,
-        };
-        return (!takes_many).then(|| {
-            (
-                format!("takes one value, but {what} is a list"),
-                "make a task for each with `for_each`, or take one of them with `[0]`".to_owned(),
-            )
-        });
-    }
-    let kinds = given.kinds.as_ref()?;
-    if let Some(wanted) = wanted(class, input, def) {
-        let fits = kinds.iter().any(|kind| wanted.contains(kind));
-        // A text may well be the name of a file.
-        let named = kinds.contains(&Kind::Text) && !given.is_file;
-        let first = wanted.first().copied()?;
-        let is = kinds.iter().next().copied()?;
-        return (!fits && !named).then(|| {
-            (
-                format!("takes {}, and {what} is {}", singular(first), singular(is)),
-                "the server takes any file, and the node fails when it runs".to_owned(),
-            )
-        });
-    }
-    if !given.is_file || kinds.contains(&Kind::Text) {
-        return None;
-    }
-    match &def.ty {
-        InputType::Int | InputType::Float | InputType::Boolean => Some((
-            format!("takes {}, and {what} is a file", takes(def)),
-            "set the input of a node that loads files".to_owned(),
-        )),
-        _ if needs_a_link(def) => Some((
-            format!(
-                "takes {} from another node, and {what} is a file",
-                def.type_name().replace(',', " or ")
-            ),
-            "give the file to a node that loads it, such as LoadImage, and link that node to this input"
-                .to_owned(),
-        )),
-        InputType::String if def.multiline => Some((
-            format!("takes a text, and {what} is a file"),
-            "the name of the uploaded file would stand in the text; `read_text(…)` gives what is in a file"
-                .to_owned(),
-        )),
-        _ => None,
     }
 }

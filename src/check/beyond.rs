@@ -5,21 +5,22 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::words::{Scene, either, shown};
-use super::{links, standing};
+use super::{circles, links, standing};
 use crate::base::{NodeId, secret};
 use crate::catalog::{InputType, NodeDef};
-use crate::diagnostic::{Diagnostic, codes, did_you_mean, list_of};
-use crate::workflow::verdict::{Verdict, takes_any_input};
+use crate::diagnostic::{Diagnostic, Severity, codes, list_of};
+use crate::workflow::verdict::{Replaced, Unsure, Verdict, takes_any_input};
 use crate::workflow::{self, Node};
 
 /// What to do about a secret in a graph.
 pub(super) const SECRET_HELP: &str = "whoever gets such a picture can read it; a `command` step, or `token` and `headers` of a server, keep it out";
 
 pub(super) fn beyond(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> {
-    let mut out = Vec::new();
+    let mut out = replaced(scene, verdict);
     let followed = followed(scene, &verdict.runs);
     out.extend(links::links(scene, &followed));
     out.extend(standing::standing(scene));
+    let mut unseen = Vec::new();
     for (id, node) in &scene.graph.nodes {
         out.extend(secrets(scene, id, node));
         let Some(def) = scene.catalog.node(&node.class_type) else {
@@ -35,20 +36,35 @@ pub(super) fn beyond(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> {
             if opened.contains(input) {
                 continue;
             }
-            let link = value
-                .as_array()
-                .filter(|_| workflow::is_link(value).is_some());
-            if let Some(items) = link
-                && followed.contains(id)
-                && let Some(why) = broken_link(scene, items)
-            {
-                out.push(dangling(scene, id, input, &why));
-                continue;
+            let link = workflow::is_link(value).filter(|_| followed.contains(id));
+            if let Some((target, _)) = link {
+                if let Some(why) = value.as_array().and_then(|items| broken_link(scene, items)) {
+                    out.push(dangling(scene, id, input, &why));
+                    continue;
+                }
+                unseen.push(Unseen { id, input, target });
             }
-            undeclared(scene, id, node, def, (input, value), &opened, &mut out);
+            let value = if link.is_some() { None } else { Some(value) };
+            out.extend(undeclared(scene, id, node, def, (input, value), &opened));
         }
     }
-    out.extend(verdict.assumed.iter().map(|assumed| {
+    out.extend(circles::circles(scene, &followed, &unseen));
+    out.extend(unverified(scene, verdict));
+    out
+}
+
+/// A link at an input that the class does not declare: the server does not look at it, and follows it all the same.
+pub(super) struct Unseen<'a> {
+    pub(super) id: &'a NodeId,
+    pub(super) input: &'a str,
+    pub(super) target: &'a str,
+}
+
+/// Files of which nobody here can tell whether the server has them.
+fn unverified(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> {
+    let files = verdict.assumed.iter();
+    let files = files.filter(|assumed| assumed.unsure == Unsure::File);
+    let told = files.map(|assumed| {
         let name = scene.input_name(&assumed.node, &assumed.input);
         let value = scene
             .graph
@@ -74,8 +90,42 @@ pub(super) fn beyond(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> {
             )),
             None => warning,
         }
-    }));
-    out
+    });
+    told.collect()
+}
+
+/// Nodes whose class the server puts another one in the place of.
+fn replaced(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> {
+    let told = verdict.replaced.iter().map(|replaced| {
+        let Replaced { node, from, to, .. } = replaced;
+        let message = if replaced.certain {
+            format!("the server does not have the class `{from}`, and puts `{to}` in its place")
+        } else {
+            format!(
+                "the node list does not have the class `{from}`; ComfyUI puts `{to}` in its place since version 0.24"
+            )
+        };
+        let mut told = Diagnostic::warning(&codes::REPLACED_NODE, message);
+        if replaced.certain && !replaced.bare {
+            told.severity = Severity::Note;
+        }
+        if !replaced.certain {
+            told = told.help(
+                "a list that `kiln server catalog -o FILE` saves tells whether the server does so",
+            );
+        }
+        if replaced.bare {
+            told = told.help(
+                "the node has no `_meta`, and ComfyUI fails over replacing it (status 500); kiln itself always sends one",
+            );
+        }
+        let told = told.node(node.as_str(), from, None);
+        match scene.span(node, None) {
+            Some(span) => told.at(span),
+            None => told,
+        }
+    });
+    told.collect()
 }
 
 /// Inputs that hold a secret: the server keeps the graph, and writes it into what it saves.
@@ -170,58 +220,69 @@ fn dangling(scene: &Scene<'_>, id: &NodeId, input: &str, why: &str) -> Diagnosti
     scene.about(diagnostic, id, Some(input))
 }
 
+/// An input that the class does not declare, with its value, or none where the node is handed what comes over a link.
 fn undeclared(
     scene: &Scene<'_>,
     id: &NodeId,
     node: &Node,
     def: &NodeDef,
-    (input, value): (&str, &Value),
+    (input, value): (&str, Option<&Value>),
     opened: &HashSet<String>,
-    out: &mut Vec<Diagnostic>,
-) {
+) -> Option<Diagnostic> {
     let class = node.class_type.as_str();
     let below_a_choice = def.inputs.iter().any(|declared| {
         matches!(declared.ty, InputType::DynamicCombo(_))
             && !opened.contains(&declared.name)
             && (input == declared.name || input.starts_with(&format!("{}.", declared.name)))
     });
-    let acted = def.python_module.as_deref() == Some(crate::embedded::LENIENT);
+    let module = def.python_module.as_deref().unwrap_or_default();
+    let acted = module == crate::embedded::LENIENT;
     if acted || takes_any_input(class) || below_a_choice || def.hidden.iter().any(|h| h == input) {
-        return;
+        return None;
     }
-    let free: Vec<&str> = opened
-        .iter()
-        .map(String::as_str)
-        .filter(|name| !node.inputs.contains_key(*name))
-        .collect();
-    let near = did_you_mean(input, free.iter().copied())
-        .or_else(|| did_you_mean(input, opened.iter().map(String::as_str)));
+    let free = opened.iter().map(String::as_str);
+    let free = free.filter(|name| !node.inputs.contains_key(*name));
+    let near = scene
+        .near(input, free)
+        .or_else(|| scene.near(input, opened.iter().map(String::as_str)));
     // The editor leaves an empty text for widgets that only show something.
-    if near.is_none() && value.as_str() == Some("") {
-        return;
+    if near.is_none() && value.and_then(Value::as_str) == Some("") {
+        return None;
     }
-    let message = format!("`{class}` has no input `{input}`; the server ignores it");
-    let diagnostic = scene.about_at(
-        Diagnostic::warning(&codes::UNDECLARED_INPUT, message),
-        id,
-        Some(input),
-        scene.key_span(id, input),
-    );
+    // Classes of packs often take whatever they are given, and declare nothing of it.
+    let pack = module.starts_with("custom_nodes.");
+    let message = match (value.is_some(), pack) {
+        (true, false) => format!("`{class}` has no input `{input}`; the server ignores it"),
+        (true, true) => format!(
+            "`{class}` declares no input `{input}`; the server ignores it unless the node takes any input"
+        ),
+        (false, false) => format!(
+            "`{class}` has no input `{input}`, but is handed what comes over this link, and fails unless it takes any input"
+        ),
+        (false, true) => format!(
+            "`{class}` declares no input `{input}`, and is handed what comes over this link: it fails unless it takes any input"
+        ),
+    };
+    let mut told = Diagnostic::warning(&codes::UNDECLARED_INPUT, message);
+    if pack && near.is_none() {
+        told.severity = Severity::Note;
+    }
+    let told = scene.about_at(told, id, Some(input), scene.key_span(id, input));
     let group = opened
         .iter()
         .filter(|name| name.starts_with(&format!("{input}.")))
         .min();
-    out.push(match (near, group) {
-        (_, Some(part)) => diagnostic.help(format!(
+    Some(match (near, group) {
+        (_, Some(part)) => told.help(format!(
             "its parts are inputs of their own, such as `{part}`"
         )),
-        (Some(near), None) => diagnostic.help(format!("did you mean `{near}`?")),
+        (Some(near), None) => told.help(format!("did you mean `{near}`?")),
         (None, None) => {
             let mut names: Vec<&str> = opened.iter().map(String::as_str).collect();
             names.sort_unstable();
-            diagnostic.help(format!("its inputs are {}", list_of(names, 12)))
+            told.help(format!("its inputs are {}", list_of(names, 12)))
         }
-    });
+    })
 }
 
 /// Choices that bring inputs of their own: the server takes any value, and the node fails when it runs.
@@ -265,7 +326,7 @@ fn choices(scene: &Scene<'_>, id: &NodeId, node: &Node, def: &NodeDef, out: &mut
         let diagnostic = scene.about_at(diagnostic, id, Some(&name), scene.span(id, at));
         let near = value
             .and_then(Value::as_str)
-            .and_then(|text| did_you_mean(text, keys()));
+            .and_then(|text| scene.near(text, keys()));
         let help = match near {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("choose {}", either(keys())),

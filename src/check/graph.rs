@@ -10,13 +10,12 @@ use crate::diagnostic::{Diagnostic, Origin, SourceMap, Span};
 use crate::plan::Origins;
 use crate::protocol::UploadRules;
 use crate::workflow::Graph;
-use crate::workflow::verdict::Verdict;
-use std::cell::OnceCell;
+use crate::workflow::verdict::{self, Verdict};
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// How many complaints of one kind are told of what lies beyond the server.
-const MOST: usize = 100;
+pub(super) const MOST: usize = 100;
 
 /// Where a graph's parts are written.
 pub trait Places {
@@ -73,18 +72,48 @@ pub fn verdict_diagnostics(
     sources: &SourceMap,
     setting: Setting<'_>,
 ) -> Vec<Diagnostic> {
-    let scene = Scene {
-        graph,
-        catalog,
-        places,
-        sources,
-        setting,
-        index: OnceCell::new(),
-    };
+    // What the server puts in the place of a node is what runs.
+    let (graph, _) = verdict::replaced(graph, catalog);
+    let places = Renamed::new(places, verdict);
+    let scene = Scene::new(&graph, catalog, &places, sources, setting);
     let mut out = refusals::refusals(&scene, verdict);
     out.extend(in_bounds(beyond::beyond(&scene, verdict)));
     relics::advise(&mut out, &scene);
     out
+}
+
+/// Places of inputs that have another name now, where a server put another class in the place of the written one.
+struct Renamed<'a> {
+    places: &'a dyn Places,
+    old: HashMap<&'a NodeId, &'a [(String, String)]>,
+}
+
+impl<'a> Renamed<'a> {
+    fn new(places: &'a dyn Places, verdict: &'a Verdict) -> Self {
+        let renamed = verdict.replaced.iter();
+        let renamed = renamed.filter(|replaced| !replaced.renamed.is_empty());
+        Self {
+            places,
+            old: renamed.map(|one| (&one.node, &*one.renamed)).collect(),
+        }
+    }
+
+    fn written<'n>(&'n self, node: &NodeId, input: &'n str) -> &'n str {
+        let renamed = self.old.get(node).copied().unwrap_or_default();
+        let old = renamed.iter().find(|(new, _)| new == input);
+        old.map_or(input, |(_, old)| old)
+    }
+}
+
+impl Places for Renamed<'_> {
+    fn of(&self, node: &NodeId, input: Option<&str>) -> Option<Origin> {
+        self.places
+            .of(node, input.map(|input| self.written(node, input)))
+    }
+
+    fn key(&self, node: &NodeId, input: &str) -> Option<Span> {
+        self.places.key(node, self.written(node, input))
+    }
 }
 
 /// Of each kind the first complaints, and how many more there are: a workflow of ten thousand nodes may have one mistake as often.

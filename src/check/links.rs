@@ -2,6 +2,7 @@
 //! that only a link can fill.
 
 use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
 
 use serde_json::Value;
 
@@ -10,9 +11,6 @@ use crate::base::NodeId;
 use crate::catalog::{InputDef, InputType, NodeDef, OutputType};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::workflow::{self, Node};
-
-/// How far a type is followed through nodes that pass it on.
-const FARTHEST: usize = 64;
 
 /// The word for a type that its node's inputs decide.
 const MATCHED: &str = "COMFY_MATCHTYPE_V3";
@@ -85,7 +83,7 @@ pub(super) fn links(scene: &Scene<'_>, followed: &HashSet<NodeId>) -> Vec<Diagno
 }
 
 fn of_node(scene: &Scene<'_>, id: &NodeId, node: &Node, def: &NodeDef, out: &mut Vec<Diagnostic>) {
-    let mut shared: BTreeMap<&str, (String, String)> = BTreeMap::new();
+    let mut shared: BTreeMap<&str, (String, Rc<str>)> = BTreeMap::new();
     for open in def.open_inputs(&node.inputs) {
         let Some(value) = node.inputs.get(&open.name) else {
             continue;
@@ -96,7 +94,7 @@ fn of_node(scene: &Scene<'_>, id: &NodeId, node: &Node, def: &NodeDef, out: &mut
             }
             continue;
         };
-        let Some(flows) = flowing(scene, target, slot, FARTHEST) else {
+        let Some(flows) = flowing(scene, target, slot) else {
             continue;
         };
         let takes = match &open.def.ty {
@@ -144,24 +142,88 @@ fn output(def: &NodeDef, slot: i64) -> Option<(&OutputType, Option<&str>)> {
     Some((&output.ty, output.match_type.as_deref()))
 }
 
-/// The type of what a link carries, followed through the nodes that pass it on; `None` where nobody can tell.
-fn flowing(scene: &Scene<'_>, target: &str, slot: i64, left: usize) -> Option<String> {
-    let (node, def) = scene.node(&NodeId::from(target))?;
-    match output(def, slot)? {
-        (OutputType::List(_), _) => Some("COMBO".to_owned()),
-        (OutputType::Named(name), _) if name == "*" => None,
-        (OutputType::Named(name), template) if name == MATCHED => {
-            let template = template?;
-            let open = def.open_inputs(&node.inputs);
-            let mut sources = open.iter().filter(|open| {
+/// An output whose type hangs on that of the inputs that it passes on.
+struct Passing<'a> {
+    output: (&'a str, i64),
+    /// Where these inputs come from.
+    sources: Vec<(&'a str, i64)>,
+    next: usize,
+}
+
+/// The type of what a link carries, followed through the nodes that pass it on; `None` where nobody can tell. Each output is looked at
+/// once: a chain of switches has twice as many ways through it with every one of them.
+fn flowing(scene: &Scene<'_>, target: &str, slot: i64) -> Option<Rc<str>> {
+    let mut flows = scene.memory.flows.borrow_mut();
+    let mut open: Vec<Passing<'_>> = Vec::new();
+    let mut look = Some((target, slot));
+    let mut answer = None;
+    loop {
+        if let Some((node, slot)) = look.take() {
+            if let Some(known) = flows.get(&(node.to_owned(), slot)) {
+                answer.clone_from(known);
+            } else {
+                // Until it is known: who comes back here goes round in a circle.
+                flows.insert((node.to_owned(), slot), None);
+                match of_output(scene, node, slot) {
+                    Flow::Type(ty) => {
+                        answer = ty;
+                        flows.insert((node.to_owned(), slot), answer.clone());
+                    }
+                    Flow::Passes(sources) => {
+                        answer = None;
+                        open.push(Passing {
+                            output: (node, slot),
+                            sources,
+                            next: 0,
+                        });
+                    }
+                }
+            }
+        }
+        let Some(top) = open.last_mut() else {
+            return answer;
+        };
+        let source = top.sources.get(top.next).copied();
+        if answer.is_none() && source.is_some() {
+            top.next += 1;
+            look = source;
+            continue;
+        }
+        let (node, slot) = top.output;
+        flows.insert((node.to_owned(), slot), answer.clone());
+        open.pop();
+    }
+}
+
+/// What an output gives.
+enum Flow<'a> {
+    /// This type, where it can be told.
+    Type(Option<Rc<str>>),
+    /// What comes from one of these.
+    Passes(Vec<(&'a str, i64)>),
+}
+
+fn of_output<'a>(scene: &Scene<'a>, target: &str, slot: i64) -> Flow<'a> {
+    let found = scene.node(&NodeId::from(target));
+    let Some((node, def)) = found else {
+        return Flow::Type(None);
+    };
+    match output(def, slot) {
+        None => Flow::Type(None),
+        Some((OutputType::List(_), _)) => Flow::Type(Some("COMBO".into())),
+        Some((OutputType::Named(name), _)) if name == "*" => Flow::Type(None),
+        Some((OutputType::Named(name), template)) if name == MATCHED => {
+            let Some(template) = template else {
+                return Flow::Type(None);
+            };
+            let open = def.open_inputs(&node.inputs).into_iter();
+            let shares = open.filter(|open| {
                 matches!(&open.def.ty, InputType::MatchType { template_id, .. } if template_id == template)
             });
-            sources.find_map(|open| {
-                let (from, at) = workflow::is_link(node.inputs.get(&open.name)?)?;
-                flowing(scene, from, at, left.checked_sub(1)?)
-            })
+            let sources = shares.filter_map(|open| workflow::is_link(node.inputs.get(&open.name)?));
+            Flow::Passes(sources.collect())
         }
-        (OutputType::Named(name), _) => Some(name.clone()),
+        Some((OutputType::Named(name), _)) => Flow::Type(Some(name.as_str().into())),
     }
 }
 

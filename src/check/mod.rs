@@ -6,6 +6,7 @@
 
 mod across;
 mod beyond;
+mod circles;
 pub mod editor;
 mod graph;
 mod links;
@@ -17,9 +18,11 @@ mod uploads;
 mod words;
 
 pub use graph::{Places, Setting, verdict_diagnostics};
-pub use plan::plan;
+pub use plan::{Checked, plan};
 pub use uploads::{too_large, too_wide};
 
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod plan_tests;
 #[cfg(test)]

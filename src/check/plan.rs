@@ -2,7 +2,7 @@
 //!
 //! Tasks whose graphs are the same are judged once, and what is true of all tasks of a step is said once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,11 +17,22 @@ use crate::plan::{
 };
 use crate::protocol::UploadRules;
 use crate::template::Template;
-use crate::workflow::verdict::{self, JudgeOptions};
+use crate::workflow::verdict::{self, FileOracle, JudgeOptions};
 use crate::workflow::{self, Graph, Node};
 
 /// How many of a step's values are complained about at one place.
 const AT_ONE_PLACE: usize = 3;
+
+/// What is known of a plan before anything runs.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// Every complaint.
+    pub report: Report,
+    /// Whether its servers take it hangs on what nobody here can tell.
+    pub open: bool,
+    /// Of a plan around a workflow alone, what its server answers: whether it takes it, and the output nodes that run, sorted as text.
+    pub answer: Option<(Option<bool>, Vec<String>)>,
+}
 
 /// Every complaint about a plan that can be known before anything runs. `bare`: it is made around a workflow alone; `rules_of`: what a
 /// server takes for files, where that is known.
@@ -30,8 +41,8 @@ pub fn plan(
     bare: bool,
     catalog_of: &dyn Fn(&ServerName) -> Option<Arc<Catalog>>,
     rules_of: &dyn Fn(&ServerName) -> Option<UploadRules>,
-) -> Report {
-    let mut report = Report::default();
+) -> Checked {
+    let mut checked = Checked::default();
     let folders = folders(plan, bare);
     let mut at = 0;
     let mut pictures = Pictures::default();
@@ -55,22 +66,24 @@ pub fn plan(
             partial: step.allow_partial,
             uploads: rules_of(&step.server),
         };
+        let catalog = catalog.as_deref();
         let found = of_step(
             plan,
             step,
-            tasks,
-            catalog.as_deref(),
+            (tasks, catalog),
             setting,
             &mut pictures,
+            &mut checked,
         );
-        report.extend(found);
+        checked.report.extend(found);
     }
+    let report = &mut checked.report;
     report.extend(super::across::across(plan, catalog_of));
-    say_once(&mut report);
+    say_once(report);
     if plan.steps.values().any(|step| is_paid(step, catalog_of)) {
         report.extend(plan.no_partner_key.clone());
     }
-    report
+    checked
 }
 
 /// Whether a step has partner nodes, which want a key.
@@ -102,10 +115,10 @@ fn folders(plan: &Plan, bare: bool) -> Vec<PathBuf> {
 fn of_step(
     plan: &Plan,
     step: &StepPlan,
-    tasks: &[TaskPlan],
-    catalog: Option<&Catalog>,
+    (tasks, catalog): (&[TaskPlan], Option<&Catalog>),
     setting: Setting<'_>,
     pictures: &mut Pictures,
+    checked: &mut Checked,
 ) -> Vec<Diagnostic> {
     let mut told = Told::default();
     let work = match &step.work {
@@ -147,7 +160,7 @@ fn of_step(
         return told.finish(tasks.len());
     };
     for (task, rendered, weight) in different {
-        let found = judge(plan, step, &rendered, catalog, setting);
+        let found = judge(plan, step, &rendered, catalog, setting, checked);
         let found = found.into_iter();
         let mut found: Vec<_> = found.map(|d| blamed(d, work, catalog)).collect();
         found.extend(later_secrets(plan, work, &rendered));
@@ -209,17 +222,35 @@ fn judge(
     rendered: &Rendered,
     catalog: &Catalog,
     setting: Setting<'_>,
+    checked: &mut Checked,
 ) -> Vec<Diagnostic> {
     let idle = idle_outputs(step, &rendered.graph, catalog);
     if !idle.is_empty() {
         // What the server would say of a job without outputs says less.
         return idle;
     }
-    let options = JudgeOptions {
+    let mut options = JudgeOptions {
         targets: (!rendered.targets.is_empty()).then_some(&rendered.targets[..]),
         ..JudgeOptions::default()
     };
     let verdict = verdict::judge(&rendered.graph, catalog, &options);
+    let mut unsure = verdict.assumed.iter();
+    let unsure = unsure.any(|a| {
+        !rendered
+            .unknown
+            .contains(&(a.node.clone(), a.input.clone()))
+    });
+    let guessed = verdict.replaced.iter().any(|replaced| !replaced.certain);
+    checked.open |= verdict.accepted.is_none() && (unsure || guessed);
+    if setting.bare {
+        // What is uploaded is there when the job is sent.
+        let sent = Sent::of(rendered);
+        options.files = &sent;
+        let answer = verdict::judge(&rendered.graph, catalog, &options);
+        let mut runs: Vec<String> = answer.runs.iter().map(|id| id.0.clone()).collect();
+        runs.sort();
+        checked.answer = Some((answer.accepted, runs));
+    }
     let mut found = verdict_diagnostics(
         &verdict,
         &rendered.graph,
@@ -236,6 +267,26 @@ fn judge(
         }
     }
     found
+}
+
+/// Files that are sent before the graph is, by the names that stand in it.
+struct Sent<'a>(HashSet<&'a str>);
+
+impl<'a> Sent<'a> {
+    fn of(rendered: &'a Rendered) -> Self {
+        let names = rendered.uploads.iter().filter_map(|upload| {
+            let node = rendered.graph.nodes.get(&upload.node)?;
+            let value = node.inputs.get(&upload.input)?;
+            value.pointer(&upload.pointer)?.as_str()
+        });
+        Self(names.collect())
+    }
+}
+
+impl FileOracle for Sent<'_> {
+    fn exists(&self, _: &str, _: &str, name: &str) -> Option<bool> {
+        self.0.contains(name).then_some(true)
+    }
 }
 
 /// Whether somebody typed an input for this pipeline that neither the workflow nor the class knows: a file may well be older than a

@@ -47,8 +47,8 @@ fn told(plan: &Plan) -> String {
         "Save": {"input": {"required": {"images": ["IMAGE"]}}, "output": [], "output_node": true},
     });
     let catalog = Arc::new(Catalog::from_object_info(&info).0);
-    let report = super::plan(plan, false, &|_| Some(Arc::clone(&catalog)), &|_| None);
-    render_human(&report, &plan.sources)
+    let found = super::plan(plan, false, &|_| Some(Arc::clone(&catalog)), &|_| None);
+    render_human(&found.report, &plan.sources)
 }
 
 #[test]

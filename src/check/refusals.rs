@@ -1,15 +1,20 @@
 //! The server's verdict in plain words.
 
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::words::{Scene, are_files, either, is_file, nearest_option, same_file, shown, takes};
+use super::words::{Scene, are_files, either, is_file, shown, takes};
 use crate::base::NodeId;
 use crate::catalog::{InputDef, InputType, OpenInput, OutputType};
-use crate::diagnostic::{Code, Diagnostic, Origin, Severity, codes, did_you_mean, list_of};
-use crate::workflow::verdict::{NodeError, Verdict, must_be_written};
+use crate::diagnostic::{Code, Diagnostic, Origin, Severity, codes, list_of};
+use crate::workflow::verdict::{NodeError, Unsure, Verdict, must_be_written};
 
 /// Options are all named when there are no more than these.
 const FEW: usize = 8;
+/// Of a longer circle of nodes only so many are named at each of them.
+const LONGEST_CYCLE: usize = 20;
 
 pub(super) fn refusals(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> {
     let mut out = Vec::new();
@@ -20,10 +25,12 @@ pub(super) fn refusals(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> 
             _ => {}
         }
     }
+    out.extend(own_checks(scene, verdict));
     let left_out = scene.setting.partial && !verdict.runs.is_empty();
     for (id, node) in &verdict.node_errors {
+        let opened = opened(scene, id);
         for error in &node.errors {
-            let refusal = refusal(scene, id, error);
+            let refusal = refusal(scene, id, error, &opened);
             // A link that leads nowhere is an exception there; such a graph is never sent.
             let broken = refusal.code.id == codes::EXCEPTION.id;
             out.push(if left_out && !broken {
@@ -34,6 +41,25 @@ pub(super) fn refusals(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> 
                 .help("outputs that need this node are left out, as `allow_partial` allows")
             } else {
                 refusal
+            });
+        }
+    }
+    out
+}
+
+/// What a server says against values, unless their classes have checks of their own.
+fn own_checks(scene: &Scene<'_>, verdict: &Verdict) -> Vec<Diagnostic> {
+    let mut known: HashMap<&NodeId, Opened<'_>> = HashMap::new();
+    let mut out = Vec::new();
+    for assumed in &verdict.assumed {
+        if let Unsure::OwnCheck(error) = &assumed.unsure {
+            let node = &assumed.node;
+            let opened = known.entry(node).or_insert_with(|| opened(scene, node));
+            out.push(Diagnostic {
+                severity: Severity::Warning,
+                ..refusal(scene, node, error, opened).help(
+                    "the server refuses it, unless the node's pack has a check of its own for this input, which no server tells",
+                )
             });
         }
     }
@@ -61,7 +87,7 @@ fn missing_classes(scene: &Scene<'_>) -> Vec<Diagnostic> {
             } else {
                 let message = format!("the server has no node class `{class}`");
                 let diagnostic = Diagnostic::error(&codes::MISSING_NODE_TYPE, message);
-                match did_you_mean(class, scene.catalog.classes()) {
+                match scene.near_class(class) {
                     Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
                     None => match advice.take() {
                         Some(advice) => diagnostic.help(advice),
@@ -104,13 +130,21 @@ fn code_of(kind: &str) -> &'static Code {
         .unwrap_or(&codes::EXCEPTION)
 }
 
-fn refusal(scene: &Scene<'_>, id: &NodeId, error: &NodeError) -> Diagnostic {
-    let input = error.input.as_deref();
-    let opened = scene
+/// The inputs that a node has, by name.
+type Opened<'a> = IndexMap<String, OpenInput<'a>>;
+
+fn opened<'a>(scene: &Scene<'a>, id: &NodeId) -> Opened<'a> {
+    let inputs = scene
         .node(id)
         .map(|(node, def)| def.open_inputs(&node.inputs))
         .unwrap_or_default();
-    let open = opened.iter().find(|open| Some(open.name.as_str()) == input);
+    let named = inputs.into_iter().map(|open| (open.name.clone(), open));
+    named.collect()
+}
+
+fn refusal(scene: &Scene<'_>, id: &NodeId, error: &NodeError, opened: &Opened<'_>) -> Diagnostic {
+    let input = error.input.as_deref();
+    let open = input.and_then(|input| opened.get(input));
     let value = scene
         .graph
         .nodes
@@ -128,7 +162,7 @@ fn refusal(scene: &Scene<'_>, id: &NodeId, error: &NodeError) -> Diagnostic {
         value,
     };
     match error.kind {
-        "required_input_missing" => complaint.missing(&opened),
+        "required_input_missing" => complaint.missing(opened),
         "value_not_in_list" => complaint.not_in_list(),
         "invalid_input_type" => complaint.invalid_type(),
         "value_smaller_than_min" => complaint.out_of_bounds("at least", |def| &def.bounds.min),
@@ -137,13 +171,13 @@ fn refusal(scene: &Scene<'_>, id: &NodeId, error: &NodeError) -> Diagnostic {
         "bad_linked_input" => complaint.bad_link(),
         "custom_validation_failed" => complaint.custom(),
         "dependency_cycle" => complaint.cycle(),
-        _ => complaint.exception(&opened),
+        _ => complaint.exception(opened),
     }
 }
 
 /// One error of the server with all that helps to explain it.
-struct Complaint<'a> {
-    scene: &'a Scene<'a>,
+struct Complaint<'a, 's> {
+    scene: &'a Scene<'s>,
     id: &'a NodeId,
     error: &'a NodeError,
     /// `` `Class.input` ``.
@@ -152,7 +186,7 @@ struct Complaint<'a> {
     value: Option<&'a Value>,
 }
 
-impl Complaint<'_> {
+impl Complaint<'_, '_> {
     fn diagnostic(&self, message: String) -> Diagnostic {
         let diagnostic = Diagnostic::error(code_of(self.error.kind), message);
         self.scene
@@ -163,7 +197,7 @@ impl Complaint<'_> {
         self.value.map(shown).unwrap_or_default()
     }
 
-    fn missing(&self, opened: &[OpenInput<'_>]) -> Diagnostic {
+    fn missing(&self, opened: &Opened<'_>) -> Diagnostic {
         let input = self.error.input.as_deref().unwrap_or_default();
         let node = self.scene.node_name(self.id);
         let diagnostic = Diagnostic::error(
@@ -184,8 +218,8 @@ impl Complaint<'_> {
             .into_iter()
             .flat_map(|node| node.inputs.keys())
             .map(String::as_str)
-            .filter(|name| !opened.iter().any(|open| open.name == *name));
-        if let Some(written) = did_you_mean(input, undeclared) {
+            .filter(|name| !opened.contains_key(*name));
+        if let Some(written) = self.scene.near(input, undeclared) {
             return diagnostic.help(format!("it has `{written}`: did you mean `{input}`?"));
         }
         match self.def {
@@ -209,7 +243,7 @@ impl Complaint<'_> {
             (false, count) => format!("{name}: {value} is not one of its {count} choices"),
         };
         let diagnostic = self.diagnostic(message);
-        if let Some(near) = text.and_then(|text| nearest_option(text, options)) {
+        if let Some(near) = text.and_then(|text| self.scene.near_option(text, options)) {
             return diagnostic.help(format!("did you mean `{near}`?"));
         }
         match options.len() {
@@ -229,7 +263,20 @@ impl Complaint<'_> {
                     format!("choose {}", either(names))
                 })
             }
-            _ if files => diagnostic.help("put the file on the server, or name one that it has"),
+            _ if files => {
+                let names: Vec<String> = options.iter().map(plain).collect();
+                let some = list_of(names.iter().map(String::as_str), FEW);
+                let folders = names
+                    .first()
+                    .map(|name| self.scene.catalog.folders_with(name));
+                let folder = match folders.as_deref() {
+                    Some([folder]) => format!(" {folder}"),
+                    _ => " FOLDER".to_owned(),
+                };
+                diagnostic.help(format!("it has {some}")).help(format!(
+                    "put the file on the server, or name one that it has: `kiln server models{folder}` lists them"
+                ))
+            }
             _ => diagnostic,
         }
     }
@@ -245,18 +292,10 @@ impl Complaint<'_> {
                 self.error.input.as_deref().unwrap_or_default()
             ));
         }
-        catalog.nodes().find_map(|def| {
-            def.inputs.iter().find_map(|input| {
-                let InputType::Combo(combo) = &input.ty else {
-                    return None;
-                };
-                let found = same_file(file, &combo.options)?;
-                Some(format!(
-                    "`{}.{}` has `{found}`: it lies in another folder than this input looks into",
-                    def.name, input.name
-                ))
-            })
-        })
+        let [class, input, found] = self.scene.offered_by(file)?;
+        Some(format!(
+            "`{class}.{input}` has `{found}`: it lies in another folder than this input looks into"
+        ))
     }
 
     fn invalid_type(&self) -> Diagnostic {
@@ -328,9 +367,7 @@ impl Complaint<'_> {
 
     fn custom(&self) -> Diagnostic {
         let details = &self.error.details;
-        let reason = details
-            .split_once(" - ")
-            .map_or(details.as_str(), |(_, r)| r);
+        let reason = details.split_once(" - ").map_or(&**details, |(_, r)| r);
         match (self.value, reason.strip_prefix("Invalid ")) {
             (Some(value @ Value::String(file)), Some(rest)) if rest.ends_with(file.as_str()) => {
                 let diagnostic = self.diagnostic(format!(
@@ -339,7 +376,7 @@ impl Complaint<'_> {
                     shown(value)
                 ));
                 let near = match self.def.map(|def| &def.ty) {
-                    Some(InputType::Combo(combo)) => nearest_option(file, &combo.options),
+                    Some(InputType::Combo(combo)) => self.scene.near_option(file, &combo.options),
                     _ => None,
                 };
                 if let Some(meant) = meant_as_template(file) {
@@ -363,21 +400,13 @@ impl Complaint<'_> {
     }
 
     fn cycle(&self) -> Diagnostic {
-        let ids = self
-            .error
-            .extra_info
-            .get("cycle_nodes")
-            .and_then(Value::as_array);
-        let mut path: Vec<&str> = ids
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        path.extend(path.first().copied());
-        let path: Vec<String> = path
-            .into_iter()
-            .map(|id| self.scene.node_name(&NodeId::from(id)))
-            .collect();
+        let cycle = self.error.cycle.as_deref().unwrap_or_default();
+        let shown = cycle.iter().take(LONGEST_CYCLE);
+        let mut path: Vec<String> = shown.map(|id| self.scene.node_name(id)).collect();
+        if cycle.len() > LONGEST_CYCLE {
+            path.push(format!("{} more", cycle.len() - LONGEST_CYCLE));
+        }
+        path.extend(path.first().cloned());
         let message = match path.as_slice() {
             [only, _] => format!("{only} is linked to itself"),
             _ => format!("nodes wait for each other: {}", path.join(" → ")),
@@ -386,9 +415,9 @@ impl Complaint<'_> {
     }
 
     /// The server stumbles over something in the node: the first link or value that it must stumble over is shown.
-    fn exception(&self, opened: &[OpenInput<'_>]) -> Diagnostic {
+    fn exception(&self, opened: &Opened<'_>) -> Diagnostic {
         let found = self.scene.node(self.id).and_then(|(node, _)| {
-            opened.iter().find_map(|open| {
+            opened.values().find_map(|open| {
                 let value = node.inputs.get(&open.name);
                 let why = broken(self.scene, &node.class_type, open, value)?;
                 Some((open.name.as_str(), why))

@@ -1,16 +1,19 @@
 //! Where things stand, and how values and names are put into sentences.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
-use std::ops::Range;
 
 use serde_json::Value;
 
 use super::{Places, Setting};
 use crate::base::NodeId;
 use crate::catalog::{Catalog, InputDef, InputType, NodeDef};
-use crate::diagnostic::{Diagnostic, FileId, Origin, SourceMap, Span, did_you_mean, list_of};
-use crate::workflow::{self, Graph, Node};
+use crate::diagnostic::{Diagnostic, Origin, SourceMap, Span, did_you_mean, list_of};
+use crate::workflow::{self, Finders, Graph, Node};
+
+/// Names that are compared for one graph in search of the one that was meant. More are only compared for graphs that nobody made by
+/// hand, and the mistakes themselves are told all the same.
+const MOST_COMPARED: usize = 1_000_000;
 
 /// What diagnostics are made from.
 pub(super) struct Scene<'a> {
@@ -19,14 +22,107 @@ pub(super) struct Scene<'a> {
     pub(super) places: &'a dyn Places,
     pub(super) sources: &'a SourceMap,
     pub(super) setting: Setting<'a>,
-    /// Where each node stands in the workflow file.
-    pub(super) index: OnceCell<Index>,
+    /// Where things stand. Files can be large and complaints many.
+    pub(super) finders: Finders<'a>,
+    /// What is worked out once, and how much of it.
+    pub(super) memory: Memory,
 }
 
-/// A file, and the bytes of the name and the value of each of its nodes.
-pub(super) type Index = (FileId, HashMap<String, (Range<usize>, Range<usize>)>);
+/// What is worked out once for a graph.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Names that were compared so far.
+    compared: Cell<usize>,
+    /// The class that was meant, by the one that was written.
+    classes: RefCell<HashMap<String, Option<String>>>,
+    /// What flows out of a node's output, where that can be told.
+    pub(super) flows: RefCell<HashMap<(String, i64), Option<std::rc::Rc<str>>>>,
+    /// Where files of a name are an option: by the last part of their names, the class, its input and the option.
+    files: OnceCell<HashMap<String, [String; 3]>>,
+}
 
 impl<'a> Scene<'a> {
+    pub(super) fn new(
+        graph: &'a Graph,
+        catalog: &'a Catalog,
+        places: &'a dyn Places,
+        sources: &'a SourceMap,
+        setting: Setting<'a>,
+    ) -> Self {
+        Self {
+            graph,
+            catalog,
+            places,
+            sources,
+            setting,
+            finders: Finders::new(sources),
+            memory: Memory::default(),
+        }
+    }
+
+    /// The candidate that was probably meant, unless far too many names were compared already.
+    pub(super) fn near<'c>(
+        &self,
+        wrong: &str,
+        candidates: impl IntoIterator<Item = &'c str>,
+    ) -> Option<&'c str> {
+        let compared = &self.memory.compared;
+        if compared.get() >= MOST_COMPARED {
+            return None;
+        }
+        let count = |_: &&str| compared.set(compared.get() + 1);
+        did_you_mean(wrong, candidates.into_iter().inspect(count))
+    }
+
+    /// The class that was probably meant. A file with one class that nobody has may have it a thousand times.
+    pub(super) fn near_class(&self, wrong: &str) -> Option<String> {
+        let known = self.memory.classes.borrow().get(wrong).cloned();
+        known.unwrap_or_else(|| {
+            let near = self.near(wrong, self.catalog.classes()).map(str::to_owned);
+            let mut classes = self.memory.classes.borrow_mut();
+            classes.insert(wrong.to_owned(), near.clone());
+            near
+        })
+    }
+
+    /// The option that was probably meant, unless far too many names were compared already.
+    pub(super) fn near_option<'o>(&self, wrong: &str, options: &'o [Value]) -> Option<&'o str> {
+        let compared = &self.memory.compared;
+        if compared.get() >= MOST_COMPARED {
+            return None;
+        }
+        compared.set(compared.get() + options.len());
+        nearest_option(wrong, options)
+    }
+
+    /// The input that has a file of this name among its options, and that option: class, input, option.
+    pub(super) fn offered_by(&self, file: &str) -> Option<&[String; 3]> {
+        let files = self.memory.files.get_or_init(|| {
+            let mut files = HashMap::new();
+            for def in self.catalog.nodes() {
+                for input in &def.inputs {
+                    let InputType::Combo(combo) = &input.ty else {
+                        continue;
+                    };
+                    let names = combo.options.iter().filter_map(Value::as_str);
+                    for name in names.filter(|name| is_file(name)) {
+                        files.entry(last_part(name)).or_insert_with(|| {
+                            [def.name.clone(), input.name.clone(), name.to_owned()]
+                        });
+                    }
+                }
+            }
+            files
+        });
+        files.get(&last_part(file))
+    }
+
+    /// How many names were compared.
+    #[cfg(test)]
+    pub(super) fn compared(&self) -> usize {
+        self.memory.compared.get()
+    }
+
     pub(super) fn node(&self, id: &NodeId) -> Option<(&'a Node, &'a NodeDef)> {
         let graph: &'a Graph = self.graph;
         let catalog: &'a Catalog = self.catalog;
@@ -39,49 +135,7 @@ impl<'a> Scene<'a> {
         let origin = input
             .and_then(|input| self.places.of(id, Some(input)))
             .or_else(|| self.places.of(id, None))?;
-        Some(self.place(&origin))
-    }
-
-    /// The bytes of an origin. Files can be large and complaints many, so nodes are looked for once.
-    fn place(&self, origin: &Origin) -> Span {
-        let (Origin::Json { file, pointer }, Some((key, value, rest))) =
-            (origin, self.in_file(origin))
-        else {
-            return workflow::span_of(origin, self.sources);
-        };
-        let text = &self.sources.file(*file).text;
-        let whole = Span::new(*file, key.start, key.end);
-        let Some(node) = text.get(value.clone()).filter(|node| node.starts_with('{')) else {
-            return workflow::span_of(origin, self.sources);
-        };
-        if rest.is_empty() || pointer.is_empty() {
-            return whole;
-        }
-        match workflow::nearest(node, &rest) {
-            // Nothing of it is there but the node.
-            Range { start: 0, end: 1 } => whole,
-            range => Span::new(*file, value.start + range.start, value.start + range.end),
-        }
-    }
-
-    /// Where the node of an origin stands, and what of its pointer leads on from there.
-    fn in_file(&self, origin: &Origin) -> Option<(Range<usize>, Range<usize>, String)> {
-        let Origin::Json { file, pointer } = origin else {
-            return None;
-        };
-        let text = &self.sources.file(*file).text;
-        let index = || (*file, workflow::top_level(text));
-        let (known, nodes) = self.index.get_or_init(index);
-        let inside = pointer.strip_prefix('/').filter(|_| known == file)?;
-        let (id, rest) = inside.split_once('/').unwrap_or((inside, ""));
-        let id = id.replace("~1", "/").replace("~0", "~");
-        let (key, value) = nodes.get(&id)?;
-        let rest = if rest.is_empty() {
-            String::new()
-        } else {
-            format!("/{rest}")
-        };
-        Some((key.clone(), value.clone(), rest))
+        Some(self.finders.span_of(&origin))
     }
 
     /// Where an input's name stands, else its value.
@@ -89,16 +143,10 @@ impl<'a> Scene<'a> {
         if let Some(key) = self.places.key(id, input) {
             return Some(key);
         }
-        if let Some(origin @ Origin::Json { file, .. }) = self.places.of(id, Some(input))
-            && let Some((_, value, rest)) = self.in_file(&origin)
-            && let Some(node) = self.sources.file(file).text.get(value.clone())
-            && let Some(key) = workflow::locate_key(node, &rest)
+        if let Some(Origin::Json { file, pointer }) = self.places.of(id, Some(input))
+            && let Some(key) = self.finders.of(file).locate_key(&pointer)
         {
-            return Some(Span::new(
-                file,
-                value.start + key.start,
-                value.start + key.end,
-            ));
+            return Some(Span::new(file, key.start, key.end));
         }
         self.span(id, Some(input))
     }
@@ -110,10 +158,7 @@ impl<'a> Scene<'a> {
         match self.places.of(first, None)? {
             Origin::Json { file, .. } => {
                 let pointer = String::new();
-                Some(workflow::span_of(
-                    &Origin::Json { file, pointer },
-                    self.sources,
-                ))
+                Some(self.finders.span_of(&Origin::Json { file, pointer }))
             }
             Origin::Written(span) => Some(span),
         }
@@ -241,7 +286,7 @@ pub(super) fn either<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// The option that was probably meant. Names of model files are the same with `/` and `\`, and a file is found in another folder.
-pub(super) fn nearest_option<'a>(wrong: &str, options: &'a [Value]) -> Option<&'a str> {
+fn nearest_option<'a>(wrong: &str, options: &'a [Value]) -> Option<&'a str> {
     let names = || options.iter().filter_map(Value::as_str);
     let wanted = folded(wrong);
     names()
@@ -280,13 +325,6 @@ fn folded(name: &str) -> String {
 fn last_part(name: &str) -> String {
     let folded = folded(name);
     folded.rsplit('/').next().unwrap_or_default().to_owned()
-}
-
-/// The option that names the same file, whatever folder it lies in.
-pub(super) fn same_file<'a>(wrong: &str, options: &'a [Value]) -> Option<&'a str> {
-    let wanted = last_part(wrong);
-    let mut names = options.iter().filter_map(Value::as_str);
-    names.find(|name| is_file(name) && last_part(name) == wanted)
 }
 
 /// Whether options are names of files.

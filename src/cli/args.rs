@@ -262,7 +262,7 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) run: RunFlags,
 
-    /// Show pictures among the results, in terminals that can: kitty, iTerm2, sixel
+    /// Show pictures among the results and of what samplers are at, in terminals that can: kitty, iTerm2, sixel
     #[arg(long, value_name = "HOW", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto", env = "KILN_PREVIEW")]
     pub(super) preview: Option<Preview>,
 

@@ -90,8 +90,14 @@ pub(super) fn import(args: &ImportArgs) -> Exit {
         );
         return Exit::Usage;
     }
-    if args.output == TextOrJson::Json && args.out.is_none() && args.out_dir.is_none() {
-        complain("with --output json, say where the graph goes: -o FILE or --out-dir DIR");
+    let to_stdout = match &args.out {
+        Some(out) => out.as_os_str() == "-",
+        None => args.out_dir.is_none(),
+    };
+    if args.output == TextOrJson::Json && to_stdout {
+        complain(
+            "with --output json stdout is for the report; say where the graph goes: -o FILE or --out-dir DIR",
+        );
         return Exit::Usage;
     }
     let importer = match args.knows.importer(args.seed) {

@@ -52,10 +52,11 @@ pub(super) fn new(args: &NewArgs) -> Exit {
         ));
         return Exit::Usage;
     }
-    let (pipeline, workflow, what) = match &args.from {
+    let (pipeline, workflow, what, given) = match &args.from {
         None => (
             PLAIN.0.replace("NAME", name),
             PLAIN.1.to_owned(),
+            String::new(),
             String::new(),
         ),
         Some(from) => match around(name, from, args) {
@@ -75,13 +76,16 @@ pub(super) fn new(args: &NewArgs) -> Exit {
     }
     let _ = writeln!(
         anstream::stderr(),
-        "\n{what}See what it does: kiln plan {name}.yaml"
+        "\n{what}See what it does: kiln plan {name}.yaml{given}"
     );
     Exit::Done
 }
 
-/// The texts of a pipeline around a workflow, and what to say of it.
-fn around(name: &str, from: &Path, args: &NewArgs) -> Result<(String, String, String), Exit> {
+/// The texts of a pipeline, of its workflow, what to say of it, and the flags without which it does not run.
+type Made = (String, String, String, String);
+
+/// A pipeline around a workflow.
+fn around(name: &str, from: &Path, args: &NewArgs) -> Result<Made, Exit> {
     let import = args.knows.importer(0)?.import(from);
     let failed = import.report.has_errors();
     if !import.report.items.is_empty() {
@@ -100,7 +104,9 @@ fn around(name: &str, from: &Path, args: &NewArgs) -> Result<(String, String, St
         0 => "No input of it is a param yet. ".to_owned(),
         count => format!("{} to set with -p. ", plural(count, "param")),
     };
-    Ok((created.pipeline, format!("{:#}\n", created.workflow), what))
+    let workflow = format!("{:#}\n", created.workflow);
+    let given = session::given(&created.required);
+    Ok((created.pipeline, workflow, what, given))
 }
 
 /// Writes a file that is not there yet.

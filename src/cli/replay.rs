@@ -61,6 +61,7 @@ fn tell(args: &ReplayArgs) -> Result<(), Box<Diagnostic>> {
         }
         TextOrJson::Text => {
             let (notes, terminal) = screen::notes(args.preview);
+            screen::say_if_no_pictures(args.preview, terminal);
             let reporter = crate::report::TerminalReporter::new(notes, std::io::stdout(), terminal);
             let time = Arc::clone(&clock);
             let reporter = reporter.by(Arc::new(move || time.load(Ordering::Relaxed)));

@@ -43,6 +43,11 @@ pub(super) fn run(args: &RunArgs, matches: &ArgMatches) -> ExitCode {
 
 fn wishes(args: &RunArgs, matches: &ArgMatches) -> Wishes {
     let flags = &args.run;
+    let text = args.output == TextOrJson::Text;
+    let (_, terminal) = screen::notes(args.preview);
+    if text {
+        screen::say_if_no_pictures(args.preview, terminal);
+    }
     Wishes {
         options: RunOptions {
             keep_going: flags.keep_going,
@@ -57,6 +62,8 @@ fn wishes(args: &RunArgs, matches: &ArgMatches) -> Wishes {
             run,
             fixed: typed(matches),
         }),
+        hide_typing: text && terminal.live,
+        previews: text && terminal.pictures.is_some(),
         watched: false,
     }
 }

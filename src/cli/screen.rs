@@ -47,6 +47,7 @@ pub(super) fn notes(preview: Option<Preview>) -> (Notes, Terminal) {
         cuts: cuts(),
         folding: ci.then(folding),
         one_stream: one_stream(),
+        only_new: false,
         pictures: preview.filter(|_| live).and_then(protocol),
     };
     // Without colours, the live lines still need their cursor moved.
@@ -110,6 +111,20 @@ fn protocol(preview: Preview) -> Option<Protocol> {
         Preview::Sixel => Some(Protocol::Sixel),
         Preview::Auto => known(&|name| var(name).ok().filter(|value| !value.is_empty())),
     }
+}
+
+/// Says why pictures that were asked for are not shown on a terminal. Where there is none, nobody misses them.
+pub(super) fn say_if_no_pictures(preview: Option<Preview>, terminal: Terminal) {
+    if preview.is_none() || !terminal.live || terminal.pictures.is_some() {
+        return;
+    }
+    let passed_on = var_os("TMUX").is_some() || var_os("STY").is_some();
+    let why = if passed_on {
+        "tmux and screen pass no pictures on"
+    } else {
+        "this terminal does not say that it can: `--preview=kitty`, `=iterm2` or `=sixel` if it does"
+    };
+    let _ = writeln!(anstream::stderr(), "note: no pictures are shown: {why}");
 }
 
 /// What a terminal can do, as far as it says who it is.

@@ -33,7 +33,7 @@ pub(crate) struct ShowArgs {
     #[arg(value_name = "RUN", default_value = "last")]
     run: String,
 
-    /// One of its tasks, e.g. `base[i=0]`: what happened to it, and what it made
+    /// One of its tasks, e.g. `base[i=0]`: what happened to it, and what it made; of a step with several, the list of them
     #[arg(value_name = "TASK")]
     task: Option<String>,
 
@@ -290,6 +290,12 @@ fn show_task(
 ) -> Result<(), Box<Diagnostic>> {
     let (_, standing) = history.standing(&run.run)?;
     let Some((index, task)) = standing.task(name) else {
+        let tasks = standing.tasks.iter();
+        let tasks: Vec<&TaskStanding> = tasks.filter(|task| task.step.as_str() == name).collect();
+        if !tasks.is_empty() {
+            show_step(args, run, name, &tasks);
+            return Ok(());
+        }
         let message = format!("run {} has no task `{name}`", run.run);
         let names = standing.tasks.iter().map(|task| task.task.as_str());
         let help = format!("`kiln show {}` lists them", run.run);
@@ -320,6 +326,29 @@ fn show_task(
         TextOrJson::Text => task_to_text(&mut out, task, &events, manifest.as_ref()),
     };
     Ok(())
+}
+
+/// A step's name stands for all of its tasks.
+fn show_step(args: &ShowArgs, run: &StoredRun, name: &str, tasks: &[&TaskStanding]) {
+    let mut out = io::stdout().lock();
+    // A broken pipe is success: the reader has seen enough.
+    let _ = match args.history.output {
+        TextOrJson::Json => {
+            let value = json!({ "run": run.run, "step": name, "tasks": tasks });
+            writeln!(out, "{}", line(&value))
+        }
+        TextOrJson::Text => {
+            let mut counts = Counts::default();
+            let ends = tasks.iter().filter_map(|task| task.status.end());
+            ends.for_each(|status| counts.add(status));
+            let mut table = Table::default();
+            for task in tasks {
+                table.row(task_row(task, ""));
+            }
+            writeln!(out, "{}: {}", plain(name), sum(tasks.len(), counts))
+                .and_then(|()| table.write(&mut out, 2, columns()))
+        }
+    };
 }
 
 fn task_to_text(

@@ -10,10 +10,10 @@ use clap::{Args, ValueEnum};
 use super::args::{ValueFlags, yes_or_no};
 use super::exit::{Exit, columns, complain};
 use super::screen::{self, Preview};
-use crate::report::TerminalReporter;
+use crate::report::{Stage, TerminalReporter};
 use crate::run::RunOptions;
 use crate::session::{Request, Wishes};
-use crate::watch::{self, Labelled, Options};
+use crate::watch::{self, Options};
 
 #[derive(Debug, Args)]
 pub(super) struct WatchArgs {
@@ -35,7 +35,7 @@ pub(super) struct WatchArgs {
     #[arg(long, env = "KILN_POLL", value_parser = yes_or_no())]
     poll: bool,
 
-    /// Show pictures among the results, in terminals that can: kitty, iTerm2, sixel
+    /// Show pictures among the results and of what samplers are at, in terminals that can: kitty, iTerm2, sixel
     #[arg(long, value_name = "HOW", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto", env = "KILN_PREVIEW")]
     preview: Option<Preview>,
 
@@ -150,10 +150,11 @@ pub(super) fn watch(args: &WatchArgs) -> ExitCode {
     }
     let files = args.files();
     let labels = labels(&files);
-    let alone = files.len() < 2;
     let requests = files.iter().map(|file| args.request(file));
     let (_, mut terminal) = screen::notes(args.preview);
-    terminal.live &= alone;
+    terminal.only_new = true;
+    screen::say_if_no_pictures(args.preview, terminal);
+    let stage = Stage::default();
     let ended = watch::watch(Options {
         pipelines: requests.zip(labels).collect(),
         wishes: Wishes {
@@ -163,6 +164,7 @@ pub(super) fn watch(args: &WatchArgs) -> ExitCode {
             },
             wait: true,
             yes: args.yes,
+            previews: terminal.pictures.is_some(),
             watched: true,
             ..Wishes::default()
         },
@@ -172,13 +174,9 @@ pub(super) fn watch(args: &WatchArgs) -> ExitCode {
         },
         poll: args.poll,
         voices: Arc::new(move |label| {
-            let notes = if label.is_some() {
-                Box::new(anstream::stderr())
-            } else {
-                screen::notes(None).0
-            };
-            let notes = Labelled::new(notes, label);
-            Box::new(TerminalReporter::new(notes, std::io::stdout(), terminal))
+            let (notes, _) = screen::notes(None);
+            let reporter = TerminalReporter::new(notes, std::io::stdout(), terminal);
+            Box::new(reporter.on(&stage, label))
         }),
         columns: columns(),
     });

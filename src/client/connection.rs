@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ use super::http::{Call, Client, JSON_LIMIT, Payload, Text, read_text};
 use super::places::Places;
 use super::progress::Progress;
 use super::records::{LOOKUP, Lookup};
-use super::socket::{Hub, keep_open};
+use super::socket::{Hub, Picture, keep_open};
 use super::tap::Tap;
 use super::worker::Log;
 use crate::base::NodeId;
@@ -267,6 +267,11 @@ impl Connection {
                 left_out,
             }),
         }
+    }
+
+    /// The newest picture of what a job is at, while [`Connection::follow`] follows it, where its server tells such.
+    pub fn pictures(&self, id: &str) -> watch::Receiver<Option<Picture>> {
+        self.hub.pictures(id)
     }
 
     /// Follows a job to its end. Never gives up on a server that answers; one that does not is given `lost_after` (2 minutes).

@@ -50,6 +50,7 @@ pub use manager::{InstallError, Installing, Manager, ModelWish};
 pub use orders::Memory;
 pub use records::Lookup;
 pub use refusal::{Refusal, RefusalKind};
+pub use socket::Picture;
 pub use tap::Tap;
 pub use upload::Uploaded;
 pub use userdata::UserFile;

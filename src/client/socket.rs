@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -56,6 +56,8 @@ impl Default for Pulse {
 
 /// A picture of 4K is one frame of tens of megabytes.
 const LARGEST: usize = 256 << 20;
+/// The largest picture that is looked at while a job runs.
+const LARGEST_PICTURE: usize = 2 << 20;
 /// What is read from the socket at a time: it is cleared for every read, and most messages are short.
 const READ: usize = 16 << 10;
 /// Messages that wait for a job's follower, at most.
@@ -103,7 +105,12 @@ struct State {
     waiting: HashMap<String, Registered>,
     /// The job that the server said it works on: whose are messages without a name.
     current: Option<String>,
+    /// Who looks at pictures of which job.
+    pictures: HashMap<String, watch::Sender<Option<Picture>>>,
 }
+
+/// A picture of what a job is at, encoded.
+pub type Picture = Arc<[u8]>;
 
 impl Hub {
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -191,6 +198,14 @@ impl Hub {
         let mut state = self.lock();
         state.listeners.remove(prompt_id);
         state.waiting.remove(prompt_id);
+        state.pictures.remove(prompt_id);
+    }
+
+    /// The newest picture of what a job is at, from now on until it is forgotten. Without this, none is looked at.
+    pub(super) fn pictures(&self, prompt_id: &str) -> watch::Receiver<Option<Picture>> {
+        let mut state = self.lock();
+        let sender = state.pictures.entry(prompt_id.to_owned());
+        sender.or_insert_with(|| watch::channel(None).0).subscribe()
     }
 
     #[cfg(test)]
@@ -271,10 +286,37 @@ impl Hub {
             let current = self.lock().current.clone();
             tap.binary(bytes, current.as_deref());
         }
-        // Pictures are not wanted here, and decoding them would cost a copy.
-        if bytes.first_chunk() != Some(&[0, 0, 0, 3]) {
+        match bytes.first_chunk() {
+            Some([0, 0, 0, 3]) => self.progress_text(bytes),
+            Some([0, 0, 0, 1 | 4]) => self.picture(bytes),
+            _ => {}
+        }
+    }
+
+    /// Copies a picture for whoever looks at those of its job: one takes the place of the other, so none of them waits.
+    fn picture(&self, bytes: &[u8]) {
+        if bytes.len() > LARGEST_PICTURE || self.lock().pictures.is_empty() {
             return;
         }
+        let (id, image) = match Frame::parse(bytes) {
+            Ok(Frame::Preview { image, .. }) => (None, image),
+            Ok(Frame::PreviewWithMetadata { metadata, image }) => {
+                let id = metadata.get("prompt_id");
+                let Some(id) = id.and_then(serde_json::Value::as_str) else {
+                    return;
+                };
+                (Some(id.to_owned()), image)
+            }
+            _ => return,
+        };
+        let state = self.lock();
+        let id = id.as_ref().or(state.current.as_ref());
+        if let Some(looking) = id.and_then(|id| state.pictures.get(id)) {
+            looking.send_replace(Some(image.into()));
+        }
+    }
+
+    fn progress_text(&self, bytes: &[u8]) {
         let Ok(Frame::Text { node, text }) = Frame::parse(bytes) else {
             return;
         };

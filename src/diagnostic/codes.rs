@@ -106,6 +106,8 @@ codes! {
     NO_PARTNER_KEY = "K0313" "no_partner_key";
     NO_INPUTS = "K0314" "no_inputs";
     DEPRECATED_NODE = "K0315" "deprecated_node";
+    REPLACED_NODE = "K0316" "replaced_node";
+    HIDDEN_CYCLE = "K0317" "hidden_cycle";
     // K04xx: servers and connections
     SERVER_UNREACHABLE = "K0401" "server_unreachable";
     NOT_COMFYUI = "K0402" "not_comfyui";

@@ -1,7 +1,7 @@
 //! Files as they were read, and places in them.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,9 @@ pub struct SourceFile {
     pub path: Option<PathBuf>,
     /// Its whole text.
     pub text: Arc<str>,
+    /// Where its lines are, once somebody asked.
+    #[serde(skip)]
+    lines: Lines,
 }
 
 impl SourceFile {
@@ -98,6 +101,7 @@ impl SourceMap {
             name: display_path(path),
             path: Some(path.to_path_buf()),
             text: text.into(),
+            lines: Lines::default(),
         })
     }
 
@@ -107,6 +111,7 @@ impl SourceMap {
             name: name.to_owned(),
             path: None,
             text: text.into(),
+            lines: Lines::default(),
         })
     }
 
@@ -130,6 +135,7 @@ impl SourceMap {
             text = text.replace(value, &"*".repeat(value.len()));
         }
         file.text = text.into();
+        file.lines = Lines::default();
     }
 
     /// Whether a file has another text now; what nobody may see counts as the same.
@@ -169,14 +175,79 @@ impl SourceMap {
 
     /// Line and column where a span starts.
     pub fn line_column(&self, span: Span) -> LineColumn {
-        let text = &self.file(span.file).text;
-        let before = &text[..floor(text, span.start)];
-        let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+        let file = self.file(span.file);
+        file.lines.of(&file.text, floor(&file.text, span.start))
+    }
+}
+
+/// How many bytes there are at most between two marks.
+const APART: usize = 1024;
+
+/// Marks in a text, each with its line and column: a file may be one line of megabytes and have thousands of mistakes, so neither lines
+/// nor columns are counted from the start each time.
+#[derive(Clone, Debug, Default)]
+struct Lines(OnceLock<Arc<[Mark]>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: usize,
+    place: LineColumn,
+}
+
+/// They follow from the text.
+impl PartialEq for Lines {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Lines {}
+
+impl Lines {
+    fn of(&self, text: &str, at: usize) -> LineColumn {
+        let marks = self.0.get_or_init(|| marks(text).into());
+        let after = marks.partition_point(|mark| mark.at <= at);
+        let near = after.checked_sub(1).and_then(|before| marks.get(before));
+        let (from, start) = near.map_or((0, START), |mark| (mark.at, mark.place));
         LineColumn {
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line: start.line,
+            column: start.column + text[from..at].chars().count(),
         }
     }
+}
+
+/// Where every text begins.
+const START: LineColumn = LineColumn { line: 1, column: 1 };
+
+/// A mark at the start of each line, and more within long ones.
+fn marks(text: &str) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    let mut start = 0;
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        let (mut at, mut column) = (0, 1);
+        while at < line.len() {
+            let place = LineColumn {
+                line: number + 1,
+                column,
+            };
+            marks.push(Mark {
+                at: start + at,
+                place,
+            });
+            let next = floor(line, at + APART);
+            column += line[at..next].chars().count();
+            at = next;
+        }
+        start += line.len();
+    }
+    if text.ends_with('\n') {
+        let line = text.matches('\n').count() + 1;
+        marks.push(Mark {
+            at: start,
+            place: LineColumn { line, column: 1 },
+        });
+    }
+    marks
 }
 
 fn id(at: usize) -> FileId {
@@ -205,5 +276,44 @@ mod tests {
             LineColumn { line: 2, column: 5 }
         );
         assert_eq!(map.snippet(Span::new(file, at, 999)), "x\n");
+    }
+
+    #[test]
+    fn places_are_the_same_however_long_the_lines_are() {
+        let line = "aüb🜂".repeat(700);
+        for text in [
+            String::new(),
+            line.clone(),
+            format!("{line}\n"),
+            format!("\n\n{line}\r\n{line}\n\nx"),
+        ] {
+            let mut map = SourceMap::default();
+            let file = map.add_text("<test>", &text);
+            for at in (0..=text.len()).filter(|at| text.is_char_boundary(*at)) {
+                let before = &text[..at];
+                let counted = LineColumn {
+                    line: before.matches('\n').count() + 1,
+                    column: before.rsplit('\n').next().unwrap().chars().count() + 1,
+                };
+                let told = map.line_column(Span::new(file, at, at));
+                assert_eq!(told, counted, "at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_of_one_endless_line_is_counted_once() {
+        let text = "ü".repeat(8 << 20);
+        let mut map = SourceMap::default();
+        let file = map.add_text("<test>", &text);
+        // Counted from the start each time, this would be a hundred thousand times eight million characters.
+        for n in 0..100_000 {
+            let at = text.len() - 2 * (n + 1);
+            let column = (8 << 20) - n;
+            assert_eq!(
+                map.line_column(Span::new(file, at, at)),
+                LineColumn { line: 1, column }
+            );
+        }
     }
 }

@@ -2,27 +2,42 @@
 
 use std::fmt::Display;
 
+/// Nobody makes a slip in a name of more bytes, and to compare long ones would take for ever.
+const LONGEST: usize = 200;
+
 /// The candidate nearest to `wrong`, when it is near enough to be a slip: a different case, `-` for `_`, a few wrong letters, or
 /// the only candidate that starts with what was written.
 pub fn did_you_mean<'a>(
     wrong: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
+    if wrong.len() > LONGEST {
+        return None;
+    }
     let plain = fold(wrong);
+    let count = plain.chars().count();
     let mut best: Option<(f64, &str)> = None;
     let mut prefixed = Vec::new();
     for candidate in candidates {
+        if candidate.len() > LONGEST {
+            continue;
+        }
         let folded = fold(candidate);
         if folded == plain {
             return Some(candidate);
         }
-        if plain.chars().count() >= 3
+        if count >= 3
             && (folded.starts_with(&plain) || plain.starts_with(&folded) && folded.len() >= 3)
         {
             prefixed.push(candidate);
         }
+        let other = folded.chars().count();
+        let longest = count.max(other);
+        // So many letters are missing in any case: most names need no closer look.
+        if count.abs_diff(other) > (longest * 34 / 100).max(1) {
+            continue;
+        }
         let score = strsim::damerau_levenshtein(&plain, &folded);
-        let longest = plain.chars().count().max(folded.chars().count());
         #[expect(
             clippy::cast_precision_loss,
             reason = "names are far shorter than 2^52 characters"
@@ -85,6 +100,18 @@ mod tests {
         assert_eq!(
             did_you_mean("KSampler", ["KSampler (Efficient)", "VAEDecode"]),
             Some("KSampler (Efficient)")
+        );
+    }
+
+    #[test]
+    fn names_as_long_as_books_are_not_compared() {
+        let book = "a".repeat(2_000_000);
+        let other = "b".repeat(2_000_000);
+        assert_eq!(did_you_mean(&book, [other.as_str(), "ab"]), None);
+        assert_eq!(
+            did_you_mean("seed", [book.as_str(), "sed"]),
+            Some("sed"),
+            "the others are"
         );
     }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use super::nodes;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Replacements};
 
 /// The folders that `ComfyUI` keeps models in. There are none here, but clients ask.
 pub(super) const MODEL_FOLDERS: [&str; 27] = [
@@ -47,8 +47,10 @@ pub(super) fn object_info(pictures: &[String]) -> Value {
 }
 
 /// The classes as validation reads them. Which input files there are, it asks the folders.
-pub(super) static CATALOG: LazyLock<Catalog> =
-    LazyLock::new(|| Catalog::from_object_info(&object_info(&[])).0);
+pub(super) static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
+    let catalog = Catalog::from_object_info(&object_info(&[])).0;
+    catalog.replacing(Replacements::default())
+});
 
 /// The classes of the embedded server, without starting one. No input files are known.
 pub fn catalog() -> Catalog {

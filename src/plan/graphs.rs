@@ -52,8 +52,11 @@ pub(super) fn read(
                 if let Some(near) = neighbour(&path) {
                     diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
                 }
-                diagnostic =
-                    diagnostic.help("paths in a pipeline are relative to the pipeline file");
+                let from = sources.file(context.pipeline.file);
+                diagnostic = diagnostic.help(match from.path {
+                    Some(_) => "paths in a pipeline are relative to the pipeline file",
+                    None => "paths in a pipeline that comes through stdin are relative to the current folder",
+                });
             }
             evaluator.report.push(diagnostic);
             return None;

@@ -6,7 +6,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// What a message is about, read without the rest of it: a server speaks of other people's jobs, too, and of all nodes again and again.
+/// What a message is about, read without the rest of it: a server speaks of other people's jobs, too, and of all nodes again and again. Of
+/// a member that stands twice the first counts, since nothing behind it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head<'a> {
     /// Its `type`.

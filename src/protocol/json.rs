@@ -26,14 +26,29 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
     })
 }
 
-/// Replaces the bare tokens outside strings; borrowed when there is none.
+/// Replaces the bare tokens outside strings by `null`; borrowed when there is none.
 pub fn without_nan(text: &str) -> Cow<'_, str> {
+    replaced(text, |out, _| out.push_str("null"))
+}
+
+/// Puts the bare tokens outside strings into quotes; borrowed when there is none. Where Python reads a number from a text, as a server
+/// does with the inputs of a node, it takes `"NaN"` for what `NaN` is.
+pub fn quoted_nan(text: &str) -> Cow<'_, str> {
+    replaced(text, |out, token| {
+        out.push('"');
+        out.push_str(token);
+        out.push('"');
+    })
+}
+
+fn replaced(text: &str, put: impl Fn(&mut String, &str)) -> Cow<'_, str> {
     const TOKENS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
     let bytes = text.as_bytes();
     let mut clean = String::new();
     let mut copied = 0;
     let mut at = 0;
     let mut in_string = false;
+    let mut found = false;
     while at < bytes.len() {
         match bytes[at] {
             b'\\' if in_string => at += 1,
@@ -44,9 +59,10 @@ pub fn without_nan(text: &str) -> Cow<'_, str> {
                     .find(|token| bytes[at..].starts_with(token.as_bytes()));
                 if let Some(token) = token {
                     clean.push_str(&text[copied..at]);
-                    clean.push_str("null");
+                    put(&mut clean, token);
                     at += token.len();
                     copied = at;
+                    found = true;
                     continue;
                 }
             }
@@ -54,7 +70,7 @@ pub fn without_nan(text: &str) -> Cow<'_, str> {
         }
         at += 1;
     }
-    if copied == 0 {
+    if !found {
         return Cow::Borrowed(text);
     }
     clean.push_str(&text[copied..]);
@@ -65,6 +81,13 @@ pub fn without_nan(text: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn bare_tokens_are_quoted_and_strings_keep_theirs() {
+        let text = r#"{"a":[NaN,-Infinity],"b":"NaN"}"#;
+        assert_eq!(quoted_nan(text), r#"{"a":["NaN","-Infinity"],"b":"NaN"}"#);
+        assert!(matches!(quoted_nan("{\"a\": -1}"), Cow::Borrowed(_)));
+    }
 
     #[test]
     fn bare_tokens_become_null_and_strings_keep_theirs() {

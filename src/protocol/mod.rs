@@ -21,7 +21,7 @@ pub use dialect::{
 pub use event::{Event, NodeProgress, NodeState};
 pub use frame::{Frame, FrameError};
 pub use head::Head;
-pub use json::{read, tolerant_json, without_nan};
+pub use json::{quoted_nan, read, tolerant_json, without_nan};
 pub use listing::{HistoryItem, JobPage, JobSummary, QueueItem, QueueListing, history_items};
 pub use prompt::{
     NodeComplaint, NodeComplaints, PromptAnswer, PromptComplaint, PromptNode, PromptRequest,

@@ -24,6 +24,12 @@ impl Line {
         self
     }
 
+    /// The same, after another piece.
+    pub(super) fn after(mut self, style: Style, text: impl Into<String>) -> Self {
+        self.pieces.insert(0, (style, text.into()));
+        self
+    }
+
     pub(super) fn width(&self) -> usize {
         self.pieces.iter().map(|(_, text)| width(text)).sum()
     }

@@ -6,9 +6,9 @@
 mod complaints;
 mod exit;
 mod fold;
+mod glimpse;
 mod groups;
 mod json;
-mod label;
 mod line;
 mod lines;
 mod links;
@@ -20,6 +20,7 @@ mod screen;
 mod sink;
 mod sixel;
 mod spent;
+mod stage;
 mod story;
 mod style;
 mod summary;
@@ -27,15 +28,16 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 mod text;
+pub mod tty;
 mod view;
 
 pub use complaints::write_report;
 pub use exit::exit_code;
 pub use groups::Folding;
 pub use json::JsonReporter;
-pub use label::label_width;
 pub use pictures::Protocol;
 pub use reporter::{ReportResult, Reporter};
+pub use stage::{Stage, label_width};
 pub use terminal::{Clock, Terminal, TerminalReporter};
 pub use text::{cut, duration, plural, tame};
 pub use view::{InFlight, StepView, TaskState, TaskView, View};

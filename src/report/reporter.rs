@@ -1,5 +1,8 @@
 //! What a reporter must do.
 
+use std::sync::Arc;
+
+use crate::base::TaskName;
 use crate::diagnostic::{Report, SourceMap};
 use crate::event::Envelope;
 
@@ -35,6 +38,14 @@ pub trait Reporter: Send {
     /// # Errors
     /// When its stream cannot be written.
     fn note(&mut self, _line: &str) -> ReportResult {
+        Ok(())
+    }
+
+    /// Takes a picture of what a task is at, encoded. Another one may come at any time.
+    ///
+    /// # Errors
+    /// When its stream cannot be written.
+    fn preview(&mut self, _task: &TaskName, _picture: &Arc<[u8]>) -> ReportResult {
         Ok(())
     }
 

@@ -3,9 +3,14 @@
 //! The cursor is left visible, at the beginning of the line below: whenever kiln ends, and however, the terminal is as it should be.
 //! A terminal that was resized has broken the lines anew, so how many rows there are to wipe is asked of the width of now.
 
+use std::sync::Arc;
+
 use unicode_width::UnicodeWidthChar;
 
 use super::line::Line;
+use super::pictures::Glimpse;
+use super::stage::Room;
+use super::tty;
 
 /// Terminals that know it show all of what comes between at once; the others ignore it.
 const BEGIN: &str = "\x1b[?2026h";
@@ -16,30 +21,46 @@ const END: &str = "\x1b[?2026l";
 pub(super) struct Screen {
     /// The lines, without styles.
     drawn: Vec<String>,
-    /// The terminal leaves lines as they are when it gets narrower, and cuts them.
-    cuts: bool,
+    /// The picture above them.
+    glimpse: Option<Arc<Glimpse>>,
+    /// The terminal's columns and rows at that time.
+    size: (usize, usize),
+    /// How often kiln had been stopped and brought back by then.
+    brought_back: usize,
 }
 
 impl Screen {
-    pub(super) fn new(cuts: bool) -> Self {
-        Self {
-            drawn: Vec::new(),
-            cuts,
+    /// Everything of one picture, to be written in one go: what was there is wiped, then `said` stays for good, then come the live lines,
+    /// below a picture of what is under way if there is one. That stays as it is while it can: it is far larger than all lines together.
+    pub(super) fn frame(
+        &mut self,
+        said: &str,
+        (glimpse, live): (Option<&Arc<Glimpse>>, &[Line]),
+        room: Room,
+    ) -> String {
+        let brought_back = tty::brought_back();
+        if std::mem::replace(&mut self.brought_back, brought_back) != brought_back {
+            // What stands above the cursor now is somebody else's.
+            self.drawn.clear();
+            self.glimpse = None;
         }
-    }
-
-    /// Whether there is nothing to wipe.
-    pub(super) fn is_clear(&self) -> bool {
-        self.drawn.is_empty()
-    }
-
-    /// Everything of one picture, to be written in one go: what was there is wiped, then `said` stays for good, then come the live lines.
-    pub(super) fn frame(&mut self, said: &str, live: &[Line], columns: usize) -> String {
-        let wipe = self.wipe(columns);
-        if wipe.is_empty() && live.is_empty() {
+        let size = (room.columns, room.rows);
+        let resized = std::mem::replace(&mut self.size, size) != size;
+        let same = match (&self.glimpse, glimpse) {
+            (None, None) => true,
+            (Some(drawn), Some(wanted)) => Arc::ptr_eq(drawn, wanted),
+            _ => false,
+        };
+        let stays = said.is_empty() && same && !resized;
+        let wipe = self.wipe(room, stays);
+        if wipe.is_empty() && live.is_empty() && glimpse.is_none() {
             return said.to_owned();
         }
         let mut frame = format!("{BEGIN}{wipe}{said}");
+        if !stays {
+            self.glimpse = glimpse.cloned();
+            frame.push_str(glimpse.map_or("", |glimpse| &glimpse.code));
+        }
         for line in live {
             frame.push_str(&line.to_string());
             frame.push('\n');
@@ -49,18 +70,24 @@ impl Screen {
         frame
     }
 
-    fn wipe(&mut self, columns: usize) -> String {
-        let columns = columns.max(1);
-        let rows: usize = if self.cuts {
+    /// Wipes the lines, and the picture above them unless that stays.
+    fn wipe(&mut self, room: Room, stays: bool) -> String {
+        let columns = room.columns.max(1);
+        let mut rows: usize = if room.cuts {
             self.drawn.len()
         } else {
             let rows = self.drawn.iter();
             rows.map(|line| rows_of(line, columns)).sum()
         };
         self.drawn.clear();
+        let mut erase = String::new();
+        if !stays && let Some(glimpse) = self.glimpse.take() {
+            rows += glimpse.rows;
+            erase.clone_from(&glimpse.erase);
+        }
         match rows {
-            0 => String::new(),
-            rows => format!("\x1b[{rows}A\r\x1b[J"),
+            0 => erase,
+            rows => format!("{erase}\x1b[{rows}A\r\x1b[J"),
         }
     }
 }

@@ -1,4 +1,6 @@
 //! Sixel: pixels in bands of six rows, one colour after the other, with 252 colours that are always the same.
+//!
+//! The crates for it choose a palette for each picture, and bring sixteen others for that: pictures as small as these do without.
 
 use std::fmt::Write as _;
 

@@ -150,6 +150,9 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
     }
 
     fn task_ended(&mut self, end: End<'_>) -> ReportResult {
+        if end.status == TaskStatus::Cached && self.terminal.only_new {
+            return Ok(());
+        }
         if end.status != TaskStatus::Failed && self.is_in_large(end.task) {
             return self.ended_in_large(end);
         }

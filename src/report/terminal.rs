@@ -11,14 +11,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::complaints::{write_report, write_trouble};
+use super::glimpse::Sight;
 use super::groups::{Folding, Groups};
 use super::live::{LARGE, Moment};
 use super::pictures::Protocol;
-use super::screen::Screen;
 use super::sink::Sink;
+use super::stage::{Room, Seat, Stage};
 use super::style::Paint;
 use super::text::width;
-use super::view::View;
+use super::tty;
+use super::view::{TaskState, TaskView, View};
 use super::{ReportResult, Reporter};
 use crate::base::{StepId, TaskName};
 use crate::diagnostic::{LAST_WORDS, Report, SourceMap};
@@ -32,6 +34,16 @@ const PAUSE: Duration = Duration::from_millis(95);
 const FULL: usize = 64 * 1024;
 /// What a program said so many lines above is not said again.
 const SHORTLY: usize = 12;
+
+/// Rows of a terminal that has room for a picture above the live lines.
+const LEAST: usize = 16;
+
+/// Whether a picture of what it is at may be shown of a task.
+fn can_be_seen(view: &View, task: &TaskView) -> bool {
+    let step = view.steps.get(&task.step);
+    let is_large = step.is_some_and(|step| step.tasks > LARGE);
+    task.state == TaskState::Executing && !task.command && !is_large
+}
 
 /// What time it is, in milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -59,6 +71,8 @@ pub struct Terminal {
     pub folding: Option<Folding>,
     /// `notes` and `results` go to the same place.
     pub one_stream: bool,
+    /// What was done before is counted and not told: somebody watches, and saw it.
+    pub only_new: bool,
     /// Pictures may be shown, in this way.
     pub pictures: Option<Protocol>,
 }
@@ -77,11 +91,12 @@ pub struct TerminalReporter<N: Write, R: Write> {
     pub(super) names: usize,
     /// Said and not written yet.
     said: String,
+    seat: Seat,
+    sight: Sight,
     /// How many lines were said.
     lines: usize,
     /// The line at which the program of a task was last heard; `None` when a line of its was cut.
     pub(super) heard: HashMap<TaskName, Option<usize>>,
-    screen: Screen,
     pub(super) groups: Option<Groups>,
     gathering: bool,
     clock: Clock,
@@ -115,9 +130,10 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
             view: View::default(),
             names: 0,
             said: String::new(),
+            seat: Stage::default().seat(None),
+            sight: Sight::default(),
             lines: 0,
             heard: HashMap::new(),
-            screen: Screen::new(terminal.cuts),
             groups: terminal.folding.map(Groups::new),
             gathering: false,
             clock: Arc::new(system_time),
@@ -125,6 +141,13 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
             last_picture: None,
             last_note: Instant::now(),
         }
+    }
+
+    /// The same on a terminal that others share, with lines that begin with a label, if there is one.
+    #[must_use]
+    pub fn on(mut self, stage: &Stage, label: Option<&str>) -> Self {
+        self.seat = stage.seat(label);
+        self
     }
 
     /// The same with another clock: events of the past are shown as if they happened now.
@@ -195,7 +218,9 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
     }
 
     pub(super) fn columns(&self) -> Option<usize> {
-        self.terminal.size.map(|ask| ask().0)
+        let taken = self.seat.taken();
+        let columns = self.terminal.size.map(|ask| ask().0);
+        columns.map(|columns| columns.saturating_sub(taken))
     }
 
     pub(super) fn is_large(&self, step: &StepId) -> bool {
@@ -231,35 +256,62 @@ impl<N: Write, R: Write> TerminalReporter<N, R> {
     /// Writes what was said, and what is under way below it if that is wanted.
     fn show(&mut self, live: bool) -> ReportResult {
         let said = std::mem::take(&mut self.said);
-        let size = self.terminal.size.filter(|_| self.terminal.live);
-        let text = if let Some(ask) = size {
-            let (columns, rows) = ask();
-            let room = columns > 3 && rows > 1;
-            let under_way =
-                live && room && !self.view.tasks.is_empty() && self.view.ended.is_none();
+        let notes = &mut self.notes;
+        let write = |text: &str| {
+            notes.write_all(text.as_bytes())?;
+            notes.flush()
+        };
+        let Some(ask) = self.terminal.size.filter(|_| self.terminal.live) else {
+            if said.is_empty() {
+                return Ok(());
+            }
+            self.last_picture = Some(Instant::now());
+            return self.seat.say(&said, &self.paint, write);
+        };
+        let (columns, rows) = ask();
+        let inner = columns.saturating_sub(self.seat.taken());
+        let room = inner > 3 && rows > 1;
+        let some = !self.view.tasks.is_empty() && self.view.ended.is_none();
+        let draws = live && room && some && tty::is_ours();
+        let glimpse = match self.terminal.pictures.filter(|_| draws && rows >= LEAST) {
+            None => {
+                self.sight.close();
+                None
+            }
+            Some(protocol) => {
+                let first = self
+                    .view
+                    .active()
+                    .find(|(_, task)| can_be_seen(&self.view, task));
+                let first = first.map(|(name, _)| name);
+                self.sight.of(first, (protocol, columns), Instant::now())
+            }
+        };
+        let above = glimpse.as_ref().map_or(0, |glimpse| glimpse.rows);
+        let lines = if draws {
             let moment = Moment {
                 view: &self.view,
                 paint: &self.paint,
-                now: self.now(),
-                columns,
-                rows,
+                now: (self.clock)(),
+                columns: inner,
+                rows: self.seat.share(rows - above.min(rows)),
                 turn: self.turn,
             };
-            let lines = if under_way {
-                moment.lines()
-            } else {
-                Vec::new()
-            };
-            self.screen.frame(&said, &lines, columns)
+            moment.lines()
         } else {
-            said
+            Vec::new()
         };
-        if text.is_empty() {
+        if said.is_empty() && lines.is_empty() && glimpse.is_none() && self.seat.is_clear() {
             return Ok(());
         }
         self.last_picture = Some(Instant::now());
-        self.notes.write_all(text.as_bytes())?;
-        self.notes.flush()
+        let room = Room {
+            columns,
+            rows,
+            cuts: self.terminal.cuts,
+        };
+        self.seat
+            .show(&said, (glimpse, lines), (&self.paint, room), write)
     }
 
     /// Whether a terminal has had a picture just now; what is said waits for the next one.
@@ -339,6 +391,17 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
         self.show(true)
     }
 
+    fn preview(&mut self, task: &TaskName, picture: &Arc<[u8]>) -> ReportResult {
+        let active = self.view.active();
+        let first = active
+            .into_iter()
+            .find(|(_, task)| can_be_seen(&self.view, task));
+        if self.terminal.pictures.is_some() && first.is_some_and(|(first, _)| first == task) {
+            self.sight.hear(task, picture);
+        }
+        Ok(())
+    }
+
     fn tick(&mut self) -> ReportResult {
         if self.view.ended.is_some() {
             return Ok(());
@@ -358,7 +421,7 @@ impl<N: Write + Send, R: Write + Send> Reporter for TerminalReporter<N, R> {
 impl<N: Write, R: Write> Drop for TerminalReporter<N, R> {
     /// Nothing that is drawn stays behind, whatever ended the run.
     fn drop(&mut self) {
-        if !self.screen.is_clear() || !self.said.is_empty() {
+        if !self.seat.is_clear() || !self.said.is_empty() {
             // Nobody is left to be told of a failure.
             let _ = self.show(false);
         }

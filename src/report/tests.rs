@@ -11,6 +11,7 @@ use crate::diagnostic::{Diagnostic, SourceMap, codes, to_json};
 use crate::event::{Counts, Envelope, Output, RunEvent, RunStatus, TaskInfo, TaskStatus};
 
 mod live;
+mod shared;
 
 #[derive(Clone, Default)]
 struct Sheet(Arc<Mutex<Vec<u8>>>);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::base::{Input, RunId, Secrets, TaskName, WriteError};
+use crate::client::Picture;
 use crate::diagnostic::{Diagnostic, Report, codes};
 use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::{CancelReason, Contradiction, Fact};
@@ -49,6 +50,15 @@ pub struct RunOptions {
     pub deadline: Option<Duration>,
 }
 
+/// A picture of what a task is at.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// The task.
+    pub task: TaskName,
+    /// The picture, encoded.
+    pub picture: Picture,
+}
+
 /// Everything a run needs.
 #[derive(Debug)]
 pub struct RunContext {
@@ -74,6 +84,8 @@ pub struct RunContext {
     pub stop_code: Arc<AtomicU8>,
     /// Tasks that are let finish although the run is asked to stop: what they make is still wanted.
     pub spared: watch::Receiver<BTreeSet<TaskName>>,
+    /// Where pictures of what tasks are at go, each in the place of the last one; `None` when nobody looks.
+    pub previews: Option<watch::Sender<Option<Preview>>>,
     /// What the user wants of it.
     pub options: RunOptions,
     /// Where the values of secrets are.

@@ -48,7 +48,7 @@ pub use ahead::{Lying, Resting, newest, nothing_to_do, step_folder, told_of_mode
 pub use cache::{
     Found, Made, Miss, Noted, Restored, Unrestored, always, earlier, find, glance, prove, why,
 };
-pub use context::{RunContext, RunError, RunOptions, RunOutcome, Stop};
+pub use context::{Preview, RunContext, RunError, RunOptions, RunOutcome, Stop};
 pub use folder::{output_set, run_folder};
 pub use identity::prompt_id;
 pub use leftovers::end_programs;

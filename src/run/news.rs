@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::context::Preview;
 use super::failure::About;
 use super::shared::Shared;
 use crate::base::NodeId;
-use crate::client::JobUpdate;
+use crate::client::{JobUpdate, Picture};
 use crate::event::RunEvent;
 use crate::machine::EndpointIx;
 use crate::plan::Rendered;
@@ -38,6 +39,14 @@ impl<'a> News<'a> {
             at,
             rendered,
             told: Throttle::default(),
+        }
+    }
+
+    /// Shows what the job is at to whoever looks.
+    pub(super) fn show(&self, picture: Picture) {
+        if let Some(previews) = &self.shared.previews {
+            let task = self.about.task.clone();
+            previews.send_replace(Some(Preview { task, picture }));
         }
     }
 

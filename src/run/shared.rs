@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::context::Preview;
 use super::facts::Facts;
 use super::folder::Folder;
 use super::health::Health;
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     pub(super) health: Health,
     pub(super) hush: Arc<Hush>,
     pub(super) facts: Facts,
+    /// Where pictures of what tasks are at go, when somebody looks.
+    pub(super) previews: Option<watch::Sender<Option<Preview>>>,
     /// Where tries say how far they are.
     notes: mpsc::UnboundedSender<Fact>,
     /// Tries that fetch results, at most [`FETCHING`]: the next one keeps its slot until it may.
@@ -54,6 +57,7 @@ pub(super) struct Given {
     pub(super) run: RunId,
     pub(super) servers: Arc<Servers>,
     pub(super) store: Store,
+    pub(super) previews: Option<watch::Sender<Option<Preview>>>,
 }
 
 /// Where the folders of a run's commands lie while they run.
@@ -75,6 +79,7 @@ impl Shared {
             run: about.run,
             servers: about.servers,
             store: about.store,
+            previews: about.previews,
             teller,
             folder,
             transfers: Transfers::default(),

@@ -41,6 +41,7 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         stop,
         stop_code,
         spared,
+        previews,
         options,
         lock: _lock,
         journal,
@@ -61,6 +62,7 @@ pub async fn execute(context: RunContext) -> Result<RunOutcome, RunError> {
         run,
         servers,
         store,
+        previews,
     };
     let shared = Arc::new(Shared::new(given, teller, hush, folder, noting));
     let parts = (machine, roster, Log::new(journal));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Replacements};
 use crate::client::{Client, ClientError};
 
 /// More classes than this are fetched as the whole list.
@@ -45,7 +45,46 @@ impl Catalogs {
         *self.lock() = Known::default();
     }
 
+    /// The catalog with these classes. Of one that the server does not have it is asked whether another takes its place.
     pub(super) async fn with(
+        &self,
+        client: &Client,
+        classes: &[&str],
+    ) -> Result<Arc<Catalog>, ClientError> {
+        let catalog = self.classes(client, classes).await?;
+        let lacking = |catalog: &Catalog, class: &str| catalog.node(class).is_none();
+        if !classes.iter().any(|class| lacking(&catalog, class)) {
+            return Ok(catalog);
+        }
+        let catalog = self.replacements(client, catalog).await;
+        let instead = classes.iter().filter_map(|class| {
+            let by = catalog.replacements()?.of(class)?;
+            Some(by.new_node_id.clone())
+        });
+        let instead: Vec<String> = instead.filter(|class| lacking(&catalog, class)).collect();
+        if instead.is_empty() {
+            return Ok(catalog);
+        }
+        let instead: Vec<&str> = instead.iter().map(String::as_str).collect();
+        self.classes(client, &instead).await
+    }
+
+    /// The catalog, and what the server puts in the place of classes that it does not have. One that does not tell leaves that unknown.
+    async fn replacements(&self, client: &Client, catalog: Arc<Catalog>) -> Arc<Catalog> {
+        if catalog.replacements().is_some() {
+            return catalog;
+        }
+        let Ok(told) = client.node_replacements().await else {
+            return catalog;
+        };
+        let told = serde_json::to_value(told).unwrap_or_default();
+        let mut known = self.lock();
+        let new = Catalog::clone(&known.catalog).replacing(Replacements::read(&told));
+        known.catalog = Arc::new(new);
+        Arc::clone(&known.catalog)
+    }
+
+    async fn classes(
         &self,
         client: &Client,
         classes: &[&str],
@@ -103,6 +142,10 @@ impl Catalogs {
             Err(_) => Catalog::from_object_info(&client.object_info().await?).0,
         };
         let mut known = self.lock();
+        let catalog = match known.catalog.replacements() {
+            Some(told) => catalog.replacing(told.clone()),
+            None => catalog,
+        };
         *known = Known {
             catalog: Arc::new(catalog),
             asked: HashSet::new(),
@@ -130,7 +173,7 @@ mod tests {
     async fn one(State(asked): State<Asked>, Path(class): Path<String>) -> Json<Value> {
         asked.lock().unwrap().push(class.clone());
         Json(match class.as_str() {
-            "Missing" => json!({}),
+            "Missing" | "Gone" | "Lost" => json!({}),
             _ => json!({&*class: definition(&class)}),
         })
     }
@@ -142,7 +185,13 @@ mod tests {
 
     async fn server() -> (Client, Asked) {
         let asked = Asked::default();
+        let replaced =
+            json!({"Gone": [{"new_node_id": "A"}], "Lost": [{"new_node_id": "Missing"}]});
         let router = Router::new()
+            .route(
+                "/api/node_replacements",
+                get(move || async { Json(replaced) }),
+            )
             .route("/api/object_info", get(all))
             .route("/api/object_info/{class}", get(one))
             .with_state(asked.clone());
@@ -163,6 +212,23 @@ mod tests {
         let mut asked = asked.lock().unwrap().clone();
         asked.sort();
         assert_eq!(asked, ["A", "C", "Missing"]);
+    }
+
+    #[tokio::test]
+    async fn what_takes_the_place_of_a_class_is_asked_for_when_one_is_missing() {
+        let (client, asked) = server().await;
+        let catalogs = Catalogs::default();
+        let catalog = catalogs.with(&client, &["B"]).await.unwrap();
+        assert!(catalog.replacements().is_none(), "nobody asked");
+        let catalog = catalogs.with(&client, &["Gone", "Lost"]).await.unwrap();
+        let stand_in = catalog.stand_in("Gone").unwrap();
+        assert!(stand_in.certain && stand_in.by.new_node_id == "A");
+        assert!(catalog.stand_in("Lost").is_none(), "nor has it the new one");
+        let mut asked = asked.lock().unwrap().clone();
+        asked.sort();
+        assert_eq!(asked, ["A", "B", "Gone", "Lost", "Missing"]);
+        let whole = catalogs.whole(&client).await.unwrap();
+        assert!(whole.stand_in("Gone").is_some(), "it is not forgotten");
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use crate::base::{Secrets, ServerName};
 use crate::plan::Plan;
 use crate::protocol::FileRef;
 use crate::workflow::Graph;
-use crate::workflow::verdict::{Assumed, FileOracle};
+use crate::workflow::verdict::{Assumed, FileOracle, Unsure};
 
 /// More files than these are not asked for.
 const MOST: usize = 64;
@@ -32,7 +32,9 @@ pub(super) async fn files(
     graph: &Graph,
     assumed: &[Assumed],
 ) -> Told {
-    let names = assumed.iter().filter_map(|assumed| {
+    let files = assumed.iter();
+    let files = files.filter(|assumed| assumed.unsure == Unsure::File);
+    let names = files.filter_map(|assumed| {
         let node = graph.nodes.get(&assumed.node)?;
         node.inputs.get(&assumed.input)?.as_str()
     });

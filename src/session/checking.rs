@@ -8,13 +8,13 @@ use super::load::{Loaded, Request, Target, is_project_file, load, load_project};
 use super::{asking, packs, prepare, way_out};
 use crate::base::{Inputs, NodeId, Secrets, ServerName};
 use crate::catalog::{Catalog, CatalogError};
-use crate::check::{self, Setting};
-use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes};
+use crate::check::{self, Checked, Setting};
+use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, Span, codes};
 use crate::plan::{self, Plan, StepPlan};
 use crate::protocol::{self, Dialect, UploadRules};
 use crate::workflow::import::{self, Places};
-use crate::workflow::verdict::{self, Assumed, JudgeOptions};
-use crate::workflow::{self, Graph};
+use crate::workflow::verdict::{self, Assumed, JudgeOptions, Unsure};
+use crate::workflow::{self, Finder, Graph};
 
 /// Catalogs by server; a server without one is checked by structure alone.
 pub trait Catalogs {
@@ -69,6 +69,10 @@ fn is_embedded(plan: &Plan, server: &ServerName) -> bool {
 
 /// Every complaint about a plan that can be known before anything runs.
 pub(super) fn check_plan(plan: &Plan, target: Target, catalogs: &dyn Catalogs) -> Report {
+    checked(plan, target, catalogs).report
+}
+
+fn checked(plan: &Plan, target: Target, catalogs: &dyn Catalogs) -> Checked {
     let bare = matches!(target, Target::Workflow(_));
     let rules = |server: &ServerName| {
         let told = catalogs.uploads(server);
@@ -79,8 +83,9 @@ pub(super) fn check_plan(plan: &Plan, target: Target, catalogs: &dyn Catalogs) -
     };
     let mut report = Report::default();
     report.extend(catalogs.unequal());
-    report.extend(check::plan(plan, bare, &|server| catalogs.of(server), &rules).items);
-    report
+    let found = check::plan(plan, bare, &|server| catalogs.of(server), &rules);
+    report.extend(found.report.items);
+    Checked { report, ..found }
 }
 
 /// What else is wrong in a pipeline that has errors: its sound steps, against the catalogs that are at hand without a connection.
@@ -178,18 +183,21 @@ impl Checker {
             packs::advise(&mut found.report, &plan.project_dir, &[]);
             return found;
         }
-        report.extend(check_plan(&plan, target, &*catalogs).items);
+        let found = checked(&plan, target, &*catalogs);
+        report.extend(found.report.items);
         let others = plan.servers.keys();
         let others = others.filter_map(|name| Some((name.to_string(), catalogs.of(name)?)));
         packs::advise(&mut report, &plan.project_dir, &others.collect::<Vec<_>>());
-        let accepted = if report.has_errors() {
+        let sure = known && !found.open;
+        let of_plan = if report.has_errors() {
             Some(false)
         } else {
-            known.then_some(true)
+            sure.then_some(true)
         };
+        let (accepted, runs) = found.answer.unwrap_or((of_plan, Vec::new()));
         FileReport {
             accepted,
-            runs: Vec::new(),
+            runs,
             report,
             sources,
         }
@@ -309,7 +317,7 @@ fn check_graph(
 ) -> FileReport {
     let mut report = Report::default();
     let mut verdict = verdict::judge(&graph, catalog, &JudgeOptions::default());
-    if !verdict.assumed.is_empty()
+    if verdict.assumed.iter().any(|a| a.unsure == Unsure::File)
         && let Some(told) = ask(&graph, &verdict.assumed)
     {
         let files = JudgeOptions {
@@ -354,7 +362,7 @@ fn check_graph(
 
 /// Nodes that have no `inputs` in the file, although they are none the worse for it in kiln's hands.
 fn without_inputs(file: FileId, graph: &Graph, sources: &SourceMap) -> Vec<Diagnostic> {
-    let text = &sources.file(file).text;
+    let finder = Finder::new(&sources.file(file).text);
     let empty = graph
         .nodes
         .iter()
@@ -362,17 +370,15 @@ fn without_inputs(file: FileId, graph: &Graph, sources: &SourceMap) -> Vec<Diagn
     empty
         .filter(|(id, _)| {
             let pointer = workflow::pointer([id.as_str(), "inputs"]);
-            workflow::locate(text, &pointer).is_none()
+            finder.locate(&pointer).is_none()
         })
         .map(|(id, node)| {
-            let place = Origin::Json {
-                file,
-                pointer: workflow::pointer([id.as_str()]),
-            };
+            let place = finder.nearest(&workflow::pointer([id.as_str()]));
+            let place = Span::new(file, place.start, place.end);
             let name = node.label();
             let message = format!("`{name}` (node {id}) has no `inputs`, and servers stop working altogether when they are sent such a node");
             Diagnostic::warning(&codes::NO_INPUTS, message)
-                .at(workflow::span_of(&place, sources))
+                .at(place)
                 .node(id.as_str(), &node.class_type, None)
                 .help("write `\"inputs\": {}`; kiln itself always sends it")
         })
@@ -394,9 +400,8 @@ fn read_as_server(
         report.extend(refusals.items);
         return (!refused).then_some((imported.graph, Some(imported.places)));
     }
-    let lenient = serde_json::from_str(&sources.file(file).text)
-        .ok()
-        .and_then(|value| workflow::from_request(value).ok());
+    let lenient = workflow::lenient(&sources.file(file).text);
+    let lenient = lenient.and_then(|value| workflow::from_request(value).ok());
     let graph = lenient.or_else(|| workflow::read(file, sources, report));
     graph.map(|graph| (graph, None))
 }

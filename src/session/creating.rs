@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use crate::base::NodeId;
 use crate::catalog::{Catalog, InputDef, InputType};
@@ -35,6 +35,8 @@ pub struct Created {
     pub workflow: Value,
     /// How many params it has.
     pub params: usize,
+    /// Those that must be given a value.
+    pub required: Vec<String>,
 }
 
 /// What one param stands for.
@@ -56,7 +58,13 @@ pub fn create(
     let renamed = address(&mut graph);
     let params = params(&graph, catalog);
     let mut out = format!("# Made from {from}; the workflow itself is workflows/{name}.json.\n");
-    let _ = writeln!(out, "# `kiln plan {name}.yaml` shows what a run would do.");
+    let needy = params.iter().filter(|p| !p.declared.contains("default:"));
+    let required: Vec<String> = needy.map(|param| param.name.clone()).collect();
+    let given = given(&required);
+    let _ = writeln!(
+        out,
+        "# `kiln plan {name}.yaml{given}` shows what a run would do."
+    );
     let _ = writeln!(out, "name: {}", quoted(&json!(name)));
     out.push_str(&server_line(&graph, server));
     if !params.is_empty() {
@@ -101,7 +109,16 @@ pub fn create(
         pipeline: out,
         workflow: serde_json::to_value(&graph).unwrap_or_default(),
         params: params.len(),
+        required,
     }
+}
+
+/// How values are given to params, on a command line.
+pub fn given(required: &[String]) -> String {
+    required
+        .iter()
+        .map(|name| format!(" -p {name}=…"))
+        .collect()
 }
 
 /// Which server runs it: the one that was named, else one with more than the embedded server has, where that is needed.
@@ -284,10 +301,18 @@ fn sensible(
                 );
                 Some(("seed".to_owned(), declared))
             }
-            "width" | "height" => Some((
-                leaf.to_owned(),
-                format!("{{ type: integer, default: {number}, minimum: 1 }}"),
-            )),
+            "width" | "height" => {
+                let least = match def {
+                    Some(def) => def.bounds.min.as_ref().and_then(Number::as_i64),
+                    None => Some(1),
+                };
+                // What the workflow says is not to be refused.
+                let least = least.filter(|least| number.as_i64().is_none_or(|n| n >= *least));
+                let minimum = least.map(|least| format!(", minimum: {least}"));
+                let minimum = minimum.unwrap_or_default();
+                let declared = format!("{{ type: integer, default: {number}{minimum} }}");
+                Some((leaf.to_owned(), declared))
+            }
             _ => None,
         },
         _ => None,

@@ -12,10 +12,10 @@ use super::definitions::Definitions;
 use super::load;
 use crate::base::{Inputs, NodeId};
 use crate::catalog::Catalog;
-use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, codes};
+use crate::diagnostic::{Diagnostic, FileId, Report, Severity, SourceMap, Span, codes};
 use crate::plan::{self, Which};
 use crate::workflow::import::{self, Drawn};
-use crate::workflow::{self, Graph};
+use crate::workflow::{self, Finder, Graph, ParseProblem};
 
 /// Converts one file after another; the server is asked once, when a file first needs it.
 #[derive(Debug)]
@@ -150,18 +150,49 @@ impl Importer {
     }
 }
 
-/// The graph of a file in API format, or of a whole request.
+/// The graph of a file in API format, or of a whole request. What stands among the nodes and is none is left out.
 fn plain(file: FileId, import: &mut Import) -> Option<Graph> {
     let text = Arc::clone(&import.sources.file(file).text);
-    let request = serde_json::from_str::<Value>(&text)
-        .ok()
-        .and_then(|mut value| {
-            let is_request = value.get("class_type").is_none() && value.get("prompt").is_some();
-            let inner = value.get_mut("prompt").filter(|_| is_request)?.take();
-            workflow::from_request(inner).ok()
-        });
-    if let Some(graph) = request {
-        return Some(graph);
+    let Some(mut value) = workflow::lenient(&text) else {
+        return workflow::read(file, &import.sources, &mut import.report);
+    };
+    let is_request = value.get("class_type").is_none() && value.get("prompt").is_some();
+    let inner = value.get_mut("prompt").filter(|_| is_request);
+    let inner = inner.filter(|inner| inner.is_object()).map(Value::take);
+    let below = if inner.is_some() { "/prompt" } else { "" };
+    let mut graph = inner.unwrap_or(value);
+    let strangers = workflow::without_strangers(&mut graph);
+    let finder = Finder::new(&text);
+    for name in &strangers {
+        let pointer = format!("{below}{}", workflow::pointer([name.as_str()]));
+        let place = finder.nearest(&pointer);
+        let message = format!("`{name}` is no node, and left out");
+        let note = Diagnostic {
+            severity: Severity::Note,
+            ..Diagnostic::warning(&codes::CONVERTED, message)
+        };
+        let place = Span::new(file, place.start, place.end);
+        import.report.push(note.at(place));
     }
-    workflow::read(file, &import.sources, &mut import.report)
+    let changed = !below.is_empty() || !strangers.is_empty();
+    match workflow::from_request(graph) {
+        Ok(graph) if changed => {
+            let bare = graph
+                .nodes
+                .iter()
+                .find(|(_, node)| node.class_type.is_empty());
+            if let Some((id, _)) = bare {
+                let problem = ParseProblem::MissingClass {
+                    node: id.clone(),
+                    pointer: format!("{below}{}", workflow::pointer([id.as_str()])),
+                };
+                let told = workflow::problem_diagnostic(&problem, file, &import.sources);
+                import.report.push(told);
+                return None;
+            }
+            Some(graph)
+        }
+        // What is wrong with it is told at its place.
+        _ => workflow::read(file, &import.sources, &mut import.report),
+    }
 }

@@ -52,7 +52,10 @@ pub(super) fn keep(
         .unwrap_or_default();
     both.merge(catalog.clone());
     let info = both.to_object_info();
-    if info.len() <= 2 || before.is_some_and(|kept| kept.catalog.to_object_info() == info) {
+    let same = |kept: &Kept| {
+        kept.catalog.to_object_info() == info && kept.catalog.replacements() == both.replacements()
+    };
+    if info.len() <= 2 || before.as_ref().is_some_and(same) {
         return;
     }
     let saved = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
@@ -61,9 +64,13 @@ pub(super) fn keep(
         "server": server,
         "version": version,
         "saved": saved.to_string(),
+        "node_replacements": both.replacements(),
     });
     let head = head.to_string();
-    let text = format!("{},\"object_info\":{info}}}\n", head.trim_end_matches('}'));
+    let text = format!(
+        "{},\"object_info\":{info}}}\n",
+        head.strip_suffix('}').unwrap_or(&head)
+    );
     let _ = AtomicFile::put(&path, text.as_bytes());
 }
 

@@ -22,6 +22,7 @@ mod packs;
 mod plugins;
 mod pools;
 mod prepare;
+mod previews;
 mod resume;
 mod running;
 mod settings;
@@ -32,7 +33,7 @@ mod why;
 mod wishes;
 
 pub use checking::{Catalogs, Checker, FileReport, catalog_file, object_info_file};
-pub use creating::{Created, create};
+pub use creating::{Created, create, given};
 pub use editing::{EditorSchema, editor_schema};
 pub use foresight::{fates, foresee};
 pub use importing::{Import, Importer};

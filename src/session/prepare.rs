@@ -218,7 +218,10 @@ fn recalled(plan: &Plan, complaints: Vec<Diagnostic>) -> (Fetched, Vec<Diagnosti
             .find_map(|url| kept::recall(&plan.project_dir, name, url));
         // Of a class that was never asked for it is not known whether the server has it.
         let wanted = classes(plan, name);
-        let found = found.filter(|kept| wanted.iter().all(|c| kept.catalog.node(c).is_some()));
+        let found = found.filter(|kept| {
+            let mut wanted = wanted.iter();
+            wanted.all(|class| kept.catalog.node_or_stand_in(class).is_some())
+        });
         if let Some(kept) = found {
             told.push(format!(
                 "checked against what it offered on {} (version {})",

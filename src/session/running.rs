@@ -12,6 +12,7 @@ use super::outlook::{Outlook, outlook};
 use super::plugins;
 use super::pools;
 use super::prepare;
+use super::previews::Previews;
 use super::resume::{self, Taken};
 use super::signals::Signals;
 use super::told::Told;
@@ -23,6 +24,7 @@ use crate::event::{Counts, RunEvent, RunStatus};
 use crate::machine::Fact;
 use crate::plan::Plan;
 use crate::report::Reporter;
+use crate::report::tty::{self, Hold, Typing};
 use crate::run::{Resting, RunContext, RunOutcome, Stop, output_set, told_of_models};
 use crate::servers::{Servers, StartFailure};
 use crate::store::{Holder, Journal, Lock, Store, StoreError};
@@ -117,7 +119,7 @@ pub fn run(request: &Request, wishes: &Wishes, reporter: Box<dyn Reporter>) -> R
         .build()
         .map_err(|error| Broken::new(&error))?;
     let ended = runtime.block_on(async {
-        let signals = Signals::listen(|| ());
+        let signals = Signals::listen(tty::restore);
         carry_out(start, wishes, told, &signals, spared()).await
     });
     // Nothing that is still under way matters any more; a second Ctrl-C must not wait for it.
@@ -152,7 +154,7 @@ fn spared() -> watch::Receiver<BTreeSet<TaskName>> {
 /// Finds out what is to be carried out; otherwise the exit code, everything told.
 fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u8> {
     let Some(resume) = &wishes.resume else {
-        return fresh(request, told);
+        return fresh(request, wishes, told);
     };
     match resume::take_up(request, resume) {
         Ok(Taken::Stored(stored)) => {
@@ -174,7 +176,7 @@ fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u
                 rehearsal: None,
             })
         }
-        Ok(Taken::Anew(request)) => fresh(&request, told),
+        Ok(Taken::Anew(request)) => fresh(&request, wishes, told),
         Ok(Taken::Done(run)) => {
             told.run = run.run;
             Err(told.done_already(run.counts.unwrap_or_default()))
@@ -188,8 +190,12 @@ fn begin(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u
     }
 }
 
-fn fresh(request: &Request, told: &mut Told) -> Result<Start, u8> {
-    start(load(request), told)
+fn fresh(request: &Request, wishes: &Wishes, told: &mut Told) -> Result<Start, u8> {
+    let mut loaded = load(request);
+    if wishes.deny_warnings {
+        loaded.report.deny_warnings();
+    }
+    start(loaded, told)
 }
 
 /// Adds what else is wrong in a pipeline that has errors, as far as that can be known without a connection.
@@ -201,7 +207,8 @@ pub fn complete(loaded: &mut Loaded) {
 
 fn start(mut loaded: Loaded, told: &mut Told) -> Result<Start, u8> {
     complete(&mut loaded);
-    let Some(plan) = loaded.plan else {
+    let refused = loaded.report.has_errors();
+    let Some(plan) = loaded.plan.filter(|_| !refused) else {
         return Err(told.refuse(&loaded.report, &loaded.sources));
     };
     Ok(Start {
@@ -225,12 +232,6 @@ async fn carry_out(
     let sources = start.plan.sources.clone();
     let (secrets, run) = (start.secrets.clone(), told.run.clone());
     let mut report = std::mem::take(&mut start.report);
-    if wishes.deny_warnings {
-        report.deny_warnings();
-    }
-    if report.has_errors() {
-        return Ok(told.refuse(&report, &sources).into());
-    }
     if start.stored.is_none() {
         match outlook(&start.plan, None) {
             Outlook::Work => {}
@@ -272,6 +273,8 @@ async fn carry_out(
     let (events, receiver) = mpsc::unbounded_channel();
     let (servers, store) = (ready.servers, ready.store);
     let listening = tokio::spawn(heed_requests(store.clone(), run.clone(), signals.clone()));
+    let previews = wishes.previews.then(|| watch::channel(None));
+    let (previews, seen) = previews.unzip();
     let context = RunContext {
         plan: Arc::new(*plan),
         run,
@@ -284,10 +287,14 @@ async fn carry_out(
         stop: signals.stop.clone(),
         stop_code: Arc::clone(&signals.code),
         spared,
+        previews,
         options: wishes.options,
         secrets,
     };
-    let outcome = follow(context, receiver, &mut told, signals).await;
+    let typing = wishes.hide_typing.then(|| Hold::take(Typing::Hidden));
+    let previews = Previews::new(seen, &context.servers);
+    let outcome = follow(context, (receiver, previews), &mut told, signals).await;
+    drop(typing);
     listening.abort();
     tokio::select! {
         () = prepare::shutdown(servers) => {}
@@ -470,7 +477,7 @@ async fn heed_requests(store: Store, run: RunId, signals: Signals) {
 /// Runs, and tells the reporter of every event; the last comes after what went wrong was shown, so that the summary closes the output.
 async fn follow(
     context: RunContext,
-    mut receiver: mpsc::UnboundedReceiver<RunEvent>,
+    (mut receiver, mut previews): (mpsc::UnboundedReceiver<RunEvent>, Previews),
     told: &mut Told,
     signals: &Signals,
 ) -> Result<Ended, Broken> {
@@ -500,8 +507,12 @@ async fn follow(
                 }
                 None => break,
             },
+            Some(preview) = previews.next() => told.preview(&preview),
             _ = ticks.tick() => told.tick(),
         }
+    }
+    if let Some(line) = previews.missing(counts.done) {
+        told.note(line);
     }
     let outcome = match running.await {
         Ok(outcome) => outcome,

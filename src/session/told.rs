@@ -80,6 +80,21 @@ impl Told {
         }
     }
 
+    /// A picture of what a task is at.
+    pub(super) fn preview(&mut self, preview: &run::Preview) {
+        if !self.deaf {
+            let told = self.reporter.preview(&preview.task, &preview.picture);
+            self.heard(&told);
+        }
+    }
+
+    pub(super) fn note(&mut self, line: &str) {
+        if !self.deaf {
+            let told = self.reporter.note(line);
+            self.heard(&told);
+        }
+    }
+
     pub(super) fn stopping(&mut self, reason: StopReason, at_once: bool) {
         self.tell_all(RunEvent::RunStopping { reason, at_once });
     }

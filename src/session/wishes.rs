@@ -30,6 +30,10 @@ pub struct Wishes {
     pub ask: Option<Ask>,
     /// `--resume`.
     pub resume: Option<Resume>,
+    /// Live lines stand on the terminal while the run is under way: what is typed is not to get between.
+    pub hide_typing: bool,
+    /// Pictures of what tasks are at are wanted while they run.
+    pub previews: bool,
     /// Somebody watches: that a server is away, or that there is nothing to do, is left for them to tell.
     pub watched: bool,
 }

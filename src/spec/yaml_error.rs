@@ -348,7 +348,7 @@ fn plain_value(rest: &str, in_flow: bool) -> &str {
             (None, '"' | '\'') => quote = Some(c),
             (None, '[' | '{' | '(') => depth += 1,
             (None, ',' | ']' | '}') if depth == 0 => return rest[..at].trim_end(),
-            (None, ']' | '}' | ')') => depth -= 1,
+            (None, ']' | '}' | ')') => depth = depth.saturating_sub(1),
             _ => {}
         }
     }

@@ -141,6 +141,9 @@ impl StoreError {
                 "move `{}` away and run again; only the record of earlier runs is lost, finished files are not in it",
                 display_path(path)
             ),
+            Self::Unwritable { cause, .. } if cause.contains("full") => {
+                "kiln keeps the journal of its runs in `.kiln` in the project's folder; make room there".to_owned()
+            }
             Self::Unwritable { .. } => {
                 "kiln keeps the journal of its runs in `.kiln` in the project's folder; make it writable".to_owned()
             }

@@ -192,6 +192,67 @@ impl Template {
     }
 }
 
+impl Template {
+    /// The arguments of a template that is nothing but a call of this function, as they are written; those with a name come with it.
+    pub fn call_of(&self, function: &str) -> Option<Vec<(Option<String>, String)>> {
+        let Body::Expression(inside) = &self.body else {
+            return None;
+        };
+        let code = &self.text[inside.clone()];
+        let tokens = scan::bare(code, 0..code.len());
+        let [name, open, rest @ ..] = tokens.as_slice() else {
+            return None;
+        };
+        let called = name.token == Token::Name(function.to_owned());
+        if !called || open.token != Token::Sign('(') || name.range.start != 0 {
+            return None;
+        }
+        let mut arguments = Vec::new();
+        let (mut depth, mut start) = (1_usize, open.range.end);
+        for (place, placed) in rest.iter().enumerate() {
+            match placed.token {
+                Token::Sign('(' | '[' | '{') => depth += 1,
+                Token::Sign(')' | ']' | '}') => depth = depth.checked_sub(1)?,
+                _ => {}
+            }
+            let ends = depth == 0 || depth == 1 && placed.token == Token::Sign(',');
+            if ends {
+                let text = code.get(start..placed.range.start)?;
+                if !text.trim().is_empty() {
+                    arguments.push(argument(text));
+                }
+                start = placed.range.end;
+            }
+            if depth == 0 {
+                return (place + 1 == rest.len()).then_some(arguments);
+            }
+        }
+        None
+    }
+}
+
+/// An argument and its name, if it has one.
+fn argument(text: &str) -> (Option<String>, String) {
+    let tokens = scan::bare(text, 0..text.len());
+    match tokens.as_slice() {
+        [
+            Placed {
+                token: Token::Name(name),
+                ..
+            },
+            Placed {
+                token: Token::Sign('='),
+                range,
+            },
+            next,
+            ..,
+        ] if next.token != Token::Sign('=') => {
+            (Some(name.clone()), text[range.end..].trim().to_owned())
+        }
+        _ => (None, text.trim().to_owned()),
+    }
+}
+
 /// The text with every slice `a[b:c]` as an index, for minijinja does not tell which names a slice uses. It is looked at and never
 /// evaluated.
 fn unsliced(text: &str, tokens: &[Placed]) -> String {

@@ -15,7 +15,6 @@ mod arms;
 mod desk;
 mod gate;
 mod keys;
-mod label;
 mod making;
 mod open;
 mod orders;
@@ -30,6 +29,5 @@ mod watching;
 mod worker;
 
 pub use desk::OnBusy;
-pub use label::Labelled;
 pub use voice::Voices;
 pub use watching::{Options, watch};

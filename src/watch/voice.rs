@@ -232,6 +232,10 @@ impl Reporter for Ears {
         lock(&self.voice).gather(gather)
     }
 
+    fn preview(&mut self, task: &TaskName, picture: &Arc<[u8]>) -> ReportResult {
+        lock(&self.voice).preview(task, picture)
+    }
+
     fn tick(&mut self) -> ReportResult {
         lock(&self.voice).tick()
     }

@@ -8,13 +8,14 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::desk::OnBusy;
-use super::keys::{Keys, restore};
+use super::keys::Keys;
 use super::open::open;
 use super::orders::{Key, Wish};
 use super::say::Sheet;
 use super::source::Source;
 use super::voice::{Newest, Voice, Voices};
 use super::worker::{Common, Worker};
+use crate::report::tty::restore;
 use crate::session::{Broken, Request, Signals, Wishes};
 
 /// What is watched, and how.

@@ -1,5 +1,7 @@
 //! Finding a node the way people name it: by id, by exact title, by class.
 
+use std::collections::HashMap;
+
 use super::Graph;
 use crate::base::NodeId;
 use crate::diagnostic::did_you_mean;
@@ -90,6 +92,46 @@ pub fn address(graph: &Graph, key: &str) -> Result<NodeId, AddressError> {
     })
 }
 
+/// What each name of a graph means, for many questions about one graph.
+#[derive(Debug)]
+pub struct Names<'g> {
+    graph: &'g Graph,
+    /// The only node of a title, or none where several have it.
+    titles: HashMap<&'g str, Option<&'g NodeId>>,
+    classes: HashMap<&'g str, Option<&'g NodeId>>,
+}
+
+impl<'g> Names<'g> {
+    /// The names of a graph.
+    pub fn new(graph: &'g Graph) -> Self {
+        let mut names = Self {
+            graph,
+            titles: HashMap::new(),
+            classes: HashMap::new(),
+        };
+        let note = |all: &mut HashMap<&'g str, Option<&'g NodeId>>, name, id| {
+            let several = all.contains_key(name);
+            all.insert(name, if several { None } else { Some(id) });
+        };
+        for (id, node) in &graph.nodes {
+            if let Some(title) = node.title() {
+                note(&mut names.titles, title, id);
+            }
+            note(&mut names.classes, &node.class_type, id);
+        }
+        names
+    }
+
+    /// Whether a name means this node and no other, as [`address`] has it.
+    pub fn means(&self, name: &str, id: &NodeId) -> bool {
+        if let Some((found, _)) = self.graph.nodes.get_key_value(name) {
+            return found == id;
+        }
+        let tier = self.titles.get(name).or_else(|| self.classes.get(name));
+        tier.is_some_and(|found| *found == Some(id))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,5 +177,24 @@ mod tests {
                 near: vec!["LoadImage".into()]
             }
         );
+    }
+
+    #[test]
+    fn many_names_mean_what_each_of_them_means() {
+        let graph = crate::workflow::parse(
+            r#"{"1":{"class_type":"A","inputs":{},"_meta":{"title":"2"}},
+                "2":{"class_type":"A","inputs":{},"_meta":{"title":"Same"}},
+                "3":{"class_type":"B","inputs":{},"_meta":{"title":"Same"}},
+                "4":{"class_type":"C","inputs":{},"_meta":{"title":"B"}},
+                "5":{"class_type":"Same","inputs":{}}}"#,
+        )
+        .unwrap();
+        let names = Names::new(&graph);
+        for name in ["1", "2", "A", "B", "C", "Same", "none", ""] {
+            for id in graph.nodes.keys() {
+                let means = address(&graph, name).is_ok_and(|found| found == *id);
+                assert_eq!(names.means(name, id), means, "{name} {id}");
+            }
+        }
     }
 }

@@ -1,13 +1,15 @@
 //! Reading API-format JSON: every structural problem at once, each with its place.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
 use serde_json::{Map, Value};
 
-use super::{Graph, Node, locate, locate_key, scan};
+use super::{Finder, Graph, Node, scan};
 use crate::base::NodeId;
 use crate::diagnostic::{Diagnostic, FileId, Report, SourceMap, Span, codes};
+use crate::protocol::quoted_nan;
 
 /// A file with more broken nodes than this is not described node by node.
 const MOST_PROBLEMS: usize = 20;
@@ -66,13 +68,57 @@ fn parse_allowing(
     text: &str,
     allowed: impl Fn(&ParseProblem) -> bool,
 ) -> Result<Graph, Vec<ParseProblem>> {
-    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let value: Value = serde_json::from_str(body).map_err(|e| vec![not_json(text, &e)])?;
+    let value = json(text).map_err(|problem| vec![problem])?;
     let (graph, problems) = from_value(value);
     match graph {
         Some(graph) if problems.iter().all(allowed) => Ok(graph),
         _ => Err(problems),
     }
+}
+
+/// The JSON of a text. Servers write `NaN` and `Infinity`, and read them: here they become texts of the same meaning.
+fn json(text: &str) -> Result<Value, ParseProblem> {
+    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let refused = match serde_json::from_str(body) {
+        Ok(value) => return Ok(value),
+        Err(refused) => refused,
+    };
+    let quoted = quoted_nan(body);
+    if matches!(quoted, Cow::Borrowed(_)) {
+        return Err(not_json(text, &refused));
+    }
+    serde_json::from_str(&quoted).map_err(|_| {
+        // What else is wrong stands where it does without the quotes.
+        let numbers = body.replace("-Infinity", "-11111111");
+        let numbers = numbers
+            .replace("Infinity", "11111111")
+            .replace("NaN", "111");
+        let other = serde_json::from_str::<serde::de::IgnoredAny>(&numbers);
+        not_json(text, &other.err().unwrap_or(refused))
+    })
+}
+
+/// The JSON of a text that is no workflow, to look into: as [`parse`] reads it.
+pub fn lenient(text: &str) -> Option<Value> {
+    json(text).ok()
+}
+
+/// Takes out the members that are no nodes, such as `extra` or `version`, where others are: their names.
+pub fn without_strangers(value: &mut Value) -> Vec<String> {
+    let Value::Object(members) = value else {
+        return Vec::new();
+    };
+    let is_node = |value: &Value| {
+        let node = value.as_object();
+        node.is_some_and(|node| node.contains_key("class_type") || node.contains_key("inputs"))
+    };
+    if other_format(members).is_some() || !members.values().any(is_node) {
+        return Vec::new();
+    }
+    let strangers = members.iter().filter(|(_, value)| !is_node(value));
+    let strangers: Vec<String> = strangers.map(|(name, _)| name.clone()).collect();
+    members.retain(|_, value| is_node(value));
+    strangers
 }
 
 /// The graph of a `POST /prompt` body's `prompt`, read as a server does: a node without a class is kept with an empty one, for the
@@ -126,8 +172,9 @@ fn tell(
             Some(graph)
         }
         Err(problems) => {
+            let finder = Finder::new(&sources.file(file).text);
             let told = problems.iter();
-            report.extend(told.map(|problem| problem_diagnostic(problem, file, sources)));
+            report.extend(told.map(|problem| problem_at(problem, file, &finder)));
             None
         }
     }
@@ -280,7 +327,14 @@ fn describe(value: &Value) -> &'static str {
 
 /// A problem as people are told of it.
 pub fn problem_diagnostic(problem: &ParseProblem, file: FileId, sources: &SourceMap) -> Diagnostic {
-    let text = &sources.file(file).text;
+    problem_at(problem, file, &Finder::new(&sources.file(file).text))
+}
+
+/// What is said of something among the nodes that is none.
+const NO_NODE: &str = "a server takes every member for a node: if this is none, remove it; `kiln import` takes out what is no node";
+
+fn problem_at(problem: &ParseProblem, file: FileId, finder: &Finder<'_>) -> Diagnostic {
+    let text = finder.text();
     let span = |range: Range<usize>| Span::new(file, range.start, range.end);
     let opening = scan::skip_space(text.as_bytes(), 0);
     let start = span(opening..(opening + 1).min(text.len()));
@@ -288,8 +342,9 @@ pub fn problem_diagnostic(problem: &ParseProblem, file: FileId, sources: &Source
         if pointer.is_empty() {
             return start;
         }
-        locate_key(text, pointer)
-            .or_else(|| locate(text, pointer))
+        finder
+            .locate_key(pointer)
+            .or_else(|| finder.locate(pointer))
             .map_or(start, span)
     };
     match problem {
@@ -311,12 +366,19 @@ pub fn problem_diagnostic(problem: &ParseProblem, file: FileId, sources: &Source
             let mut diagnostic =
                 Diagnostic::error(&codes::NOT_A_WORKFLOW, problem.to_string()).at(place(pointer));
             diagnostic.node = node.as_ref().map(|id| id.as_str().to_owned());
+            // A member that is no object; else its inputs are none.
+            if node.is_some() && pointer.matches('/').count() == 1 {
+                diagnostic = diagnostic.help(NO_NODE);
+            }
             diagnostic
         }
         ParseProblem::MissingClass { node, pointer } => {
             let mut diagnostic = Diagnostic::error(&codes::MISSING_NODE_TYPE, problem.to_string())
                 .at(place(pointer))
                 .help("every node needs a `class_type`, such as `\"class_type\": \"SaveImage\"`");
+            if finder.locate(&format!("{pointer}/inputs")).is_none() {
+                diagnostic = diagnostic.help(NO_NODE);
+            }
             diagnostic.node = Some(node.as_str().to_owned());
             diagnostic
         }
@@ -348,9 +410,7 @@ fn not_json_diagnostic(
     let diagnostic =
         error("the workflow file is not valid JSON".to_owned()).label(span(at..end), message);
     let word = |names: &[&str]| names.iter().any(|name| rest.starts_with(name));
-    if word(&["NaN", "Infinity", "-Infinity"]) || text[..at].ends_with('-') && word(&["Inf"]) {
-        diagnostic.help("JSON has no NaN or Infinity; write a number")
-    } else if word(&["True", "False", "None"]) {
+    if word(&["True", "False", "None"]) {
         diagnostic.help("JSON writes `true`, `false` and `null` in lower case")
     } else if rest.starts_with("//") || rest.starts_with("/*") {
         diagnostic.help("JSON has no comments")
@@ -475,12 +535,41 @@ mod tests {
     #[test]
     fn invalid_json_is_shown_where_it_breaks() {
         insta::assert_snapshot!(told(
-            "{\n  \"1\": {\"class_type\": \"Ä\", \"inputs\": {\"x\": NaN}}\n}"
+            "{\n  \"1\": {\"class_type\": \"Ä\", \"inputs\": {\"x\": NaN, \"y\": nan}}\n}"
         ));
         insta::assert_snapshot!(told("{\n  \"1\": {\"class_type\": \"A\",}\n}"));
         insta::assert_snapshot!(told("{\n  \"1\": {\"class_type\": \"A\""));
         insta::assert_snapshot!(told("<!DOCTYPE html>"));
         insta::assert_snapshot!(told(" \n"));
+    }
+
+    #[test]
+    fn numbers_that_only_python_writes_become_texts_that_it_reads() {
+        let text =
+            r#"{"1": {"class_type": "A", "inputs": {"x": NaN, "y": [-Infinity], "z": "NaN"}}}"#;
+        let graph = parse(text).unwrap();
+        let inputs = serde_json::json!({"x": "NaN", "y": ["-Infinity"], "z": "NaN"});
+        assert_eq!(Value::Object(graph.nodes["1"].inputs.clone()), inputs);
+    }
+
+    #[test]
+    fn mistakes_in_every_node_are_each_looked_for_once() {
+        let nodes: Vec<String> = (0..30_000).map(|n| format!("\"{n}\": {{}}")).collect();
+        let text = format!("{{{}}}", nodes.join(","));
+        let mut sources = SourceMap::default();
+        let file = sources.add_text("w.json", &text);
+        let mut report = Report::default();
+        assert!(read(file, &sources, &mut report).is_none());
+        let text = format!(
+            "{{\"a\": {{\"class_type\": \"A\", \"inputs\": {{}}}}, {}}}",
+            nodes.join(",")
+        );
+        let file = sources.add_text("w.json", &text);
+        let mut report = Report::default();
+        assert!(read(file, &sources, &mut report).is_none());
+        assert_eq!(report.items.len(), 30_000);
+        let last = report.items.last().unwrap().primary.as_ref().unwrap();
+        assert_eq!(sources.snippet(last.span), "\"29999\"");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::media::{self, Kind, MediaError};
 use crate::base::{Inputs, ReadError};
 use crate::diagnostic::{Diagnostic, codes};
-use crate::protocol::without_nan;
+use crate::protocol::{quoted_nan, without_nan};
 
 /// More than this is not taken from stdin.
 const MOST_STDIN: u64 = 256 << 20;
@@ -89,7 +89,7 @@ fn taken(carried: Result<media::Carried, MediaError>, name: String) -> Result<Lo
     let carried = carried.map_err(|source| LoadError::Media { name, source })?;
     let kind = carried.kind;
     // What ran is what is wanted; what was drawn has to do where that is not there, or no graph.
-    let ran = carried.prompt.map(|text| without_nan(&text).into_owned());
+    let ran = carried.prompt.map(|text| quoted_nan(&text).into_owned());
     let drawn = carried.workflow.map(|text| match kind {
         Kind::Json | Kind::Text => text,
         _ => without_nan(&text).into_owned(),

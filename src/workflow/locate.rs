@@ -1,10 +1,12 @@
 //! From a JSON pointer to the bytes it means, for carets under the right characters.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::scan;
-use crate::diagnostic::{Origin, SourceMap, Span};
+use crate::diagnostic::{FileId, Origin, SourceMap, Span};
 
 /// Bytes of a file's start that are underlined when nothing better is known.
 const NOWHERE: Range<usize> = 0..0;
@@ -21,67 +23,180 @@ pub fn pointer<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 /// The bytes of the value that a JSON pointer means in a JSON text. Of repeated names the last one counts, as it does when the
 /// text is parsed.
 pub fn locate(text: &str, pointer: &str) -> Option<Range<usize>> {
-    find(text, pointer).map(|found| found.value)
-}
-
-/// The bytes of the quoted name and of the value of each member of the object that a JSON text is, by name: for many questions about
-/// one text.
-pub fn top_level(text: &str) -> HashMap<String, (Range<usize>, Range<usize>)> {
-    let start = scan::skip_space(text.as_bytes(), 0);
-    let members = scan::members(text, start).into_iter();
-    members
-        .filter_map(|member| Some((scan::decode(text, &member.key)?, (member.key, member.value))))
-        .collect()
+    Finder::new(text).locate(pointer)
 }
 
 /// The bytes of the quoted member name that a pointer's last part means; `None` for the root and for items of lists.
 pub fn locate_key(text: &str, pointer: &str) -> Option<Range<usize>> {
-    find(text, pointer).and_then(|found| found.key)
+    Finder::new(text).locate_key(pointer)
 }
 
+#[derive(Clone)]
 struct Found {
     key: Option<Range<usize>>,
     value: Range<usize>,
 }
 
-fn find(text: &str, pointer: &str) -> Option<Found> {
-    let bytes = text.as_bytes();
-    let start = scan::skip_space(bytes, 0);
-    let mut found = Found {
-        key: None,
-        value: start..scan::value_end(bytes, start),
-    };
-    if pointer.is_empty() {
-        return Some(found);
-    }
-    for part in pointer.strip_prefix('/')?.split('/') {
-        let name = part.replace("~1", "/").replace("~0", "~");
-        let here = found.value.start;
-        found = if bytes.get(here) == Some(&b'[') {
-            let index: usize = name.parse().ok()?;
-            let value = scan::items(text, here).into_iter().nth(index)?;
-            Found { key: None, value }
-        } else {
-            let member = scan::members(text, here)
-                .into_iter()
-                .rfind(|m| is_named(text, &m.key, &name))?;
-            Found {
-                key: Some(member.key),
-                value: member.value,
-            }
-        };
-    }
-    Some(found)
+/// What an object or a list holds.
+enum Held {
+    Members(HashMap<String, Found>),
+    Items(Vec<Range<usize>>),
 }
 
-fn is_named(text: &str, key: &Range<usize>, name: &str) -> bool {
-    let Some(raw) = text.get(key.start + 1..key.end.saturating_sub(1)) else {
-        return false;
-    };
+/// Finds many places in one text: each object and list on the way is looked through once, however often it is passed.
+pub struct Finder<'t> {
+    text: &'t str,
+    held: RefCell<HashMap<usize, Rc<Held>>>,
+}
+
+impl std::fmt::Debug for Finder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Finder").finish_non_exhaustive()
+    }
+}
+
+impl<'t> Finder<'t> {
+    /// A finder for a JSON text.
+    pub fn new(text: &'t str) -> Self {
+        Self {
+            text,
+            held: RefCell::default(),
+        }
+    }
+
+    /// The text.
+    pub fn text(&self) -> &'t str {
+        self.text
+    }
+
+    /// As [`locate`].
+    pub fn locate(&self, pointer: &str) -> Option<Range<usize>> {
+        self.find(pointer).map(|found| found.value)
+    }
+
+    /// As [`locate_key`].
+    pub fn locate_key(&self, pointer: &str) -> Option<Range<usize>> {
+        self.find(pointer).and_then(|found| found.key)
+    }
+
+    /// The bytes to point at for a JSON pointer: its value, or the name of a big one; of what is not there, what would hold it.
+    pub fn nearest(&self, pointer: &str) -> Range<usize> {
+        let mut rest = pointer;
+        loop {
+            if let Some(found) = self.find(rest) {
+                let value = self.text.get(found.value.clone());
+                let big = value.is_some_and(|v| v.starts_with('{') || v.contains('\n'));
+                return match found.key {
+                    Some(key) if big || rest.len() < pointer.len() => key,
+                    _ if rest.is_empty() => found.value.start..found.value.start + 1,
+                    _ => found.value,
+                };
+            }
+            match rest.rfind('/') {
+                Some(cut) => rest = &rest[..cut],
+                None => return NOWHERE,
+            }
+        }
+    }
+
+    /// The containers that were looked through.
+    #[cfg(test)]
+    pub(super) fn looked_through(&self) -> usize {
+        self.held.borrow().len()
+    }
+
+    fn find(&self, pointer: &str) -> Option<Found> {
+        let start = scan::skip_space(self.text.as_bytes(), 0);
+        if pointer.is_empty() {
+            let value = start..scan::value_end(self.text.as_bytes(), start);
+            return Some(Found { key: None, value });
+        }
+        let mut found = None;
+        let mut here = start;
+        for part in pointer.strip_prefix('/')?.split('/') {
+            let name = part.replace("~1", "/").replace("~0", "~");
+            let inside = match &*self.held(here) {
+                Held::Items(items) => Found {
+                    key: None,
+                    value: items.get(name.parse::<usize>().ok()?)?.clone(),
+                },
+                Held::Members(members) => members.get(&name)?.clone(),
+            };
+            here = inside.value.start;
+            found = Some(inside);
+        }
+        found
+    }
+
+    /// What the object or list that opens at a place holds.
+    fn held(&self, at: usize) -> Rc<Held> {
+        if let Some(known) = self.held.borrow().get(&at) {
+            return Rc::clone(known);
+        }
+        let held = if self.text.as_bytes().get(at) == Some(&b'[') {
+            Held::Items(scan::items(self.text, at))
+        } else {
+            let members = scan::members(self.text, at).into_iter();
+            let named = members.filter_map(|member| {
+                let name = name_of(self.text, &member.key)?;
+                let found = Found {
+                    key: Some(member.key),
+                    value: member.value,
+                };
+                Some((name, found))
+            });
+            Held::Members(named.collect())
+        };
+        let held = Rc::new(held);
+        self.held.borrow_mut().insert(at, Rc::clone(&held));
+        held
+    }
+}
+
+/// Finds many places in many texts.
+#[derive(Debug)]
+pub struct Finders<'s> {
+    sources: &'s SourceMap,
+    known: RefCell<HashMap<FileId, Rc<Finder<'s>>>>,
+}
+
+impl<'s> Finders<'s> {
+    /// Finders for all sources.
+    pub fn new(sources: &'s SourceMap) -> Self {
+        Self {
+            sources,
+            known: RefCell::default(),
+        }
+    }
+
+    /// The finder for one of the sources.
+    pub fn of(&self, file: FileId) -> Rc<Finder<'s>> {
+        let mut known = self.known.borrow_mut();
+        let finder = known
+            .entry(file)
+            .or_insert_with(|| Rc::new(Finder::new(&self.sources.file(file).text)));
+        Rc::clone(finder)
+    }
+
+    /// As [`span_of`].
+    pub fn span_of(&self, origin: &Origin) -> Span {
+        match origin {
+            Origin::Written(span) => *span,
+            Origin::Json { file, pointer } => {
+                let range = self.of(*file).nearest(pointer);
+                Span::new(*file, range.start, range.end)
+            }
+        }
+    }
+}
+
+/// A quoted name without its quotes.
+fn name_of(text: &str, key: &Range<usize>) -> Option<String> {
+    let raw = text.get(key.start + 1..key.end.saturating_sub(1))?;
     if raw.contains('\\') {
-        scan::decode(text, key).as_deref() == Some(name)
+        scan::decode(text, key)
     } else {
-        raw == name
+        Some(raw.to_owned())
     }
 }
 
@@ -139,34 +254,7 @@ fn unit(rest: &str) -> (usize, usize) {
 /// The span of any origin. An object, or a value that covers several lines, is pointed at by its name; a pointer that leads nowhere is pointed at
 /// by the nearest part of it that exists.
 pub fn span_of(origin: &Origin, sources: &SourceMap) -> Span {
-    match origin {
-        Origin::Written(span) => *span,
-        Origin::Json { file, pointer } => {
-            let range = nearest(&sources.file(*file).text, pointer);
-            Span::new(*file, range.start, range.end)
-        }
-    }
-}
-
-/// The bytes to point at for a JSON pointer: its value, or the name of a big one; of what is not there, what would hold it.
-pub fn nearest(text: &str, pointer: &str) -> Range<usize> {
-    let mut rest = pointer;
-    loop {
-        if let Some(found) = find(text, rest) {
-            let big = text
-                .get(found.value.clone())
-                .is_some_and(|value| value.starts_with('{') || value.contains('\n'));
-            return match found.key {
-                Some(key) if big || rest.len() < pointer.len() => key,
-                _ if rest.is_empty() => found.value.start..found.value.start + 1,
-                _ => found.value,
-            };
-        }
-        match rest.rfind('/') {
-            Some(cut) => rest = &rest[..cut],
-            None => return NOWHERE,
-        }
-    }
+    Finders::new(sources).span_of(origin)
 }
 
 #[cfg(test)]
@@ -189,6 +277,20 @@ mod tests {
         let key = locate_key(text, "/3/inputs/seed").unwrap();
         assert_eq!(&text[key], "\"s\\u0065ed\"");
         assert_eq!(pointer(["3", "inputs", "a/b"]), "/3/inputs/a~1b");
+    }
+
+    #[test]
+    fn what_is_passed_again_and_again_is_looked_through_once() {
+        let nodes = "{\"inputs\": {\"a\": 1, \"b\": [2, 3]}},".repeat(20_000);
+        let text = format!("{{\"nodes\": [{}]}}", nodes.trim_end_matches(','));
+        let finder = Finder::new(&text);
+        for at in 0..20_000 {
+            let found = finder.locate(&format!("/nodes/{at}/inputs/b/1")).unwrap();
+            assert_eq!(&text[found], "3");
+            assert!(finder.locate(&format!("/nodes/{at}/inputs/c")).is_none());
+        }
+        // The file, the list, and of each node: itself, its inputs, and the list in them.
+        assert_eq!(finder.looked_through(), 2 + 3 * 20_000);
     }
 
     #[test]

@@ -18,12 +18,13 @@ pub mod media;
 mod scan;
 pub mod verdict;
 
-pub use address::{AddressError, Tier, address};
+pub use address::{AddressError, Names, Tier, address};
 pub use api::{
-    ParseProblem, from_request, is_link, parse, problem_diagnostic, read, read_for_verdict,
+    ParseProblem, from_request, is_link, lenient, parse, problem_diagnostic, read,
+    read_for_verdict, without_strangers,
 };
 pub use bypass::{Bypassed, Dropped, Why, bypass};
 pub use fit::fit;
 pub use graph::{Graph, Node, SharedNode};
 pub use load::{LoadError, Loaded, load, load_stdin};
-pub use locate::{locate, locate_key, nearest, pointer, span_in_string, span_of, top_level};
+pub use locate::{Finder, Finders, locate, locate_key, pointer, span_in_string, span_of};

@@ -209,6 +209,223 @@ fn whether_a_server_accepts_what_nobody_here_can_know_is_left_open() {
     assert_eq!(accepted("mine/b.png", &broken), (json!(false), json!([])));
 }
 
+/// What `check` answers in JSON: whether it is accepted, what runs, and code, severity and input of each complaint.
+fn answer(project: &Project, args: &[&str]) -> (Value, Value, Vec<String>) {
+    let done = check(project, &[&["--output", "json"], args].concat());
+    let line: Value = serde_json::from_str(done.stdout.trim()).unwrap();
+    let told = line["diagnostics"].as_array().unwrap().iter();
+    let told = told.map(|d| {
+        let word = |name: &str| d[name].as_str().unwrap_or("-").to_owned();
+        [word("code"), word("severity"), word("input")].join(" ")
+    });
+    let told = told.collect();
+    (line["accepted"].clone(), line["runs"].clone(), told)
+}
+
+#[test]
+fn what_set_changes_is_answered_as_a_server_would() {
+    let nodes = json!({
+        "0": node("EmptyImage", &json!({"width": 8})),
+        "1": node("LoadImage", &json!({"image": "mine/b.png"})),
+        "2": node("ImageInvert", &json!({"image": ["0", 0]})),
+    });
+    let project = project(&[
+        ("w.json", &saving(&nodes)),
+        ("p.yaml", "steps: { a: { workflow: w.json } }\n"),
+        (
+            "q.yaml",
+            "steps: { a: { workflow: w.json, set: { '1': { image: a.png } } } }\n",
+        ),
+        ("photo.png", "not really"),
+    ]);
+    let unsure = |args: &[&str]| {
+        let (accepted, runs, told) = answer(&project, args);
+        assert!(
+            told.iter().any(|told| told == "K0304 warning image"),
+            "{told:?}"
+        );
+        (accepted, runs)
+    };
+    let nothing = (json!(null), json!(["9"]));
+    assert_eq!(unsure(&["w.json"]), nothing);
+    assert_eq!(unsure(&["--set", "9.filename_prefix=y", "w.json"]), nothing);
+    assert_eq!(unsure(&["p.yaml"]), (json!(null), json!([])), "a pipeline");
+    for sound in ["1.image=a.png", "1.image={{ file('photo.png') }}"] {
+        let (accepted, runs, _) = answer(&project, &["--set", sound, "w.json"]);
+        assert_eq!((accepted, runs), (json!(true), json!(["9"])), "{sound}");
+    }
+    let (accepted, runs, _) = answer(&project, &["--set", "1.image=b.png", "w.json"]);
+    assert_eq!((accepted, runs), (json!(false), json!([])));
+    assert_eq!(answer(&project, &["q.yaml"]).0, json!(true));
+}
+
+#[test]
+fn what_a_pack_may_check_by_itself_is_a_warning() {
+    let mut info = catalog();
+    info["Pack"] = json!({"input": {"required": {"mode": [["a"], {}], "n": ["INT", {"max": 10}]}}, "output": ["IMAGE"], "python_module": "custom_nodes.pack"});
+    let nodes = json!({"1": node("Pack", &json!({"mode": "b", "n": 11}))});
+    let project = project(&[("w.json", &saving(&nodes))]);
+    project.file("catalog.json", info.to_string());
+    let (accepted, runs, told) = answer(&project, &["w.json"]);
+    assert_eq!((accepted, runs), (json!(null), json!(["9"])));
+    assert_eq!(told, ["K0203 warning mode", "K0206 warning n"]);
+    insta::assert_snapshot!(check(&project, &["w.json"]).ok().stderr);
+}
+
+#[test]
+fn inputs_that_nobody_declares_are_told_by_what_becomes_of_them() {
+    let mut info = catalog();
+    info["Pack"] = json!({"input": {"required": {"strength": ["FLOAT", {}]}}, "output": ["IMAGE"], "python_module": "custom_nodes.pack"});
+    let nodes = json!({
+        "0": node("EmptyImage", &json!({"width": 8, "extra": ["2", 0], "more": 1})),
+        "1": node("Pack", &json!({"strength": 1.0, "lora_1": {"on": true}, "strenght": 2, "any_01": ["0", 0]})),
+        "2": node("EmptyImage", &json!({"width": 8})),
+    });
+    let project = project(&[("w.json", &saving(&nodes))]);
+    project.file("catalog.json", info.to_string());
+    insta::assert_snapshot!(check(&project, &["w.json"]).ok().stderr);
+    let (_, _, told) = answer(&project, &["w.json"]);
+    let wanted = [
+        "K0301 warning extra",
+        "K0301 warning more",
+        "K0301 note lora_1",
+        "K0301 warning strenght",
+        "K0301 note any_01",
+    ];
+    assert_eq!(told, wanted);
+}
+
+#[test]
+fn circles_through_inputs_that_no_server_looks_at_are_told() {
+    let circle = json!({
+        "0": node("EmptyImage", &json!({"width": 8, "after": ["2", 0]})),
+        "1": node("ImageInvert", &json!({"image": ["2", 0]})),
+        "2": node("ImageInvert", &json!({"image": ["0", 0]})),
+    });
+    insta::assert_snapshot!(told(&circle));
+    let own = json!({"1": node("EmptyImage", &json!({"width": 8, "after": ["1", 0]}))});
+    assert_eq!(codes_of(&own), ["K0301", "K0317"]);
+    // The same links without a way back.
+    let sound = json!({
+        "0": node("EmptyImage", &json!({"width": 8})),
+        "1": node("ImageInvert", &json!({"image": ["2", 0], "after": ["0", 0]})),
+        "2": node("ImageInvert", &json!({"image": ["0", 0]})),
+    });
+    assert_eq!(codes_of(&sound), ["K0301"]);
+    // A circle of declared inputs is the server's to tell.
+    let declared = json!({
+        "1": node("ImageInvert", &json!({"image": ["2", 0]})),
+        "2": node("ImageInvert", &json!({"image": ["1", 0]})),
+    });
+    assert!(!codes_of(&declared).contains(&"K0317".to_owned()));
+}
+
+#[test]
+fn a_class_that_another_takes_the_place_of_is_not_missing() {
+    let mut info = catalog();
+    info["ControlNetLoader"] =
+        json!({"input": {"required": {"control_net_name": [["a.pth"], {}]}}, "output": ["MODEL"]});
+    let workflow = |name: &str, more: &Value| {
+        let mut old = node("T2IAdapterLoader", &json!({"t2i_adapter_name": name}));
+        for (key, value) in more.as_object().unwrap() {
+            old[key] = value.clone();
+        }
+        json!({"1": old, "2": node("ShowModel", &json!({"model": ["1", 0]}))}).to_string()
+    };
+    let titled = json!({"_meta": {"title": "Old one"}});
+    let replaced = json!({"T2IAdapterLoader": [{"new_node_id": "ControlNetLoader", "input_mapping": [{"new_id": "control_net_name", "old_id": "t2i_adapter_name"}]}]});
+    let saved = |replaced: &Value| {
+        json!({"kiln_catalog": 1, "models": {}, "node_replacements": replaced, "object_info": info})
+            .to_string()
+    };
+    let project = project(&[
+        ("w.json", &workflow("a.pth", &titled)),
+        ("bare.json", &workflow("a.pth", &json!({}))),
+        ("wrong.json", &workflow("b.pth", &titled)),
+    ]);
+    // Nobody knows what this server does.
+    project.file("catalog.json", info.to_string());
+    let (accepted, runs, told) = answer(&project, &["w.json"]);
+    assert_eq!((accepted, runs), (json!(null), json!(["2"])));
+    assert_eq!(told, ["K0316 warning -"]);
+    insta::assert_snapshot!(check(&project, &["bare.json"]).ok().stderr);
+    // It says what it does.
+    project.file("catalog.json", saved(&replaced));
+    let (accepted, _, told) = answer(&project, &["w.json"]);
+    assert_eq!(
+        (accepted, told),
+        (json!(true), vec!["K0316 note -".to_owned()])
+    );
+    assert_eq!(answer(&project, &["bare.json"]).2, ["K0316 warning -"]);
+    insta::assert_snapshot!(check(&project, &["wrong.json"]).code(3).stderr);
+    // It says that it does nothing of the kind.
+    project.file("catalog.json", saved(&json!({})));
+    let (accepted, _, told) = answer(&project, &["w.json"]);
+    assert_eq!(
+        (accepted, told),
+        (json!(false), vec!["K0201 error -".to_owned()])
+    );
+}
+
+#[test]
+fn masks_are_checked_across_steps() {
+    let paint = r#"{
+  "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
+  "2": {"class_type": "MaskToImage", "inputs": {"mask": ["1", 1]}},
+  "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}}
+}"#;
+    let masked = r#"{
+  "1": {"class_type": "LoadImageMask", "inputs": {"image": "a.png", "channel": "red"}},
+  "2": {"class_type": "MaskToImage", "inputs": {"mask": ["1", 0]}},
+  "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}}
+}"#;
+    let mut info = catalog();
+    info["LoadImageMask"] = json!({"input": {"required": {"image": [["a.png"], {"image_upload": true}], "channel": [["alpha", "red"], {}]}}, "output": ["MASK"]});
+    info["MaskToImage"] =
+        json!({"input": {"required": {"mask": ["MASK", {}]}}, "output": ["IMAGE"]});
+    let project = project(&[
+        ("base.json", BASE),
+        ("next.json", NEXT),
+        ("paint.json", paint),
+        ("masked.json", masked),
+        (
+            "wrong.yaml",
+            "steps:
+  base: { workflow: base.json }
+  many: { workflow: base.json, matrix: { i: [1, 2] } }
+  list:
+    workflow: paint.json
+    set: { LoadImage: { image: '{{ mask(steps.many.images, of=steps.base.image) }}' } }
+  kind:
+    workflow: paint.json
+    set: { LoadImage: { image: '{{ mask(steps.base.image, of=steps.base.text) }}' } }
+  lost:
+    workflow: next.json
+    set: { LoadImage: { image: '{{ mask(steps.base.image, of=steps.base.image) }}' } }
+  channel:
+    workflow: masked.json
+    set: { LoadImageMask: { image: '{{ mask(steps.base.image, of=steps.base.image) }}' } }
+",
+        ),
+        (
+            "sound.yaml",
+            "steps:
+  base: { workflow: base.json }
+  paint:
+    workflow: paint.json
+    set: { LoadImage: { image: '{{ mask(steps.base.image, of=steps.base.image) }}' } }
+  channel:
+    workflow: masked.json
+    set: { LoadImageMask: { image: '{{ mask(steps.base.image, of=steps.base.image) }}', channel: alpha } }
+",
+        ),
+    ]);
+    project.file("catalog.json", info.to_string());
+    insta::assert_snapshot!(check(&project, &["wrong.yaml"]).ok().stderr);
+    let sound = check(&project, &["sound.yaml"]).ok();
+    assert_eq!(sound.stderr, "ok sound.yaml\n");
+}
+
 const BASE: &str = r#"{
   "1": {"class_type": "EmptyImage", "inputs": {"width": 8}},
   "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}}

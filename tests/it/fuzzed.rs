@@ -197,6 +197,21 @@ fn workflow_files() {
 }
 
 #[test]
+fn workflows_of_the_interface() {
+    fuzz("drawing", 1500);
+}
+
+#[test]
+fn files_that_carry_workflows() {
+    fuzz("media", 4000);
+}
+
+#[test]
+fn saved_catalogs() {
+    fuzz("catalog", 800);
+}
+
+#[test]
 fn templates() {
     fuzz("template", 800);
 }

@@ -345,6 +345,90 @@ fn a_new_pipeline_around_a_drawing_passes_its_check_and_runs() {
     );
 }
 
+/// A height of 0 has a meaning of its own to `ImageScale`, and is what its definition allows.
+#[test]
+fn a_new_pipeline_refuses_nothing_that_its_workflow_says() {
+    let graph = json!({
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "ImageScale", "inputs": {"image": ["1", 0], "upscale_method": "bilinear", "width": 32, "height": 0, "crop": "disabled"}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}},
+    });
+    let project = Project::of(&[("found.json", &text(&graph))]);
+    project
+        .kiln(&[
+            "new",
+            "scaled",
+            "--from",
+            "found.json",
+            "--server",
+            "embedded",
+        ])
+        .ok();
+    let pipeline = std::fs::read_to_string(project.path().join("scaled.yaml")).unwrap();
+    assert!(pipeline.contains("default: 0, minimum: 0"), "{pipeline}");
+    assert!(pipeline.contains("default: 48, minimum: 1"), "{pipeline}");
+    project.kiln(&["check", "scaled.yaml"]).ok();
+    let done = project.kiln(&["run", "scaled.yaml"]).ok();
+    let picture = done.stdout.lines().next().unwrap();
+    assert_eq!(
+        image::image_dimensions(project.path().join(picture)).unwrap(),
+        (32, 24)
+    );
+}
+
+#[test]
+fn graphs_with_more_than_nodes_in_them_are_read() {
+    let project = Project::of(&[
+        (
+            "nan.json",
+            "{\"1\": {\"class_type\": \"EmptyImage\", \"inputs\": {\"width\": 64, \"x\": NaN}}}",
+        ),
+        (
+            "more.json",
+            "{\"1\": {\"class_type\": \"EmptyImage\", \"inputs\": {}},\n \"extra\": {\"a\": 1}, \"version\": 0.4, \"_meta\": {}}",
+        ),
+        (
+            "request.json",
+            "{\"prompt\": {\"1\": {\"class_type\": \"EmptyImage\", \"inputs\": {}}, \"extra\": 1}}",
+        ),
+        ("none.json", "{\"a\": {\"b\": 1}, \"version\": 1}"),
+    ]);
+    import(&project, &["nan.json", "-o", "nan.out"], 0);
+    assert_eq!(written(&project, "nan.out")["1"]["inputs"]["x"], "NaN");
+    let done = import(&project, &["more.json", "-o", "more.out"], 0);
+    for name in ["extra", "version", "_meta"] {
+        done.says(&format!("`{name}` is no node, and left out"));
+    }
+    let alone = json!({"1": {"class_type": "EmptyImage", "inputs": {}}});
+    assert_eq!(written(&project, "more.out"), alone);
+    import(&project, &["request.json", "-o", "request.out"], 0);
+    assert_eq!(written(&project, "request.out"), alone);
+    import(&project, &["none.json", "-o", "none.out"], 3).says("nothing in it is a node");
+    // A server takes each of them for a node.
+    let done = project.kiln(&["check", "--server", "embedded", "more.json"]);
+    done.code(3)
+        .says("if this is none, remove it; `kiln import` takes out what is no node");
+}
+
+#[test]
+fn a_report_and_a_graph_never_share_stdout() {
+    let project = Project::of(&[("card.json", &text(&drawing()))]);
+    for args in [
+        &["import", "card.json", "--output", "json"][..],
+        &["import", "card.json", "--output", "json", "-o", "-"],
+    ] {
+        let done = finish(&mut project.command(args)).code(2);
+        done.says("with --output json stdout is for the report");
+        assert_eq!(done.stdout, "");
+    }
+    let done = import(
+        &project,
+        &["card.json", "--output", "json", "-o", "c.json"],
+        0,
+    );
+    assert_eq!(done.stdout.lines().count(), 1);
+}
+
 #[test]
 fn a_new_pipeline_without_a_workflow_runs_at_once() {
     let project = Project::new();

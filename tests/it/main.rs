@@ -20,6 +20,7 @@ mod engine;
 mod examples;
 mod failures;
 mod faults;
+mod first_hour;
 mod fuzzed;
 mod harmless;
 mod hazards;

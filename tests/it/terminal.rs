@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Project, finish, settled};
+use crate::support::{Project, Server, finish, settled};
 
 /// A step that waits for a file, one that does not, and one of many tasks.
 fn pipeline(project: &Project) {
@@ -148,6 +148,129 @@ fn a_real_terminal_shows_what_is_under_way_and_keeps_what_ended() {
         "1",
         "the cursor is shown"
     );
+}
+
+/// A screen with what differs from run to run put into fixed words.
+fn still(screen: &str, project: &Path) -> String {
+    let text = settled(screen, project);
+    let spinner = |c: char| {
+        if ('\u{2801}'..='\u{28ff}').contains(&c) {
+            '*'
+        } else {
+            c
+        }
+    };
+    text.chars().map(spinner).collect()
+}
+
+fn shown_at(columns: u16) -> String {
+    let project = Project::new();
+    pipeline(&project);
+    let shell = format!("{} run p.yaml", program());
+    let pane = Pane::open(&project, (columns, 24), &shell);
+    let live = pane.until("the live line of `slow`", |screen| screen.contains("4/5"));
+    project.file("go", "");
+    let end = pane.until("the end", |screen| screen.contains("ended 0"));
+    // What ended ended in any order.
+    let mut lines: Vec<&str> = live.lines().collect();
+    let first = lines.iter().position(|line| line.contains('✓')).unwrap();
+    let last = lines.iter().rposition(|line| line.contains('✓')).unwrap();
+    lines[first..=last].sort_unstable();
+    let live = lines.join("\n");
+    let last: Vec<&str> = end.lines().rev().take(2).collect();
+    let text = format!("{live}\n----\n{}\n{}", last[1], last[0]);
+    still(&text, project.path())
+}
+
+#[test]
+fn a_real_terminal_of_40_columns() {
+    insta::assert_snapshot!(shown_at(40));
+}
+
+#[test]
+fn a_real_terminal_of_80_columns() {
+    insta::assert_snapshot!(shown_at(80));
+}
+
+#[test]
+fn a_real_terminal_of_160_columns() {
+    insta::assert_snapshot!(shown_at(160));
+}
+
+/// Samplers one after the other, so that there is time to see what they are at.
+fn samplers() -> serde_json::Value {
+    let mut graph = serde_json::json!({
+        "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "any.safetensors"}},
+        "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a teapot", "clip": ["4", 1]}},
+        "8": {"class_type": "VAEDecode", "inputs": {"samples": ["35", 0], "vae": ["4", 2]}},
+        "9": {"class_type": "SaveImage", "inputs": {"images": ["8", 0], "filename_prefix": "shot"}},
+    });
+    for at in 30..36 {
+        let before = if at == 30 {
+            "5".to_owned()
+        } else {
+            (at - 1).to_string()
+        };
+        graph[at.to_string()] = serde_json::json!({"class_type": "KSampler", "inputs": {"seed": at, "steps": 80, "cfg": 7.0,
+            "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0, "model": ["4", 0], "positive": ["6", 0], "negative": ["6", 0],
+            "latent_image": [before, 0]}});
+    }
+    graph
+}
+
+#[test]
+fn what_a_sampler_is_at_is_seen_while_it_is_at_it() {
+    let server = Server::start(&["--simulate"]);
+    let project = Project::with(
+        "steps:\n  shot: { workflow: w.json }\n",
+        &[("w", samplers())],
+    );
+    let shell = format!(
+        "sleep 1; {} run p.yaml --preview=kitty --server {}",
+        program(),
+        server.url
+    );
+    let pane = Pane::open(&project, (80, 24), &shell);
+    let raw = project.path().join("raw");
+    let mut tmux = pane.tmux();
+    tmux.args(["pipe-pane", "-o"])
+        .arg(format!("cat > {}", raw.display()));
+    assert!(tmux.status().unwrap().success());
+    let end = pane.until("the end", |screen| screen.contains("ended 0"));
+    assert!(!end.lines().any(is_live), "{end}");
+    let told = String::from_utf8_lossy(&std::fs::read(&raw).unwrap()).into_owned();
+    let glimpses = told.matches(",p=1,C=1,").count();
+    assert!(glimpses >= 2, "{glimpses} pictures");
+    let erased = told.rfind("\x1b_Ga=d,d=I,").unwrap();
+    assert!(
+        told.rfind(",p=1,C=1,").unwrap() < erased,
+        "none stays behind"
+    );
+    assert!(
+        told[erased..].contains("\x1b_Ga=T,f=100,q=2,c="),
+        "the result itself stays"
+    );
+    let history = server.get("/history");
+    let job = history.as_object().unwrap().values().next().unwrap();
+    assert_eq!(job["prompt"][3]["preview_method"], "auto");
+}
+
+#[test]
+fn without_preview_no_server_is_asked_for_pictures_and_in_tmux_it_is_said_that_there_are_none() {
+    let server = Server::start(&["--simulate"]);
+    let project = Project::with(
+        "steps:\n  shot: { workflow: w.json }\n",
+        &[("w", samplers())],
+    );
+    let shell = format!("{} run p.yaml --preview --server {}", program(), server.url);
+    let pane = Pane::open(&project, (80, 24), &shell);
+    let end = pane.until("the end", |screen| screen.contains("ended 0"));
+    let note = "note: no pictures are shown: tmux and screen pass no pictures on";
+    assert!(end.contains(note), "{end}");
+    let history = server.get("/history");
+    let job = history.as_object().unwrap().values().next().unwrap();
+    assert!(job["prompt"][3].get("preview_method").is_none(), "{job}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The nodes of a workflow, by the names that people use for them.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
@@ -10,7 +11,7 @@ use crate::base::NodeId;
 use crate::catalog::{Catalog, InputType, NodeDef, OutputType, Section};
 use crate::spec::StepFragment;
 use crate::workflow::verdict::takes_any_input;
-use crate::workflow::{self, Graph, Node};
+use crate::workflow::{self, Graph, Names, Node};
 
 /// What `set` and `outputs` of a step may hold, when it runs this workflow on a server with this catalog. `name` keeps its definitions
 /// apart from those of other steps.
@@ -18,13 +19,14 @@ pub fn fragment(name: &str, graph: &Graph, catalog: Option<&Catalog>) -> StepFra
     let mut definitions = Map::new();
     let mut properties = Map::new();
     let mut others = Map::new();
+    let names = Named::new(graph, catalog);
     for (at, (id, node)) in graph.nodes.iter().enumerate() {
         let key = format!("{name}.{at}");
-        let schema = node_schema(id, node, graph, catalog);
+        let schema = node_schema(id, node, &names, catalog);
         definitions.insert(key.clone(), schema);
         let about = about(id, node, catalog);
-        let shown = address_of(graph, id);
-        for address in addresses(graph, id) {
+        let shown = names.shown(id);
+        for address in names.all(id) {
             let reference = json!({ "$ref": format!("#/definitions/{key}") });
             if address == shown {
                 let mut property = json!({ "description": about });
@@ -47,30 +49,70 @@ pub fn fragment(name: &str, graph: &Graph, catalog: Option<&Catalog>) -> StepFra
     }
     StepFragment {
         set,
-        output: output_schema(graph, catalog),
+        output: output_schema(&names, catalog),
         definitions,
     }
 }
 
-/// Every name that means this node and no other.
-fn addresses<'a>(graph: &'a Graph, id: &'a NodeId) -> BTreeSet<&'a str> {
-    let node = graph.nodes.get(id);
-    let title = node.and_then(|node| node.title());
-    let class = node.map(|node| node.class_type.as_str());
-    let names = [Some(id.as_str()), title, class].into_iter().flatten();
-    names
-        .filter(|name| workflow::address(graph, name).is_ok_and(|found| found == *id))
-        .collect()
+/// The nodes of a graph by the names that mean them, and by what they give.
+struct Named<'g> {
+    graph: &'g Graph,
+    names: Names<'g>,
+    /// By type, the nodes that give it, under the names that people would use. A workflow asks for the same few types again and again.
+    sources: RefCell<HashMap<String, Vec<String>>>,
+    catalog: Option<&'g Catalog>,
 }
 
-/// The name that people would use: the title, else the class, else the id.
-pub(super) fn address_of<'a>(graph: &'a Graph, id: &'a NodeId) -> &'a str {
-    let node = graph.nodes.get(id);
-    let title = node.and_then(|node| node.title());
-    let class = node.map(|node| node.class_type.as_str());
-    let means = |name: &&str| workflow::address(graph, name).is_ok_and(|found| found == *id);
-    let named = title.into_iter().chain(class).find(means);
-    named.unwrap_or(id.as_str())
+impl<'g> Named<'g> {
+    fn new(graph: &'g Graph, catalog: Option<&'g Catalog>) -> Self {
+        Self {
+            graph,
+            names: Names::new(graph),
+            sources: RefCell::default(),
+            catalog,
+        }
+    }
+
+    /// The title, the class and the id of a node, in the order in which people would use them.
+    fn written(&self, id: &'g NodeId) -> impl Iterator<Item = &'g str> {
+        let node = self.graph.nodes.get(id);
+        let title = node.and_then(|node| node.title());
+        let class = node.map(|node| node.class_type.as_str());
+        title.into_iter().chain(class).chain([id.as_str()])
+    }
+
+    /// Every name that means this node and no other.
+    fn all(&self, id: &'g NodeId) -> BTreeSet<&'g str> {
+        self.written(id)
+            .filter(|name| self.names.means(name, id))
+            .collect()
+    }
+
+    /// The name that people would use: the title, else the class, else the id.
+    fn shown(&self, id: &'g NodeId) -> &'g str {
+        let mut written = self.written(id);
+        let named = written.find(|name| self.names.means(name, id));
+        named.unwrap_or(id.as_str())
+    }
+
+    /// The nodes that give one of some types, by the names to write into a link.
+    fn sources(&self, types: &str) -> Vec<String> {
+        let Some(catalog) = self.catalog else {
+            return Vec::new();
+        };
+        if let Some(known) = self.sources.borrow().get(types) {
+            return known.clone();
+        }
+        let gives = |ty: &OutputType| gives(ty, types);
+        let nodes = self.graph.nodes.iter().filter(|(_, node)| {
+            let def = catalog.node(&node.class_type);
+            def.is_some_and(|def| def.outputs.iter().any(|output| gives(&output.ty)))
+        });
+        let found: Vec<String> = nodes.map(|(id, _)| self.shown(id).to_owned()).collect();
+        let mut sources = self.sources.borrow_mut();
+        sources.insert(types.to_owned(), found.clone());
+        found
+    }
 }
 
 /// A name as a regular expression of JavaScript's with the flag `u`, which takes no needless backslash.
@@ -104,11 +146,11 @@ fn about(id: &NodeId, node: &Node, catalog: Option<&Catalog>) -> String {
     about
 }
 
-fn node_schema(id: &NodeId, node: &Node, graph: &Graph, catalog: Option<&Catalog>) -> Value {
+fn node_schema(id: &NodeId, node: &Node, names: &Named<'_>, catalog: Option<&Catalog>) -> Value {
     let def = catalog.and_then(|catalog| catalog.node(&node.class_type));
-    let inputs = match (def, catalog) {
-        (Some(def), Some(catalog)) => declared(node, def, graph, catalog),
-        _ => as_written(node),
+    let inputs = match def {
+        Some(def) => declared(node, def, names),
+        None => as_written(node),
     };
     json!({
         "description": about(id, node, catalog),
@@ -132,12 +174,15 @@ fn as_written(node: &Node) -> Value {
     json!({ "type": "object", "properties": inputs.collect::<Map<_, _>>() })
 }
 
-fn declared(node: &Node, def: &NodeDef, graph: &Graph, catalog: &Catalog) -> Value {
-    let mut inputs = input::Inputs::new(node, |types| sources(graph, catalog, types));
+fn declared(node: &Node, def: &NodeDef, names: &Named<'_>) -> Value {
+    let mut inputs = input::Inputs::new(node, |types| names.sources(types));
     for def in &def.inputs {
         inputs.add(def, "", None);
     }
+    // Classes of packs often take whatever they are given, and declare nothing of it.
+    let module = def.python_module.as_deref().unwrap_or_default();
     let any = takes_any_input(&node.class_type)
+        || module.starts_with("custom_nodes.")
         || def.python_module.as_deref() == Some(crate::embedded::LENIENT);
     let mut schema = json!({
         "type": "object",
@@ -150,9 +195,9 @@ fn declared(node: &Node, def: &NodeDef, graph: &Graph, catalog: &Catalog) -> Val
     schema
 }
 
-/// The nodes that give one of some types, by the names to write into a link.
-fn sources(graph: &Graph, catalog: &Catalog, types: &str) -> Vec<String> {
-    let gives = |ty: &OutputType| match ty {
+/// Whether an output gives one of some types.
+fn gives(ty: &OutputType, types: &str) -> bool {
+    match ty {
         OutputType::Named(name) => {
             let overlap = types.split(',').any(|wanted| {
                 let wanted = wanted.trim();
@@ -161,27 +206,20 @@ fn sources(graph: &Graph, catalog: &Catalog, types: &str) -> Vec<String> {
             overlap || name == "*" || name == "COMFY_MATCHTYPE_V3"
         }
         OutputType::List(_) => types == "COMBO",
-    };
-    let nodes = graph.nodes.iter().filter(|(_, node)| {
-        let def = catalog.node(&node.class_type);
-        def.is_some_and(|def| def.outputs.iter().any(|output| gives(&output.ty)))
-    });
-    nodes
-        .map(|(id, _)| address_of(graph, id).to_owned())
-        .collect()
+    }
 }
 
 /// What a name under `outputs` may stand for.
-fn output_schema(graph: &Graph, catalog: Option<&Catalog>) -> Value {
-    let saving = graph.nodes.iter().filter(|(_, node)| {
+fn output_schema(names: &Named<'_>, catalog: Option<&Catalog>) -> Value {
+    let saving = names.graph.nodes.iter().filter(|(_, node)| {
         let def = catalog.and_then(|catalog| catalog.node(&node.class_type));
         def.is_none_or(|def| def.output_node)
     });
     let mut shown = Vec::new();
     let mut accepted = BTreeSet::new();
     for (id, _) in saving {
-        shown.push(address_of(graph, id).to_owned());
-        accepted.extend(addresses(graph, id).into_iter().map(str::to_owned));
+        shown.push(names.shown(id).to_owned());
+        accepted.extend(names.all(id).into_iter().map(str::to_owned));
     }
     for name in &shown {
         accepted.remove(name);

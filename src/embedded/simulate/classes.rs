@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
-use crate::catalog::{Catalog, NodeDef};
+use crate::catalog::{Catalog, NodeDef, Replacements};
 use crate::embedded::catalog::object_info;
 use crate::workflow::Graph;
 
@@ -124,7 +124,7 @@ impl Simulation {
         };
         Self {
             info,
-            catalog: known,
+            catalog: known.replacing(Replacements::default()),
             lenient: catalog.is_none(),
         }
     }

@@ -11,7 +11,9 @@ use tokio::time::{Instant, sleep_until};
 use super::workflow::Ready;
 use crate::artifact::Artifact;
 use crate::base::NodeId;
-use crate::client::{Accepted, JobRequest, JobUpdate, Lookup, Outcome as JobOutcome, SubmitError};
+use crate::client::{
+    Accepted, JobRequest, JobUpdate, Lookup, Outcome as JobOutcome, Picture, SubmitError,
+};
 use crate::event::RunEvent;
 use crate::machine::{CancelReason, Fact, FailureClass, Ticket};
 use crate::plan::StepPlan;
@@ -31,6 +33,20 @@ const CANCEL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Everything a job left behind, and the nodes whose results the server remembered.
 type Found = (Vec<NodeResult>, HashSet<NodeId>);
+
+/// The next picture of what a job is at, when somebody looks; `None` once, when there will be no more.
+async fn next(pictures: &mut Option<watch::Receiver<Option<Picture>>>) -> Option<Picture> {
+    let changed = match pictures {
+        Some(open) => open.changed().await,
+        None => std::future::pending().await,
+    };
+    let picture = pictures.as_mut().filter(|_| changed.is_ok());
+    let picture = picture.and_then(|open| open.borrow_and_update().clone());
+    if changed.is_err() {
+        *pictures = None;
+    }
+    picture
+}
 
 impl Try {
     /// From the slot to the files.
@@ -241,6 +257,8 @@ impl Try {
     async fn follow(&mut self, server: &Endpoint, ready: &Ready) -> Result<Found, Ending> {
         let (updates, mut news) = mpsc::unbounded_channel();
         let id = self.job();
+        let wanted = self.shared.previews.is_some();
+        let mut pictures = wanted.then(|| ready.connection.pictures(&id));
         let job = ready.connection.follow(&id, updates);
         tokio::pin!(job);
         let shared = Arc::clone(&self.shared);
@@ -259,6 +277,7 @@ impl Try {
                     passing.pass(update);
                 }
                 ended = &mut job => break ended,
+                Some(picture) = next(&mut pictures) => passing.show(picture),
                 Ok(reason) = cancelled_above(&mut self.cancel, asked) => {
                     self.ask_to_stop();
                     if reason == CancelReason::Leave {

@@ -159,8 +159,13 @@ impl Try {
             }
             self.judge(&rendered, &catalog, &Changed::default())?;
         }
+        let mut extra = self.extra_data(&rendered.graph, &catalog)?;
+        if self.shared.previews.is_some() && !server.is_cloud() {
+            // For this job alone; servers older than 0.7 do not know it.
+            extra.insert("preview_method".to_owned(), "auto".into());
+        }
         Ok(Prepared::Ready(Box::new(Ready {
-            extra: self.extra_data(&rendered.graph, &catalog)?,
+            extra,
             session,
             ends: ends(&rendered, &catalog),
             catalog,
@@ -449,7 +454,10 @@ fn ends(rendered: &Rendered, catalog: &Catalog) -> Vec<NodeId> {
     if !rendered.targets.is_empty() {
         return rendered.targets.clone();
     }
-    let ends = |class: &str| catalog.node(class).is_some_and(|d| d.output_node);
+    let ends = |class: &str| {
+        let def = catalog.node_or_stand_in(class);
+        def.is_some_and(|def| def.output_node)
+    };
     let nodes = rendered.graph.nodes.iter();
     nodes
         .filter(|(_, node)| ends(&node.class_type))

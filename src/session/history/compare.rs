@@ -13,6 +13,7 @@ use crate::artifact::{Artifact, Datum};
 use crate::base::{Input, RunId};
 use crate::diagnostic::Diagnostic;
 use crate::plan::{EditValue, Plan, StepPlan, Work, WorkflowStep};
+use crate::report::plural;
 
 /// One thing that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -181,8 +182,9 @@ fn of_step(step: &StepPlan, values: &mut Values) {
     let Ok(Value::Object(mut all)) = serde_json::to_value(step) else {
         return;
     };
+    of_matrix(step, values);
     // What is compared above, and where things stand in files.
-    for skipped in ["id", "work", "span", "output_spans"] {
+    for skipped in ["id", "work", "span", "output_spans", "matrix"] {
         all.remove(skipped);
     }
     for (key, mut value) in all {
@@ -192,6 +194,29 @@ fn of_step(step: &StepPlan, values: &mut Values) {
         }
         values.insert(format!("{id}.{key}"), compact(&value));
     }
+}
+
+/// What a step fans out over: the values of each key, and how many of their combinations there are.
+fn of_matrix(step: &StepPlan, values: &mut Values) {
+    let id = &step.id;
+    let Some(first) = step.matrix.first().filter(|first| !first.is_empty()) else {
+        return;
+    };
+    for key in first.keys() {
+        let mut all: Vec<String> = Vec::new();
+        for value in step.matrix.iter().filter_map(|one| one.get(key)) {
+            let value = match value {
+                Datum::String(text) => text.clone(),
+                value => datum(value),
+            };
+            if !all.contains(&value) {
+                all.push(value);
+            }
+        }
+        values.insert(format!("{id}.matrix.{key}"), all.join(", "));
+    }
+    let count = step.matrix.len();
+    values.insert(format!("{id}.matrix"), plural(count, "combination"));
 }
 
 /// The inputs of all nodes, as far as they are known, under what people call the node.

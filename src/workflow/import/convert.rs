@@ -12,8 +12,9 @@ use super::fields::{self, Field};
 use super::frames::{self, Frame};
 use super::notice::{Lost, Notice, What};
 use super::passing::{is_everywhere, passing};
-use super::resolve::Source;
-use super::shown::Shown;
+use super::prefix::{Names, is_filled};
+use super::resolve::{Source, Ways};
+use super::shown::{Overrides, Shown, Target};
 use crate::base::NodeId;
 use crate::catalog::{Catalog, InputDef, NodeDef};
 use crate::workflow::{Graph, Node};
@@ -88,11 +89,29 @@ pub(super) fn convert(file: &Value, catalog: &Catalog, seed: u64) -> Imported {
 #[derive(Debug, Default)]
 pub(super) struct Memory<'a> {
     pub(super) shown: HashMap<usize, Rc<Vec<Shown>>>,
-    fields: HashMap<*const UiNode<'a>, Rc<Vec<Field<'a>>>>,
+    pub(super) targets: HashMap<(usize, usize), Option<Target<'a>>>,
+    pub(super) overrides: HashMap<usize, Rc<Overrides>>,
+    pub(super) ways: Ways<'a>,
+    fields: HashMap<*const UiNode<'a>, Rc<Own<'a>>>,
+    /// Connections that a pack adds without drawing them, by target node and input slot.
+    added: Option<Rc<Added<'a>>>,
+    pub(super) by_name: Option<Rc<Names<'a>>>,
+    /// What people call nodes, by their ids in the result.
+    names: Option<Rc<HashMap<String, &'a str>>>,
+}
+
+/// The origin node and its output slot, by target node and input slot.
+type Added<'a> = HashMap<(&'a str, usize), (&'a str, usize)>;
+
+/// A node's fields by its own account, and their places by name.
+#[derive(Debug, Default)]
+struct Own<'a> {
+    fields: Vec<Field<'a>>,
+    by_name: HashMap<String, usize>,
 }
 
 pub(super) struct Converter<'a> {
-    document: &'a Document<'a>,
+    pub(super) document: &'a Document<'a>,
     catalog: &'a Catalog,
     pub(super) frames: Vec<Frame<'a>>,
     seed: u64,
@@ -104,41 +123,47 @@ impl<'a> Converter<'a> {
         self.catalog.node(node.class)
     }
 
-    /// A node's fields by its own account.
-    pub(super) fn own_fields(&self, node: &'a UiNode<'a>) -> Rc<Vec<Field<'a>>> {
+    fn own(&self, node: &'a UiNode<'a>) -> Rc<Own<'a>> {
         let key: *const UiNode<'a> = node;
         if let Some(known) = self.memory.borrow().fields.get(&key) {
-            return known.clone();
+            return Rc::clone(known);
         }
         let fields = match self.def(node) {
             Some(def) => fields::fields(node, def),
             None => fields::unnamed(node),
         };
-        let fields = Rc::new(fields);
-        self.memory.borrow_mut().fields.insert(key, fields.clone());
+        let mut by_name = HashMap::new();
+        for (place, field) in fields.iter().enumerate() {
+            by_name.entry(field.name.clone()).or_insert(place);
+        }
+        let own = Rc::new(Own { fields, by_name });
+        let mut memory = self.memory.borrow_mut();
+        memory.fields.insert(key, Rc::clone(&own));
+        own
+    }
+
+    /// A node's fields by its own account.
+    pub(super) fn own_fields(&self, node: &'a UiNode<'a>) -> Vec<Field<'a>> {
+        self.own(node).fields.clone()
+    }
+
+    /// A node's fields with what the node around its sheet says of them, places whole.
+    pub(super) fn fields(&self, frame: usize, node: &'a UiNode<'a>) -> Vec<Field<'a>> {
+        let mut fields = self.own_fields(node);
+        let overrides = self.overrides(frame);
+        for field in &mut fields {
+            over(field, node, &overrides);
+        }
         fields
     }
 
-    /// A node's fields with what the node around its sheet says of them. Places are below the node, or (where that says so) whole.
-    pub(super) fn fields(&self, frame: usize, node: &'a UiNode<'a>) -> Vec<Field<'a>> {
-        let mut fields = self.own_fields(node).as_ref().clone();
-        for field in &mut fields {
-            field.place = field
-                .place
-                .as_ref()
-                .map(|place| format!("{}{place}", node.pointer));
-        }
-        let overrides = self.overrides(frame);
-        if !overrides.is_empty() {
-            for field in &mut fields {
-                let key = (node.id.clone(), field.name.clone());
-                if let Some((value, place)) = overrides.get(&key) {
-                    field.value = Some(value.clone());
-                    field.place = Some(place.clone());
-                }
-            }
-        }
-        fields
+    /// What one of these fields holds, and where.
+    pub(super) fn field(&self, frame: usize, node: &'a UiNode<'a>, name: &str) -> Shown {
+        let own = self.own(node);
+        let place = *own.by_name.get(name)?;
+        let mut field = own.fields.get(place)?.clone();
+        over(&mut field, node, &self.overrides(frame));
+        Some((field.value?, field.place))
     }
 
     fn sheet(&self, frame: usize, imported: &mut Imported) {
@@ -191,6 +216,17 @@ impl<'a> Converter<'a> {
                 }),
                 None => value,
             };
+            let value = match value {
+                Value::String(text) if is_filled(node.class, &field.name) => {
+                    let (text, left) = self.filled(&text);
+                    let place = field.place.as_ref().unwrap_or(&node.pointer);
+                    imported.notices.extend(left.into_iter().map(|name| {
+                        Notice::at(place, What::NotFilled(name)).of(node, &here.prefix)
+                    }));
+                    Value::String(text)
+                }
+                value => value,
+            };
             if let Some(place) = field.place {
                 places.insert(field.name.clone(), place);
             }
@@ -218,9 +254,8 @@ impl<'a> Converter<'a> {
     }
 
     fn is_connected(&self, frame: usize, node: &UiNode<'_>) -> bool {
-        let links = &self.frames[frame].sheet.links;
-        node.inputs.iter().any(|input| input.link.is_some())
-            || links.values().any(|link| link.origin == node.id)
+        let origins = &self.frames[frame].sheet.index.origins;
+        node.inputs.iter().any(|input| input.link.is_some()) || origins.contains(&node.id)
     }
 
     fn connections(
@@ -283,20 +318,29 @@ impl<'a> Converter<'a> {
         if frame != 0 || input.link.is_some() {
             return None;
         }
-        let sheet = self.frames[0].sheet;
-        if !sheet
-            .nodes
-            .values()
-            .any(|node| is_everywhere(node.class) && node.mode == Mode::Runs)
-        {
-            return None;
-        }
-        let mut all = self.document.everywhere.iter();
-        let (_, _, origin, origin_slot) =
-            all.find(|(to, to_slot, ..)| *to == node.id && *to_slot == slot)?;
-        let origin = sheet.nodes.get(origin)?;
+        let added = self.all_added();
+        let (origin, origin_slot) = added.get(&(node.id.as_str(), slot))?;
+        let origin = self.frames[0].sheet.nodes.get(*origin)?;
         (origin.mode == Mode::Runs && self.def(origin).is_some())
             .then(|| Source::Output(origin.number.clone(), *origin_slot))
+    }
+
+    /// All connections that a pack adds, where a node of its takes part.
+    fn all_added(&self) -> Rc<Added<'a>> {
+        if let Some(known) = &self.memory.borrow().added {
+            return Rc::clone(known);
+        }
+        let document: &'a Document<'a> = self.document;
+        let mut nodes = document.root.nodes.values();
+        let takes_part = nodes.any(|node| is_everywhere(node.class) && node.mode == Mode::Runs);
+        let mut added = Added::new();
+        for (to, to_slot, from, from_slot) in document.everywhere.iter().filter(|_| takes_part) {
+            let input = added.entry((to.as_str(), *to_slot));
+            input.or_insert((from.as_str(), *from_slot));
+        }
+        let added = Rc::new(added);
+        self.memory.borrow_mut().added = Some(Rc::clone(&added));
+        added
     }
 
     /// A text as it is sent, where the editor draws choices inside it.
@@ -368,16 +412,35 @@ impl<'a> Converter<'a> {
 
     /// What people call the node of an id.
     fn called(&self, id: &str) -> String {
-        let found = self.frames.iter().find_map(|frame| {
-            let number = id.strip_prefix(frame.prefix.as_str())?;
-            let node = frame
-                .sheet
-                .nodes
-                .values()
-                .find(|node| node.number == number)?;
-            Some(node.title.unwrap_or(node.class).to_owned())
-        });
-        found.unwrap_or_else(|| id.to_owned())
+        self.names().get(id).copied().unwrap_or(id).to_owned()
+    }
+
+    fn names(&self) -> Rc<HashMap<String, &'a str>> {
+        if let Some(known) = &self.memory.borrow().names {
+            return Rc::clone(known);
+        }
+        let mut names = HashMap::new();
+        for frame in &self.frames {
+            for node in frame.sheet.nodes.values() {
+                let id = format!("{}{}", frame.prefix, node.number);
+                names.entry(id).or_insert(node.title.unwrap_or(node.class));
+            }
+        }
+        let names = Rc::new(names);
+        self.memory.borrow_mut().names = Some(Rc::clone(&names));
+        names
+    }
+}
+
+/// What the node around a sheet says of a field, and the field's place in the file.
+fn over(field: &mut Field<'_>, node: &UiNode<'_>, overrides: &Overrides) {
+    let said = (!overrides.is_empty()).then(|| (node.id.clone(), field.name.clone()));
+    if let Some((value, place)) = said.and_then(|key| overrides.get(&key)) {
+        field.value = Some(value.clone());
+        field.place = Some(place.clone());
+    } else {
+        let place = field.place.as_ref();
+        field.place = place.map(|place| format!("{}{place}", node.pointer));
     }
 }
 

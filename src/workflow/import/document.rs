@@ -43,6 +43,45 @@ pub(super) struct Sheet<'a> {
     pub(super) group: Option<&'a Map<String, Value>>,
     /// Where its nodes stand, as a JSON pointer.
     pub(super) pointer: String,
+    /// What is looked for again and again.
+    pub(super) index: Index<'a>,
+}
+
+/// A sheet's links and inputs, as they are looked for.
+#[derive(Debug, Default)]
+pub(super) struct Index<'a> {
+    /// Links from each of the sheet's inputs, in the order in which they were drawn.
+    pub(super) from_input: HashMap<usize, Vec<String>>,
+    /// The first link to each of its outputs.
+    pub(super) to_output: HashMap<usize, String>,
+    /// Nodes at which a link starts.
+    pub(super) origins: HashSet<String>,
+    /// The places of its inputs, by name.
+    pub(super) inputs: HashMap<&'a str, usize>,
+}
+
+impl<'a> Index<'a> {
+    fn of(sheet: &Sheet<'a>) -> Self {
+        let mut index = Self::default();
+        let mut links: Vec<(&String, &Link)> = sheet.links.iter().collect();
+        // By number, where they are numbers.
+        links.sort_by_key(|(id, _)| (id.len(), *id));
+        for (id, link) in links {
+            if link.origin == sheet.input_node {
+                let from = index.from_input.entry(link.origin_slot).or_default();
+                from.push(id.clone());
+            }
+            if link.target == sheet.output_node {
+                let to = index.to_output.entry(link.target_slot);
+                to.or_insert_with(|| id.clone());
+            }
+            index.origins.insert(link.origin.clone());
+        }
+        for (place, port) in sheet.inputs.iter().enumerate() {
+            index.inputs.entry(port.name).or_insert(place);
+        }
+        index
+    }
 }
 
 /// An input or output of a sheet.
@@ -137,6 +176,10 @@ impl<'a> Document<'a> {
         document.renumber(file, &order);
         document.groups(file);
         document.everywhere(file);
+        document.root.index = Index::of(&document.root);
+        for part in document.parts.values_mut() {
+            part.index = Index::of(part);
+        }
         document
     }
 

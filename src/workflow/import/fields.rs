@@ -352,9 +352,11 @@ impl<'d> Filler<'_, 'd> {
 
     /// Values that a pack keeps by name for inputs that it declares only while the editor runs.
     fn strangers(&mut self, def: &NodeDef) {
+        let fields = self.fields.iter().map(|field| field.name.clone());
+        let inputs = def.inputs.iter().map(|input| input.name.clone());
+        let names: HashSet<String> = fields.chain(inputs).collect();
         for (name, value) in self.saved.map.into_iter().flatten() {
-            let known = self.fields.iter().any(|field| field.name == *name)
-                || def.inputs.iter().any(|input| input.name == *name);
+            let known = names.contains(name);
             let preview = name.to_lowercase().contains("preview");
             if !known && !preview && !matches!(value, Value::Null | Value::Object(_)) {
                 self.fields.push(Field {

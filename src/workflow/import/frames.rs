@@ -10,6 +10,9 @@ const DEEPEST: usize = 32;
 /// More nodes than this, all sheets opened, are no workflow that anybody drew.
 const MOST_NODES: usize = 100_000;
 
+/// And more links, inputs and outputs than this.
+const MOST_ENDS: usize = 2_000_000;
+
 /// One use of a sheet.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
@@ -37,6 +40,7 @@ pub(super) fn open<'a>(document: &'a Document<'a>) -> Result<Vec<Frame<'a>>, Box
         depth: 0,
     }];
     let mut nodes = document.root.nodes.len();
+    let mut ends = 0_usize;
     let mut at = 0;
     while at < frames.len() {
         let sheet = frames[at].sheet;
@@ -54,8 +58,9 @@ pub(super) fn open<'a>(document: &'a Document<'a>) -> Result<Vec<Frame<'a>>, Box
                 return Err(failed(What::InsideItself(part.name.to_owned())));
             }
             nodes += part.nodes.len();
+            ends += part.links.len() + part.inputs.len() + part.outputs.len();
             let depth = frames[at].depth + 1;
-            if depth > DEEPEST || nodes > MOST_NODES {
+            if depth > DEEPEST || nodes > MOST_NODES || ends > MOST_ENDS {
                 return Err(failed(What::TooMuch));
             }
             let new = frames.len();

@@ -13,6 +13,7 @@ mod frames;
 mod group;
 mod notice;
 mod passing;
+mod prefix;
 mod resolve;
 mod shown;
 mod tell;

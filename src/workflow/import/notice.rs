@@ -41,6 +41,8 @@ pub enum What {
     },
     /// A text whose choices were drawn.
     Drawn(String),
+    /// A name inside the name of a file that means nothing: it stays as it is.
+    NotFilled(String),
     /// A sheet that stands inside itself.
     InsideItself(String),
     /// Too many nodes, or too deep.

@@ -1,6 +1,7 @@
 //! Fields of nodes inside a sheet that show on the node outside: what they hold there.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
@@ -15,15 +16,15 @@ pub(super) type Shown = Option<(Value, Option<String>)>;
 pub(super) type Overrides = HashMap<(String, String), (Value, String)>;
 
 /// What an input of a sheet leads to inside: a field, by the node's id and its name.
-type Target<'a> = (&'a str, &'a str);
+pub(super) type Target<'a> = (&'a str, &'a str);
 
 impl<'a> Converter<'a> {
     /// The values that a sheet's inputs have without a connection from outside, by slot. Those without a field have none.
-    pub(super) fn shown(&self, frame: usize) -> std::rc::Rc<Vec<Shown>> {
+    pub(super) fn shown(&self, frame: usize) -> Rc<Vec<Shown>> {
         if let Some(known) = self.memory.borrow().shown.get(&frame) {
             return known.clone();
         }
-        let shown = std::rc::Rc::new(self.work_out(frame));
+        let shown = Rc::new(self.work_out(frame));
         self.memory.borrow_mut().shown.insert(frame, shown.clone());
         shown
     }
@@ -54,8 +55,19 @@ impl<'a> Converter<'a> {
             .collect()
     }
 
-    /// The field that an input of a sheet shows: that of the first link which leads to one.
+    /// The field that an input of a sheet shows: that of the first link which leads to one. Sheets inside of sheets share their fields,
+    /// so each is looked for once.
     fn target(&self, frame: usize, slot: usize) -> Option<Target<'a>> {
+        let key = (frame, slot);
+        if let Some(known) = self.memory.borrow().targets.get(&key) {
+            return *known;
+        }
+        let target = self.find_target(frame, slot);
+        self.memory.borrow_mut().targets.insert(key, target);
+        target
+    }
+
+    fn find_target(&self, frame: usize, slot: usize) -> Option<Target<'a>> {
         let sheet = self.frames[frame].sheet;
         let links = links_of(sheet, slot);
         links.into_iter().find_map(|link| {
@@ -65,9 +77,8 @@ impl<'a> Converter<'a> {
             let field = input.field.unwrap_or(input.name);
             match self.frames[frame].inside.get(node.id.as_str()) {
                 Some(inner) => {
-                    let ports = &self.frames[*inner].sheet.inputs;
-                    let slot = ports.iter().position(|port| port.name == input.name)?;
-                    self.target(*inner, slot)?;
+                    let slot = self.frames[*inner].sheet.index.inputs.get(input.name)?;
+                    self.target(*inner, *slot)?;
                     Some((node.id.as_str(), input.name))
                 }
                 None if input.field.is_some() || self.has_field(node, field) => {
@@ -83,13 +94,10 @@ impl<'a> Converter<'a> {
         let inside = &self.frames[frame];
         let node = inside.sheet.nodes.get(node)?;
         if let Some(inner) = inside.inside.get(node.id.as_str()) {
-            let ports = &self.frames[*inner].sheet.inputs;
-            let slot = ports.iter().position(|port| port.name == field)?;
+            let slot = *self.frames[*inner].sheet.index.inputs.get(field)?;
             return self.shown(*inner).get(slot).cloned().flatten();
         }
-        let fields = self.fields(frame, node);
-        let found = fields.iter().find(|candidate| candidate.name == field)?;
-        Some((found.value.clone()?, found.place.clone()))
+        self.field(frame, node, field)
     }
 
     fn has_field(&self, node: &UiNode<'_>, name: &str) -> bool {
@@ -99,7 +107,17 @@ impl<'a> Converter<'a> {
     }
 
     /// Values for fields inside that no input of the sheet stands for: those of groups, and those of older files.
-    pub(super) fn overrides(&self, frame: usize) -> Overrides {
+    pub(super) fn overrides(&self, frame: usize) -> Rc<Overrides> {
+        if let Some(known) = self.memory.borrow().overrides.get(&frame) {
+            return Rc::clone(known);
+        }
+        let overrides = Rc::new(self.find_overrides(frame));
+        let mut memory = self.memory.borrow_mut();
+        memory.overrides.insert(frame, Rc::clone(&overrides));
+        overrides
+    }
+
+    fn find_overrides(&self, frame: usize) -> Overrides {
         let sheet = self.frames[frame].sheet;
         let Some((_, host)) = self.frames[frame].host else {
             return Overrides::new();
@@ -175,10 +193,8 @@ fn links_of<'a>(sheet: &'a Sheet<'a>, slot: usize) -> Vec<&'a str> {
     if !listed.is_empty() {
         return listed;
     }
-    let mut found: Vec<&str> = sheet.links.keys().map(String::as_str).collect();
-    found.retain(|id| starts_here(id));
-    found.sort_by_key(|id| (id.len(), *id));
-    found
+    let found = sheet.index.from_input.get(&slot);
+    found.into_iter().flatten().map(String::as_str).collect()
 }
 
 /// What the node outside keeps for its fields.
@@ -191,12 +207,15 @@ struct Kept<'a> {
 impl<'a> Kept<'a> {
     fn of(host: &'a UiNode<'a>, sheet: &Sheet<'_>, targets: &[Option<Target<'_>>]) -> Self {
         let mut by_slot = HashMap::new();
-        let slot_named = |name: &str| sheet.inputs.iter().position(|port| port.name == name);
+        let mut by_target: HashMap<Target<'_>, usize> = HashMap::new();
+        for (slot, target) in targets.iter().enumerate() {
+            if let Some(target) = target {
+                by_target.entry(*target).or_insert(slot);
+            }
+        }
         let slot_of = |node: &str, field: &str| match node {
-            "-1" => slot_named(field),
-            _ => targets
-                .iter()
-                .position(|target| *target == Some((node, field))),
+            "-1" => sheet.index.inputs.get(field).copied(),
+            _ => by_target.get(&(node, field)).copied(),
         };
         let proxies = proxies(host);
         let order: Vec<Option<usize>> = if proxies.is_empty() {

@@ -3,8 +3,8 @@
 use super::convert::{Imported, convert};
 use super::notice::{Lost, Notice, What};
 use crate::catalog::Catalog;
-use crate::diagnostic::{Diagnostic, FileId, Origin, Report, Severity, SourceMap, codes, list_of};
-use crate::workflow::span_of;
+use crate::diagnostic::{Diagnostic, FileId, Report, Severity, SourceMap, Span, codes, list_of};
+use crate::workflow::Finder;
 
 /// A file in the editor's format, parsed.
 #[derive(Clone, Debug)]
@@ -71,21 +71,23 @@ impl Imported {
             .notices
             .iter()
             .filter(|notice| notice.what.is_error() && notice.what != What::UnknownClass);
+        let finder = Finder::new(&sources.file(file).text);
         Report {
-            items: fatal.map(|notice| told(notice, file, sources)).collect(),
+            items: fatal.map(|notice| told(notice, file, &finder)).collect(),
         }
     }
 
     /// Everything worth saying, equal things once.
     pub fn report(&self, file: FileId, sources: &SourceMap) -> Report {
         let mut report = Report::default();
+        let finder = Finder::new(&sources.file(file).text);
         let mut gone: Vec<&str> = Vec::new();
         let mut passed: Vec<&str> = Vec::new();
         for notice in &self.notices {
             match notice.what {
                 What::Muted => gone.push(notice.name()),
                 What::Bypassed => passed.push(notice.name()),
-                _ => report.push(told(notice, file, sources)),
+                _ => report.push(told(notice, file, &finder)),
             }
         }
         for (names, what) in [
@@ -111,14 +113,18 @@ fn note(message: String) -> Diagnostic {
     }
 }
 
-fn told(notice: &Notice, file: FileId, sources: &SourceMap) -> Diagnostic {
+fn told(notice: &Notice, file: FileId, finder: &Finder<'_>) -> Diagnostic {
     let mut pointer = notice.pointer.clone();
     // One line says more than a whole node.
-    let about_node = !matches!(notice.what, What::InputLost { .. } | What::Drawn(_));
+    let about_node = !matches!(
+        notice.what,
+        What::InputLost { .. } | What::Drawn(_) | What::NotFilled(_)
+    );
     if about_node && notice.class.is_some() {
         pointer.push_str("/type");
     }
-    let place = span_of(&Origin::Json { file, pointer }, sources);
+    let place = finder.nearest(&pointer);
+    let place = Span::new(file, place.start, place.end);
     let mut diagnostic = worded(notice).at(place);
     diagnostic.node.clone_from(&notice.node);
     diagnostic.class_type.clone_from(&notice.class);
@@ -177,10 +183,13 @@ fn worded(notice: &Notice) -> Diagnostic {
             ))
             .help("another --seed draws others")
         }
+        What::NotFilled(name) => note(format!(
+            "`%{name}%` in a file's name of {node} stays as it is: there is no such node, field or part of a date"
+        )),
         What::InsideItself(name) => error(format!("the subgraph `{name}` stands inside itself"))
             .help("ComfyUI cannot open such a file either; take an earlier version of it"),
         What::TooMuch => error(format!(
-            "{node} opens into more than 100,000 nodes, or subgraphs more than 32 deep"
+            "{node} opens into more than 100,000 nodes, or two million connections, or subgraphs more than 32 deep"
         )),
         What::NoGroup => error(format!(
             "{node} is a group, and the file does not say what is in it"

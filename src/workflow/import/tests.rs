@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use super::{Imported, Lost, What, drawn};
 use crate::catalog::Catalog;
 
+mod bypassed;
+mod hostile;
 mod mutations;
 mod sheets;
 
@@ -24,6 +26,7 @@ fn catalog() -> Catalog {
         "Texts": {"input": {"required": {"a": ["STRING", {"multiline": true}], "b": ["STRING", {}]}, "optional": {"c": ["STRING", {"forceInput": true}], "d": ["INT", {"socketless": true, "default": 4}]}}, "output": ["STRING"]},
         "Prompt": {"input": {"required": {"text": ["STRING", {"multiline": true, "dynamicPrompts": true}]}}, "output": ["CONDITIONING"]},
         "Invert": {"input": {"required": {"image": ["IMAGE"]}}, "output": ["IMAGE"]},
+        "SaveImage": {"input": {"required": {"images": ["IMAGE"], "filename_prefix": ["STRING", {"default": "kiln"}]}}, "output": [], "output_node": true},
         "ToMask": {"input": {"required": {"image": ["IMAGE"], "channel": [["red", "green"]]}}, "output": ["MASK"]},
         "Blend": {"input": {"required": {"one": ["IMAGE"], "two": ["IMAGE"], "factor": ["FLOAT", {"default": 0.5}]}, "optional": {"mask": ["MASK"]}}, "output": ["IMAGE"]},
         "Curves": {"input": {"required": {"curve": ["CURVE", {}], "amount": ["FLOAT", {}], "list": ["COMBO", {"options": ["x", "y"], "multiselect": true}]}}, "output": ["IMAGE"]},
@@ -403,6 +406,56 @@ fn choices_in_texts_are_drawn_by_the_seed_and_told() {
     let all: std::collections::BTreeSet<String> = (0..40).map(draw).collect();
     assert_eq!(all.len(), 5);
     assert!(all.contains("a red car "));
+}
+
+#[test]
+fn names_of_files_are_filled_in_as_the_editor_does() {
+    let prefix = |text: &str, class: &str| {
+        let done = imported(file(
+            json!([
+                {"id": 1, "type": "PrimitiveNode", "outputs": [{"type": "INT"}], "widgets_values": [999, "fixed"]},
+                {"id": 2, "type": "Sampler", "widgets_values": [5, "fixed", 20, "euler"], "inputs": [field("seed", "INT", json!(1))], "properties": {"Node name for S&R": "Sampler"}},
+                {"id": 3, "type": "Texts", "title": "My: title", "widgets_values": ["a/b:c", "x"]},
+                node(4, class, json!([text]), json!([])),
+            ]),
+            json!([[1, 1, 0, 2, 0, "INT"]]),
+        ));
+        let left = done
+            .notices
+            .iter()
+            .filter(|n| matches!(n.what, What::NotFilled(_)));
+        let left = left.count();
+        (
+            inputs(&done, "4")["filename_prefix"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+            left,
+        )
+    };
+    let filled = |text: &str| prefix(text, "SaveImage");
+    assert_eq!(
+        filled("%Sampler.steps%_%Sampler.name%"),
+        ("20_euler".to_owned(), 0)
+    );
+    assert_eq!(
+        filled("%Sampler.seed%"),
+        ("999".to_owned(), 0),
+        "what the primitive says"
+    );
+    assert_eq!(filled("x/%My: title.a%"), ("x/a_b_c".to_owned(), 0));
+    assert_eq!(
+        filled("%date:yyyy-MM-dd%/%width%x%height%"),
+        ("%year%-%month%-%day%/%width%x%height%".to_owned(), 0)
+    );
+    assert_eq!(
+        filled("%Sampler.none%_%Nobody.seed%_%date:yy%_100%"),
+        ("%Sampler.none%_%Nobody.seed%_%date:yy%_100%".to_owned(), 3)
+    );
+    assert_eq!(
+        prefix("%Sampler.steps%", "Save"),
+        ("%Sampler.steps%".to_owned(), 0)
+    );
 }
 
 #[test]

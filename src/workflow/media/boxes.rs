@@ -1,5 +1,6 @@
 //! Films and pictures made of boxes: keys of MP4 and `QuickTime`, EXIF of AVIF.
 
+use std::collections::HashSet;
 use std::io;
 
 use super::carried::Texts;
@@ -158,7 +159,8 @@ pub(super) fn avif(source: &mut Source<'_>, texts: &mut Texts) -> io::Result<()>
         match &part.name {
             b"meta" => {
                 let inner = parts(source, part.start + 4, part.end)?;
-                for block in exif_blocks(source, &inner)? {
+                for (start, length) in exif_blocks(source, &inner)? {
+                    let block = source.bytes(start, length)?;
                     let skip = be32(&block, 0).map_or(0, |skip| skip as usize);
                     let rest = skip.checked_add(4).and_then(|skip| block.get(skip..));
                     exif::texts(rest.unwrap_or(&block), texts);
@@ -171,14 +173,15 @@ pub(super) fn avif(source: &mut Source<'_>, texts: &mut Texts) -> io::Result<()>
     Ok(())
 }
 
-fn exif_blocks(source: &mut Source<'_>, inner: &[Part]) -> io::Result<Vec<Vec<u8>>> {
+/// Where the blocks start, and how long they are.
+fn exif_blocks(source: &mut Source<'_>, inner: &[Part]) -> io::Result<Vec<(u64, u64)>> {
     let find = |name: &[u8; 4]| inner.iter().find(|part| part.name == *name);
     let (Some(infos), Some(places)) = (find(b"iinf"), find(b"iloc")) else {
         return Ok(Vec::new());
     };
     let wide = source.array::<1>(infos.start)?[0] > 0;
     let skip = if wide { 8 } else { 6 };
-    let mut items = Vec::new();
+    let mut items = HashSet::new();
     for info in parts(source, infos.start + skip, infos.end)? {
         let data = source.bytes(info.start, (info.end - info.start).min(16))?;
         let (id, kind) = if data.first().is_some_and(|version| *version > 2) {
@@ -201,7 +204,7 @@ fn exif_blocks(source: &mut Source<'_>, inner: &[Part]) -> io::Result<Vec<Vec<u8
                 Some(at)
             };
             let start = start.ok_or(io::ErrorKind::InvalidData)?;
-            blocks.push(source.bytes(start, length)?);
+            blocks.push((start, length));
         }
     }
     Ok(blocks)

@@ -1,8 +1,9 @@
 //! What a file carries, whatever its kind.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Seek};
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::kind::Kind;
 use super::source::{MOST, Source};
@@ -11,23 +12,43 @@ use super::{audio, boxes, json, matroska, picture, text};
 /// Strings inside of strings are unpacked so often.
 const NESTED: usize = 4;
 
+/// Bytes that texts may cost in all, unpacked and kept: a small file can hold the same thirty megabytes a thousand times.
+const MOST_SPENT: u64 = 4 * MOST;
+
 /// Texts under their names, as they were found.
 #[derive(Debug, Default)]
-pub(super) struct Texts(pub(super) Vec<(String, String)>);
+pub(super) struct Texts {
+    pub(super) all: Vec<(String, String)>,
+    spent: u64,
+}
 
 impl Texts {
     /// Notes a text. Names count in any case.
     pub(super) fn add(&mut self, name: &str, text: &str) {
-        let name = name.trim().to_ascii_lowercase();
         let text = text.trim_matches(['\0', ' ', '\n', '\r', '\t']);
-        if !text.is_empty() && self.0.len() < 1000 {
-            self.0.push((name, text.to_owned()));
+        if !text.is_empty() && self.all.len() < 1000 && self.spend(text.len()) {
+            let name = name.trim().to_ascii_lowercase();
+            self.all.push((name, text.to_owned()));
         }
     }
 
     /// Notes bytes that should be a text.
     pub(super) fn add_bytes(&mut self, name: &str, bytes: &[u8]) {
-        self.add(name, &String::from_utf8_lossy(bytes));
+        if bytes.len() as u64 <= self.left() {
+            self.add(name, &String::from_utf8_lossy(bytes));
+        }
+    }
+
+    /// How many bytes may still be spent.
+    pub(super) fn left(&self) -> u64 {
+        MOST_SPENT - self.spent
+    }
+
+    /// Takes note of bytes that were made; whether there was room for them.
+    pub(super) fn spend(&mut self, bytes: usize) -> bool {
+        let fits = bytes as u64 <= self.left();
+        self.spent = MOST_SPENT.min(self.spent.saturating_add(bytes as u64));
+        fits
     }
 }
 
@@ -107,7 +128,7 @@ pub fn read(file: &mut (impl Read + Seek)) -> Result<Carried, MediaError> {
         return Ok(carried);
     }
     match looked {
-        Ok(()) if texts.0.iter().any(|(name, _)| name == "parameters") => {
+        Ok(()) if texts.all.iter().any(|(name, _)| name == "parameters") => {
             Err(MediaError::OtherProgram(kind))
         }
         Ok(()) => Err(MediaError::Nothing(kind)),
@@ -131,7 +152,7 @@ fn chosen(kind: Kind, texts: &Texts) -> Carried {
         prompt: None,
         workflow: None,
     };
-    for (name, text) in &texts.0 {
+    for (name, text) in &texts.all {
         // Some writers put the name in front of the text, and some put both texts into one.
         let (name, text) = match text.split_once(':') {
             Some((front, rest)) if is_name(front) => (front.to_ascii_lowercase(), rest),
@@ -169,12 +190,12 @@ fn unpacked(text: &str) -> Option<String> {
 /// A text that is an object with both in it.
 fn both(text: &str, carried: &mut Carried) {
     let Some(text) = unpacked(text) else { return };
-    let Ok(Value::Object(members)) = crate::protocol::tolerant_json(&text) else {
+    let Ok(members) = crate::protocol::read::<HashMap<String, Box<RawValue>>>(&text) else {
         return;
     };
-    let member = |name: &str| match members.get(name)? {
-        Value::String(text) => unpacked(text),
-        object @ Value::Object(_) => Some(object.to_string()),
+    let member = |name: &str| match members.get(name)?.get() {
+        text if text.starts_with('"') => unpacked(text),
+        object if object.starts_with('{') => Some(object.to_owned()),
         _ => None,
     };
     carried.prompt = carried.prompt.take().or_else(|| member("prompt"));

@@ -5,6 +5,9 @@ use super::carried::Texts;
 /// The texts of an EXIF block, with or without its own head in front.
 pub(super) fn texts(block: &[u8], texts: &mut Texts) {
     let block = block.strip_prefix(b"Exif\0\0").unwrap_or(block);
+    if texts.left() == 0 {
+        return;
+    }
     let mut reader = exif::Reader::new();
     reader.continue_on_error(true);
     let read = reader
@@ -12,6 +15,10 @@ pub(super) fn texts(block: &[u8], texts: &mut Texts) {
         .or_else(|error| error.distill_partial_result(|_| {}));
     let Ok(read) = read else { return };
     for field in read.fields() {
+        // Many fields may stand at one place, each as large as the block, and each is a copy.
+        if !texts.spend(size(&field.value)) {
+            return;
+        }
         let name = field.tag.to_string();
         match &field.value {
             exif::Value::Ascii(lines) => {
@@ -25,6 +32,24 @@ pub(super) fn texts(block: &[u8], texts: &mut Texts) {
             exif::Value::Byte(bytes) => texts.add_bytes(&name, bytes),
             _ => {}
         }
+    }
+}
+
+/// How many bytes a value takes, about.
+fn size(value: &exif::Value) -> usize {
+    match value {
+        exif::Value::Ascii(lines) => lines.iter().map(|line| line.len() + 24).sum(),
+        exif::Value::Byte(bytes) | exif::Value::Undefined(bytes, _) => bytes.len(),
+        exif::Value::SByte(bytes) => bytes.len(),
+        exif::Value::Short(numbers) => 2 * numbers.len(),
+        exif::Value::SShort(numbers) => 2 * numbers.len(),
+        exif::Value::Long(numbers) => 4 * numbers.len(),
+        exif::Value::SLong(numbers) => 4 * numbers.len(),
+        exif::Value::Float(numbers) => 4 * numbers.len(),
+        exif::Value::Rational(numbers) => 8 * numbers.len(),
+        exif::Value::SRational(numbers) => 8 * numbers.len(),
+        exif::Value::Double(numbers) => 8 * numbers.len(),
+        exif::Value::Unknown(..) => 0,
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::io;
 
-use serde_json::Value;
+use indexmap::IndexMap;
+use serde_json::value::RawValue;
 
 use super::carried::Texts;
 use super::source::{Source, le32};
+
+/// An object whose values are not looked into.
+type Members = IndexMap<String, Box<RawValue>>;
 
 /// `asset.extras` of a binary glTF.
 pub(super) fn glb(source: &mut Source<'_>, texts: &mut Texts) -> io::Result<()> {
@@ -25,18 +29,24 @@ pub(super) fn safetensors(source: &mut Source<'_>, texts: &mut Texts) -> io::Res
     members(&bytes, "/__metadata__", texts)
 }
 
+/// The texts of an object inside. What else there is, such as the places of ten thousand tensors, is passed over.
 fn members(bytes: &[u8], place: &str, texts: &mut Texts) -> io::Result<()> {
-    let json: Value =
-        serde_json::from_slice(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-    for (name, value) in json
-        .pointer(place)
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
-        match value {
-            Value::String(text) => texts.add(name, text),
-            Value::Object(_) => texts.add(name, &value.to_string()),
+    let read = |json: &str| serde_json::from_str::<Members>(json);
+    let text = std::str::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData)?;
+    let mut found = read(text).map_err(|_| io::ErrorKind::InvalidData)?;
+    for name in place.split('/').skip(1) {
+        let inside = found.get(name).and_then(|inside| read(inside.get()).ok());
+        found = inside.unwrap_or_default();
+    }
+    for (name, value) in &found {
+        match value.get() {
+            text if text.starts_with('"') => {
+                texts.add(
+                    name,
+                    &serde_json::from_str::<String>(text).unwrap_or_default(),
+                );
+            }
+            object if object.starts_with('{') => texts.add(name, object),
             _ => {}
         }
     }

@@ -54,7 +54,7 @@ fn plain(bytes: &[u8]) -> String {
 
 fn packed(data: &[u8], texts: &mut Texts) {
     if let Some((key, [0, text @ ..])) = split(data)
-        && let Some(text) = unpacked(text)
+        && let Some(text) = unpacked(text, texts)
     {
         texts.add(&latin(key), &plain(&text));
     }
@@ -72,16 +72,24 @@ fn international(data: &[u8], texts: &mut Texts) {
     };
     if *is_packed == 0 {
         texts.add_bytes(&latin(key), text);
-    } else if let Some(text) = unpacked(text) {
+    } else if let Some(text) = unpacked(text, texts) {
         texts.add_bytes(&latin(key), &text);
     }
 }
 
-fn unpacked(data: &[u8]) -> Option<Vec<u8>> {
+/// A packed text, unless it is too long, or so much was unpacked already that the file must be meant to fill the memory.
+fn unpacked(data: &[u8], texts: &mut Texts) -> Option<Vec<u8>> {
+    let most = texts.left().min(MOST);
+    if most == 0 {
+        return None;
+    }
     let mut text = Vec::new();
-    let mut reader = flate2::read::ZlibDecoder::new(data).take(MOST + 1);
-    reader.read_to_end(&mut text).ok()?;
-    (text.len() as u64 <= MOST).then_some(text)
+    let mut reader = flate2::read::ZlibDecoder::new(data).take(most + 1);
+    let read = reader.read_to_end(&mut text);
+    // What it cost counts, whatever came of it.
+    texts.spend(text.len());
+    read.ok()?;
+    (text.len() as u64 <= most).then_some(text)
 }
 
 /// The EXIF chunk of a WebP.

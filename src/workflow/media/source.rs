@@ -8,6 +8,9 @@ pub(super) const MOST: u64 = 32 << 20;
 /// Chunks, boxes and tags that are looked at before a file counts as senseless.
 pub(super) const STEPS: usize = 200_000;
 
+/// Bytes that are read of a file in all: tables may name one place again and again.
+const MOST_READ: u64 = 8 * MOST;
+
 /// Anything that can be read in places.
 pub(super) trait Readable: Read + Seek {}
 impl<T: Read + Seek> Readable for T {}
@@ -18,6 +21,7 @@ pub(super) struct Source<'a> {
     /// How long it is.
     pub(super) length: u64,
     steps: usize,
+    read: u64,
 }
 
 impl<'a> Source<'a> {
@@ -27,6 +31,7 @@ impl<'a> Source<'a> {
             file,
             length,
             steps: 0,
+            read: 0,
         })
     }
 
@@ -46,7 +51,8 @@ impl<'a> Source<'a> {
         if end.is_none_or(|end| end > self.length) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if count > MOST || self.steps > STEPS {
+        self.read = self.read.saturating_add(count);
+        if count > MOST || self.steps > STEPS || self.read > MOST_READ {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         let mut bytes = vec![0; usize::try_from(count).unwrap_or(0)];

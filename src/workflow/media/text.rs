@@ -44,16 +44,18 @@ pub(super) fn svg(text: &str, texts: &mut Texts) {
         rest = &rest[at..];
         let Some(open) = rest.find('>') else { return };
         let inside = &rest[open + 1..];
-        let end = inside.find("</metadata").unwrap_or(inside.len());
-        let inside = inside[..end].trim();
-        match inside.split_once("<![CDATA[") {
+        let end = inside.find("</metadata");
+        // Of a drawing that was cut off, all that is there.
+        let data = inside[..end.unwrap_or(inside.len())].trim();
+        match data.split_once("<![CDATA[") {
             Some((_, data)) => {
                 let data = data.rsplit_once("]]>").map_or(data, |(data, _)| data);
                 texts.add("metadata", data);
             }
-            None => texts.add("metadata", &unescaped(inside)),
+            None => texts.add("metadata", &unescaped(data)),
         }
-        rest = &rest[open + 1..];
+        let Some(end) = end else { return };
+        rest = &inside[end..];
     }
 }
 

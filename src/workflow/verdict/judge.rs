@@ -1,12 +1,15 @@
 //! The walk: from each output node up its links, as the server does it, with a stack of our own.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use super::python;
-use super::types::{Assumed, FileOracle, JudgeOptions, NodeError, NodeErrors, TopError, Verdict};
+use super::types::{
+    Assumed, Dependents, FileOracle, JudgeOptions, NodeError, NodeErrors, TopError, Unsure, Verdict,
+};
 use super::validators::Validator;
 use super::values::{self, Exception};
 use crate::base::NodeId;
@@ -16,21 +19,29 @@ use crate::workflow::Graph;
 /// A chain of more nodes than this runs into the server's own recursion limit.
 const LONGEST_CHAIN: usize = 960;
 
-/// What a server with this catalog answers to a graph. Where that hangs on a file of which nobody here can tell whether the server has
-/// it, [`Verdict::accepted`] is `None`, and everything else is as if it had it.
+/// What a server with this catalog answers to a graph. Where that hangs on what nobody here can tell (whether the server has a file,
+/// whether a class checks a value itself, whether another class takes the place of one), [`Verdict::accepted`] is `None`, and everything
+/// else is as if it were well.
 pub fn judge(graph: &Graph, catalog: &Catalog, options: &JudgeOptions<'_>) -> Verdict {
-    let verdict = judge_taking(graph, catalog, options, true);
-    if verdict.assumed.is_empty() || verdict.accepted != Some(true) {
+    let (graph, replaced) = super::replace::replaced(graph, catalog);
+    let guessed = replaced.iter().any(|replaced| !replaced.certain);
+    let verdict = Verdict {
+        replaced,
+        ..judge_taking(&graph, catalog, options, true)
+    };
+    if verdict.accepted != Some(true) || verdict.assumed.is_empty() && !guessed {
         return verdict;
     }
-    let otherwise = judge_taking(graph, catalog, options, false).accepted;
+    // Without the other class, one that nobody has refuses everything.
+    let otherwise =
+        !guessed && judge_taking(&graph, catalog, options, false).accepted == Some(true);
     Verdict {
-        accepted: verdict.accepted.filter(|_| otherwise == Some(true)),
+        accepted: verdict.accepted.filter(|_| otherwise),
         ..verdict
     }
 }
 
-/// The verdict, with files of which nothing is known taken for there, or for not there.
+/// The verdict, with what nothing is known of taken for well, or for not well.
 fn judge_taking(
     graph: &Graph,
     catalog: &Catalog,
@@ -50,11 +61,13 @@ fn judge_taking(
         files: options.files,
         there,
         validated: IndexMap::new(),
+        fresh: Vec::new(),
         assumed: Vec::new(),
     };
     let mut runs = Vec::new();
     let mut complaints = Vec::new();
-    let mut node_errors: IndexMap<NodeId, NodeErrors> = IndexMap::new();
+    let mut failed = Vec::new();
+    let mut noted: IndexMap<NodeId, Noted> = IndexMap::new();
     for output in outputs {
         walk.visit(&output);
         let Some(result) = walk.validated.get(&output) else {
@@ -70,7 +83,8 @@ fn judge_taking(
                 .iter()
                 .map(|e| format!("{}: {}", e.message, e.details)),
         );
-        walk.note(&output, &mut node_errors);
+        walk.note(failed.len(), &mut noted);
+        failed.push(output);
     }
     let error = runs.is_empty().then(|| TopError {
         details: complaints.join("\n"),
@@ -82,11 +96,18 @@ fn judge_taking(
     Verdict {
         accepted: Some(error.is_none()),
         error,
-        node_errors,
+        node_errors: walk.told(noted, failed),
         runs,
         coerced: walk.graph,
         assumed: walk.assumed,
+        replaced: Vec::new(),
     }
+}
+
+/// What is wrong with a node, and how many outputs had been refused before it was known.
+struct Noted {
+    errors: Vec<NodeError>,
+    from: usize,
 }
 
 /// The nodes that end the graph, those that were asked for.
@@ -125,6 +146,7 @@ fn refused(graph: &Graph, error: TopError) -> Verdict {
         runs: Vec::new(),
         coerced: graph.clone(),
         assumed: Vec::new(),
+        replaced: Vec::new(),
     }
 }
 
@@ -198,6 +220,8 @@ struct Walk<'a> {
     /// Whether a file of which nothing is known is taken for there.
     there: bool,
     validated: IndexMap<NodeId, Outcome>,
+    /// Nodes with errors that no refused output was told of yet.
+    fresh: Vec<NodeId>,
     assumed: Vec<Assumed>,
 }
 
@@ -273,26 +297,31 @@ impl<'a> Walk<'a> {
                 format!("{id} ({})", class.unwrap_or_default())
             })
             .collect();
-        let details = names.join(" -> ");
+        let details: Arc<str> = names.join(" -> ").into();
+        let cycle: Arc<[NodeId]> = path.into();
         for id in path {
             let mut extra = Map::new();
             extra.insert("node_id".to_owned(), json!(id));
-            extra.insert("cycle_nodes".to_owned(), json!(path));
-            let error = NodeError::new(
-                "dependency_cycle",
-                "Dependency cycle detected",
-                &*details,
-                None,
-                extra,
-            );
-            self.validated.insert(
-                id.clone(),
-                Outcome {
-                    valid: false,
-                    errors: vec![error],
-                },
-            );
+            let error = NodeError {
+                cycle: Some(Arc::clone(&cycle)),
+                ..NodeError::new(
+                    "dependency_cycle",
+                    "Dependency cycle detected",
+                    Arc::clone(&details),
+                    None,
+                    extra,
+                )
+            };
+            self.fails(id.clone(), error);
         }
+    }
+
+    /// A node's outcome is this error, whatever it was before.
+    fn fails(&mut self, id: NodeId, error: NodeError) {
+        self.fresh.push(id.clone());
+        let errors = vec![error];
+        let valid = false;
+        self.validated.insert(id, Outcome { valid, errors });
     }
 
     /// The exception ends the topmost node; the node that links to it notes it there and goes on.
@@ -301,13 +330,7 @@ impl<'a> Walk<'a> {
             return;
         };
         if stack.is_empty() {
-            self.validated.insert(
-                frame.id,
-                Outcome {
-                    valid: false,
-                    errors: vec![values::exception(exception)],
-                },
-            );
+            self.fails(frame.id, values::exception(exception));
         } else {
             self.fail_link(stack, exception);
         }
@@ -324,13 +347,8 @@ impl<'a> Walk<'a> {
             && let Some(linked) = link.get(0).and_then(Value::as_str)
         {
             let error = values::inner_exception(exception, &input.name, input.def, link);
-            self.validated.insert(
-                NodeId::from(linked),
-                Outcome {
-                    valid: false,
-                    errors: vec![error],
-                },
-            );
+            let linked = NodeId::from(linked);
+            self.fails(linked, error);
         }
         resume(stack, false);
     }
@@ -361,6 +379,7 @@ impl<'a> Walk<'a> {
             }
         };
         let exempt = Validator::of(&node.class_type).is_some_and(|v| v.exempts(name));
+        let own = self.may_check(&node.class_type);
         let checked = if exempt {
             Ok(None)
         } else {
@@ -369,22 +388,32 @@ impl<'a> Walk<'a> {
         if let Some(node) = self.graph.nodes.get_mut(&frame.id) {
             node.inputs.insert(name.to_owned(), coerced);
         }
-        match checked {
-            Err(exception) => return Step::Raise(exception),
-            Ok(None) => {}
+        // What the server says against it, unless the class has a check of its own.
+        let wrong = match checked {
+            Ok(None) => return Step::Done,
+            Ok(Some(error)) => Ok(error),
+            Err(exception) => Err(exception),
+        };
+        let unsure = match &wrong {
             // Such lists are only what the editor offers; the class decides by itself.
-            Ok(Some(error)) if def.upload && error.kind == "value_not_in_list" => {
-                self.assumed.push(Assumed {
-                    node: frame.id.clone(),
-                    input: name.to_owned(),
-                });
-                if !self.there {
-                    frame.errors.push(error);
-                }
-            }
-            Ok(Some(error)) => frame.errors.push(error),
+            Ok(error) if def.upload && error.kind == "value_not_in_list" => Some(Unsure::File),
+            _ if !own => None,
+            Ok(error) => Some(Unsure::OwnCheck(Box::new(error.clone()))),
+            Err(exception) => Some(Unsure::OwnCheck(Box::new(values::exception(exception)))),
+        };
+        let Some(unsure) = unsure else {
+            return refuse(frame, wrong);
+        };
+        self.assumed.push(Assumed {
+            node: frame.id.clone(),
+            input: name.to_owned(),
+            unsure,
+        });
+        if self.there {
+            Step::Done
+        } else {
+            refuse(frame, wrong)
         }
-        Step::Done
     }
 
     /// Looks at an input that is a list: a link, or nothing that the server takes.
@@ -456,6 +485,7 @@ impl<'a> Walk<'a> {
             self.assumed.extend(checked.assumed.map(|input| Assumed {
                 node: frame.id.clone(),
                 input,
+                unsure: Unsure::File,
             }));
         }
         let outcome = self
@@ -466,31 +496,64 @@ impl<'a> Walk<'a> {
                 errors: Vec::new(),
             });
         outcome.valid &= frame.valid && frame.errors.is_empty();
-        outcome.errors.append(&mut frame.errors);
+        if !frame.errors.is_empty() {
+            outcome.errors.append(&mut frame.errors);
+            self.fresh.push(frame.id.clone());
+        }
         Ok(())
     }
 
-    /// Adds what is known so far to the answer, for the sake of a refused output.
-    fn note(&self, output: &NodeId, node_errors: &mut IndexMap<NodeId, NodeErrors>) {
-        for (id, outcome) in &self.validated {
-            if outcome.valid || outcome.errors.is_empty() {
+    /// Whether a class may have a check of its own, of which nobody here knows: one of a pack may, and then the server leaves bounds and
+    /// lists to it.
+    fn may_check(&self, class: &str) -> bool {
+        let def = self.catalog.node(class);
+        let module = def.and_then(|def| def.python_module.as_deref());
+        module.is_some_and(|module| module.starts_with("custom_nodes."))
+    }
+
+    /// Adds what became known since the last refused output, for the sake of the next one. `before`: how many were refused till now.
+    fn note(&mut self, before: usize, noted: &mut IndexMap<NodeId, Noted>) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.sort_by_key(|id| self.validated.get_index_of(id));
+        for id in fresh {
+            let Some(outcome) = self.validated.get(&id) else {
                 continue;
-            }
-            node_errors
-                .entry(id.clone())
-                .or_insert_with(|| NodeErrors {
-                    class_type: self
-                        .graph
-                        .nodes
-                        .get(id)
-                        .map(|node| node.class_type.clone())
-                        .unwrap_or_default(),
-                    dependent_outputs: Vec::new(),
-                    errors: outcome.errors.clone(),
-                })
-                .dependent_outputs
-                .push(output.clone());
+            };
+            noted.entry(id).or_insert_with(|| Noted {
+                errors: outcome.errors.clone(),
+                from: before,
+            });
         }
+    }
+
+    /// The answer for each node.
+    fn told(
+        &self,
+        noted: IndexMap<NodeId, Noted>,
+        failed: Vec<NodeId>,
+    ) -> IndexMap<NodeId, NodeErrors> {
+        let failed: Arc<[NodeId]> = failed.into();
+        let told = noted.into_iter().map(|(id, noted)| {
+            let node = self.graph.nodes.get(&id);
+            let errors = NodeErrors {
+                class_type: node.map(|node| node.class_type.clone()).unwrap_or_default(),
+                dependent_outputs: Dependents::new(&failed, noted.from),
+                errors: noted.errors,
+            };
+            (id, errors)
+        });
+        told.collect()
+    }
+}
+
+/// Notes what is wrong with a frame's input.
+fn refuse(frame: &mut Frame<'_>, wrong: Result<NodeError, Exception>) -> Step {
+    match wrong {
+        Ok(error) => {
+            frame.errors.push(error);
+            Step::Done
+        }
+        Err(exception) => Step::Raise(exception),
     }
 }
 

@@ -8,13 +8,16 @@
 
 mod judge;
 mod python;
+mod replace;
 mod types;
 mod validators;
 mod values;
 
 pub use judge::judge;
+pub use replace::replaced;
 pub use types::{
-    Assumed, FileOracle, JudgeOptions, ListedFiles, NodeError, NodeErrors, TopError, Verdict,
+    Assumed, Dependents, FileOracle, JudgeOptions, ListedFiles, NodeError, NodeErrors, Replaced,
+    TopError, Unsure, Verdict,
 };
 pub use validators::{must_be_written, takes_any_input};
 

@@ -151,7 +151,7 @@ fn slots_are_taken_and_refused_as_by_the_server() {
             .node_errors
             .values()
             .flat_map(|n| &n.errors)
-            .map(|e| e.details.clone())
+            .map(|e| e.details.to_string())
             .next()
     };
     assert_eq!(slot("Make", json!(-1)), None);
@@ -192,7 +192,7 @@ fn choices_are_compared_by_value() {
     let details: Vec<&str> = wrong.node_errors["1"]
         .errors
         .iter()
-        .map(|e| e.details.as_str())
+        .map(|e| &*e.details)
         .collect();
     assert_eq!(
         details,
@@ -235,7 +235,7 @@ fn a_text_where_bounds_are_declared_stops_the_check_of_the_node() {
         ["1: exception_during_inner_validation images"]
     );
     assert_eq!(
-        verdict.node_errors["1"].errors[0].details,
+        &*verdict.node_errors["1"].errors[0].details,
         "'<' not supported between instances of 'str' and 'int'"
     );
 }
@@ -288,4 +288,153 @@ fn very_long_chains_end_in_an_answer() {
     let verdict = judged(&nodes);
     assert_eq!(verdict.accepted, Some(false));
     assert_eq!(verdict.node_errors.len(), 1);
+}
+
+#[test]
+fn outputs_that_are_refused_by_the_thousand_share_one_list() {
+    let nodes = (0..20_000).map(|n| (n.to_string(), node("Save", json!({}))));
+    let verdict = judged(&Value::Object(nodes.collect()));
+    assert_eq!(verdict.node_errors.len(), 20_000);
+    let first = verdict.node_errors["0"].dependent_outputs.shared();
+    for (nth, node) in verdict.node_errors.values().enumerate() {
+        assert!(std::sync::Arc::ptr_eq(
+            first,
+            node.dependent_outputs.shared()
+        ));
+        let mut told = node.dependent_outputs.iter();
+        assert_eq!(told.next().unwrap().as_str(), nth.to_string());
+    }
+}
+
+#[test]
+fn the_nodes_of_a_long_cycle_share_its_description() {
+    let mut nodes = json!({});
+    for ring in 0..50 {
+        for n in 0..900 {
+            let next = (n + 1) % 900;
+            nodes[format!("{ring}.{n}")] =
+                node("Invert", json!({"image": [format!("{ring}.{next}"), 0]}));
+        }
+        nodes[format!("out {ring}")] = node("Save", json!({"images": [format!("{ring}.0"), 0]}));
+    }
+    let verdict = judged(&nodes);
+    assert_eq!(verdict.node_errors.len(), 50 * 900);
+    let error = |id: &str| &verdict.node_errors[id].errors[0];
+    let (one, other) = (error("7.0"), error("7.899"));
+    assert!(std::sync::Arc::ptr_eq(&one.details, &other.details));
+    let cycle = |error: &super::NodeError| std::sync::Arc::clone(error.cycle.as_ref().unwrap());
+    assert!(std::sync::Arc::ptr_eq(&cycle(one), &cycle(other)));
+    assert_eq!(cycle(one).len(), 900);
+}
+
+/// A catalog in which some classes took the place of others: as far as the server tells, or nobody asked it.
+fn replacing(told: Option<Value>) -> Catalog {
+    match told {
+        Some(told) => catalog().replacing(crate::catalog::Replacements::read(&told)),
+        None => catalog(),
+    }
+}
+
+fn judged_by(catalog: &Catalog, nodes: &Value) -> Verdict {
+    let graph = from_request(nodes.clone()).unwrap();
+    judge(&graph, catalog, &JudgeOptions::default())
+}
+
+#[test]
+fn a_class_that_the_server_puts_another_in_the_place_of_is_judged_as_that() {
+    let told = json!({"Old": [{
+        "new_node_id": "Make",
+        "input_mapping": [{"new_id": "width", "old_id": "size"}, {"new_id": "s", "set_value": "x"}],
+        "output_mapping": [{"new_idx": 1, "old_idx": 0}],
+    }], "Make": [{"new_node_id": "Invert"}], "Lost": [{"new_node_id": "Nowhere"}]});
+    let catalog = replacing(Some(told));
+    let graph = |size: Value, class: &str| {
+        json!({
+            "1": {"class_type": class, "inputs": {"size": size}, "_meta": {"title": "x"}},
+            "2": node("Show", json!({"source": ["1", 0]})),
+        })
+    };
+    let verdict = judged_by(&catalog, &graph(json!("16"), "Old"));
+    assert_eq!(verdict.accepted, Some(true));
+    let sent = serde_json::to_value(&verdict.coerced).unwrap();
+    assert_eq!(sent["1"]["class_type"], "Make");
+    assert_eq!(sent["1"]["inputs"], json!({"width": 16, "s": "x"}));
+    assert_eq!(sent["2"]["inputs"]["source"], json!(["1", 1]));
+    let replaced = &verdict.replaced[0];
+    assert!(replaced.certain && !replaced.bare);
+    assert_eq!(replaced.renamed, [("width".to_owned(), "size".to_owned())]);
+    let wrong = judged_by(&catalog, &graph(json!(0), "Old"));
+    assert_eq!(wrong.accepted, Some(false));
+    assert_eq!(errors(&wrong), ["1: value_smaller_than_min width"]);
+    let lost = judged_by(&catalog, &graph(json!(1), "Lost"));
+    assert_eq!(lost.error.unwrap().kind, "missing_node_type");
+    // A class that the server has stays what it is.
+    let kept = json!({"1": node("Make", json!({"width": 1})), "2": node("Save", json!({"images": ["1", 0]}))});
+    assert_eq!(judged_by(&catalog, &kept).replaced, []);
+}
+
+#[test]
+fn what_comfyui_usually_replaces_is_left_open_where_nobody_asked_the_server() {
+    let mut info = json!({
+        "ControlNetLoader": {"input": {"required": {"control_net_name": [["a"], {}]}}, "output": ["CONTROL_NET"]},
+        "Show": {"input": {"required": {"source": ["*", {}]}}, "output": [], "output_node": true},
+    });
+    let nodes = |name: &str| {
+        json!({
+            "1": node("T2IAdapterLoader", json!({"t2i_adapter_name": name})),
+            "2": node("Show", json!({"source": ["1", 0]})),
+        })
+    };
+    let catalog = Catalog::from_object_info(&info).0;
+    let open = judged_by(&catalog, &nodes("a"));
+    assert_eq!((open.accepted, open.runs.len()), (None, 1));
+    assert!(open.replaced[0].bare, "it has no _meta");
+    let wrong = judged_by(&catalog, &nodes("b"));
+    assert_eq!(wrong.accepted, Some(false));
+    assert_eq!(errors(&wrong), ["1: value_not_in_list control_net_name"]);
+    let told = catalog.replacing(crate::catalog::Replacements::default());
+    assert_eq!(judged_by(&told, &nodes("a")).accepted, Some(false));
+    info.as_object_mut()
+        .unwrap()
+        .shift_remove("ControlNetLoader");
+    let without = Catalog::from_object_info(&info).0;
+    assert_eq!(judged_by(&without, &nodes("a")).accepted, Some(false));
+}
+
+#[test]
+fn what_a_pack_may_check_by_itself_is_left_open() {
+    let info = json!({
+        "Pack": {"input": {"required": {"mode": [["a"], {}], "n": ["INT", {"max": 10}], "v": ["FLOAT,INT", {"min": 0}]}}, "output": ["IMAGE"], "python_module": "custom_nodes.pack"},
+        "Show": {"input": {"required": {"source": ["*", {}]}}, "output": [], "output_node": true},
+    });
+    let catalog = Catalog::from_object_info(&info).0;
+    let verdict = |inputs: Value| {
+        let mut all = json!({"mode": "a", "n": 1, "v": 1});
+        for (name, value) in inputs.as_object().unwrap() {
+            all[name] = value.clone();
+        }
+        judged_by(
+            &catalog,
+            &json!({"1": node("Pack", all), "2": node("Show", json!({"source": ["1", 0]}))}),
+        )
+    };
+    assert_eq!(verdict(json!({})).accepted, Some(true));
+    for (open, kind) in [
+        (json!({"mode": "b"}), "value_not_in_list"),
+        (json!({"n": 11}), "value_bigger_than_max"),
+        (json!({"v": "x"}), "exception_during_validation"),
+    ] {
+        let verdict = verdict(open);
+        assert_eq!((verdict.accepted, verdict.runs.len()), (None, 1), "{kind}");
+        let super::Unsure::OwnCheck(error) = &verdict.assumed[0].unsure else {
+            panic!("{:?}", verdict.assumed);
+        };
+        assert_eq!(error.kind, kind);
+    }
+    // What cannot be read as its type no check of a pack's own puts right.
+    assert_eq!(verdict(json!({"n": "x"})).accepted, Some(false));
+    assert_eq!(
+        verdict(json!({"n": null, "mode": "b"})).accepted,
+        Some(false)
+    );
 }

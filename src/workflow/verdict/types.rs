@@ -1,5 +1,7 @@
 //! The answer as data, and in the server's own JSON.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
@@ -63,15 +65,70 @@ pub struct Verdict {
     pub coerced: Graph,
     /// Values taken for good because nothing here can tell.
     pub assumed: Vec<Assumed>,
+    /// Nodes whose class the server puts another one in the place of.
+    pub replaced: Vec<Replaced>,
 }
 
 /// A value whose check depends on what only the server knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Assumed {
     /// The node.
     pub node: NodeId,
     /// The input.
     pub input: String,
+    /// What only the server knows.
+    pub unsure: Unsure,
+}
+
+/// What only the server knows of a value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Unsure {
+    /// Whether the file is there.
+    File,
+    /// Whether the class has a check of its own, which takes the place of the server's; else this is wrong with it.
+    OwnCheck(Box<NodeError>),
+}
+
+/// A node whose class the server does not have, and puts another one in the place of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// The node.
+    pub node: NodeId,
+    /// The class that was written.
+    pub from: String,
+    /// The class that takes its place.
+    pub to: String,
+    /// Inputs that have another name now: the new and the old one.
+    pub renamed: Vec<(String, String)>,
+    /// Whether the server said so; else `ComfyUI` usually does.
+    pub certain: bool,
+    /// The node has no `_meta`, without which the server fails over it.
+    pub bare: bool,
+}
+
+/// The outputs for whose sake an error is told: those that were refused while it was known. All errors share one list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dependents {
+    all: Arc<[NodeId]>,
+    from: usize,
+}
+
+impl Dependents {
+    pub(super) fn new(all: &Arc<[NodeId]>, from: usize) -> Self {
+        let all = Arc::clone(all);
+        Self { all, from }
+    }
+
+    /// The outputs, in the order in which they were refused.
+    pub fn iter(&self) -> impl Iterator<Item = &NodeId> {
+        self.all.iter().skip(self.from)
+    }
+
+    /// The list that all errors of a verdict share.
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Arc<[NodeId]> {
+        &self.all
+    }
 }
 
 /// Why a job is refused as a whole.
@@ -93,7 +150,7 @@ pub struct NodeErrors {
     /// The node's class.
     pub class_type: String,
     /// Refused outputs that were looked at while the error was known.
-    pub dependent_outputs: Vec<NodeId>,
+    pub dependent_outputs: Dependents,
     /// The errors.
     pub errors: Vec<NodeError>,
 }
@@ -106,9 +163,11 @@ pub struct NodeError {
     /// The server's message.
     pub message: String,
     /// More of it.
-    pub details: String,
-    /// Members by kind.
+    pub details: Arc<str>,
+    /// Members by kind, but for those of a cycle.
     pub extra_info: Value,
+    /// The nodes of the cycle that this one is part of; all of them share the list.
+    pub cycle: Option<Arc<[NodeId]>>,
     /// The input it names (`extra_info.input_name`). For an error inside a linked node, the input of the node that follows it.
     pub input: Option<String>,
 }
@@ -117,7 +176,7 @@ impl NodeError {
     pub(super) fn new(
         kind: &'static str,
         message: impl Into<String>,
-        details: impl Into<String>,
+        details: impl Into<Arc<str>>,
         input: Option<&str>,
         mut extra: Map<String, Value>,
     ) -> Self {
@@ -129,16 +188,21 @@ impl NodeError {
             message: message.into(),
             details: details.into(),
             extra_info: Value::Object(extra),
+            cycle: None,
             input: input.map(str::to_owned),
         }
     }
 
     fn to_json(&self) -> Value {
+        let mut extra_info = self.extra_info.clone();
+        if let Some(cycle) = &self.cycle {
+            extra_info["cycle_nodes"] = json!(cycle);
+        }
         json!({
             "type": self.kind,
             "message": self.message,
-            "details": self.details,
-            "extra_info": self.extra_info,
+            "details": *self.details,
+            "extra_info": extra_info,
         })
     }
 }

@@ -295,3 +295,148 @@ fn results_of_an_earlier_run_are_opened_and_a_program_that_cannot_is_told() {
     pane.wait("could not open it: `xdg-open` ended with exit status: 3", 1);
     pane.press(&["q"]);
 }
+
+#[test]
+fn a_watch_in_the_background_goes_on_and_takes_keys_when_it_is_back() {
+    let project = project();
+    let pane = Pane::open(&project);
+    pane.types("set -m");
+    pane.types(&command());
+    pane.wait("q quit", 1);
+    pane.wait("done in", 1);
+    pane.press(&["C-z"]);
+    pane.wait("topped", 1);
+    pane.types("bg");
+    project.file("a.txt", "second");
+    pane.wait("↻ a.txt · say", 1);
+    pane.wait("done in", 2);
+    pane.types("jobs");
+    pane.wait("Running", 1);
+    pane.types("fg");
+    wait_for("an answer to a key", || {
+        pane.press(&["r"]);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        pane.shows().contains("↻ again").then_some(())
+    });
+    pane.press(&["q"]);
+}
+
+#[test]
+fn a_watch_that_is_ended_hard_puts_the_terminal_back() {
+    let project = project();
+    let pane = Pane::open(&project);
+    pane.types(&watch());
+    pane.wait("q quit", 1);
+    pane.press(&["C-\\"]);
+    pane.wait("it ended with 131", 1);
+    is_as_before(&project);
+}
+
+/// A program that waits until there is a file `go`, and another one that does not.
+fn gated() -> Project {
+    let project = Project::new();
+    let go = project.path().join("go");
+    project.file("kiln.yaml", "");
+    project.file(
+        "p.yaml",
+        format!(
+            "steps:\n  slow: {{ command: [sh, -c, 'while [ ! -e {0} ]; do sleep 0.05; done; echo ready > out.txt'], outputs: {{ text: out.txt }} }}\n  quick: {{ command: [sh, -c, 'echo hi > out.txt'], outputs: {{ text: out.txt }} }}\n",
+            go.display()
+        ),
+    );
+    project
+}
+
+/// Lines that only stand there while something is under way.
+fn live(shown: &str) -> Vec<&str> {
+    let is_live = |line: &&str| line.chars().any(|c| ('\u{2801}'..='\u{28ff}').contains(&c));
+    shown.lines().filter(is_live).collect()
+}
+
+#[test]
+fn live_rows_stand_below_what_is_said_while_a_watch_runs_and_keys_leave_none_behind() {
+    let project = gated();
+    let pane = Pane::open(&project);
+    pane.types(&command());
+    pane.wait("1/2", 1);
+    for (key, said) in [
+        ("p", "paused: changes wait"),
+        ("p", "going on"),
+        ("o", "could not open it"),
+        ("r", "it is running"),
+    ] {
+        pane.press(&[key]);
+        pane.wait(said, 1);
+    }
+    pane.press(&["Enter", "Enter", "x"]);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let shown = pane.shows();
+    let rows = live(&shown);
+    assert_eq!(rows.len(), 2, "{shown}");
+    assert!(
+        rows[0].contains(" slow ") && rows[1].contains("1/2"),
+        "{shown}"
+    );
+    let last = shown.trim_end().lines().last().unwrap();
+    assert_eq!(last, rows[1], "{shown}");
+    project.file("go", "");
+    pane.wait("done in", 1);
+    assert!(live(&pane.shows()).is_empty(), "{}", pane.shows());
+    pane.press(&["q"]);
+}
+
+#[test]
+fn what_is_typed_during_a_run_leaves_no_row_behind_and_the_terminal_is_put_back() {
+    let project = gated();
+    let pane = Pane::open(&project);
+    let kiln = kiln().get_program().to_str().unwrap().to_owned();
+    pane.types(&format!(
+        "stty -a > before.txt; {kiln} run p.yaml; echo it ended with $?; stty -a > after.txt; touch over.txt"
+    ));
+    pane.wait("1/2", 1);
+    pane.press(&["Enter", "a", "Enter", "Enter"]);
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    let shown = pane.shows();
+    assert_eq!(live(&shown).len(), 2, "{shown}");
+    project.file("go", "");
+    pane.wait("it ended with 0", 1);
+    assert!(live(&pane.shows()).is_empty(), "{}", pane.shows());
+    is_as_before(&project);
+    fs::remove_file(project.path().join("go")).unwrap();
+    fs::remove_dir_all(project.path().join(".kiln")).unwrap();
+    pane.types(&format!(
+        "stty -a > before.txt; {kiln} run p.yaml; echo it ended with $?; stty -a > after.txt; touch over.txt"
+    ));
+    pane.wait("1/2", 1);
+    pane.press(&["C-c"]);
+    pane.wait("it ended with 130", 1);
+    is_as_before(&project);
+}
+
+#[test]
+fn what_a_shell_said_while_a_run_was_stopped_is_not_wiped() {
+    let project = gated();
+    let pane = Pane::open(&project);
+    let kiln = kiln().get_program().to_str().unwrap().to_owned();
+    pane.types("set -m");
+    pane.types(&format!("{kiln} run p.yaml"));
+    pane.wait("1/2", 1);
+    pane.press(&["C-z"]);
+    pane.wait("topped", 1);
+    pane.types("echo a word of the shell");
+    pane.wait("\na word of the shell", 1);
+    pane.types("fg");
+    pane.wait("fg", 1);
+    wait_for("rows below it", || {
+        let shown = pane.shows();
+        let (_, below) = shown.split_once("\na word of the shell")?;
+        (live(below).len() == 2).then_some(())
+    });
+    project.file("go", "");
+    pane.wait("done in", 1);
+    assert!(
+        pane.shows().contains("\na word of the shell"),
+        "{}",
+        pane.shows()
+    );
+}
