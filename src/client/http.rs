@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::error::Error as _;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,10 +12,11 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
-use url::{Host, Url};
+use url::Url;
 
 use super::access::{Access, Credentials, tls};
 use super::error::ClientError;
+use super::here::is_loopback;
 pub(super) use super::text::Text;
 use super::text::flavour;
 use crate::base::ServerName;
@@ -591,17 +591,4 @@ pub(super) fn show(url: &Url) -> String {
     url.set_query(None);
     url.set_fragment(None);
     url.as_str().trim_end_matches('/').to_owned()
-}
-
-/// Whether an address is this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_unspecified(),
-        Some(Host::Ipv6(ip)) => {
-            let ip = IpAddr::V6(ip).to_canonical();
-            ip.is_loopback() || ip.is_unspecified()
-        }
-        None => false,
-    }
 }

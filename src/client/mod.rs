@@ -15,6 +15,7 @@ mod facts;
 mod fetch;
 mod follow;
 mod growing;
+mod here;
 mod http;
 mod info;
 mod listing;

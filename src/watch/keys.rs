@@ -22,7 +22,7 @@ impl Keys {
 
 #[cfg(unix)]
 mod unix {
-    use std::io::{ErrorKind, Read, Stdin};
+    use std::io::{ErrorKind, Stdin};
     use std::time::Duration;
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -39,7 +39,7 @@ mod unix {
         pub(in crate::watch) fn listen() -> Option<Self> {
             let terminal = Hold::take(Typing::Keys)?;
             let (tell, pressed) = unbounded_channel();
-            std::thread::spawn(move || read(std::io::stdin(), &tell));
+            std::thread::spawn(move || read(&std::io::stdin(), &tell));
             Some(Self {
                 pressed,
                 _terminal: terminal,
@@ -48,7 +48,7 @@ mod unix {
     }
 
     /// Reads while kiln is in the foreground: from the background it would be stopped for that.
-    fn read(mut stdin: Stdin, tell: &UnboundedSender<Key>) {
+    fn read(stdin: &Stdin, tell: &UnboundedSender<Key>) {
         let mut away = false;
         loop {
             if !is_ours() {
@@ -60,13 +60,27 @@ mod unix {
                 // The shell tells a job that ran in the background nothing when it is brought back.
                 take_up();
             }
-            match is_there(&stdin).and_then(|there| if there { next(&mut stdin) } else { Ok(None) })
-            {
-                Ok(Some(key)) if tell.send(key).is_err() => return,
-                Ok(_) => {}
+            match typed(stdin) {
+                Ok(keys) => {
+                    if keys.into_iter().any(|key| tell.send(key).is_err()) {
+                        return;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return,
             }
+        }
+    }
+
+    /// What was typed by now. It is read past the buffer of [`Stdin`], in which bytes would wait that nobody is told of.
+    fn typed(stdin: &Stdin) -> std::io::Result<Vec<Key>> {
+        if !is_there(stdin)? {
+            return Ok(Vec::new());
+        }
+        let mut bytes = [0; 64];
+        match rustix::io::read(stdin, &mut bytes)? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            read => Ok(bytes[..read].iter().copied().filter_map(Key::of).collect()),
         }
     }
 
@@ -79,13 +93,5 @@ mod unix {
         };
         let ready = poll(&mut typed, Some(&pause))?;
         Ok(ready > 0 && is_ours())
-    }
-
-    fn next(stdin: &mut Stdin) -> std::io::Result<Option<Key>> {
-        let mut byte = [0];
-        match stdin.read(&mut byte)? {
-            0 => Err(ErrorKind::UnexpectedEof.into()),
-            _ => Ok(Key::of(byte[0])),
-        }
     }
 }

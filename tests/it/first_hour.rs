@@ -30,7 +30,7 @@ fn an_input_that_somebody_typed_for_nothing_stops_the_run() {
     done.says("did you mean `height`?");
     assert!(!project.path().join("outputs").exists(), "nothing ran");
     let typed = ["run", "card.json", "--set", "Card.heigth=3"];
-    project.kiln(&typed).code(3).says("error[K0301]");
+    project.kiln(&typed).code(2).says("error[K0301]");
 }
 
 #[test]

@@ -152,7 +152,9 @@ fn a_real_terminal_shows_what_is_under_way_and_keeps_what_ended() {
 
 /// A screen with what differs from run to run put into fixed words.
 fn still(screen: &str, project: &Path) -> String {
-    let text = settled(screen, project);
+    // A narrow terminal breaks the line in the middle of the run's name.
+    let run = regex_lite::Regex::new(r"run [\d\n]+-[\d\n]+-[0-9a-z]{4}").unwrap();
+    let text = settled(&run.replace_all(screen, "run [run]"), project);
     let spinner = |c: char| {
         if ('\u{2801}'..='\u{28ff}').contains(&c) {
             '*'
@@ -175,7 +177,7 @@ fn shown_at(columns: u16) -> String {
     let mut lines: Vec<&str> = live.lines().collect();
     let first = lines.iter().position(|line| line.contains('✓')).unwrap();
     let last = lines.iter().rposition(|line| line.contains('✓')).unwrap();
-    lines[first..=last].sort_unstable();
+    lines[first..=last + 1].sort_unstable();
     let live = lines.join("\n");
     let last: Vec<&str> = end.lines().rev().take(2).collect();
     let text = format!("{live}\n----\n{}\n{}", last[1], last[0]);

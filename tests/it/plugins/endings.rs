@@ -51,15 +51,16 @@ fn a_plugin_that_fails_at_the_end_of_a_run_fails_the_run() {
 
 #[test]
 fn a_run_that_is_stopped_does_not_wait_for_all_that_a_slow_plugin_has_to_hear() {
-    let project = project("", &many(100));
+    let project = project("", &many(30));
     logging(&project, ", misbehave: { event: drag }");
     let mut running = Running::start(&project, &["p.yaml"]);
     running.when("the last task", |event| {
-        event["event"] == "task_finished" && event["task"] == "draw[i=99]"
+        event["event"] == "task_finished" && event["task"] == "draw[i=29]"
     });
     running.interrupt();
     let code = running.end();
-    assert!([0, 130].contains(&code), "{code}");
+    // It may have been done by then, but for what the plugin had to hear.
+    assert!([4, 130].contains(&code), "{code}");
     let given_up = running
         .events
         .iter()
