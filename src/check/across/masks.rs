@@ -110,7 +110,7 @@ fn final_value(work: &WorkflowStep, id: &NodeId, node: &Node, input: &str) -> Op
     let mut edits = work.edits.iter().rev();
     match edits.find(|edit| edit.node == *id && edit.input == input) {
         Some(edit) => match &edit.value {
-            EditValue::Ready(Datum::String(text)) => Some(text.to_string()),
+            EditValue::Ready(Datum::String(text)) => Some(text.clone()),
             _ => None,
         },
         None => node

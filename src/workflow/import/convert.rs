@@ -216,13 +216,13 @@ impl<'a> Converter<'a> {
                 }),
                 None => value,
             };
+            let place = field.place.as_ref().unwrap_or(&node.pointer);
             let value = match value {
                 Value::String(text) if is_filled(node.class, &field.name) => {
                     let (text, left) = self.filled(&text);
-                    let place = field.place.as_ref().unwrap_or(&node.pointer);
-                    imported.notices.extend(left.into_iter().map(|name| {
-                        Notice::at(place, What::NotFilled(name)).of(node, &here.prefix)
-                    }));
+                    let left = left.into_iter().map(What::NotFilled);
+                    let told = left.map(|what| Notice::at(place, what).of(node, &here.prefix));
+                    imported.notices.extend(told);
                     Value::String(text)
                 }
                 value => value,
@@ -233,13 +233,7 @@ impl<'a> Converter<'a> {
             inputs.insert(field.name, wrapped(value));
         }
         self.connections(frame, node, &id, imported, &mut inputs, &mut places);
-        let mut meta = Map::new();
-        let title = node.title.map(str::to_owned).or_else(|| {
-            def.map(|def| def.display_name.clone().unwrap_or_else(|| def.name.clone()))
-        });
-        if let Some(title) = title {
-            meta.insert("title".to_owned(), Value::String(title));
-        }
+        let meta = meta(node, def);
         imported
             .places
             .nodes
@@ -442,6 +436,14 @@ fn over(field: &mut Field<'_>, node: &UiNode<'_>, overrides: &Overrides) {
         let place = field.place.as_ref();
         field.place = place.map(|place| format!("{}{place}", node.pointer));
     }
+}
+
+/// The title that people gave a node, else what the editor shows.
+fn meta(node: &UiNode<'_>, def: Option<&NodeDef>) -> Map<String, Value> {
+    let shown = |def: &NodeDef| def.display_name.clone().unwrap_or_else(|| def.name.clone());
+    let title = node.title.map(str::to_owned).or_else(|| def.map(shown));
+    let titled = title.map(|title| ("title".to_owned(), Value::String(title)));
+    titled.into_iter().collect()
 }
 
 /// A list is wrapped, so that the server does not take it for a link.

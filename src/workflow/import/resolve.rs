@@ -254,7 +254,7 @@ impl<'a> Converter<'a> {
         let chosen = self.choice(node, &sockets, link.origin_slot, (given, at.wanted));
         let chosen = chosen.and_then(|place| sockets.get(place));
         match chosen.and_then(|socket| Some((socket.ty, socket.link?))) {
-            Some((wanted, link)) => Next::Link(At { wanted, link, ..at }),
+            Some((wanted, link)) => Next::Link(At { link, wanted, ..at }),
             None => Next::End(Source::Nothing(Some((
                 node.title.unwrap_or(node.class).to_owned(),
                 Lost::Bypassed,
