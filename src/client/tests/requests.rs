@@ -225,10 +225,10 @@ async fn a_server_that_trickles_times_out_and_one_that_is_slow_does_not() {
     }
     let router = Router::new()
         .route("/api/trickle", get(|| drip(1, usize::MAX)))
-        .route("/api/slow", get(|| drip(2048, 40)));
+        .route("/api/slow", get(|| drip(2048, 100)));
     let client = client(&serve(router).await);
     let ask = async |path: &str| {
-        let call = Call::get(client.at(&[path])).within(std::time::Duration::from_millis(400));
+        let call = Call::get(client.at(&[path])).within(std::time::Duration::from_millis(1500));
         client.json(call, 1 << 20).await.unwrap_err()
     };
     let error = ask("trickle").await;
