@@ -24,7 +24,6 @@ use kiln::plugin::{Declared, Plugins};
 use serde_json::json;
 use support::{KILN, quiet, run, tell};
 
-#[allow(dead_code, reason = "shared with other benches, which need more of it")]
 mod support;
 
 const TINY: &str = r#"{
@@ -161,7 +160,7 @@ fn load() {
 
 /// One run of many tiny jobs with plugins of this config, seconds of wall time.
 fn one(dir: &Path, jobs: usize, (plugins, config): (usize, &str)) -> f64 {
-    let entries: String = (0..plugins)
+    let entries: Vec<String> = (0..plugins)
         .map(|n| {
             format!(
                 "  trial_{n}: {{ path: {}, steps: [none], config: {{{config}}} }}\n",
@@ -169,6 +168,7 @@ fn one(dir: &Path, jobs: usize, (plugins, config): (usize, &str)) -> f64 {
             )
         })
         .collect();
+    let entries = entries.concat();
     let project = if plugins == 0 {
         String::new()
     } else {

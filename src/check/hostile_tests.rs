@@ -28,7 +28,7 @@ fn catalog() -> Catalog {
     Catalog::from_object_info(&info).0
 }
 
-fn node(class: &str, inputs: Value) -> Value {
+fn node(class: &str, inputs: &Value) -> Value {
     json!({"class_type": class, "inputs": inputs})
 }
 
@@ -66,13 +66,13 @@ fn places(file: crate::diagnostic::FileId) -> impl Fn(&NodeId, Option<&str>) -> 
 #[test]
 fn a_chain_of_switches_has_one_way_through_it() {
     let mut nodes = Map::new();
-    nodes.insert("0".into(), node("Latent", json!({})));
+    nodes.insert("0".into(), node("Latent", &json!({})));
     for n in 1..900 {
         let before = (n - 1).to_string();
         let inputs = json!({"on": true, "yes": [before, 0], "no": [before, 0]});
-        nodes.insert(n.to_string(), node("Switch", inputs));
+        nodes.insert(n.to_string(), node("Switch", &inputs));
     }
-    nodes.insert("out".into(), node("Save", json!({"images": ["899", 0]})));
+    nodes.insert("out".into(), node("Save", &json!({"images": ["899", 0]})));
     let (found, _) = told(nodes);
     let messages: Vec<&str> = found.iter().map(|d| d.message.as_str()).collect();
     assert_eq!(
@@ -86,7 +86,7 @@ fn a_chain_of_switches_has_one_way_through_it() {
 fn a_class_that_nobody_has_is_compared_once_however_many_nodes_have_it() {
     let mut nodes = Map::new();
     for n in 0..50_000 {
-        nodes.insert(n.to_string(), node("Clas Number 7", json!({})));
+        nodes.insert(n.to_string(), node("Clas Number 7", &json!({})));
     }
     let (graph, catalog) = (workflow::from_request(Value::Object(nodes)), catalog());
     let (graph, sources): (Graph, _) = (graph.unwrap(), SourceMap::default());
@@ -105,7 +105,7 @@ fn names_are_compared_until_it_is_no_help_to_anybody() {
     let mut nodes = Map::new();
     for n in 0..20_000 {
         let class = format!("Unknown {n}");
-        nodes.insert(n.to_string(), node(&class, json!({})));
+        nodes.insert(n.to_string(), node(&class, &json!({})));
     }
     let graph = workflow::from_request(Value::Object(nodes)).unwrap();
     let (catalog, sources) = (catalog(), SourceMap::default());
@@ -128,14 +128,14 @@ fn dead_ends_that_share_all_that_feeds_them_are_counted_for_those_that_are_told(
             0 => json!({"image": "x"}),
             n => json!({"image": [(n - 1).to_string(), 0]}),
         };
-        nodes.insert(n.to_string(), node("Invert", inputs));
+        nodes.insert(n.to_string(), node("Invert", &inputs));
     }
     for n in 0..40_000 {
         let inputs = json!({"image": ["39999", 0]});
-        nodes.insert(format!("end {n}"), node("Invert", inputs));
+        nodes.insert(format!("end {n}"), node("Invert", &inputs));
     }
-    nodes.insert("1st".into(), node("Make", json!({"width": 1})));
-    nodes.insert("out".into(), node("Save", json!({"images": ["1st", 0]})));
+    nodes.insert("1st".into(), node("Make", &json!({"width": 1})));
+    nodes.insert("out".into(), node("Save", &json!({"images": ["1st", 0]})));
     let graph = workflow::from_request(Value::Object(nodes)).unwrap();
     let (catalog, sources) = (catalog(), SourceMap::default());
     let nowhere = |_: &NodeId, _: Option<&str>| None;
@@ -154,10 +154,10 @@ fn dead_ends_that_share_all_that_feeds_them_are_counted_for_those_that_are_told(
 fn a_file_of_one_line_with_a_mistake_in_every_node_is_looked_through_once() {
     let mut nodes = Map::new();
     for n in 0..20_000 {
-        nodes.insert(n.to_string(), node("Make", json!({"width": "wide"})));
+        nodes.insert(n.to_string(), node("Make", &json!({"width": "wide"})));
         nodes.insert(
             format!("out {n}"),
-            node("Save", json!({"images": [n.to_string(), 0]})),
+            node("Save", &json!({"images": [n.to_string(), 0]})),
         );
     }
     let (found, sources) = told(nodes);

@@ -28,6 +28,9 @@ pub(super) struct Scene<'a> {
     pub(super) memory: Memory,
 }
 
+/// A type, by the node and its output.
+type Flows = HashMap<(String, i64), Option<std::rc::Rc<str>>>;
+
 /// What is worked out once for a graph.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -36,7 +39,7 @@ pub(super) struct Memory {
     /// The class that was meant, by the one that was written.
     classes: RefCell<HashMap<String, Option<String>>>,
     /// What flows out of a node's output, where that can be told.
-    pub(super) flows: RefCell<HashMap<(String, i64), Option<std::rc::Rc<str>>>>,
+    pub(super) flows: RefCell<Flows>,
     /// Where files of a name are an option: by the last part of their names, the class, its input and the option.
     files: OnceCell<HashMap<String, [String; 3]>>,
 }

@@ -12,7 +12,7 @@ use self::new::NewArgs;
 use super::args::TextOrJson;
 use super::exit::{Exit, complain, tell};
 use super::table::{Table, columns};
-use crate::base::display_path;
+use crate::base::{StepId, display_path};
 use crate::diagnostic::SourceMap;
 use crate::plugin::{self, About};
 use crate::session::{self, ListedPlugin};
@@ -116,7 +116,7 @@ fn table(out: &mut dyn Write, plugins: &[ListedPlugin]) -> io::Result<()> {
         }
         rows.row(["can", &about.abilities().join(" · ")]);
         if let Some(steps) = &declared.steps {
-            let steps: Vec<&str> = steps.iter().map(|step| step.as_str()).collect();
+            let steps: Vec<&str> = steps.iter().map(StepId::as_str).collect();
             rows.row(["for steps", &steps.join(", ")]);
         }
         if let Some(hash) = declared.hash {

@@ -117,10 +117,7 @@ pub(super) fn build(
     planned.matrix = matrix;
     planned.grow = grow;
     if runs == Some(false) && planned.grow != Grow::Known {
-        // None of its tasks would be wanted, whatever the list will be: it is empty, and this says why.
-        planned.grow = Grow::Known;
-        planned.when = step.when.as_ref().map(as_written);
-        items = Some(Vec::new());
+        items = Some(no_tasks(&mut planned, step));
     }
     Some(Built {
         step: planned,
@@ -355,6 +352,13 @@ fn decided(
         }
         later => Some(later),
     }
+}
+
+/// None of a step's tasks will be wanted, whatever its list will be: it is empty, and its `when` says why.
+fn no_tasks(planned: &mut StepPlan, step: &Step) -> Vec<Datum> {
+    planned.grow = Grow::Known;
+    planned.when = step.when.as_ref().map(as_written);
+    Vec::new()
 }
 
 /// A condition for people to read.

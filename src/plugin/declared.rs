@@ -79,7 +79,7 @@ impl Declared {
     pub fn shape(&self) -> Shape {
         Shape {
             name: self.name.clone(),
-            hash: self.hash.map(|hash| hash.to_hex()).unwrap_or_default(),
+            hash: self.hash.map(ContentHash::to_hex).unwrap_or_default(),
             config: by_content(&self.config),
         }
     }

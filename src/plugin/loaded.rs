@@ -279,11 +279,10 @@ unsafe extern "C" fn add_artifact(context: *mut c_void, call: u64, artifact: Byt
     // SAFETY: the plugin hands back its host's context, and a text that outlives the call.
     let (services, artifact) = unsafe { (services(context), text(artifact, MOST_ARTIFACT)) };
     let sink = services.and_then(Services::sink);
-    match (sink, serde_json::from_str::<Value>(&artifact)) {
-        (Some(sink), Ok(json)) => match sink.add_artifact(call, json, artifact.len()) {
-            true => abi::OK,
-            false => abi::FAILED,
-        },
+    let json = serde_json::from_str::<Value>(&artifact).ok();
+    let added = sink.zip(json);
+    match added.map(|(sink, json)| sink.add_artifact(call, json, artifact.len())) {
+        Some(true) => abi::OK,
         _ => abi::FAILED,
     }
 }

@@ -188,28 +188,24 @@ pub(super) fn open(
     };
     let (tell, told) = channel();
     let (go, gone) = channel();
-    let (make, made) = channel();
+    let (ready, made) = channel();
     std::thread::Builder::new()
         .name(format!("plugin {}", declared.name))
-        .spawn(move || live(begin, &tell, &gone, &make))
+        .spawn(move || live(&begin, &tell, &gone, &ready))
         .map_err(|error| format!("it gets no thread: {error}"))?;
-    match told.recv_timeout(LOAD) {
-        Ok(about) => Ok(Opened {
-            about: about?,
-            go,
-            made,
-            services,
-            control,
-            library,
-        }),
-        Err(_) => {
-            control.kill();
-            Err(format!(
-                "it did not say what it is within {} s",
-                LOAD.as_secs()
-            ))
-        }
-    }
+    let Ok(about) = told.recv_timeout(LOAD) else {
+        control.kill();
+        let limit = LOAD.as_secs();
+        return Err(format!("it did not say what it is within {limit} s"));
+    };
+    Ok(Opened {
+        about: about?,
+        go,
+        made,
+        services,
+        control,
+        library,
+    })
 }
 
 impl Opened {
@@ -229,13 +225,11 @@ impl Opened {
             _library: self.library,
         });
         let _ = self.go.send(Arc::clone(&member));
-        match self.made.recv_timeout(LOAD) {
-            Ok(made) => made.map(|()| member),
-            Err(_) => {
-                member.control.kill();
-                Err(Fault::Overdue(LOAD))
-            }
-        }
+        let Ok(made) = self.made.recv_timeout(LOAD) else {
+            member.control.kill();
+            return Err(Fault::Overdue(LOAD));
+        };
+        made.map(|()| member)
     }
 }
 
@@ -247,10 +241,10 @@ enum New {
 
 /// The life of a plugin, on its thread.
 fn live(
-    begin: Begin,
+    begin: &Begin,
     tell: &Sender<Result<About, String>>,
     gone: &Receiver<Arc<Member>>,
-    make: &Sender<Result<(), Fault>>,
+    ready: &Sender<Result<(), Fault>>,
 ) {
     let sink: Arc<dyn Sink> = Arc::<Services>::clone(&begin.services);
     let opened = match begin.isolation {
@@ -290,12 +284,12 @@ fn live(
     };
     match made {
         Ok(body) => {
-            if make.send(Ok(())).is_ok() {
+            if ready.send(Ok(())).is_ok() {
                 member.work(body);
             }
             member.queue.ended();
         }
-        Err(fault) => drop(make.send(Err(fault))),
+        Err(fault) => drop(ready.send(Err(fault))),
     }
 }
 

@@ -139,15 +139,7 @@ impl Checker {
     /// Loads a file and checks it.
     pub fn check(&self, request: &Request) -> FileReport {
         if is_project_file(&request.file) {
-            let Loaded {
-                sources, report, ..
-            } = load_project(&request.file);
-            return FileReport {
-                accepted: Some(!report.has_errors()),
-                runs: Vec::new(),
-                report,
-                sources,
-            };
+            return of_project(request);
         }
         let mut loaded = load(&Request {
             catalog: self.offline.clone(),
@@ -273,6 +265,18 @@ impl Checker {
             }
         }));
         Box::new(catalogs)
+    }
+}
+
+fn of_project(request: &Request) -> FileReport {
+    let Loaded {
+        sources, report, ..
+    } = load_project(&request.file);
+    FileReport {
+        accepted: Some(!report.has_errors()),
+        runs: Vec::new(),
+        report,
+        sources,
     }
 }
 

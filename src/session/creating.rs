@@ -115,10 +115,13 @@ pub fn create(
 
 /// How values are given to params, on a command line.
 pub fn given(required: &[String]) -> String {
-    required
-        .iter()
-        .map(|name| format!(" -p {name}=…"))
-        .collect()
+    let mut typed = String::new();
+    for name in required {
+        typed.push_str(" -p ");
+        typed.push_str(name);
+        typed.push_str("=…");
+    }
+    typed
 }
 
 /// Which server runs it: the one that was named, else one with more than the embedded server has, where that is needed.

@@ -270,6 +270,18 @@ async fn carry_out(
     };
     told.plugins = plan.loaded.clone();
     told.complain(&report, &sources);
+    under_way((plan, secrets, ready), wishes, told, signals, spared).await
+}
+
+/// The run itself, once everything that comes before it is there.
+async fn under_way(
+    (plan, secrets, ready): (Box<Plan>, Secrets, Ready),
+    wishes: &Wishes,
+    mut told: Told,
+    signals: &Signals,
+    spared: watch::Receiver<BTreeSet<TaskName>>,
+) -> Result<Ended, Broken> {
+    let run = told.run.clone();
     let (events, receiver) = mpsc::unbounded_channel();
     let (servers, store) = (ready.servers, ready.store);
     let listening = tokio::spawn(heed_requests(store.clone(), run.clone(), signals.clone()));
@@ -384,20 +396,7 @@ async fn get_ready(
     }
     // A stored plan was checked when it was new, and what the servers say now each task finds out.
     if stored.is_none() {
-        let (catalogs, unreachable) = prepare::catalogs_of(&plan, &servers).await;
-        report.extend(unreachable);
-        if !report.has_errors() {
-            let found = check_plan(&plan, target, &catalogs).items;
-            let found = found.into_iter().filter(|d| d.severity > Severity::Note);
-            report.extend(found.map(needed_now));
-            pools::keep_away(&mut plan, &servers, &catalogs.lacks);
-        }
-        if wishes.deny_warnings {
-            report.deny_warnings();
-        }
-        if !report.has_errors() {
-            report.extend(confirm(&plan, wishes).await);
-        }
+        examine((&mut plan, target), &servers, wishes, report).await;
     }
     if !report.has_errors() {
         match open(&plan, stored, wishes, run, told).await {
@@ -416,6 +415,29 @@ async fn get_ready(
     }
     prepare::shutdown(servers).await;
     Readiness::Refused
+}
+
+/// Checks a plan against its servers, and asks about it.
+async fn examine(
+    (plan, target): (&mut Plan, Target),
+    servers: &Servers,
+    wishes: &Wishes,
+    report: &mut Report,
+) {
+    let (catalogs, unreachable) = prepare::catalogs_of(plan, servers).await;
+    report.extend(unreachable);
+    if !report.has_errors() {
+        let found = check_plan(plan, target, &catalogs).items;
+        let found = found.into_iter().filter(|d| d.severity > Severity::Note);
+        report.extend(found.map(needed_now));
+        pools::keep_away(plan, servers, &catalogs.lacks);
+    }
+    if wishes.deny_warnings {
+        report.deny_warnings();
+    }
+    if !report.has_errors() {
+        report.extend(confirm(plan, wishes).await);
+    }
 }
 
 /// Asks about a run with very many tasks; what there is to complain about when it must not start.

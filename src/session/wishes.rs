@@ -17,6 +17,7 @@ pub type Ask = fn(&str) -> bool;
 
 /// What `kiln run` was told beside what shapes the plan.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Wishes {
     /// How failures and time are treated.
     pub options: RunOptions,

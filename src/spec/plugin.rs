@@ -182,14 +182,12 @@ fn word<T: Copy>(
 fn timeout(node: &Node, reading: &mut Reading<'_>) -> Option<u64> {
     duration::read_limit(node, "`timeout`", reading)?;
     let text = node.as_str()?;
-    match duration::parse_duration(text) {
-        Ok(ms) => Some(ms),
-        Err(_) => {
-            let why = "`timeout` of a plugin is a duration such as `10s`, and no template";
-            reading.push(Diagnostic::error(&codes::BAD_DURATION, why).at(node.span));
-            None
-        }
+    let read = duration::parse_duration(text).ok();
+    if read.is_none() {
+        let why = "`timeout` of a plugin is a duration such as `10s`, and no template";
+        reading.push(Diagnostic::error(&codes::BAD_DURATION, why).at(node.span));
     }
+    read
 }
 
 fn hash(node: &Node, reading: &mut Reading<'_>) -> Option<Spanned<String>> {

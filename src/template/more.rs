@@ -70,7 +70,7 @@ fn call(
     let answer = world
         .call(filter, name, &list, &pairs)
         .map_err(|why| failed(format!("`{name}`: {why}")))?;
-    Ok(from_outside_datum(answer))
+    Ok(from_outside_datum(&answer))
 }
 
 fn holds_secret(datum: &Datum) -> bool {

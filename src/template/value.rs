@@ -42,7 +42,7 @@ pub(super) fn from_outside(json: serde_json::Value) -> Value {
 }
 
 /// As [`from_outside`], for a value that is kiln's already.
-pub(super) fn from_outside_datum(datum: Datum) -> Value {
+pub(super) fn from_outside_datum(datum: &Datum) -> Value {
     from_outside(datum.to_json())
 }
 

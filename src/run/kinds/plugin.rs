@@ -51,6 +51,9 @@ enum Prepared {
     Ready(Box<Ready>),
 }
 
+/// Takes how far a plugin is, from 0 to 1, and its note.
+type Hear = Arc<dyn Fn(f64, &str) + Send + Sync>;
+
 impl Try {
     pub(in crate::run) async fn plugin(&mut self, work: &PluginStep) -> Result<Outcome, Ending> {
         if self.owed.is_some() {
@@ -201,7 +204,7 @@ impl Try {
     }
 
     /// Tells how far the plugin is.
-    fn hear(&self, heard: &Arc<Mutex<Instant>>) -> Arc<dyn Fn(f64, &str) + Send + Sync> {
+    fn hear(&self, heard: &Arc<Mutex<Instant>>) -> Hear {
         // A call that is given up keeps this for as long as its plugin lives, which may be longer than the run.
         let (shared, task) = (Arc::downgrade(&self.shared), self.name().clone());
         let heard = Arc::clone(heard);

@@ -389,7 +389,7 @@ pub(super) fn servers(plan: &Plan) -> Vec<(ServerName, Option<String>)> {
     for (name, server) in &plan.servers {
         match &server.kind {
             ServerKind::Comfy { urls } if urls.len() > 1 => {
-                endpoints.extend(urls.iter().map(|url| (name.clone(), Some(url.to_string()))));
+                endpoints.extend(urls.iter().map(|url| (name.clone(), Some(url.clone()))));
             }
             _ => endpoints.push((name.clone(), None)),
         }

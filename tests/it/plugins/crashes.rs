@@ -34,7 +34,8 @@ fn in_order(told: &str) -> String {
         if line.starts_with("    warning") {
             warnings.push(line.to_owned());
         } else if let Some(last) = warnings.last_mut().filter(|_| line.starts_with("      ")) {
-            last.push_str(&format!("\n{line}"));
+            *last += "\n";
+            *last += line;
         } else {
             warnings.sort();
             out.append(&mut warnings);

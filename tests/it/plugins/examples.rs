@@ -43,7 +43,7 @@ fn listen(count: usize) -> (String, std::thread::JoinHandle<Vec<String>>) {
         (0..count)
             .map(|_| {
                 let (mut stream, _) = listener.accept().unwrap();
-                let (mut bytes, mut piece) = (Vec::new(), [0; 65536]);
+                let (mut bytes, mut piece) = (Vec::new(), vec![0; 65536]);
                 loop {
                     let n = stream.read(&mut piece).unwrap();
                     bytes.extend_from_slice(&piece[..n]);

@@ -77,7 +77,8 @@ fn project(lines: &str, pipeline: &str) -> Project {
 
 /// Declares the plugin `trial`.
 fn declare(project: &Project, path: &Path, lines: &str) {
-    let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    let lines: Vec<String> = lines.lines().map(|line| format!("    {line}\n")).collect();
+    let lines = lines.concat();
     project.file(
         "kiln.yaml",
         format!("plugins:\n  trial:\n    path: {}\n{lines}", path.display()),

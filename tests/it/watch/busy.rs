@@ -135,10 +135,10 @@ fn what_a_change_waits_for_is_told() {
     let (head, tail) = GATED.split_once("  edit:").unwrap();
     let edited = format!("{head}  edit:{}", tail.replacen("echo 1", "echo 2", 1));
     project.file("p.yaml", &edited);
-    let heard = watched.says("waits for ");
-    assert!(heard.contains("↻ p.yaml · edit: "), "{heard}");
-    let last = heard.lines().last().unwrap();
-    assert!(last.starts_with("  waits for long ("), "{heard}");
+    let told = watched.says("waits for ");
+    assert!(told.contains("↻ p.yaml · edit: "), "{told}");
+    let last = told.lines().last().unwrap();
+    assert!(last.starts_with("  waits for long ("), "{told}");
     // Back again, before the run has ended: the run that is being stopped is not what is wanted.
     project.file("p.yaml", GATED);
     watched.says("↻ p.yaml · edit: ");

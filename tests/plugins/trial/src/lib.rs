@@ -1,6 +1,7 @@
 //! A plugin for kiln's tests. Its config says what it does at which hook, and what goes wrong there:
 //! `misbehave: { HOOK: WHAT }`, where `often` is an error at two of three calls, and a run event may be meant by its own name.
 
+use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
@@ -248,7 +249,7 @@ impl Plugin for Trial {
         }
         let mut joined = String::new();
         for file in task.files("images") {
-            joined.push_str(&format!("{} {} {}\n", file.name, file.kind, file.size));
+            let _ = writeln!(joined, "{} {} {}", file.name, file.kind, file.size);
         }
         joined.push_str(task.with()["text"].as_str().unwrap_or_default());
         let sheet = task.folder().join("sheet.txt");
