@@ -12,7 +12,7 @@ use super::identity::prompt_id;
 use super::recall::Recalled;
 use super::shared::Shared;
 use crate::artifact::Artifact;
-use crate::base::{ContentHash, TaskName};
+use crate::base::{ContentHash, TaskName, brief};
 use crate::client::{ClientError, RefusalKind};
 use crate::diagnostic::{Report, to_json};
 use crate::machine::{CancelReason, EndpointIx, Fact, Outcome, Phase, Ticket};
@@ -175,7 +175,7 @@ impl Try {
         let results = Arc::clone(&self.results);
         let attempt = self.ticket.attempt;
         let work = move || ask(&plan, &task, &results, attempt);
-        match tokio::task::spawn_blocking(work).await {
+        match brief(work).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(report)) => Err(Failure::invalid(report.items).into()),
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
@@ -353,7 +353,7 @@ pub(super) fn has_slot(phase: Phase) -> bool {
 /// Removes the files of an attempt that counts no more.
 pub(super) async fn discard(artifacts: &[Arc<Artifact>]) {
     let paths: Vec<_> = artifacts.iter().filter_map(|a| a.path.clone()).collect();
-    let removed = tokio::task::spawn_blocking(move || {
+    let removed = brief(move || {
         for path in paths {
             let _ = std::fs::remove_file(path);
         }

@@ -9,7 +9,7 @@ use super::facts::is_simulated;
 use super::failure::About;
 use super::provenance::{By, Did, Provenance, Record};
 use crate::artifact::Artifact;
-use crate::base::ContentHash;
+use crate::base::{ContentHash, brief};
 use crate::diagnostic::Diagnostic;
 use crate::machine::Outcome;
 use crate::plan::key::{Manifest, Recorded};
@@ -223,7 +223,7 @@ impl Try {
 }
 
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    match brief(work).await {
         Ok(done) => done,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }

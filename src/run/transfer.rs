@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use super::passing::Passing;
 use super::recall::blocking;
 use crate::artifact::{Artifact, RemoteFile};
-use crate::base::{ContentHash, display_path};
+use crate::base::{ContentHash, brief, display_path};
 use crate::client::{Client, ClientError, Stamp};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::machine::FailureClass;
@@ -38,6 +38,8 @@ pub(super) struct Sent {
     pub(super) value: String,
     /// Its size in bytes when it was sent now; `None` when it had been sent before.
     pub(super) size: Option<u64>,
+    /// It is the file that the server made, not a copy that it was sent.
+    pub(super) referred: bool,
 }
 
 /// A file could not be sent.
@@ -123,7 +125,11 @@ impl Transfers {
         if let Some((artifact, remote)) = referable(server, order)
             && let Some(value) = proven(server.client(), artifact, remote).await?
         {
-            return Ok(Sent { value, size: None });
+            return Ok(Sent {
+                value,
+                size: None,
+                referred: true,
+            });
         }
         let source = Source::of(&order.upload.file)?;
         let name = remote_name(&source.path, source.hash);
@@ -174,6 +180,7 @@ impl Transfers {
         Ok(Sent {
             value: value.clone(),
             size: sent,
+            referred: false,
         })
     }
 }
@@ -201,11 +208,22 @@ impl Transfers {
     }
 }
 
+/// Whether a result is still on the server that made it as it was when it was fetched.
+pub(super) async fn is_unchanged(
+    client: &Client,
+    artifact: &Artifact,
+) -> Result<bool, ClientError> {
+    let Some(remote) = &artifact.remote else {
+        return Ok(false);
+    };
+    Ok(proven(client, artifact, remote).await?.is_some())
+}
+
 /// The file on the server itself, when the input can take it from there.
-fn referable<'a>(
+pub(super) fn referable<'a>(
     server: &Endpoint,
     order: &'a Order<'_>,
-) -> Option<(&'a Artifact, &'a RemoteFile)> {
+) -> Option<(&'a Arc<Artifact>, &'a RemoteFile)> {
     let Uploadable::Artifact(artifact) = &order.upload.file else {
         return None;
     };
@@ -372,7 +390,7 @@ pub(super) fn remote_name(path: &Path, hash: ContentHash) -> String {
 
 async fn verify(path: &Path, expected: ContentHash) -> Result<(), LocalError> {
     let file = path.to_path_buf();
-    let read = tokio::task::spawn_blocking(move || ContentHash::of_file(&file)).await;
+    let read = brief(move || ContentHash::of_file(&file)).await;
     match read {
         Ok(Ok((hash, _))) if hash == expected => Ok(()),
         Ok(Ok(_)) => Err(LocalError::Changed(path.to_path_buf())),

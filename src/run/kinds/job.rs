@@ -18,11 +18,12 @@ use crate::event::RunEvent;
 use crate::machine::{CancelReason, Fact, FailureClass, Ticket};
 use crate::plan::StepPlan;
 use crate::protocol::{Ids, NodeResult};
-use crate::run::attempt::{Ending, Try};
+use crate::run::attempt::{Ending, Try, discard};
 use crate::run::collect::{CollectError, Collector};
 use crate::run::failure::{About, Failure, Overdue};
 use crate::run::identity::prompt_id;
 use crate::run::news::News;
+use crate::run::transfer::is_unchanged;
 use crate::run::uses::uses;
 use crate::servers::Endpoint;
 
@@ -63,7 +64,6 @@ impl Try {
             self.make_room(server).await;
             self.submit(server, ready).await?;
         }
-        let session = ready.connection.session();
         self.accepted();
         let (found, cached) = self.follow(server, ready).await?;
         let id = self.job();
@@ -71,8 +71,9 @@ impl Try {
         loop {
             rounds += 1;
             let collected = self.collect(server, found.clone(), &cached).await;
-            // A server that was restarted after the job ended has its files no longer, or other ones under the same names.
-            let same = session.is_some() && ready.connection.session() == session;
+            // A server that was restarted since the job's inputs were sent may have other files under the names of those, and one that
+            // was restarted after the job ended has other results under its names, or none.
+            let same = ready.session.is_some() && ready.connection.session() == ready.session;
             let again = match &collected {
                 Ok(_) if same => return collected,
                 Ok(_) => false,
@@ -84,13 +85,39 @@ impl Try {
                 Err(_) => return collected,
             };
             let ask = || ready.connection.lookup(&id).boxed();
-            match self.patiently(server, CancelReason::Leave, ask).await {
-                Ok(Lookup::Absent) => return Err(Ending::Lost),
-                Ok(_) if again => {}
-                Ok(_) => return collected,
-                Err(ending) => return Err(ending),
+            let known = self.patiently(server, CancelReason::Leave, ask).await?;
+            if known != Lookup::Absent && again {
+                continue;
+            }
+            let Ok(artifacts) = &collected else {
+                return if known == Lookup::Absent {
+                    Err(Ending::Lost)
+                } else {
+                    collected
+                };
+            };
+            if known != Lookup::Absent && self.referred_to_the_same(server, ready).await? {
+                return collected;
+            }
+            discard(artifacts).await;
+            return Err(Ending::Lost);
+        }
+    }
+
+    /// Whether the inputs that named results on the server itself still name the same files there: a job that was sent to a server just
+    /// restarted, which gives names anew, worked on others.
+    async fn referred_to_the_same(
+        &mut self,
+        server: &Endpoint,
+        ready: &Ready,
+    ) -> Result<bool, Ending> {
+        for upload in &ready.referred {
+            let ask = || is_unchanged(server.client(), upload).boxed();
+            if !self.patiently(server, CancelReason::Leave, ask).await? {
+                return Ok(false);
             }
         }
+        Ok(true)
     }
 
     /// A try that was taken for lost may have arrived after all; its job would only waste the server's time.

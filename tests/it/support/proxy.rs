@@ -144,11 +144,7 @@ fn host(url: &str) -> String {
 fn serve(mut client: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let (head, rest) = read_head(&mut client)?;
     let line = head.lines().next().unwrap_or_default().to_owned();
-    let (fate, target) = {
-        let mut state = state.lock().unwrap();
-        let fate = (state.script)(&line);
-        (fate, state.target.clone())
-    };
+    let fate = (state.lock().unwrap().script)(&line);
     match fate {
         Fate::Refuse => return Ok(()),
         Fate::Fail => {
@@ -170,6 +166,8 @@ fn serve(mut client: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         }
         _ => {}
     }
+    // What was held goes to where the proxy leads by now.
+    let target = state.lock().unwrap().target.clone();
     let mut server = TcpStream::connect(&target)?;
     let _open = Open::new(state, [client.try_clone()?, server.try_clone()?]);
     server.write_all(one_request(&head).as_bytes())?;
