@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 /// So many pieces of work are done at a time: enough for a disk that waits for each of them, and for every processor.
-const THREADS: usize = 16;
+const THREADS: usize = 8;
 
 /// Never dropped: what is under way when the process ends must not keep it from ending.
 static POOL: LazyLock<Option<Runtime>> = LazyLock::new(|| {

@@ -30,6 +30,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::connection::Connection;
 use super::error::ClientError;
+use super::places::Standing;
 use super::progress::Progress;
 use super::records::Record;
 use super::socket::{Pulse, Registered, Signal};
@@ -363,7 +364,12 @@ impl<'a> Follower<'a> {
             self.timing.poll.1
         };
         self.pause = (self.pause * 2).min(longest);
-        let record = self.connection.client().record(self.id).await;
+        let standing = self.standing().await;
+        let record = match standing {
+            Some(Standing::Waiting(_)) => Ok(Record::Pending),
+            Some(Standing::Running) => Ok(Record::Running),
+            None => self.connection.client().record(self.id).await,
+        };
         self.next_check = Instant::now() + self.pause;
         let record = match record {
             Ok(record) => record,
@@ -380,7 +386,7 @@ impl<'a> Follower<'a> {
             Record::Absent => self.absent(),
             Record::Pending => {
                 self.heard = Instant::now();
-                self.tell_place().await;
+                self.tell_place(standing);
                 self.doubt().await
             }
             Record::Running => {
@@ -393,10 +399,20 @@ impl<'a> Follower<'a> {
         }
     }
 
-    async fn tell_place(&mut self) {
-        let connection = self.connection;
-        let place = connection.places.of(connection.client(), self.id).await;
-        if let Some(place) = place.filter(|place| self.place != Some(*place)) {
+    /// Where the job stands, if all that is to be told of it is that it is still there.
+    async fn standing(&self) -> Option<Standing> {
+        if self.cancelled_since.is_some() || self.absent_since.is_some() {
+            return None;
+        }
+        let places = &self.connection.places;
+        let client = self.connection.client();
+        places.of(client, self.id, self.pause).await
+    }
+
+    fn tell_place(&mut self, standing: Option<Standing>) {
+        if let Some(Standing::Waiting(place)) = standing
+            && self.place != Some(place)
+        {
             self.place = Some(place);
             self.tell(JobUpdate::Place(place));
         }

@@ -1,53 +1,60 @@
-//! Where jobs stand in a server's queue: one answer serves all jobs on the server for a while, since it tells every graph that waits.
+//! Where jobs stand in a server's queue: one answer serves all jobs on the server for a while. It tells every graph that waits, and a
+//! server that has many to tell is kept from its work by the question.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::http::Client;
-use crate::protocol::Records;
+use crate::protocol::{Queue, Records};
 
-/// How long an answer serves.
-const FRESH: Duration = Duration::from_secs(3);
-/// How long it is waited for: nothing depends on it.
+/// How long an answer serves at most.
+const FRESH: Duration = Duration::from_secs(1);
+/// How long it is waited for: who does not learn here where a job stands asks about the job itself.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What was last heard of a server's queue.
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is executed.
+    Running,
+    /// It waits at this place, from 1.
+    Waiting(u32),
+}
+
+/// What was last heard of a server's queue. Who wants to know while somebody asks waits for that answer.
 #[derive(Debug, Default)]
 pub(super) struct Places(Mutex<Heard>);
 
 #[derive(Debug, Default)]
 struct Heard {
     asked: Option<Instant>,
-    waiting: Vec<String>,
+    queue: Option<Queue>,
 }
 
 impl Places {
-    /// A job's place among those that wait, from 1; `None` when the server does not tell.
-    pub(super) async fn of(&self, client: &Client, id: &str) -> Option<u32> {
+    /// Where a job stood a moment ago, at most `within`. `None` when the server does not tell, or did not then: that says nothing of the job.
+    pub(super) async fn of(&self, client: &Client, id: &str, within: Duration) -> Option<Standing> {
         if client.dialect().records == Records::Jobs {
             return None;
         }
-        if self.is_due() {
-            let queue = timeout(PATIENCE, client.queue()).await.ok()?.ok()?;
-            self.heard().waiting = queue.pending;
-        }
-        let at = self.heard().waiting.iter().position(|other| other == id)?;
-        u32::try_from(at + 1).ok()
-    }
-
-    /// Whether the answer is too old; only one of many who want to know asks.
-    fn is_due(&self) -> bool {
-        let mut heard = self.heard();
-        let due = heard.asked.is_none_or(|asked| asked.elapsed() >= FRESH);
-        if due {
+        let mut heard = self.0.lock().await;
+        if heard
+            .asked
+            .is_none_or(|asked| asked.elapsed() >= within.min(FRESH))
+        {
+            heard.queue = timeout(PATIENCE, client.queue())
+                .await
+                .ok()
+                .and_then(Result::ok);
             heard.asked = Some(Instant::now());
         }
-        due
-    }
-
-    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let queue = heard.queue.as_ref()?;
+        if queue.running.iter().any(|other| other == id) {
+            return Some(Standing::Running);
+        }
+        let at = queue.pending.iter().position(|other| other == id)?;
+        Some(Standing::Waiting(u32::try_from(at + 1).ok()?))
     }
 }
