@@ -10,6 +10,7 @@
 //! |---|---|
 //! | for the next message | never by itself: the next question to the records is always due, at most `poll.1` (5 s) later, `poll_deaf` (1 s) without a socket |
 //! | for the record that a message announced | after 440 ms; then the records are asked as always |
+//! | for the queue, before such a question about a job that waits | 2 s; one answer serves all jobs on the server for a second or more |
 //! | for an answer to such a question | 20 s without a byte ([`LOOKUP`](super::records::LOOKUP)) |
 //! | for the log of a worker that may be dead | 5 s; asked when nothing was heard for `doubt` (20 s), and twice |
 //! | for a server that is away | `lost_after` (2 min, or as its project file says) |
@@ -30,7 +31,6 @@ use tokio::time::{Instant, sleep_until};
 
 use super::connection::Connection;
 use super::error::ClientError;
-use super::places::Standing;
 use super::progress::Progress;
 use super::records::Record;
 use super::socket::{Pulse, Registered, Signal};
@@ -176,6 +176,10 @@ pub(super) struct Follower<'a> {
     timing: Timing,
     deaf: bool,
     executing: bool,
+    /// A message said that it ends.
+    announced: bool,
+    /// The last time it was only looked for among all that wait.
+    believed: bool,
     place: Option<u32>,
     pause: Duration,
     next_check: Instant,
@@ -226,6 +230,8 @@ impl<'a> Follower<'a> {
             timing,
             deaf: registered.deaf,
             executing: false,
+            announced: false,
+            believed: false,
             place: None,
             pause: timing.poll.0,
             // A job that was not submitted through this socket may have ended long ago.
@@ -306,12 +312,14 @@ impl<'a> Follower<'a> {
             Event::Executing { node: None, .. } => return Turn::Ended,
             Event::ExecutionSuccess { .. } | Event::ExecutionInterrupted { .. } => {
                 // The message that follows may be lost, or held up by the server's clean-up.
+                self.announced = true;
                 self.next_check = now + self.timing.poll.0;
             }
             Event::ExecutionError { failure, .. } => {
                 if failure.is_block() {
                     self.tell(JobUpdate::Blocked(failure.clone()));
                 }
+                self.announced = true;
                 self.next_check = now + self.timing.poll.0;
             }
             Event::ExecutionStart { .. } => self.began(),
@@ -337,6 +345,7 @@ impl<'a> Follower<'a> {
 
     /// Fetches the record that a message has announced.
     async fn record_soon(&mut self) -> Option<Outcome> {
+        self.announced = true;
         for pause in RECORD_SOON {
             // Even an empty sleep takes a millisecond.
             if pause > 0 {
@@ -364,11 +373,17 @@ impl<'a> Follower<'a> {
             self.timing.poll.1
         };
         self.pause = (self.pause * 2).min(longest);
-        let standing = self.standing().await;
-        let record = match standing {
-            Some(Standing::Waiting(_)) => Ok(Record::Pending),
-            Some(Standing::Running) => Ok(Record::Running),
-            None => self.connection.client().record(self.id).await,
+        let place = self.place().await;
+        let client = self.connection.client();
+        // That it waits is believed every other time only.
+        self.believed = place.is_some() && !self.believed;
+        let record = match place {
+            Some(_) if self.believed => Ok(Record::Pending),
+            Some(_) => client.ended(self.id).await.map(|ended| match ended {
+                Some(entry) => Record::Ended(Box::new(entry)),
+                None => Record::Pending,
+            }),
+            None => client.record(self.id).await,
         };
         self.next_check = Instant::now() + self.pause;
         let record = match record {
@@ -386,8 +401,13 @@ impl<'a> Follower<'a> {
             Record::Absent => self.absent(),
             Record::Pending => {
                 self.heard = Instant::now();
-                self.tell_place(standing);
-                self.doubt().await
+                self.tell_place(place);
+                // Nobody doubts without having asked.
+                if self.believed {
+                    None
+                } else {
+                    self.doubt().await
+                }
             }
             Record::Running => {
                 self.began();
@@ -399,18 +419,18 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Where the job stands, if all that is to be told of it is that it is still there.
-    async fn standing(&self) -> Option<Standing> {
-        if self.cancelled_since.is_some() || self.absent_since.is_some() {
+    /// Where the job stands in the queue, if it waits as far as anybody knows: then nothing else is to be asked of it.
+    async fn place(&self) -> Option<u32> {
+        let moved = self.executing || self.announced;
+        if moved || self.cancelled_since.is_some() || self.absent_since.is_some() {
             return None;
         }
-        let places = &self.connection.places;
-        let client = self.connection.client();
-        places.of(client, self.id, self.pause).await
+        let connection = self.connection;
+        connection.places.of(connection.client(), self.id).await
     }
 
-    fn tell_place(&mut self, standing: Option<Standing>) {
-        if let Some(Standing::Waiting(place)) = standing
+    fn tell_place(&mut self, place: Option<u32>) {
+        if let Some(place) = place
             && self.place != Some(place)
         {
             self.place = Some(place);

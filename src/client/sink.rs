@@ -172,7 +172,7 @@ impl Writer {
         let (closed, _) = mpsc::channel(1);
         self.pieces = closed;
         let file = self.answer().await?;
-        joined(brief(move || file.commit()).await)
+        joined(spawn_blocking(move || file.commit()).await)
     }
 }
 

@@ -165,8 +165,7 @@ impl Try {
         self.off_thread(plan::condition).await
     }
 
-    /// Evaluates something of the task's off the threads that drive the run, unless the last time showed that it takes less than handing
-    /// it over.
+    /// Evaluates something of the task's off the threads that drive the run.
     pub(super) async fn off_thread<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Plan, &TaskPlan, &Results, u32) -> Result<T, Report> + Send + 'static,
@@ -175,22 +174,19 @@ impl Try {
         let task = Arc::clone(&self.task);
         let results = Arc::clone(&self.results);
         let attempt = self.ticket.attempt;
-        let work = move || {
-            let began = Instant::now();
-            let answer = ask(&plan, &task, &results, attempt);
-            (answer, began.elapsed())
-        };
-        let step = &self.task.step;
-        let (answer, took) = if self.shared.is_quick(step) {
-            work()
+        // A plugin's function may take any time.
+        let slow = !plan.plugins.is_empty();
+        let work = move || ask(&plan, &task, &results, attempt);
+        let done = if slow {
+            tokio::task::spawn_blocking(work).await
         } else {
-            match brief(work).await {
-                Ok(done) => done,
-                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-            }
+            brief(work).await
         };
-        self.shared.took(step, took);
-        answer.map_err(|report| Failure::invalid(report.items).into())
+        match done {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(report)) => Err(Failure::invalid(report.items).into()),
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
     }
 
     /// Waits for the task's turn, and only then says what went wrong before: the order of failures is the order of starts.

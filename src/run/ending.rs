@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use super::context::{RunError, RunOutcome, Stop};
 use super::dispatch::Dispatcher;
 use super::log::now;
-use crate::base::brief;
 use crate::event::{RunEvent, RunStatus};
 use crate::machine::CancelReason;
 
@@ -33,7 +32,7 @@ impl Dispatcher {
         let folder = self.close_folder().await;
         let shared = Arc::clone(&self.shared);
         // Whatever the journal calls finished must still be there after a power cut.
-        let _ = brief(move || shared.folder.sync()).await;
+        let _ = tokio::task::spawn_blocking(move || shared.folder.sync()).await;
         let plan = &self.shared.plan;
         for (step, (count, all)) in &self.took {
             let store = &self.shared.store;
@@ -110,7 +109,7 @@ impl Dispatcher {
             artifacts.any(|made| made.path.is_some())
         });
         let shared = Arc::clone(&self.shared);
-        let closed = brief(move || {
+        let closed = tokio::task::spawn_blocking(move || {
             let _ = std::fs::remove_dir_all(shared.work_folder());
             shared.folder.close(any)
         });

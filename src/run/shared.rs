@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -24,8 +23,6 @@ use crate::store::Store;
 
 /// Tries that fetch results at a time, over all servers.
 const FETCHING: usize = 32;
-/// What takes no longer than this is not worth a change of threads, which costs some 20 µs and another wait for a processor.
-const QUICK: Duration = Duration::from_micros(300);
 
 /// What all tries of a run share.
 #[derive(Debug)]
@@ -52,8 +49,6 @@ pub(super) struct Shared {
     pub(super) plugin_complaints: Mutex<Complaints>,
     /// Steps of which it was said that a result has another name than it wanted.
     renamed: Mutex<HashSet<StepId>>,
-    /// What evaluating something of a step took the last time.
-    took: Mutex<HashMap<StepId, Duration>>,
 }
 
 /// What a run is about, for [`Shared::new`].
@@ -95,7 +90,6 @@ impl Shared {
             jobs: Jobs::default(),
             plugin_complaints: Mutex::default(),
             renamed: Mutex::default(),
-            took: Mutex::default(),
         }
     }
 
@@ -103,17 +97,6 @@ impl Shared {
     pub(super) fn is_first_renamed(&self, step: &StepId) -> bool {
         let mut renamed = self.renamed.lock().unwrap_or_else(PoisonError::into_inner);
         renamed.insert(step.clone())
-    }
-
-    /// Whether evaluating something of a step takes less than handing it to another thread would. A plugin's function may take any time.
-    pub(super) fn is_quick(&self, step: &StepId) -> bool {
-        let took = self.took.lock().unwrap_or_else(PoisonError::into_inner);
-        self.plan.plugins.is_empty() && took.get(step).is_some_and(|took| *took < QUICK)
-    }
-
-    pub(super) fn took(&self, step: &StepId, time: Duration) {
-        let mut took = self.took.lock().unwrap_or_else(PoisonError::into_inner);
-        took.insert(step.clone(), time);
     }
 
     pub(super) fn note(&self, fact: Fact) {

@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use super::passing::Passing;
 use super::recall::blocking;
 use crate::artifact::{Artifact, RemoteFile};
-use crate::base::{ContentHash, brief, display_path};
+use crate::base::{ContentHash, display_path};
 use crate::client::{Client, ClientError, Stamp};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::machine::FailureClass;
@@ -38,7 +38,7 @@ pub(super) struct Sent {
     pub(super) value: String,
     /// Its size in bytes when it was sent now; `None` when it had been sent before.
     pub(super) size: Option<u64>,
-    /// It is the file that the server made, not a copy that it was sent.
+    /// It is the file that the server made, under the name that it has there, and not a copy that it was sent.
     pub(super) referred: bool,
 }
 
@@ -122,13 +122,13 @@ impl Transfers {
         server: &Endpoint,
         order: &Order<'_>,
     ) -> Result<Sent, SendError> {
-        if let Some((artifact, remote)) = referable(server, order)
+        if let Some((artifact, remote)) = there_already(server, order)
             && let Some(value) = proven(server.client(), artifact, remote).await?
         {
             return Ok(Sent {
                 value,
                 size: None,
-                referred: true,
+                referred: referable(server, order).is_some(),
             });
         }
         let source = Source::of(&order.upload.file)?;
@@ -209,18 +209,29 @@ impl Transfers {
 }
 
 /// Whether a result is still on the server that made it as it was when it was fetched.
+///
+/// # Errors
+/// When the server does not say so or otherwise.
 pub(super) async fn is_unchanged(
     client: &Client,
     artifact: &Artifact,
 ) -> Result<bool, ClientError> {
-    let Some(remote) = &artifact.remote else {
-        return Ok(false);
-    };
-    Ok(proven(client, artifact, remote).await?.is_some())
+    let told = artifact.remote.as_ref();
+    match told.and_then(|remote| Some((remote, remote.etag.as_ref()?))) {
+        Some((remote, etag)) => client.unchanged(&there(remote), etag).await,
+        None => Ok(true),
+    }
+}
+
+/// A file that the server made and an input can take from there, by a name that may be another file's one day.
+pub(super) fn referable<'a>(server: &Endpoint, order: &'a Order<'_>) -> Option<&'a Arc<Artifact>> {
+    let named_by_content = server.client().dialect().uploads.named_by_hash;
+    let (artifact, remote) = there_already(server, order)?;
+    (!named_by_content && remote.etag.is_some()).then_some(artifact)
 }
 
 /// The file on the server itself, when the input can take it from there.
-pub(super) fn referable<'a>(
+fn there_already<'a>(
     server: &Endpoint,
     order: &'a Order<'_>,
 ) -> Option<(&'a Arc<Artifact>, &'a RemoteFile)> {
@@ -236,6 +247,14 @@ pub(super) fn referable<'a>(
         && !remote.url.is_empty()
         && remote.url == server.url)
         .then_some((artifact, remote))
+}
+
+fn there(remote: &RemoteFile) -> FileRef {
+    FileRef {
+        filename: remote.filename.clone(),
+        subfolder: remote.subfolder.clone(),
+        folder: remote.folder.clone(),
+    }
 }
 
 /// What an input takes for a file that the server made, once the server has said that it is still the one that was fetched.
@@ -255,11 +274,7 @@ async fn proven(
         // There, inputs take the hash of a file and no name: one that is not told is sent.
         return Ok(None);
     }
-    let file = FileRef {
-        filename: remote.filename.clone(),
-        subfolder: remote.subfolder.clone(),
-        folder: remote.folder.clone(),
-    };
+    let file = there(remote);
     match client.unchanged(&file, etag).await {
         Ok(unchanged) => {
             let by_hash = hash.filter(|_| by_hash);
@@ -390,7 +405,7 @@ pub(super) fn remote_name(path: &Path, hash: ContentHash) -> String {
 
 async fn verify(path: &Path, expected: ContentHash) -> Result<(), LocalError> {
     let file = path.to_path_buf();
-    let read = brief(move || ContentHash::of_file(&file)).await;
+    let read = tokio::task::spawn_blocking(move || ContentHash::of_file(&file)).await;
     match read {
         Ok(Ok((hash, _))) if hash == expected => Ok(()),
         Ok(Ok(_)) => Err(LocalError::Changed(path.to_path_buf())),

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::restarts::{is_same, session_of};
 use super::workflow::Ready;
 use crate::artifact::Artifact;
 use crate::base::NodeId;
@@ -23,7 +24,6 @@ use crate::run::collect::{CollectError, Collector};
 use crate::run::failure::{About, Failure, Overdue};
 use crate::run::identity::prompt_id;
 use crate::run::news::News;
-use crate::run::transfer::is_unchanged;
 use crate::run::uses::uses;
 use crate::servers::Endpoint;
 
@@ -64,18 +64,21 @@ impl Try {
             self.make_room(server).await;
             self.submit(server, ready).await?;
         }
+        let session = session_of(ready);
         self.accepted();
-        let (found, cached) = self.follow(server, ready).await?;
+        let (found, cached) = match self.follow(server, ready).await {
+            Err(Ending::Failed(_)) if self.was_misled(server, ready, &session).await => {
+                return Err(Ending::Lost);
+            }
+            followed => followed?,
+        };
         let id = self.job();
         let mut rounds = 0;
         loop {
             rounds += 1;
             let collected = self.collect(server, found.clone(), &cached).await;
-            // A server that was restarted since the job's inputs were sent may have other files under the names of those, and one that
-            // was restarted after the job ended has other results under its names, or none.
-            let same = ready.session.is_some() && ready.connection.session() == ready.session;
             let again = match &collected {
-                Ok(_) if same => return collected,
+                Ok(_) if is_same(ready, &session) => return collected,
                 Ok(_) => false,
                 Err(Ending::Failed(failure)) => match failure.class {
                     FailureClass::Connection => rounds < ROUNDS,
@@ -84,40 +87,25 @@ impl Try {
                 },
                 Err(_) => return collected,
             };
-            let ask = || ready.connection.lookup(&id).boxed();
-            let known = self.patiently(server, CancelReason::Leave, ask).await?;
-            if known != Lookup::Absent && again {
-                continue;
-            }
-            let Ok(artifacts) = &collected else {
-                return if known == Lookup::Absent {
-                    Err(Ending::Lost)
-                } else {
-                    collected
-                };
+            let known = self
+                .even_cancelled(server, || ready.connection.lookup(&id).boxed())
+                .await;
+            let ending = match known {
+                Ok(Lookup::Absent) => Ending::Lost,
+                Ok(_) if again => continue,
+                Ok(_) if collected.is_err() => return collected,
+                Ok(_) => match self.worked_on_its_own(server, ready).await {
+                    Ok(true) => return collected,
+                    Ok(false) => Ending::Lost,
+                    Err(ending) => ending,
+                },
+                Err(ending) => ending,
             };
-            if known != Lookup::Absent && self.referred_to_the_same(server, ready).await? {
-                return collected;
+            if let Ok(artifacts) = collected {
+                discard(&artifacts).await;
             }
-            discard(artifacts).await;
-            return Err(Ending::Lost);
+            return Err(ending);
         }
-    }
-
-    /// Whether the inputs that named results on the server itself still name the same files there: a job that was sent to a server just
-    /// restarted, which gives names anew, worked on others.
-    async fn referred_to_the_same(
-        &mut self,
-        server: &Endpoint,
-        ready: &Ready,
-    ) -> Result<bool, Ending> {
-        for upload in &ready.referred {
-            let ask = || is_unchanged(server.client(), upload).boxed();
-            if !self.patiently(server, CancelReason::Leave, ask).await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// A try that was taken for lost may have arrived after all; its job would only waste the server's time.

@@ -41,10 +41,9 @@ pub(super) struct Ready {
     sent: Vec<RunEvent>,
     /// An earlier session submitted it, and the server has it.
     pub(super) attached: bool,
-    /// The socket under which its inputs were sent: with another one, the server may be another one, too. Unknown when that was an
-    /// earlier session's doing.
+    /// The socket under which its inputs were sent: with another one, the server may be another one, too.
     pub(super) session: Option<String>,
-    /// Results that its inputs take, or may take, from where the server put them.
+    /// Results that its inputs take from where the server put them, by names that may be other files' one day.
     pub(super) referred: Vec<Arc<Artifact>>,
     /// The output nodes that are to run.
     pub(super) ends: Vec<NodeId>,
@@ -153,10 +152,10 @@ impl Try {
         let ask = || server.connection().boxed();
         let connection = self.patiently(server, CancelReason::Requested, ask).await?;
         let attached = self.is_there(server, &connection).await?;
-        let session = connection.session().filter(|_| !attached);
+        let session = connection.session();
         let (sent, referred);
         if attached {
-            (sent, referred) = (Vec::new(), self.may_refer(server, &rendered));
+            (sent, referred) = (Vec::new(), self.did_refer(server, &rendered));
         } else {
             (sent, referred) = self.send_inputs(server, &mut rendered).await?;
             if self.fresh {
@@ -337,14 +336,19 @@ impl Try {
         }
     }
 
-    /// Results that an earlier session may have named to the server instead of sending them.
-    fn may_refer(&self, server: &Endpoint, rendered: &Rendered) -> Vec<Arc<Artifact>> {
+    /// Results that an earlier session named to the server: those of which it did not send a copy.
+    fn did_refer(&self, server: &Endpoint, rendered: &Rendered) -> Vec<Arc<Artifact>> {
         let uploads = rendered.uploads.iter();
         uploads
             .filter_map(|upload| {
                 let order = self.order(rendered, upload, None);
-                let (artifact, _) = referable(server, &order)?;
-                Some(Arc::clone(artifact))
+                let artifact = referable(server, &order)?;
+                let copy = self
+                    .shared
+                    .store
+                    .known_upload(&server.url, &artifact.hash)
+                    .ok()?;
+                copy.is_none().then(|| Arc::clone(artifact))
             })
             .collect()
     }

@@ -1,6 +1,7 @@
 //! A server that many jobs of ours wait on.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use super::{noting, occupy, server, servers};
 use crate::support::proxy::Fate;
@@ -21,6 +22,7 @@ fn what_waits_in_a_long_queue_does_not_keep_its_server_busy_with_questions() {
         "steps:\n  draw:\n    workflow: quick.json\n    server: here\n    matrix: { i: \"{{ range(40) }}\" }\n    set: { EmptyImage: { color: \"{{ matrix.i }}\" } }\n",
     );
     let mut run = Running::start(&project, &["p.yaml"]);
+    let began = Instant::now();
     let mut placed = BTreeSet::new();
     while placed.len() < 40 {
         let told = run.until("task_place");
@@ -32,9 +34,11 @@ fn what_waits_in_a_long_queue_does_not_keep_its_server_busy_with_questions() {
         log.iter().filter(of).count()
     };
     let (queue, history) = (asked("queue"), asked("history"));
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
+    // One a second, whoever wants to know, and what was asked before all were there.
     assert!(
-        queue + history < 20,
-        "all 40 know their place after {queue} and {history} questions"
+        queue + history <= 10 + 2 * seconds,
+        "all 40 know their place after {queue} and {history} questions in {seconds} s"
     );
     server.interrupt(&theirs);
     assert_eq!(run.end(), 0, "{:#?}", run.events);

@@ -45,9 +45,8 @@ fn assert_ours(project: &Project) {
     );
 }
 
-#[test]
-fn a_job_sent_to_a_server_just_restarted_does_not_work_on_somebody_elses_file() {
-    let (old, new) = (Server::start(&[]), restarted());
+/// Sends the second job to `new` although its input was proven on `old`; and ends the run.
+fn misdirected(old: &Server, new: &Server) -> Project {
     let mut posts = 0;
     let (proxy, log) = noting(&old.url, move |line| {
         posts += u32::from(is_post(line, "/prompt"));
@@ -63,7 +62,13 @@ fn a_job_sent_to_a_server_just_restarted_does_not_work_on_somebody_elses_file() 
     proxy.turn_to(&new.url);
     proxy.release();
     assert_eq!(run.end(), 0, "{:#?}", run.events);
-    assert_ours(&project);
+    project
+}
+
+#[test]
+fn a_job_sent_to_a_server_just_restarted_does_not_work_on_somebody_elses_file() {
+    let (old, new) = (Server::start(&[]), restarted());
+    assert_ours(&misdirected(&old, &new));
     assert_eq!(
         new.carried_out("invert"),
         2,
@@ -72,8 +77,15 @@ fn a_job_sent_to_a_server_just_restarted_does_not_work_on_somebody_elses_file() 
 }
 
 #[test]
-fn a_job_that_is_adopted_did_not_work_on_somebody_elses_file_either() {
-    let (old, new) = (Server::start(&[]), restarted());
+fn a_job_that_fails_on_somebody_elses_file_is_no_failure_of_ours() {
+    let (old, new) = (Server::start(&[]), Server::start(&[]));
+    std::fs::create_dir_all(new.dir().join("output")).unwrap();
+    std::fs::write(new.dir().join("output/quick_00001_.png"), "no picture").unwrap();
+    assert_ours(&misdirected(&old, &new));
+}
+
+/// Kills the run when its second job is on its way, and goes on with it on `new`. `later` is asked about what the second session requests.
+fn adopted(old: &Server, new: &Server, mut later: impl FnMut(&str) -> Fate + Send + 'static) {
     let dead = Arc::new(AtomicBool::new(false));
     let (mut posts, open) = (0, Arc::clone(&dead));
     let (proxy, log) = noting(&old.url, move |line| {
@@ -82,15 +94,17 @@ fn a_job_that_is_adopted_did_not_work_on_somebody_elses_file_either() {
             2 if is_post(line, "/prompt") => Fate::Hold,
             // Nothing more comes through until the first session is dead.
             2 if !open.load(Ordering::SeqCst) => Fate::Refuse,
-            _ => Fate::Pass,
+            _ => later(line),
         }
     });
     let project = project(&proxy.url);
     let mut run = Running::start(&project, &["p.yaml"]);
     second_job(&log);
-    proxy.turn_to(&new.url);
+    if old.url != new.url {
+        proxy.turn_to(&new.url);
+    }
     proxy.release();
-    wait_for("the job on the new server", || {
+    wait_for("the job on the server", || {
         (new.carried_out("invert") == 1).then_some(())
     });
     run.kill();
@@ -98,5 +112,47 @@ fn a_job_that_is_adopted_did_not_work_on_somebody_elses_file_either() {
     let mut again = Running::start(&project, &["--resume", "last"]);
     assert_eq!(again.end(), 0, "{:#?}", again.events);
     assert_ours(&project);
+}
+
+#[test]
+fn a_job_that_is_adopted_did_not_work_on_somebody_elses_file_either() {
+    let (old, new) = (Server::start(&[]), restarted());
+    adopted(&old, &new, |_| Fate::Pass);
     assert_eq!(new.carried_out("invert"), 2);
+}
+
+#[test]
+fn an_adopted_job_whose_server_was_not_restarted_is_kept() {
+    let server = Server::start(&[]);
+    adopted(&server, &server, |_| Fate::Pass);
+    assert_eq!(server.carried_out("invert"), 1);
+}
+
+#[test]
+fn an_adopted_job_is_kept_although_its_server_cannot_say_at_once_that_nothing_changed() {
+    let server = Server::start(&[]);
+    let mut asked = 0;
+    adopted(&server, &server, move |line| {
+        asked += u32::from(line.contains("/view?filename=quick"));
+        if line.contains("/view?filename=quick") && asked <= 2 {
+            Fate::Fail
+        } else {
+            Fate::Pass
+        }
+    });
+    assert_eq!(server.carried_out("invert"), 1);
+}
+
+#[test]
+fn an_adopted_job_that_was_sent_a_copy_is_kept() {
+    let server = Server::start(&[]);
+    // Without a version of the file, nothing proves that it is the same: it was uploaded.
+    adopted(&server, &server, |line| {
+        if line.contains("/view") {
+            Fate::Say("etag: ", "xtag: ")
+        } else {
+            Fate::Pass
+        }
+    });
+    assert_eq!(server.carried_out("invert"), 1);
 }
