@@ -275,7 +275,10 @@ fn runs() {
         // One more run, which is not measured, counts what one of them hears.
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
-        let alone = Case { plugins: 1, ..**case };
+        let alone = Case {
+            plugins: 1,
+            ..**case
+        };
         one(dir.path(), jobs, &alone, Some(&log));
         let heard = std::fs::read_to_string(log).unwrap().lines().count() * case.plugins;
         println!(

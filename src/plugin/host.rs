@@ -161,6 +161,10 @@ impl Plugins {
         if members.is_empty() {
             return Self::default();
         }
+        Self::of(members, notices)
+    }
+
+    fn of(members: Vec<Arc<Member>>, notices: UnboundedReceiver<Notice>) -> Self {
         let all = Arc::new(All {
             members,
             notices: Mutex::new(Some(notices)),
@@ -169,6 +173,15 @@ impl Plugins {
         });
         watch(&all);
         Self(Some(all))
+    }
+
+    /// Plugins whose bodies a test wrote.
+    #[cfg(test)]
+    pub(crate) fn staged(parts: impl IntoIterator<Item = super::staged::Part>) -> Self {
+        let (tell, notices) = unbounded_channel();
+        let parts = parts.into_iter();
+        let members = parts.map(|part| Member::staged(part, tell.clone()));
+        Self::of(members.collect(), notices)
     }
 
     fn members(&self) -> &[Arc<Member>] {
@@ -551,3 +564,6 @@ fn watch(all: &Arc<All>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -541,3 +541,42 @@ fn parsed(reply: &[u8], added: Vec<Value>) -> Result<Answer, Fault> {
         .map_err(|error| Fault::Wrong(bounded(&format!("is no JSON: {error}"))))?;
     Ok(Answer { reply, added })
 }
+
+#[cfg(test)]
+impl Member {
+    /// One whose body a test wrote, at work.
+    pub(super) fn staged(part: super::staged::Part, notices: UnboundedSender<Notice>) -> Arc<Self> {
+        let super::staged::Part {
+            declared,
+            about,
+            act,
+            asked,
+        } = part;
+        let services = Arc::new(Services {
+            name: declared.name.clone(),
+            notices,
+            lines: AtomicU64::new(0),
+            now: Mutex::default(),
+        });
+        let member = Arc::new(Self {
+            declared,
+            about,
+            queue: Queue::new(),
+            services,
+            control: Control::default(),
+            calls: AtomicU64::new(1),
+            deaths: AtomicU64::new(0),
+            _library: None,
+        });
+        let worker = Arc::clone(&member);
+        std::thread::spawn(move || {
+            let sink: Arc<dyn Sink> = Arc::<Services>::clone(&worker.services);
+            worker.work(super::staged::Part::body(act, asked, sink));
+            worker.queue.ended();
+        });
+        member
+    }
+}
+
+#[cfg(test)]
+mod tests;

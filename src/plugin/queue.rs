@@ -147,9 +147,7 @@ impl Waiting {
 
     /// Takes an item out of the row, wherever it stands.
     fn remove(&mut self, number: u64) -> Option<Item> {
-        let at = self
-            .entries
-            .partition_point(|entry| entry.number < number);
+        let at = self.entries.partition_point(|entry| entry.number < number);
         let entry = self.entries.get_mut(at).filter(|e| e.number == number)?;
         let item = entry.item.take()?;
         self.count -= 1;
@@ -538,12 +536,7 @@ impl Queue {
 }
 
 /// An item whose turn has come.
-fn begun(
-    turn: u64,
-    item: Item,
-    usual: Duration,
-    batch: &mut VecDeque<Heard>,
-) -> (Work, Busy) {
+fn begun(turn: u64, item: Item, usual: Duration, batch: &mut VecDeque<Heard>) -> (Work, Busy) {
     let mut busy = Busy {
         turn,
         since: Instant::now(),

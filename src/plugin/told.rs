@@ -188,7 +188,11 @@ mod tests {
         let event = RunEvent::TaskFetching {
             task: TaskName("draw".to_owned()),
         };
-        for text in ["1970-01-01T00:00:00Z", "2026-11-22T14:15:30.001Z", "2026-11-22T14:15:30.002Z"] {
+        for text in [
+            "1970-01-01T00:00:00Z",
+            "2026-11-22T14:15:30.001Z",
+            "2026-11-22T14:15:30.002Z",
+        ] {
             let told = read(&of_run(&event, &run, at(text), &clock));
             let time: jiff::Timestamp = told["time"].as_str().unwrap().parse().unwrap();
             assert_eq!(time, at(text));
@@ -197,7 +201,11 @@ mod tests {
 
     #[test]
     fn a_message_crosses_as_it_came_and_one_that_is_no_json_as_what_can_be_read_of_it() {
-        let (run, server, task) = (RunId::from("r"), ServerName::from("far"), TaskName("draw".to_owned()));
+        let (run, server, task) = (
+            RunId::from("r"),
+            ServerName::from("far"),
+            TaskName("draw".to_owned()),
+        );
         let told = |message: &str| {
             let message = ServerMessage {
                 kind: "od\"d",
@@ -208,9 +216,13 @@ mod tests {
             };
             of_server(&message, &run)
         };
-        let exact = told("{\"type\":\"x\",\"data\":{\"n\":1.50,\"big\":123456789012345678901234567890}}");
+        let exact =
+            told("{\"type\":\"x\",\"data\":{\"n\":1.50,\"big\":123456789012345678901234567890}}");
         let exact = std::str::from_utf8(&exact).unwrap();
-        assert!(exact.contains("1.50,\"big\":123456789012345678901234567890"), "{exact}");
+        assert!(
+            exact.contains("1.50,\"big\":123456789012345678901234567890"),
+            "{exact}"
+        );
         let head = "{\"kind\":\"server\",\"type\":\"od\\\"d\",\"run\":\"r\",\"server\":\"far\",\"task\":\"draw\",\"prompt_id\":null,";
         assert!(exact.starts_with(head), "{exact}");
         assert_eq!(read(&told("{\"a\": NaN}"))["message"]["a"], Value::Null);

@@ -45,6 +45,15 @@ impl Hush {
         hush
     }
 
+    /// Nothing secret was met yet.
+    #[cfg(test)]
+    pub(super) fn empty(secrets: Secrets) -> Self {
+        Self {
+            secrets,
+            known: RwLock::default(),
+        }
+    }
+
     /// Takes note of the secrets whose placeholders stand in a text.
     pub(super) fn learn(&self, text: &str) {
         if !secret::is_in(text) {
@@ -204,10 +213,7 @@ mod tests {
     use serde_json::json;
 
     fn hush() -> Hush {
-        Hush {
-            secrets: Secrets::of(Arc::default()),
-            known: RwLock::default(),
-        }
+        Hush::empty(Secrets::of(Arc::default()))
     }
 
     /// Any variable with a long value will do.

@@ -116,3 +116,6 @@ impl Tap for Wire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

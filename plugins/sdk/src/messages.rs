@@ -415,14 +415,26 @@ mod tests {
     #[test]
     fn an_event_that_another_hand_wrote_has_the_same_name() {
         for (json, kind, name) in [
-            (r#"{ "kind": "run", "event": "run_finished" }"#, "run", "run_finished"),
-            (r#"{"event":"run_finished","kind":"run"}"#, "run", "run_finished"),
+            (
+                r#"{ "kind": "run", "event": "run_finished" }"#,
+                "run",
+                "run_finished",
+            ),
+            (
+                r#"{"event":"run_finished","kind":"run"}"#,
+                "run",
+                "run_finished",
+            ),
             (r#"{"kind":"server","type":"a\"b"}"#, "server", "a\"b"),
             (r#"{"kind":"server","task":null,"type":"x"}"#, "server", "x"),
             (r#"{"kind":"later"}"#, "later", ""),
             ("no json", "", ""),
         ] {
-            assert_eq!(names(json), (kind.to_owned(), name.to_owned(), true), "{json}");
+            assert_eq!(
+                names(json),
+                (kind.to_owned(), name.to_owned(), true),
+                "{json}"
+            );
         }
     }
 

@@ -91,7 +91,10 @@ fn of_what_stands_for_each_other_only_the_latest_waits_and_nothing_grows() {
     }
     let waiting = queue.lock();
     assert_eq!((waiting.count, waiting.latest.len()), (2, 2));
-    assert!(waiting.entries.len() <= 2 * BATCH, "what was replaced is gone");
+    assert!(
+        waiting.entries.len() <= 2 * BATCH,
+        "what was replaced is gone"
+    );
     drop(waiting);
     assert!(!queue.is_full());
     taken(&queue);
@@ -277,11 +280,18 @@ fn each_event_of_a_batch_has_its_own_time() {
     assert!(queue.turn());
     assert_eq!(queue.overdue(), None, "the next one did not");
     let late = began + 3 * limit;
-    assert_eq!(queue.watch(late, quiet), None, "it is seen for the first time");
+    assert_eq!(
+        queue.watch(late, quiet),
+        None,
+        "it is seen for the first time"
+    );
     assert_eq!(queue.watch(late + limit, quiet), None, "it is told");
     let hung = queue.watch(late + limit + grace(limit), quiet).unwrap();
     queue.end(Which::Hung(hung), &Fault::Overdue(limit), || false);
-    assert!(queue.is_given_up() && !queue.turn(), "the third one is never heard");
+    assert!(
+        queue.is_given_up() && !queue.turn(),
+        "the third one is never heard"
+    );
     assert_eq!(queue.left(), 0);
 }
 
@@ -351,7 +361,12 @@ async fn whoever_waits_for_a_plugin_wakes_it() {
     let took = sleeper(&queue);
     tell(&queue, Weight::Kept);
     let idle = tokio::spawn(async move { other.idle().await });
-    assert_eq!(tokio::task::spawn_blocking(|| took.join().unwrap()).await.unwrap(), 1);
+    assert_eq!(
+        tokio::task::spawn_blocking(|| took.join().unwrap())
+            .await
+            .unwrap(),
+        1
+    );
     queue.done(None);
     idle.await.unwrap();
 }

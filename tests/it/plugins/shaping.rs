@@ -48,23 +48,32 @@ fn the_record_of_a_job_that_is_taken_over_tells_of_the_graph_as_it_was_sent() {
     let server = Server::start(&["--jobs", "1"]);
     let log = "config: { log: log, edit: { EmptyImage: { color: 77 } } }";
     let project = project(log, DRAW);
-    let log = log.replace("log: log", &format!("log: {}", project.path().join("log").display()));
+    let log = log.replace(
+        "log: log",
+        &format!("log: {}", project.path().join("log").display()),
+    );
     super::declare(&project, &super::trial(), &log);
     project.file("card.json", slow(1, 12).to_string());
     let running = Running::start(&project, &["p.yaml", "--server", &server.url]);
-    wait_for("the job to be there", || (!server.jobs().0.is_empty()).then_some(()));
+    wait_for("the job to be there", || {
+        (!server.jobs().0.is_empty()).then_some(())
+    });
     drop(running);
     project.kiln(&["run", "p.yaml", "--resume", "last"]).ok();
     assert_eq!(server.carried_out("slow"), 1, "it did not run twice");
     let asked = noted(&project);
-    let asked = asked.iter().filter(|line| line.starts_with("before_submit"));
+    let asked = asked
+        .iter()
+        .filter(|line| line.starts_with("before_submit"));
     assert_eq!(asked.count(), 1, "nobody was asked again");
     let taken_over = record(&project);
     assert_eq!(taken_over["graph"]["1"]["inputs"]["color"], 77);
     assert_eq!(taken_over["graph"]["99"]["class_type"], "SaveImage");
     // What was taken over is kept like any other.
     std::fs::remove_dir_all(project.path().join("outputs")).unwrap();
-    project.kiln(&["run", "p.yaml", "--server", &server.url]).ok();
+    project
+        .kiln(&["run", "p.yaml", "--server", &server.url])
+        .ok();
     let found = record(&project);
     assert_eq!(found["cached_from"]["run"], taken_over["run"]);
     assert_eq!(found["graph"], taken_over["graph"]);

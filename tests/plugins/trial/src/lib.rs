@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kiln_plugin::{
-    About, Arguments, Artifact, Call, Change, Event, Host, Plugin, Preview, Result, Results, Submission,
-    Task, Value, fail, files_schema, json,
+    About, Arguments, Artifact, Call, Change, Event, Host, Plugin, Preview, Result, Results,
+    Submission, Task, Value, fail, files_schema, json,
 };
 
 struct Trial {
@@ -102,7 +102,10 @@ impl Plugin for Trial {
         let hears: Option<Vec<&str>> = hears.as_deref().map(|all| all.split(',').collect());
         let (events, servers) = match hears {
             Some(events) => (events, Vec::new()),
-            None => (vec!["run_*", "task_*", "diagnostic", "server_ready"], vec!["*"]),
+            None => (
+                vec!["run_*", "task_*", "diagnostic", "server_ready"],
+                vec!["*"],
+            ),
         };
         About::new("trial", "0.1.0")
             .description("Does what its config says, for kiln's tests.")
