@@ -32,13 +32,12 @@ impl Wire {
     }
 
     fn say(&self, kind: &str, message: &str, job: Option<(&str, TaskName)>) {
-        let (prompt_id, task) = job.unzip();
         let message = ServerMessage {
-            kind: kind.to_owned(),
-            server: self.server.clone(),
-            task,
-            prompt_id: prompt_id.map(str::to_owned),
-            message: self.hush.mask(message).into_owned(),
+            kind,
+            server: &self.server,
+            task: job.as_ref().map(|(_, task)| task),
+            prompt_id: job.as_ref().map(|(id, _)| *id),
+            message: &self.hush.mask(message),
         };
         self.plugins.publish_message(message, &self.run);
     }
@@ -58,7 +57,7 @@ impl Wire {
             media_type: media_type.to_owned(),
             metadata: self.hush.mask_members(metadata),
         };
-        self.plugins.publish_preview(preview, picture, &self.run);
+        self.plugins.publish_preview(&preview, picture, &self.run);
     }
 }
 
@@ -117,3 +116,6 @@ impl Tap for Wire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
