@@ -107,15 +107,15 @@ pub struct Callables {
 impl All {
     /// Tells those that hear of it, of what is made only when there are any.
     fn tell(&self, hears: impl Fn(&Member) -> bool, make: impl FnOnce() -> (Heard, Weight)) {
-        let mut hearing = self.members.iter().filter(|member| hears(member));
-        let Some(first) = hearing.next() else {
+        let mut members = self.members.iter().filter(|member| hears(member));
+        let Some(first) = members.next() else {
             return;
         };
-        let (heard, weight) = make();
-        for member in hearing {
-            member.tell(heard.clone(), weight.clone());
+        let (told, weight) = make();
+        for member in members {
+            member.tell(told.clone(), weight.clone());
         }
-        first.tell(heard, weight);
+        first.tell(told, weight);
     }
 }
 

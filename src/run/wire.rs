@@ -31,12 +31,13 @@ impl Wire {
         jobs.get(job).cloned()
     }
 
-    fn say(&self, kind: &str, message: &str, job: Option<(&str, TaskName)>) {
+    fn say(&self, kind: &str, message: &str, job: Option<(&str, &TaskName)>) {
+        let (prompt_id, task) = job.unzip();
         let message = ServerMessage {
             kind,
             server: &self.server,
-            task: job.as_ref().map(|(_, task)| task),
-            prompt_id: job.as_ref().map(|(id, _)| *id),
+            task,
+            prompt_id,
             message: &self.hush.mask(message),
         };
         self.plugins.publish_message(message, &self.run);
@@ -70,7 +71,7 @@ impl Tap for Wire {
             return self.say(kind, message, None);
         };
         if let Some(task) = self.task(job) {
-            self.say(kind, message, Some((job, task)));
+            self.say(kind, message, Some((job, &task)));
         }
     }
 
@@ -92,7 +93,7 @@ impl Tap for Wire {
                 let message = serde_json::json!({
                     "type": TEXT, "data": { "node": node, "text": text, "prompt_id": job },
                 });
-                self.say(TEXT, &message.to_string(), Some((&job, task)));
+                self.say(TEXT, &message.to_string(), Some((&job, &task)));
             }
             Ok(Frame::Preview { media_type, image }) => {
                 if let Some((job, task)) = ours(current) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::definitions::Definitions;
-use super::plugins::{load_plugins, mistyped_steps};
+use super::plugins::load_plugins;
 use super::settings::{profile, settings};
 use crate::base::{Input, Inputs, Secrets, StepId};
 use crate::catalog::Catalog;
@@ -183,10 +183,7 @@ fn load_through(request: &Request, inputs: &Arc<Inputs>) -> Loaded {
         let declaring = project.as_ref().filter(|_| !request.no_plugins);
         let place = (declaring, project_dir.as_path());
         let (reach, told) = ((inputs, &*secrets), (&*sources, &mut *report));
-        let plugins = load_plugins(place, Some(&pipeline.name), reach, told);
-        if let Some(project) = declaring {
-            mistyped_steps(project, &pipeline, report);
-        }
+        let plugins = load_plugins(place, &pipeline, reach, told);
         let earlier = |step: &StepId| super::earlier::earlier(&project_dir, &pipeline.name, step);
         let materials = plan::Materials {
             pipeline: &pipeline,

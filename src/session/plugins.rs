@@ -17,7 +17,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Loads the plugins that a project declares for a pipeline; everything that is wrong is reported.
 pub(super) fn load_plugins(
     (project, project_dir): (Option<&Project>, &Path),
-    pipeline: Option<&str>,
+    pipeline: &Pipeline,
     (inputs, secrets): (&Arc<Inputs>, &Secrets),
     (sources, report): (&SourceMap, &mut Report),
 ) -> PlanPlugins {
@@ -36,8 +36,9 @@ pub(super) fn load_plugins(
         };
     }
     let reach = (inputs, secrets);
-    let mut declared =
-        plan::declared_plugins(project, project_dir, pipeline, reach, sources, report);
+    let name = Some(pipeline.name.as_str());
+    let mut declared = plan::declared_plugins(project, project_dir, name, reach, sources, report);
+    mistyped_steps(project, pipeline, report);
     let wanted: Vec<(String, bool)> = declared
         .values()
         .map(|one| (one.name.clone(), one.on_error == spec::OnError::Fail))
@@ -59,7 +60,7 @@ pub(super) fn load_plugins(
 
 /// Steps that plugins are for and that the pipeline does not have. A plugin may be for several pipelines, each with steps of its own: then
 /// only what was probably mistyped is told.
-pub(super) fn mistyped_steps(project: &Project, pipeline: &Pipeline, report: &mut Report) {
+fn mistyped_steps(project: &Project, pipeline: &Pipeline, report: &mut Report) {
     let name = pipeline.name.as_str();
     let known = || pipeline.steps.keys().map(StepId::as_str);
     for plugin in project.plugins.values() {

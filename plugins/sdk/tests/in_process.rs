@@ -197,7 +197,7 @@ impl Plugin for Sore {
         Ok(Self)
     }
 
-    fn run_event(&mut self, _: &Value) -> Result {
+    fn run_event(&mut self, _: &Event<'_>) -> Result {
         std::panic::panic_any(Sore);
     }
 }

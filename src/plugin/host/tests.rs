@@ -72,7 +72,7 @@ async fn each_plugin_hears_what_it_asked_for_and_in_order() {
     assert_eq!(tasks, ["task_executing a", "task_executing b"]);
     assert_eq!(all, ["task_executing a", "server_back", "task_executing b"]);
     assert_eq!(none, [""; 0]);
-    assert_eq!(plugins.wants_message("executing"), true);
+    assert!(plugins.wants_message("executing"));
     assert!(plugins.hear_servers() && plugins.wants_previews());
 }
 
@@ -304,7 +304,7 @@ async fn a_run_that_is_stopped_leaves_what_a_plugin_had_yet_to_hear() {
     }
     plugins.give_up_rest();
     plugins.settle().await;
-    plugins.end(Duration::from_secs(60)).await;
+    plugins.end(Duration::from_mins(1)).await;
     let Some(Notice::GivenUp { fault, .. }) = notices.recv().await else {
         panic!("it is not given up");
     };
@@ -314,9 +314,7 @@ async fn a_run_that_is_stopped_leaves_what_a_plugin_had_yet_to_hear() {
 #[tokio::test]
 async fn plugins_are_for_the_steps_they_name() {
     let (mut draw, all) = (Part::new("draw"), Part::new("all"));
-    for part in [&mut draw.about] {
-        part.before_submit = true;
-    }
+    draw.about.before_submit = true;
     draw.declared.steps = Some(vec![StepId::from("draw")]);
     let plugins = Plugins::staged([draw, all]);
     let (here, there) = (StepId::from("draw"), StepId::from("other"));

@@ -97,11 +97,10 @@ impl Try {
         }
         let made = self.after_download(made?).await?;
         let mut told = true;
-        if ready.attached {
-            match self.as_sent(&ready.rendered.graph) {
-                Some(sent) => ready.rendered.graph = sent,
-                None => (told, shaped) = (!shaped, false),
-            }
+        if let Some(sent) = self.as_sent(&ready.rendered.graph) {
+            ready.rendered.graph = sent;
+        } else if ready.attached {
+            (told, shaped) = (!shaped, false);
         }
         let recalled = Recalled {
             // Half a result stands for no other one.

@@ -1,5 +1,6 @@
 //! `kiln plugin` and `kiln schema` with plugins.
 
+use std::fmt::Write as _;
 use std::process::Command;
 
 use super::{DRAW, project, trial};
@@ -75,7 +76,7 @@ fn what_is_no_plugin_is_said_to_be_none_with_what_to_do_here() {
         // Nothing runs here, so nothing goes on without plugins.
         done.says_not("--no-plugins");
         let told = settled(&done.stderr, project.path());
-        all.push_str(&format!("$ kiln {}\n{told}\n", args.join(" ")));
+        writeln!(all, "$ kiln {}\n{told}", args.join(" ")).unwrap();
     }
     insta::assert_snapshot!(all);
 }
