@@ -88,6 +88,8 @@ pub enum Outcome {
         cached: HashSet<NodeId>,
         /// The output nodes that the server took on, where its record tells.
         taken: Option<HashSet<NodeId>>,
+        /// The graph as it was sent, values of secrets and all, where its record tells.
+        graph: Option<serde_json::Value>,
     },
     /// A node failed.
     Failed(NodeFailure),
@@ -112,12 +114,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub(super) fn of(entry: &HistoryEntry, cancelled: bool) -> Self {
+    pub(super) fn of(mut entry: HistoryEntry, cancelled: bool) -> Self {
         match entry.verdict() {
             Verdict::Succeeded => Self::Succeeded {
                 results: entry.results(),
                 cached: entry.cached(),
                 taken: entry.taken(),
+                graph: entry.take_graph(),
             },
             Verdict::Failed(failure) => Self::Failed(failure),
             Verdict::Interrupted if cancelled => Self::Cancelled,
@@ -352,7 +355,7 @@ impl<'a> Follower<'a> {
                 tokio::time::sleep(Duration::from_millis(pause)).await;
             }
             match self.connection.client().ended(self.id).await {
-                Ok(Some(entry)) => return Some(self.judge(&entry)),
+                Ok(Some(entry)) => return Some(self.judge(entry)),
                 Ok(None) => {}
                 Err(error) => return self.away(&error),
             }
@@ -361,7 +364,7 @@ impl<'a> Follower<'a> {
         None
     }
 
-    fn judge(&self, entry: &HistoryEntry) -> Outcome {
+    fn judge(&self, entry: HistoryEntry) -> Outcome {
         Outcome::of(entry, self.connection.client().is_cancelled(self.id))
     }
 
@@ -397,7 +400,7 @@ impl<'a> Follower<'a> {
             self.absent_since = None;
         }
         match record {
-            Record::Ended(entry) => Some(self.judge(&entry)),
+            Record::Ended(entry) => Some(self.judge(*entry)),
             Record::Absent => self.absent(),
             Record::Pending => {
                 self.heard = Instant::now();

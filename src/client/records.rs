@@ -46,7 +46,7 @@ impl Connection {
             Record::Pending => Lookup::Pending,
             Record::Running => Lookup::Running,
             Record::Ended(entry) => {
-                Lookup::Ended(Outcome::of(&entry, self.client().is_cancelled(id)))
+                Lookup::Ended(Outcome::of(*entry, self.client().is_cancelled(id)))
             }
         })
     }

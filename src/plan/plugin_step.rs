@@ -175,11 +175,15 @@ impl<'a> Rendering<'a> {
                 "the plugin `{}` does not take this {place}: {}",
                 self.work.plugin, mismatch.message
             );
-            self.report.push(
-                Diagnostic::error(&codes::BAD_PLUGIN_INPUT, message)
-                    .at(self.span(&mismatch.pointer))
-                    .help("`kiln plugin list` shows where the plugin is, `kiln plugin check PATH` what it takes"),
-            );
+            let mut built = Diagnostic::error(&codes::BAD_PLUGIN_INPUT, message)
+                .at(self.span(&mismatch.pointer));
+            if let Some(near) = mismatch.near {
+                built = built.help(format!("did you mean `{near}`?"));
+            }
+            if let Some(declared) = self.plan.loaded.declared(&self.work.plugin) {
+                built = built.help(plugin::what_it_takes(declared));
+            }
+            self.report.push(built);
         }
         match value {
             Datum::Map(entries) if !failed => Some(entries),

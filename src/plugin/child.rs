@@ -320,18 +320,4 @@ impl Body for Away {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use super::*;
-
-    #[test]
-    fn what_a_process_prints_is_told_line_by_line_and_no_line_is_endless() {
-        let told = RefCell::new(Vec::new());
-        let long = "x".repeat(3 * LONGEST);
-        let printed = format!("one\n\n{long}\ntwo");
-        lines(printed.as_bytes(), |line| told.borrow_mut().push(line));
-        let told = told.into_inner();
-        assert_eq!(told, ["one", "", &long[..LONGEST], "two"]);
-    }
-}
+mod tests;

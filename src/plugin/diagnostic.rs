@@ -48,14 +48,26 @@ pub(super) fn not_loaded(
     }
     let absent = |why: &str| [ABSENT, FOLDER].contains(&why);
     if tried.iter().all(|(_, why)| absent(why)) && why.is_none() {
+        const NAMES: &str = "names the library, its name without prefix and ending, or a folder with it or its crate";
         let crate_there = declared.path.join("Cargo.toml").is_file();
         built = built.help(if crate_there {
-            "build it first: `cargo build --release` in its folder"
+            let folder = display_path(&declared.path);
+            format!("build it first: `cd {folder} && cargo build --release`")
+        } else if declared.path_span.is_some() {
+            format!("`path` is relative to kiln.yaml, and {NAMES}")
         } else {
-            "`path` is relative to kiln.yaml, and names the library, its name without prefix and ending, or a folder with it or its crate"
+            format!("PATH {NAMES}")
         });
     }
-    built.help("`--no-plugins` goes on without plugins, where nothing needs them")
+    built
+}
+
+/// What else can be done where pipelines run that may not need what could not be loaded.
+pub fn goes_on_without(built: Diagnostic) -> Diagnostic {
+    if built.code.id == codes::PLUGIN_NOT_LOADED.id {
+        return built.help("`--no-plugins` goes on without plugins, where nothing needs them");
+    }
+    built
 }
 
 /// A library that is not the one that was pinned, or that a run began with.
@@ -64,14 +76,14 @@ pub(super) fn pinned(declared: &Declared, file: &Path, found: ContentHash) -> Op
     let name = &declared.name;
     if let Some(pin) = declared.pin.as_ref().filter(|pin| **pin != found) {
         let message = format!(
-            "the plugin `{name}` is not the one that `hash` names: `{}` has the hash {found}",
+            "the plugin `{name}` is not the one that `hash` names: `{}` has another one",
             display_path(file)
         );
         let built = Diagnostic::error(&codes::PLUGIN_CHANGED, message);
         return Some(
             at(built, declared.path_span.or(declared.span))
                 .help(format!("`hash` says {pin}"))
-                .help("if you trust this file, write its hash there"),
+                .help(format!("if you trust this file, write `hash: {found}`")),
         );
     }
     let before = declared.hash?.to_hex();
@@ -93,13 +105,36 @@ pub(super) fn of_config(declared: &Declared, wrong: &[Mismatch]) -> Vec<Diagnost
             "the plugin `{}` does not take this {place}: {}",
             declared.name, wrong.message
         );
-        at(
-            Diagnostic::error(&codes::PLUGIN_CONFIG, message),
-            declared.config_span.or(declared.span),
-        )
-        .help("`kiln plugin check PATH` shows what it takes")
+        let built = Diagnostic::error(&codes::PLUGIN_CONFIG, message);
+        let built = at(built, declared.config_span.or(declared.span));
+        match &wrong.near {
+            Some(near) => built.help(format!("did you mean `{near}`?")),
+            None => built,
+        }
+        .help(what_it_takes(declared))
     });
     each.collect()
+}
+
+/// Where a user finds out what a plugin takes.
+pub fn what_it_takes(declared: &Declared) -> String {
+    let path = display_path(&declared.path);
+    format!("`kiln plugin check {path}` shows what it takes")
+}
+
+/// A step that a plugin is said to be for, and that the pipeline does not have.
+pub fn no_such_step<'a>(
+    plugin: &str,
+    (step, span): (&str, Span),
+    pipeline: &str,
+    steps: impl Iterator<Item = &'a str>,
+) -> Diagnostic {
+    let message = format!(
+        "the plugin `{plugin}` is for the step `{step}`, and `{pipeline}` has none of that name"
+    );
+    Diagnostic::warning(&codes::PLUGIN_CONFIG, message)
+        .at(span)
+        .suggest(step, steps)
 }
 
 /// A place in a value, in words.

@@ -16,8 +16,12 @@ use kiln_plugin::abi::{self, Entry, PluginTable};
 /// A fragment that reads well after the path and a colon.
 pub(super) fn open(path: &Path) -> Result<PluginTable, String> {
     // SAFETY: loading a library runs whatever it does when it is loaded. The user named this path as one to trust; nothing safer exists.
-    let library = unsafe { libloading::Library::new(path) }
-        .map_err(|error| format!("it cannot be loaded: {}", causes(&error)))?;
+    let library = unsafe { libloading::Library::new(path) }.map_err(|error| {
+        format!(
+            "it is no library that can be loaded here: {}",
+            causes(&error)
+        )
+    })?;
     // A library is never unloaded: its threads, its thread-local values and everything that points into it stay valid.
     let library: &'static libloading::Library = Box::leak(Box::new(library));
     // SAFETY: whatever exports this symbol promises that it has this type; there is no way to check it.

@@ -18,15 +18,15 @@ use super::loading::load;
 use super::made;
 use super::member::Member;
 use super::order::{Answer, Calling, Watch};
-use super::queue::Weight;
-use super::told::{Preview, ServerMessage, Told, What};
+use super::queue::{Heard, Weight};
+use super::told::{self, Clock, Preview, ServerMessage};
 use crate::artifact::Datum;
 use crate::base::{Inputs, RunId, Secrets, StepId};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::RunEvent;
 use crate::protocol::Event;
 
-/// How often plugins are looked at.
+/// How often plugins are looked at, and so how long an event waits that wakes nobody.
 const WATCH: Duration = Duration::from_millis(25);
 
 /// Something about a plugin that nobody asked for.
@@ -68,6 +68,7 @@ struct All {
     notices: Mutex<Option<UnboundedReceiver<Notice>>>,
     /// One that must not fail did.
     failed: AtomicBool,
+    clock: Clock,
 }
 
 impl std::fmt::Debug for All {
@@ -101,6 +102,26 @@ impl Drop for All {
 #[derive(Clone, Debug)]
 pub struct Callables {
     plugins: Weak<All>,
+}
+
+impl All {
+    /// Tells those that hear of it, of what is made only when there are any.
+    fn tell(&self, hears: impl Fn(&Member) -> bool, make: impl FnOnce() -> (Heard, Weight)) {
+        let mut members = self.members.iter().filter(|member| hears(member));
+        let Some(first) = members.next() else {
+            return;
+        };
+        let (told, weight) = make();
+        for member in members {
+            member.tell(told.clone(), weight.clone());
+        }
+        first.tell(told, weight);
+    }
+}
+
+/// What stands for all earlier ones of its kind with this name.
+fn latest(kind: &'static str, name: &str) -> Weight {
+    Weight::Latest((kind, name.into()))
 }
 
 impl Plugins {
@@ -140,13 +161,27 @@ impl Plugins {
         if members.is_empty() {
             return Self::default();
         }
+        Self::of(members, notices)
+    }
+
+    fn of(members: Vec<Arc<Member>>, notices: UnboundedReceiver<Notice>) -> Self {
         let all = Arc::new(All {
             members,
             notices: Mutex::new(Some(notices)),
             failed: AtomicBool::new(false),
+            clock: Clock::default(),
         });
-        watch(Arc::downgrade(&all));
+        watch(&all);
         Self(Some(all))
+    }
+
+    /// Plugins whose bodies a test wrote.
+    #[cfg(test)]
+    pub(crate) fn staged(parts: impl IntoIterator<Item = super::staged::Part>) -> Self {
+        let (tell, notices) = unbounded_channel();
+        let parts = parts.into_iter();
+        let members = parts.map(|part| Member::staged(part, tell.clone()));
+        Self::of(members.collect(), notices)
     }
 
     fn members(&self) -> &[Arc<Member>] {
@@ -241,25 +276,23 @@ impl Plugins {
 
     /// Tells of a run event.
     pub fn publish(&self, event: &RunEvent, run: &RunId) {
-        let name = event.name();
-        let mut hearing = self.members().iter().filter(|member| member.hears(name));
-        let Some(first) = hearing.next() else {
+        let Some(all) = &self.0 else {
             return;
         };
-        let told = Arc::new(Told::new(What::Run {
-            event: event.clone(),
-            run: run.clone(),
-            at: jiff::Timestamp::now(),
-        }));
-        let weight = match event {
-            RunEvent::TaskProgress { task, .. } => Weight::Latest(("run", task.0.clone())),
-            RunEvent::TaskPlace { task, .. } => Weight::Latest(("place", task.0.clone())),
-            RunEvent::TaskOutput { .. } => Weight::Spare,
-            _ => Weight::Kept,
-        };
-        for member in std::iter::once(first).chain(hearing) {
-            member.tell(&told, weight.clone());
-        }
+        let name = event.name();
+        all.tell(
+            |member| member.hears(name),
+            || {
+                let weight = match event {
+                    RunEvent::TaskProgress { task, .. } => latest("run", task.as_str()),
+                    RunEvent::TaskPlace { task, .. } => latest("place", task.as_str()),
+                    RunEvent::TaskOutput { .. } => Weight::Spare,
+                    _ => Weight::Kept,
+                };
+                let told = told::of_run(event, run, jiff::Timestamp::now(), &all.clock);
+                (Heard::Event(told), weight)
+            },
+        );
     }
 
     /// Whether any plugin hears what servers say.
@@ -280,35 +313,41 @@ impl Plugins {
     }
 
     /// Tells of a server's message.
-    pub fn publish_message(&self, message: ServerMessage, run: &RunId) {
-        let weight = match message.kind.as_str() {
-            kind @ ("progress" | "progress_state" | "progress_text" | "status") => {
-                let job = message.prompt_id.as_deref().unwrap_or_default();
-                Weight::Latest(("server", format!("{} {kind} {job}", message.server)))
-            }
-            // Packs of nodes tell everybody of all kinds of things, some of them ten times a second.
-            kind if message.prompt_id.is_none() && !Event::is_known(kind) => Weight::Spare,
-            _ => Weight::Kept,
+    pub fn publish_message(&self, message: ServerMessage<'_>, run: &RunId) {
+        let Some(all) = &self.0 else {
+            return;
         };
-        let kind = message.kind.clone();
-        let told = Arc::new(Told::new(What::Server(message, run.clone())));
-        for member in self.members() {
-            if member.hears_server(&kind) {
-                member.tell(&told, weight.clone());
-            }
-        }
+        all.tell(
+            |member| member.hears_server(message.kind),
+            || {
+                let weight = match message.kind {
+                    kind @ ("progress" | "progress_state" | "progress_text" | "status") => {
+                        let job = message.prompt_id.unwrap_or_default();
+                        latest("server", &format!("{} {kind} {job}", message.server))
+                    }
+                    // Packs of nodes tell everybody of all kinds of things, some of them ten times a second.
+                    kind if message.prompt_id.is_none() && !Event::is_known(kind) => Weight::Spare,
+                    _ => Weight::Kept,
+                };
+                (Heard::Event(told::of_server(&message, run)), weight)
+            },
+        );
     }
 
     /// Shows a preview frame.
-    pub fn publish_preview(&self, preview: Preview, picture: &bytes::Bytes, run: &RunId) {
-        let job = preview.prompt_id.as_deref().unwrap_or_default();
-        let weight = Weight::Latest(("preview", format!("{} {job}", preview.server)));
-        let told = Arc::new(Told::new(What::Preview(preview, run.clone())));
-        for member in self.members() {
-            if member.about.previews {
-                member.show(&told, picture.clone(), weight.clone());
-            }
-        }
+    pub fn publish_preview(&self, preview: &Preview, picture: &bytes::Bytes, run: &RunId) {
+        let Some(all) = &self.0 else {
+            return;
+        };
+        all.tell(
+            |member| member.about.previews,
+            || {
+                let job = preview.prompt_id.as_deref().unwrap_or_default();
+                let weight = latest("preview", &format!("{} {job}", preview.server));
+                let about = told::of_preview(preview, run);
+                (Heard::Preview(about, picture.clone()), weight)
+            },
+        );
     }
 
     /// Whether the run should wait for a plugin that does not keep up.
@@ -504,10 +543,11 @@ pub(crate) fn of_artifact(artifact: &crate::artifact::Artifact) -> Value {
     all
 }
 
-/// Looks after the time that plugins take, until nobody has them any more.
-fn watch(all: Weak<All>) {
+/// Looks after the time that plugins take, and wakes those that have something to hear, until nobody has them any more.
+fn watch(all: &Arc<All>) {
+    let weak = Arc::downgrade(all);
     let looking = move || {
-        while let Some(all) = all.upgrade() {
+        while let Some(all) = weak.upgrade() {
             let now = Instant::now();
             for member in &all.members {
                 member.watch(now);
@@ -516,8 +556,14 @@ fn watch(all: Weak<All>) {
             std::thread::sleep(WATCH);
         }
     };
+    let thread = std::thread::Builder::new().name("plugins".to_owned());
     // Without it a plugin that hangs would not be given up; a system that has no thread to give has other troubles.
-    let _ = std::thread::Builder::new()
-        .name("plugins".to_owned())
-        .spawn(looking);
+    if thread.spawn(looking).is_ok() {
+        for member in &all.members {
+            member.is_watched();
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

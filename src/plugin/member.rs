@@ -1,5 +1,6 @@
 //! One plugin with its thread.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,8 +21,7 @@ use super::fault::Fault;
 use super::host::Notice;
 use super::loaded::{Loaded, MOST_REPLY};
 use super::order::{Answer, Hear, Reply, Watch};
-use super::queue::{Item, Order, Queue, Weight, Which, Work};
-use super::told::Told;
+use super::queue::{BATCH, Heard, Item, Order, Queue, Weight, Which, Work};
 
 /// Log lines that may wait to be told, at most: a plugin that logs without end is cut off, and that is told.
 const LINES: u64 = 10_000;
@@ -41,7 +41,7 @@ pub(super) struct Member {
     /// How often its process ended.
     deaths: AtomicU64,
     /// What it was loaded from: nobody else removes it as long.
-    _library: Copied,
+    _library: Option<Copied>,
 }
 
 impl fmt::Debug for Member {
@@ -222,7 +222,7 @@ impl Opened {
             control: self.control,
             calls: AtomicU64::new(1),
             deaths: AtomicU64::new(0),
-            _library: self.library,
+            _library: Some(self.library),
         });
         let _ = self.go.send(Arc::clone(&member));
         let Ok(made) = self.made.recv_timeout(LOAD) else {
@@ -296,16 +296,10 @@ fn live(
 impl Member {
     /// Does what waits, until the end.
     fn work(&self, mut body: Box<dyn Body>) {
-        while let Some(work) = self.queue.take(self.declared.timeout()) {
+        let mut batch = VecDeque::with_capacity(BATCH);
+        while let Some(work) = self.queue.take(self.declared.timeout(), &mut batch) {
             let alive = match work {
-                Work::Event(told) => {
-                    let heard = body.event(told.json());
-                    self.heard("event", heard)
-                }
-                Work::Preview(told, picture) => {
-                    let heard = body.preview(told.json(), &picture);
-                    self.heard("preview", heard)
-                }
+                Work::Hear => self.hear(&mut *body, &mut batch) && self.queue.done(None),
                 Work::Call {
                     id,
                     hook,
@@ -336,20 +330,40 @@ impl Member {
         }
     }
 
-    /// Notes how an event went that nobody waits for; whether the plugin lives.
-    fn heard(&self, hook: &'static str, heard: Result<(), Fault>) -> bool {
-        let fault = heard.err();
-        let died = self.note_death(fault.as_ref());
-        let fault = fault.map(|fault| self.meant(fault));
-        let alive = self.queue.done(None);
-        if let Some(fault) = fault.filter(|_| alive && died.is_none()) {
+    /// Hands over what is to be heard; whether the plugin lives.
+    fn hear(&self, body: &mut dyn Body, batch: &mut VecDeque<Heard>) -> bool {
+        while let Some(heard) = batch.pop_front() {
+            let (hook, went) = match heard {
+                Heard::Event(told) => ("event", body.event(&told)),
+                Heard::Preview(about, picture) => ("preview", body.preview(&about, &picture)),
+            };
+            if let Err(fault) = went
+                && !self.survives(hook, fault)
+            {
+                return false;
+            }
+            if !batch.is_empty() && !self.queue.turn() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// It failed at something that nobody waits for; whether it lives.
+    fn survives(&self, hook: &'static str, fault: Fault) -> bool {
+        let died = self.note_death(Some(&fault));
+        let fault = self.meant(fault);
+        if self.queue.is_given_up() {
+            return false;
+        }
+        if died.is_none() {
             self.notice(Notice::Failed {
                 plugin: self.declared.name.clone(),
                 hook,
                 fault,
             });
         }
-        alive && self.lives_on(died)
+        self.lives_on(died)
     }
 
     /// Why it is to be given up: its process has ended for the second time.
@@ -391,14 +405,13 @@ impl Member {
     }
 
     /// Tells it of something.
-    pub(super) fn tell(&self, told: &Arc<Told>, weight: Weight) {
-        self.queue.push(Item::Event(Arc::clone(told)), weight);
+    pub(super) fn tell(&self, heard: Heard, weight: Weight) {
+        self.queue.push(Item::Heard(heard), weight);
     }
 
-    /// Shows it a preview.
-    pub(super) fn show(&self, told: &Arc<Told>, picture: bytes::Bytes, weight: Weight) {
-        self.queue
-            .push(Item::Preview(Arc::clone(told), picture), weight);
+    /// From now on somebody calls [`Member::watch`] again and again.
+    pub(super) fn is_watched(&self) {
+        self.queue.is_watched();
     }
 
     /// Asks it for something.
@@ -447,7 +460,7 @@ impl Member {
         });
     }
 
-    /// Looks whether it is in time. A plugin in this process asks by itself whether anybody waits; a process is told.
+    /// Looks whether it is in time, and has it hear what it was told. A plugin in this process asks by itself whether anybody waits; a process is told.
     pub(super) fn watch(&self, now: Instant) {
         let hung = self.queue.watch(now, |call| self.control.cancel(call));
         if let Some(hung) = hung {
@@ -528,3 +541,42 @@ fn parsed(reply: &[u8], added: Vec<Value>) -> Result<Answer, Fault> {
         .map_err(|error| Fault::Wrong(bounded(&format!("is no JSON: {error}"))))?;
     Ok(Answer { reply, added })
 }
+
+#[cfg(test)]
+impl Member {
+    /// One whose body a test wrote, at work.
+    pub(super) fn staged(part: super::staged::Part, notices: UnboundedSender<Notice>) -> Arc<Self> {
+        let super::staged::Part {
+            declared,
+            about,
+            act,
+            asked,
+        } = part;
+        let services = Arc::new(Services {
+            name: declared.name.clone(),
+            notices,
+            lines: AtomicU64::new(0),
+            now: Mutex::default(),
+        });
+        let member = Arc::new(Self {
+            declared,
+            about,
+            queue: Queue::new(),
+            services,
+            control: Control::default(),
+            calls: AtomicU64::new(1),
+            deaths: AtomicU64::new(0),
+            _library: None,
+        });
+        let worker = Arc::clone(&member);
+        std::thread::spawn(move || {
+            let sink: Arc<dyn Sink> = Arc::<Services>::clone(&worker.services);
+            worker.work(super::staged::Part::body(act, asked, sink));
+            worker.queue.ended();
+        });
+        member
+    }
+}
+
+#[cfg(test)]
+mod tests;

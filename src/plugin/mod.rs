@@ -30,13 +30,16 @@ mod queue;
 mod schema;
 mod search;
 mod serve;
+#[cfg(test)]
+pub(crate) mod staged;
 mod told;
 
 pub use about::{About, Callable, StepKind};
 pub use complaints::{Complaints, Said};
 pub use declared::{Declared, Shape};
 pub use diagnostic::{
-    failed, given_up, step_unknown, step_without, switched_off, switched_off_since,
+    failed, given_up, goes_on_without, no_such_step, step_unknown, step_without, switched_off,
+    switched_off_since, what_it_takes,
 };
 pub use fault::Fault;
 pub use host::{Callables, Notice, Plugins};

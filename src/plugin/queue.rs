@@ -3,36 +3,51 @@
 //! Nothing here blocks whoever adds to a queue. Instead [`Queue::room`] lets the run wait, between two decisions, until a plugin that does
 //! not keep up has caught up; so what must not be lost is never dropped, and the queue grows no further than what is under way can add.
 //! A call that nobody waits for any more is answered when its turn comes, and the plugin never sees it.
+//!
+//! To wake a thread costs more than most plugins do with an event. So what nobody waits for, events and previews, wakes nobody: whoever
+//! looks after the time that plugins take ([`Queue::watch`], forty times a second) also wakes the one that has something to hear, and it
+//! takes [`BATCH`] at a time. A call, the end, whoever waits for a plugin, and a queue that fills wake it at once.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::fault::Fault;
 use super::order::{Answer, Hear, Reply};
-use super::told::Told;
 
 /// Items that may wait before the run does.
 pub(super) const FULL: usize = 1024;
 /// Of these, how many may be such as can be left out: they alone never make the run wait.
 const SPARE: usize = FULL / 2;
+/// So many wait for nobody who wakes the plugin at the next look.
+const MANY: usize = FULL / 4;
+/// Events that are taken at a time.
+pub(super) const BATCH: usize = 64;
 
 /// Which items stand for each other: of those with one key, only the latest counts.
-pub(super) type Key = (&'static str, String);
+pub(super) type Key = (&'static str, Arc<str>);
 
 /// Something to do.
 pub(super) enum Item {
-    /// An event to hand over.
-    Event(Arc<Told>),
-    /// A preview to hand over.
-    Preview(Arc<Told>, bytes::Bytes),
+    /// Something to hear.
+    Heard(Heard),
     /// A hook to call.
     Call(Order),
     /// The end.
     End,
+}
+
+/// What a plugin hears and nobody waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// An event, as it crosses the edge.
+    Event(Bytes),
+    /// A preview: what is known of it, and the picture.
+    Preview(Bytes, Bytes),
 }
 
 /// What becomes of an item when others wait.
@@ -61,8 +76,8 @@ pub(super) struct Order {
 
 /// What the plugin is at.
 struct Busy {
-    /// The number of its item.
-    number: u64,
+    /// The number of its turn; see [`Queue::turn`].
+    turn: u64,
     since: Instant,
     limit: Option<Duration>,
     /// The call, when it is one.
@@ -78,7 +93,7 @@ struct Busy {
 /// Whatever the plugin is at that does not care that its time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hung {
-    number: u64,
+    turn: u64,
     /// The time that it had.
     pub(super) limit: Duration,
 }
@@ -92,14 +107,27 @@ pub(super) enum Which {
     Hung(Hung),
 }
 
+/// One that waits.
+struct Entry {
+    /// They are numbered as they come.
+    number: u64,
+    key: Option<Key>,
+    /// `None`: another one took its place.
+    item: Option<Item>,
+}
+
 struct Waiting {
     /// By number.
-    items: BTreeMap<u64, (Option<Key>, Item)>,
+    entries: VecDeque<Entry>,
+    /// How many of them still count.
+    count: usize,
     /// The number of the next item.
     next: u64,
     /// By key: the number of the item that the next one replaces.
     latest: HashMap<Key, u64>,
     busy: Option<Busy>,
+    /// The worker sleeps, and nobody has woken it yet.
+    asleep: bool,
     /// Nothing is taken any more.
     closed: bool,
     /// The worker has ended.
@@ -107,15 +135,53 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Takes the first item.
-    fn first(&mut self) -> Option<(u64, Item)> {
-        let (number, (key, item)) = self.items.pop_first()?;
-        if let Some(key) = key
-            && self.latest.get(&key) == Some(&number)
-        {
-            self.latest.remove(&key);
+    fn add(&mut self, key: Option<Key>, item: Item) {
+        self.entries.push_back(Entry {
+            number: self.next,
+            key,
+            item: Some(item),
+        });
+        self.next += 1;
+        self.count += 1;
+    }
+
+    /// Takes an item out of the row, wherever it stands.
+    fn remove(&mut self, number: u64) -> Option<Item> {
+        let at = self.entries.partition_point(|entry| entry.number < number);
+        let entry = self.entries.get_mut(at).filter(|e| e.number == number)?;
+        let item = entry.item.take()?;
+        self.count -= 1;
+        // What is empty goes before there is more of it than of all else.
+        if self.entries.len() > 2 * self.count + BATCH {
+            self.entries.retain(|entry| entry.item.is_some());
         }
-        Some((number, item))
+        Some(item)
+    }
+
+    /// Takes the first item, if it is meant.
+    fn first(&mut self, meant: impl Fn(&Item) -> bool) -> Option<Item> {
+        loop {
+            let entry = self.entries.front()?;
+            if !entry.item.as_ref().is_none_or(&meant) {
+                return None;
+            }
+            let Entry { number, key, item } = self.entries.pop_front()?;
+            let Some(item) = item else {
+                continue;
+            };
+            self.count -= 1;
+            if let Some(key) = key
+                && self.latest.get(&key) == Some(&number)
+            {
+                self.latest.remove(&key);
+            }
+            return Some(item);
+        }
+    }
+
+    /// Whether the worker must be woken for what waits: from now on it is.
+    fn wakes(&mut self) -> bool {
+        self.count > 0 && std::mem::take(&mut self.asleep)
     }
 }
 
@@ -126,12 +192,19 @@ pub(super) struct Queue {
     /// Rises when it is no longer full, when it is idle, and when it has ended.
     changed: Notify,
     full: AtomicBool,
+    /// Somebody looks regularly, so that events need wake nobody.
+    watched: AtomicBool,
+    /// Counts whatever the plugin was ever at: a call, or one event of a batch.
+    turn: AtomicU64,
+    /// What was taken and is not done.
+    taken: AtomicUsize,
+    given_up: AtomicBool,
 }
 
 /// What the worker is to do.
 pub(super) enum Work {
-    Event(Arc<Told>),
-    Preview(Arc<Told>, bytes::Bytes),
+    /// To hear what is in its batch, each after [`Queue::turn`] said so.
+    Hear,
     Call {
         id: u64,
         hook: &'static str,
@@ -146,21 +219,32 @@ impl Queue {
     pub(super) fn new() -> Self {
         Self {
             waiting: Mutex::new(Waiting {
-                items: BTreeMap::new(),
+                entries: VecDeque::new(),
+                count: 0,
                 next: 0,
                 latest: HashMap::new(),
                 busy: None,
+                asleep: false,
                 closed: false,
                 ended: false,
             }),
             filled: Condvar::new(),
             changed: Notify::new(),
             full: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            turn: AtomicU64::new(0),
+            taken: AtomicUsize::new(0),
+            given_up: AtomicBool::new(false),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on somebody calls [`Queue::watch`] again and again.
+    pub(super) fn is_watched(&self) {
+        self.watched.store(true, Ordering::Relaxed);
     }
 
     /// Adds an item. A call to a plugin that was given up is answered at once.
@@ -173,26 +257,33 @@ impl Queue {
             }
             return;
         }
-        let number = waiting.next;
         let key = match weight {
-            Weight::Spare if waiting.items.len() >= SPARE => return,
+            Weight::Spare if waiting.count >= SPARE => return,
             Weight::Latest(key) => {
+                let number = waiting.next;
                 if let Some(old) = waiting.latest.insert(key.clone(), number) {
-                    waiting.items.remove(&old);
+                    waiting.remove(old);
                 }
                 Some(key)
             }
             Weight::Spare | Weight::Kept => None,
         };
-        waiting.next += 1;
-        waiting.items.insert(number, (key, item));
-        let idle = waiting.busy.is_none();
-        if waiting.items.len() >= FULL {
+        let patient = matches!(item, Item::Heard(_)) && self.watched.load(Ordering::Relaxed);
+        waiting.add(key, item);
+        if waiting.count >= FULL {
             self.full.store(true, Ordering::Relaxed);
         }
+        let wakes = (!patient || waiting.count >= MANY) && waiting.wakes();
         drop(waiting);
-        // A worker that is at something looks by itself before it sleeps.
-        if idle {
+        if wakes {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Wakes a worker that sleeps although there is something to do.
+    fn hurry(&self) {
+        let wakes = self.lock().wakes();
+        if wakes {
             self.filled.notify_one();
         }
     }
@@ -202,29 +293,46 @@ impl Queue {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// Waits for something to do; `None` when the plugin was given up.
-    pub(super) fn take(&self, usual: Duration) -> Option<Work> {
+    /// Waits for something to do; `None` when the plugin was given up. What is to be heard is put into the batch, which is empty.
+    pub(super) fn take(&self, usual: Duration, batch: &mut VecDeque<Heard>) -> Option<Work> {
         let mut waiting = self.lock();
         loop {
-            match waiting.first() {
-                Some((_, Item::Call(order))) if order.cancelled.load(Ordering::Relaxed) => {
+            match waiting.first(|_| true) {
+                Some(Item::Call(order)) if order.cancelled.load(Ordering::Relaxed) => {
                     waiting = self.turned_away(waiting, order);
                 }
-                Some((number, item)) => {
-                    let (work, busy) = begun(number, item, usual);
+                Some(item) => {
+                    let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
+                    let (work, busy) = begun(turn, item, usual, batch);
+                    while !batch.is_empty() && batch.len() < BATCH {
+                        match waiting.first(|item| matches!(item, Item::Heard(_))) {
+                            Some(Item::Heard(heard)) => batch.push_back(heard),
+                            _ => break,
+                        }
+                    }
+                    self.taken.store(batch.len().max(1), Ordering::Relaxed);
                     waiting.busy = Some(busy);
                     self.relieve(waiting);
                     return Some(work);
                 }
                 None if waiting.closed => return None,
                 None => {
+                    waiting.asleep = true;
                     waiting = self
                         .filled
                         .wait(waiting)
                         .unwrap_or_else(PoisonError::into_inner);
+                    waiting.asleep = false;
                 }
             }
         }
+    }
+
+    /// One of the batch is done, and the next one comes; `false` when the plugin was given up in the meantime.
+    pub(super) fn turn(&self) -> bool {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+        self.turn.fetch_add(1, Ordering::Relaxed);
+        !self.given_up.load(Ordering::Relaxed)
     }
 
     /// Answers a call that nobody waits for any more.
@@ -233,7 +341,7 @@ impl Queue {
         waiting: MutexGuard<'a, Waiting>,
         order: Order,
     ) -> MutexGuard<'a, Waiting> {
-        let idle = waiting.items.is_empty();
+        let idle = waiting.count == 0;
         self.relieve(waiting);
         (order.reply)(Err(Fault::Cancelled));
         if idle {
@@ -244,7 +352,7 @@ impl Queue {
 
     /// Lets the run go on when there is room again.
     fn relieve(&self, waiting: MutexGuard<'_, Waiting>) {
-        let relieved = waiting.items.len() <= FULL / 2 && self.full.swap(false, Ordering::Relaxed);
+        let relieved = waiting.count <= FULL / 2 && self.full.swap(false, Ordering::Relaxed);
         drop(waiting);
         if relieved {
             self.changed.notify_waiters();
@@ -258,7 +366,8 @@ impl Queue {
             return false;
         }
         let busy = waiting.busy.take();
-        let idle = waiting.items.is_empty();
+        self.taken.store(0, Ordering::Relaxed);
+        let idle = waiting.count == 0;
         drop(waiting);
         if let (Some(reply), Some(answer)) = (busy.and_then(|busy| busy.reply), answer) {
             reply(answer);
@@ -269,10 +378,21 @@ impl Queue {
         true
     }
 
-    /// Looks whether the plugin is in time. Of a call that nobody waits for any more, `pass_on` tells the plugin; whether it could.
+    /// Looks whether the plugin is in time, and wakes it if it has something to hear. Of a call that nobody waits for any more, `pass_on`
+    /// tells the plugin; whether it could.
     pub(super) fn watch(&self, now: Instant, pass_on: impl FnOnce(u64) -> bool) -> Option<Hung> {
         let mut waiting = self.lock();
+        if waiting.wakes() {
+            drop(waiting);
+            self.filled.notify_one();
+            return None;
+        }
+        let turn = self.turn.load(Ordering::Relaxed);
         let busy = waiting.busy.as_mut()?;
+        if busy.turn != turn {
+            // It is at another event of its batch, since some time after the last look.
+            (busy.turn, busy.since, busy.told) = (turn, now, None);
+        }
         let over = |limit: Duration| now.saturating_duration_since(busy.since) >= limit;
         if busy.told.is_none() && busy.limit.is_some_and(over) {
             busy.told = Some(now);
@@ -288,15 +408,15 @@ impl Queue {
             busy.passed_on = pass_on(call);
         }
         let (told, limit) = (busy.told?, busy.limit?);
-        let number = busy.number;
-        (now.saturating_duration_since(told) >= grace(limit)).then_some(Hung { number, limit })
+        (now.saturating_duration_since(told) >= grace(limit)).then_some(Hung { turn, limit })
     }
 
     /// Whether the time of what the plugin is at is over.
     pub(super) fn overdue(&self) -> Option<Duration> {
         let waiting = self.lock();
         let busy = waiting.busy.as_ref()?;
-        busy.told.and(busy.limit)
+        let same = busy.turn == self.turn.load(Ordering::Relaxed);
+        busy.told.filter(|_| same).and(busy.limit)
     }
 
     /// Ends what the plugin is at, if it is still at that: its process, which `kill` can, or with it the plugin. A call that only waits
@@ -305,14 +425,16 @@ impl Queue {
         let mut waiting = self.lock();
         let is_at = waiting.busy.as_ref().is_some_and(|busy| match which {
             Which::Call(call) => busy.call == Some(call),
-            Which::Hung(hung) => busy.number == hung.number,
+            Which::Hung(hung) => self.turn.load(Ordering::Relaxed) == hung.turn,
         });
         if !is_at {
-            let waits = waiting.items.iter().find_map(|(number, (_, item))| {
-                let meant = matches!(item, Item::Call(order) if which == Which::Call(order.id));
-                meant.then_some(*number)
+            let waits = waiting.entries.iter().find_map(|entry| {
+                let item = entry.item.as_ref();
+                let meant =
+                    matches!(item, Some(Item::Call(order)) if which == Which::Call(order.id));
+                meant.then_some(entry.number)
             });
-            if let Some((_, Item::Call(order))) = waits.and_then(|at| waiting.items.remove(&at)) {
+            if let Some(Item::Call(order)) = waits.and_then(|at| waiting.remove(at)) {
                 drop(self.turned_away(waiting, order));
             }
         } else if !kill() {
@@ -329,15 +451,17 @@ impl Queue {
         waiting.closed = true;
         waiting.ended = true;
         let busy = waiting.busy.take();
-        let items = std::mem::take(&mut waiting.items);
+        let entries = std::mem::take(&mut waiting.entries);
+        waiting.count = 0;
         waiting.latest.clear();
         self.full.store(false, Ordering::Relaxed);
+        self.given_up.store(true, Ordering::Relaxed);
         drop(waiting);
         if let Some(reply) = busy.and_then(|busy| busy.reply) {
             reply(Err(fault.clone()));
         }
-        for (_, item) in items.into_values() {
-            if let Item::Call(order) = item {
+        for entry in entries {
+            if let Some(Item::Call(order)) = entry.item {
                 (order.reply)(Err(Fault::GivenUp));
             }
         }
@@ -348,7 +472,13 @@ impl Queue {
     /// How many things are to be done yet, with what the plugin is at.
     pub(super) fn left(&self) -> usize {
         let waiting = self.lock();
-        waiting.items.len() + usize::from(waiting.busy.is_some())
+        let taken = self.taken.load(Ordering::Relaxed);
+        waiting.count + if waiting.busy.is_some() { taken } else { 0 }
+    }
+
+    /// Whether it was given up. The worker asks this after what may have taken long.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     /// Whether it was given up, or has ended.
@@ -387,13 +517,15 @@ impl Queue {
 
     /// Waits until it is no longer full.
     pub(super) async fn room(&self) {
-        self.until(|waiting| waiting.items.len() < FULL || waiting.closed)
+        self.hurry();
+        self.until(|waiting| waiting.count < FULL || waiting.closed)
             .await;
     }
 
     /// Waits until everything is done.
     pub(super) async fn idle(&self) {
-        self.until(|waiting| waiting.ended || waiting.items.is_empty() && waiting.busy.is_none())
+        self.hurry();
+        self.until(|waiting| waiting.ended || waiting.count == 0 && waiting.busy.is_none())
             .await;
     }
 
@@ -404,9 +536,9 @@ impl Queue {
 }
 
 /// An item whose turn has come.
-fn begun(number: u64, item: Item, usual: Duration) -> (Work, Busy) {
+fn begun(turn: u64, item: Item, usual: Duration, batch: &mut VecDeque<Heard>) -> (Work, Busy) {
     let mut busy = Busy {
-        number,
+        turn,
         since: Instant::now(),
         limit: Some(usual),
         call: None,
@@ -416,8 +548,10 @@ fn begun(number: u64, item: Item, usual: Duration) -> (Work, Busy) {
         told: None,
     };
     let work = match item {
-        Item::Event(told) => Work::Event(told),
-        Item::Preview(told, picture) => Work::Preview(told, picture),
+        Item::Heard(heard) => {
+            batch.push_back(heard);
+            Work::Hear
+        }
         Item::End => Work::End,
         Item::Call(order) => {
             // It is set here and nowhere else.

@@ -1,8 +1,11 @@
 //! JSON against a plugin's own JSON Schema (draft-07).
 
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
 
 use crate::base::secret;
+use crate::diagnostic::did_you_mean;
 
 /// A value that does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +14,48 @@ pub struct Mismatch {
     pub pointer: String,
     /// Why, in a fragment.
     pub message: String,
+    /// What may have been meant.
+    pub near: Option<String>,
+    /// It is about the keys of a map, whatever their values are.
+    of_keys: bool,
+}
+
+impl Mismatch {
+    fn of(error: &ValidationError<'_>, schema: &Value) -> Vec<Self> {
+        let pointer = error.instance_path().to_string();
+        let whole = |message: String, of_keys| Self {
+            pointer: pointer.clone(),
+            message: super::body::bounded(&message),
+            near: None,
+            of_keys,
+        };
+        match error.kind() {
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                let place = error.schema_path().to_string();
+                let parent = place.rsplit_once('/').map_or("", |(parent, _)| parent);
+                let known = schema.pointer(parent).map(|of| &of["properties"]);
+                let known: Vec<&str> = known
+                    .and_then(Value::as_object)
+                    .map_or_else(Vec::new, |all| all.keys().map(String::as_str).collect());
+                let each = unexpected.iter().map(|name| Self {
+                    pointer: format!("{pointer}/{}", escaped(name)),
+                    near: did_you_mean(name, known.iter().copied()).map(str::to_owned),
+                    ..whole("there is no such key".to_owned(), true)
+                });
+                each.collect()
+            }
+            ValidationErrorKind::Required { property } => {
+                let name = property.as_str().unwrap_or_default();
+                vec![whole(format!("`{name}` is missing"), true)]
+            }
+            _ => vec![whole(error.to_string(), false)],
+        }
+    }
+}
+
+/// A key as a part of a JSON pointer.
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }
 
 /// Whether it is a schema at all.
@@ -31,11 +76,8 @@ pub fn mismatches(schema: &Value, value: &Value, unknown: &[String]) -> Vec<Mism
     };
     let mut found: Vec<Mismatch> = validator
         .iter_errors(value)
-        .map(|error| Mismatch {
-            pointer: error.instance_path().to_string(),
-            message: super::body::bounded(&error.to_string()),
-        })
-        .filter(|mismatch| !hangs_on(&mismatch.pointer, &mismatch.message, unknown))
+        .flat_map(|error| Mismatch::of(&error, schema))
+        .filter(|mismatch| !hangs_on(mismatch, unknown))
         .collect();
     found.dedup();
     found
@@ -53,8 +95,7 @@ pub fn secrets_in(value: &Value) -> Vec<String> {
             }
             Value::Object(members) => {
                 for (key, member) in members {
-                    let key = key.replace('~', "~0").replace('/', "~1");
-                    note(member, &format!("{place}/{key}"), found);
+                    note(member, &format!("{place}/{}", escaped(key)), found);
                 }
             }
             _ => {}
@@ -66,19 +107,21 @@ pub fn secrets_in(value: &Value) -> Vec<String> {
 }
 
 /// Whether a complaint may only be there because a value is not known yet.
-fn hangs_on(pointer: &str, message: &str, unknown: &[String]) -> bool {
+fn hangs_on(mismatch: &Mismatch, unknown: &[String]) -> bool {
     let within = |inner: &str, outer: &str| {
         inner == outer
             || inner
                 .strip_prefix(outer)
                 .is_some_and(|rest| rest.starts_with('/'))
     };
+    let Mismatch {
+        pointer, of_keys, ..
+    } = mismatch;
     // What is missing or too much in a map is known, whatever the values of its members are.
-    let of_keys = message.contains("is a required property")
-        || message.contains("Additional properties are not allowed");
-    unknown
-        .iter()
-        .any(|place| within(pointer, place) || within(place, pointer) && !of_keys)
+    unknown.iter().any(|place| {
+        let inside = within(pointer, place) && !(*of_keys && pointer == place);
+        inside || within(place, pointer) && !of_keys
+    })
 }
 
 /// The schema as editors need it: every value may also be a template.
@@ -148,6 +191,30 @@ mod tests {
     fn missing_and_unknown_keys_are_known_whatever_their_neighbours_are() {
         let value = json!({ "colums": 1, "columns": null });
         assert_eq!(pointers(&value, &["/columns"]).len(), 2);
+    }
+
+    #[test]
+    fn a_key_that_is_not_there_is_named_with_the_one_that_is_near() {
+        let mut schema = schema();
+        schema["properties"]["a/b"] = json!({
+            "type": "object", "additionalProperties": false, "properties": { "tiles": {} },
+        });
+        let value = json!({ "colums": 1, "zzz": 1, "a/b": { "tile": 2 } });
+        let found = mismatches(&schema, &value, &["/zzz".to_owned()]);
+        let told: Vec<_> = found
+            .iter()
+            .map(|one| (&*one.pointer, &*one.message, one.near.as_deref()))
+            .collect();
+        let none = "there is no such key";
+        for wanted in [
+            ("/colums", none, Some("columns")),
+            ("/zzz", none, None),
+            ("/a~1b/tile", none, Some("tiles")),
+            ("", "`images` is missing", None),
+        ] {
+            assert!(told.contains(&wanted), "{told:?}");
+        }
+        assert_eq!(told.len(), 4);
     }
 
     #[test]

@@ -104,6 +104,12 @@ impl HistoryEntry {
         Some(nodes.filter_map(Value::as_str).map(NodeId::from).collect())
     }
 
+    /// Takes the graph as it was sent, values of secrets and all. `None` where the record does not tell, or it was taken.
+    pub fn take_graph(&mut self) -> Option<Value> {
+        let graph = self.prompt.get_mut(2)?.take();
+        graph.is_object().then_some(graph)
+    }
+
     /// Nodes whose results were known before the job ran.
     pub fn cached(&self) -> HashSet<NodeId> {
         self.message("execution_cached")
@@ -137,13 +143,16 @@ impl HistoryEntry {
     pub fn of_job(job: &Value) -> Self {
         let outputs = job.get("outputs").cloned().unwrap_or_default();
         let meta = job.pointer("/execution_meta").cloned().unwrap_or_default();
+        // Which of its nodes were taken on is not told there.
+        let prompt = job.pointer("/workflow/prompt");
+        let prompt = prompt.map_or(Value::Null, |graph| json!([null, null, graph]));
         if let Some(status) = job.get("execution_status").filter(|s| s.is_object()) {
             let status = status.clone();
             return Self {
                 outputs,
                 status,
                 meta,
-                prompt: Value::Null,
+                prompt,
             };
         }
         let error = job.get("execution_error").filter(|e| e.is_object());
@@ -159,7 +168,7 @@ impl HistoryEntry {
             outputs,
             status: json!({"status_str": word, "messages": messages}),
             meta,
-            prompt: Value::Null,
+            prompt,
         }
     }
 
@@ -272,6 +281,25 @@ mod tests {
 
     fn entry(value: Value) -> HistoryEntry {
         serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_record_tells_of_the_graph_once_whichever_way_it_came() {
+        let graph = json!({"1": {"class_type": "A", "inputs": {}}});
+        let of_history = json!({"prompt": [3, "id", graph, {}, ["9"]], "outputs": {}});
+        let mut of_history = entry(of_history);
+        assert_eq!(of_history.take_graph(), Some(graph.clone()));
+        assert_eq!(of_history.take_graph(), None);
+        assert_eq!(of_history.taken().unwrap().len(), 1, "all else is there");
+        for status in [Value::Null, json!({"status_str": "success"})] {
+            let job = json!({"status": "completed", "workflow": {"prompt": graph}, "execution_status": status});
+            let mut of_job = HistoryEntry::of_job(&job);
+            assert_eq!(of_job.taken(), None, "that is not told there");
+            assert_eq!(of_job.take_graph(), Some(graph.clone()));
+        }
+        let mut silent = entry(json!({"outputs": {}, "prompt": [3, "id", "none"]}));
+        assert_eq!(silent.take_graph(), None);
+        assert_eq!(HistoryEntry::of_job(&json!({})).take_graph(), None);
     }
 
     #[test]

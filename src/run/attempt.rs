@@ -49,6 +49,8 @@ pub(super) struct Try {
     pub(super) partial: bool,
     /// What the server answered when it took its job is known.
     pub(super) answered: bool,
+    /// The graph that an earlier session sent, as the server tells it.
+    pub(super) sent: Option<serde_json::Value>,
     /// It was being stopped when that session ended.
     pub(super) was_stopping: bool,
     /// The attempt before this one ran out of memory.

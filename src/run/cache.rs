@@ -19,6 +19,7 @@ use crate::base::{AtomicFile, ContentHash, Looks, Nearby, RunId, TaskName};
 use crate::plan::key::{Manifest, Recorded, StaleReason, explain};
 use crate::plan::{CacheMode, StepPlan, Work};
 use crate::store::{BlobError, Blobs, CacheRecord, Held, Reader, Shelf, Store, StoreError, Unread};
+use crate::workflow::Graph;
 
 /// What is remembered beside a result: who made it, and what its server was then. The `facts` of a [`CacheRecord`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +38,9 @@ pub struct Made {
     /// The job's id on the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_id: Option<String>,
+    /// The graph as it was sent, when plugins changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph: Option<Graph>,
     /// What its files looked like where the record says they are, in the order of the artifacts; `None` for a text.
     #[serde(default)]
     pub(super) stamps: Vec<Option<Stamp>>,

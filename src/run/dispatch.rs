@@ -427,6 +427,7 @@ impl Dispatcher {
             owed,
             named: self.named.get(&ticket).cloned(),
             partial: false,
+            sent: None,
             answered: false,
             was_stopping: owed.is_some() && self.was_stopping.contains(&task),
             after_oom: self.out_of_memory.contains(&task),

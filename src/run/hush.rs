@@ -45,6 +45,15 @@ impl Hush {
         hush
     }
 
+    /// Nothing secret was met yet.
+    #[cfg(test)]
+    pub(super) fn empty(secrets: Secrets) -> Self {
+        Self {
+            secrets,
+            known: RwLock::default(),
+        }
+    }
+
     /// Takes note of the secrets whose placeholders stand in a text.
     pub(super) fn learn(&self, text: &str) {
         if !secret::is_in(text) {
@@ -139,6 +148,28 @@ impl Hush {
         Ok(Some(revealed))
     }
 
+    /// Takes the values of secrets out of a graph that was sent: where the one that it was made of has a placeholder, that is put back.
+    pub(super) fn hide(&self, sent: &mut Graph, made_of: &Graph) {
+        for (id, node) in &mut sent.nodes {
+            let before = made_of.nodes.get(id);
+            for (input, value) in &mut node.inputs {
+                let placed = before.and_then(|node| node.inputs.get(input));
+                match placed.filter(|placed| is_in(placed)) {
+                    Some(placed) if self.reveal_json(placed.clone()).as_ref() == Ok(&*value) => {
+                        *value = placed.clone();
+                    }
+                    _ => self.mask_value(value),
+                }
+            }
+        }
+    }
+
+    fn mask_value(&self, value: &mut Value) {
+        if let Some(masker) = self.masker() {
+            masker.mask_json(value);
+        }
+    }
+
     /// A value with the values of its secrets, for where it leaves.
     pub(super) fn reveal_json(&self, mut value: Value) -> Result<Value, MissingSecret> {
         if is_in(&value) {
@@ -182,10 +213,7 @@ mod tests {
     use serde_json::json;
 
     fn hush() -> Hush {
-        Hush {
-            secrets: Secrets::of(Arc::default()),
-            known: RwLock::default(),
-        }
+        Hush::empty(Secrets::of(Arc::default()))
     }
 
     /// Any variable with a long value will do.
@@ -220,6 +248,22 @@ mod tests {
             line: line.to_owned(),
         };
         assert_eq!(hush.mask_event(line("it is task!")), line("it is ***!"));
+    }
+
+    #[test]
+    fn what_a_server_tells_of_a_graph_has_placeholders_again_and_no_value() {
+        let hush = hush();
+        let graph = |key: &str, note: String, width: u32| -> Graph {
+            let inputs = json!({"key": key, "note": note, "width": width});
+            serde_json::from_value(json!({"1": {"class_type": "A", "inputs": inputs}})).unwrap()
+        };
+        let placeholder = secret::placeholder("PATH");
+        let rendered = graph(&placeholder, "plain".to_owned(), 64);
+        // A plugin changed two inputs, and put the value into one of them.
+        let mut sent = graph(&value(), format!("by {}", value()), 100);
+        hush.learn(&placeholder);
+        hush.hide(&mut sent, &rendered);
+        assert_eq!(sent, graph(&placeholder, "by ***".to_owned(), 100));
     }
 
     #[test]

@@ -287,8 +287,9 @@ impl Try {
         Ok(())
     }
 
-    /// A job that an earlier session sent: whether a plugin that may fail did so at its graph is not known any more.
-    pub(super) fn note_unknown_shape(&mut self) {
+    /// A job that an earlier session sent: whether a plugin that may fail did so at its graph is not known any more. Whether a plugin may
+    /// have changed it.
+    pub(super) fn note_unknown_shape(&mut self) -> bool {
         let plugins = self.shared.plugins();
         let names = plugins.with_hook(&self.step().id, |about| about.before_submit);
         let may_fail = |name: &String| {
@@ -296,6 +297,7 @@ impl Try {
             declared.is_some_and(|declared| declared.on_error == OnError::Warn)
         };
         self.partial |= names.iter().any(may_fail);
+        !names.is_empty()
     }
 
     async fn changed(

@@ -30,6 +30,8 @@ const ENDING: &str = ".kiln.json";
 pub(super) enum Did<'a> {
     /// It had a graph executed. Inputs that took files hold what the server calls them.
     Graph(&'a Rendered),
+    /// It had a graph executed that an earlier session sent. Plugins may have changed what is rendered here, and nobody tells how.
+    Untold(&'a Rendered),
     /// It ran a program.
     Command {
         /// The program as it was written.
@@ -158,9 +160,13 @@ impl Provenance<'_> {
     /// The members that all files share, as JSON text.
     fn of_task(&self) -> String {
         let (graph, command) = match self.did {
-            Did::Graph(rendered) => (Some(&rendered.graph), None),
+            // Plugins are not asked again about a result that is there: what they made of the graph is kept with it.
+            Did::Graph(rendered) => {
+                let kept = self.made.and_then(|made| made.graph.as_ref());
+                (Some(kept.unwrap_or(&rendered.graph)), None)
+            }
             Did::Command { .. } => (None, Some(self.command())),
-            Did::Plugin(_) => (None, None),
+            Did::Plugin(_) | Did::Untold(_) => (None, None),
         };
         let of_task = OfTask {
             pipeline: &self.plan.pipeline,
@@ -239,7 +245,7 @@ impl Provenance<'_> {
 
     fn inputs(&self) -> Vec<Value> {
         match self.did {
-            Did::Graph(rendered) => rendered
+            Did::Graph(rendered) | Did::Untold(rendered) => rendered
                 .uploads
                 .iter()
                 .map(|upload| {

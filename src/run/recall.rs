@@ -32,6 +32,8 @@ pub(super) struct Recalled<'a> {
     /// What the server was.
     pub(super) recorded: Recorded,
     pub(super) did: Did<'a>,
+    /// Plugins changed the graph.
+    pub(super) shaped: bool,
     pub(super) prompt_id: Option<String>,
 }
 
@@ -153,9 +155,14 @@ impl Try {
             manifest,
             miss,
             recorded,
+            did,
+            shaped,
             prompt_id,
-            ..
         } = recalled;
+        let graph = match did {
+            Did::Graph(rendered) if shaped => Some(rendered.graph.clone()),
+            _ => None,
+        };
         let made = Made {
             run: shared.run.clone(),
             task: task.name.clone(),
@@ -163,6 +170,7 @@ impl Try {
             attempt: self.ticket.attempt,
             server: recorded,
             prompt_id,
+            graph,
             stamps: Vec::new(),
         };
         let size: u64 = artifacts.iter().map(|artifact| artifact.size).sum();

@@ -31,14 +31,14 @@ impl Wire {
         jobs.get(job).cloned()
     }
 
-    fn say(&self, kind: &str, message: &str, job: Option<(&str, TaskName)>) {
+    fn say(&self, kind: &str, message: &str, job: Option<(&str, &TaskName)>) {
         let (prompt_id, task) = job.unzip();
         let message = ServerMessage {
-            kind: kind.to_owned(),
-            server: self.server.clone(),
+            kind,
+            server: &self.server,
             task,
-            prompt_id: prompt_id.map(str::to_owned),
-            message: self.hush.mask(message).into_owned(),
+            prompt_id,
+            message: &self.hush.mask(message),
         };
         self.plugins.publish_message(message, &self.run);
     }
@@ -58,7 +58,7 @@ impl Wire {
             media_type: media_type.to_owned(),
             metadata: self.hush.mask_members(metadata),
         };
-        self.plugins.publish_preview(preview, picture, &self.run);
+        self.plugins.publish_preview(&preview, picture, &self.run);
     }
 }
 
@@ -71,7 +71,7 @@ impl Tap for Wire {
             return self.say(kind, message, None);
         };
         if let Some(task) = self.task(job) {
-            self.say(kind, message, Some((job, task)));
+            self.say(kind, message, Some((job, &task)));
         }
     }
 
@@ -93,7 +93,7 @@ impl Tap for Wire {
                 let message = serde_json::json!({
                     "type": TEXT, "data": { "node": node, "text": text, "prompt_id": job },
                 });
-                self.say(TEXT, &message.to_string(), Some((&job, task)));
+                self.say(TEXT, &message.to_string(), Some((&job, &task)));
             }
             Ok(Frame::Preview { media_type, image }) => {
                 if let Some((job, task)) = ours(current) {
@@ -117,3 +117,6 @@ impl Tap for Wire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

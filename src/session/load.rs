@@ -183,7 +183,7 @@ fn load_through(request: &Request, inputs: &Arc<Inputs>) -> Loaded {
         let declaring = project.as_ref().filter(|_| !request.no_plugins);
         let place = (declaring, project_dir.as_path());
         let (reach, told) = ((inputs, &*secrets), (&*sources, &mut *report));
-        let plugins = load_plugins(place, Some(&pipeline.name), reach, told);
+        let plugins = load_plugins(place, &pipeline, reach, told);
         let earlier = |step: &StepId| super::earlier::earlier(&project_dir, &pipeline.name, step);
         let materials = plan::Materials {
             pipeline: &pipeline,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::load::{PROJECT_FILE, dotenv, project_of};
-use crate::base::{ContentHash, Inputs, Secrets};
-use crate::diagnostic::{Report, SourceMap};
+use crate::base::{ContentHash, Inputs, Secrets, StepId};
+use crate::diagnostic::{Report, SourceMap, did_you_mean};
 use crate::plan::{self, Plan, PlanPlugins};
 use crate::plugin::{self, About, Complaints, Declared, Plugins, Said, for_editors};
-use crate::spec::{self, PluginStepSchema, Project};
+use crate::spec::{self, Pipeline, PluginStepSchema, Project};
 
 /// How long plugins may take to end when there was nothing to do.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -17,7 +17,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Loads the plugins that a project declares for a pipeline; everything that is wrong is reported.
 pub(super) fn load_plugins(
     (project, project_dir): (Option<&Project>, &Path),
-    pipeline: Option<&str>,
+    pipeline: &Pipeline,
     (inputs, secrets): (&Arc<Inputs>, &Secrets),
     (sources, report): (&SourceMap, &mut Report),
 ) -> PlanPlugins {
@@ -36,15 +36,16 @@ pub(super) fn load_plugins(
         };
     }
     let reach = (inputs, secrets);
-    let mut declared =
-        plan::declared_plugins(project, project_dir, pipeline, reach, sources, report);
+    let name = Some(pipeline.name.as_str());
+    let mut declared = plan::declared_plugins(project, project_dir, name, reach, sources, report);
+    mistyped_steps(project, pipeline, report);
     let wanted: Vec<(String, bool)> = declared
         .values()
         .map(|one| (one.name.clone(), one.on_error == spec::OnError::Fail))
         .collect();
     let mut complaints = Vec::new();
     let loaded = Plugins::load(&mut declared, (inputs, secrets), false, &mut complaints);
-    report.extend(complaints);
+    report.extend(complaints.into_iter().map(plugin::goes_on_without));
     broken.extend(
         wanted
             .into_iter()
@@ -54,6 +55,29 @@ pub(super) fn load_plugins(
         loaded,
         declared,
         broken,
+    }
+}
+
+/// Steps that plugins are for and that the pipeline does not have. A plugin may be for several pipelines, each with steps of its own: then
+/// only what was probably mistyped is told.
+fn mistyped_steps(project: &Project, pipeline: &Pipeline, report: &mut Report) {
+    let name = pipeline.name.as_str();
+    let known = || pipeline.steps.keys().map(StepId::as_str);
+    for plugin in project.plugins.values() {
+        let others = match &plugin.pipelines {
+            Some(all) if !all.iter().any(|one| one.value == name) => continue,
+            Some(all) => all.len() > 1,
+            None => true,
+        };
+        for step in plugin.steps.iter().flatten() {
+            let wrong = step.value.as_str();
+            let broken = pipeline.broken_steps.iter().map(String::as_str);
+            let missing = !known().chain(broken).any(|one| one == wrong);
+            if missing && (!others || did_you_mean(wrong, known()).is_some()) {
+                let at = (wrong, step.span);
+                report.push(plugin::no_such_step(&plugin.name.value, at, name, known()));
+            }
+        }
     }
 }
 

@@ -62,7 +62,7 @@ mod thunks;
 pub use about::{About, file_schema, files_schema};
 pub use error::{Error, Result};
 pub use host::{Call, Host};
-pub use messages::{Arguments, Artifact, Change, File, Preview, Results, Submission, Task};
+pub use messages::{Arguments, Artifact, Change, Event, File, Preview, Results, Submission, Task};
 pub use plugin::Plugin;
 pub use serde_json::{self, Map, Value, json};
 #[doc(hidden)]

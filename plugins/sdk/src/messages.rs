@@ -1,5 +1,7 @@
 //! What hooks are given and what they answer. The JSON behind it is in `schema/messages.schema.json`.
 
+use std::cell::OnceCell;
+use std::ops::Index;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -86,6 +88,82 @@ macro_rules! of_a_task {
             }
         }
     };
+}
+
+/// Something that happened. It is read when it is asked for: to look at its name costs next to nothing, also a thousand times a second.
+///
+/// `event["task"]` is a member of it, and null when there is none.
+#[derive(Debug)]
+pub struct Event<'a> {
+    bytes: &'a [u8],
+    all: OnceCell<Value>,
+}
+
+impl<'a> Event<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            all: OnceCell::new(),
+        }
+    }
+
+    /// Its kind and its name, when they come first and are plain: so kiln writes them.
+    fn head(&self) -> Option<(&'a str, &'a str)> {
+        let rest = self.bytes.strip_prefix(b"{\"kind\":\"")?;
+        let (kind, rest) = word(rest)?;
+        let named = [&b",\"event\":\""[..], b",\"type\":\""];
+        let rest = named.iter().find_map(|name| rest.strip_prefix(*name))?;
+        Some((kind, word(rest)?.0))
+    }
+
+    /// `run` or `server`.
+    pub(crate) fn kind(&self) -> &str {
+        match self.head() {
+            Some((kind, _)) => kind,
+            None => text(self.json(), "kind"),
+        }
+    }
+
+    /// What happened: the `event` of a run event, the `type` of a server's message.
+    pub fn name(&self) -> &str {
+        match self.head() {
+            Some((_, name)) => name,
+            None if self.kind() == "run" => text(self.json(), "event"),
+            None => text(self.json(), "type"),
+        }
+    }
+
+    /// The task that it is about; empty when it is about none.
+    pub fn task(&self) -> &str {
+        text(self.json(), "task")
+    }
+
+    /// All of it. Null when it is no JSON, which kiln never sends.
+    pub fn json(&self) -> &Value {
+        self.all
+            .get_or_init(|| serde_json::from_slice(self.bytes).unwrap_or_default())
+    }
+
+    /// All of it as it came, JSON.
+    pub fn as_text(&self) -> &'a str {
+        std::str::from_utf8(self.bytes).unwrap_or_default()
+    }
+}
+
+impl Index<&str> for Event<'_> {
+    type Output = Value;
+
+    fn index(&self, member: &str) -> &Value {
+        &self.json()[member]
+    }
+}
+
+/// A word up to the end of its string, and what follows that; `None` when it is not plain.
+fn word(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let end = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    let (word, rest) = bytes.split_at(end);
+    let rest = rest.strip_prefix(b"\"")?;
+    Some((std::str::from_utf8(word).ok()?, rest))
 }
 
 /// A graph that is about to be submitted.
@@ -313,4 +391,61 @@ pub struct Preview<'a> {
     pub about: Value,
     /// The encoded picture, as the server sent it.
     pub picture: &'a [u8],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(json: &str) -> (String, String, bool) {
+        let event = Event::new(json.as_bytes());
+        let (kind, name) = (event.kind().to_owned(), event.name().to_owned());
+        (kind, name, event.all.get().is_some())
+    }
+
+    #[test]
+    fn the_name_of_an_event_is_known_without_reading_all_of_it() {
+        let run = r#"{"kind":"run","event":"task_started","task":"draw"}"#;
+        let server = r#"{"kind":"server","type":"executing","message":{}}"#;
+        let of = |kind: &str, name: &str, read| (kind.to_owned(), name.to_owned(), read);
+        assert_eq!(names(run), of("run", "task_started", false));
+        assert_eq!(names(server), of("server", "executing", false));
+    }
+
+    #[test]
+    fn an_event_that_another_hand_wrote_has_the_same_name() {
+        for (json, kind, name) in [
+            (
+                r#"{ "kind": "run", "event": "run_finished" }"#,
+                "run",
+                "run_finished",
+            ),
+            (
+                r#"{"event":"run_finished","kind":"run"}"#,
+                "run",
+                "run_finished",
+            ),
+            (r#"{"kind":"server","type":"a\"b"}"#, "server", "a\"b"),
+            (r#"{"kind":"server","task":null,"type":"x"}"#, "server", "x"),
+            (r#"{"kind":"later"}"#, "later", ""),
+            ("no json", "", ""),
+        ] {
+            assert_eq!(
+                names(json),
+                (kind.to_owned(), name.to_owned(), true),
+                "{json}"
+            );
+        }
+    }
+
+    #[test]
+    fn members_of_an_event_are_there_when_they_are_asked_for() {
+        let json = br#"{"kind":"run","event":"task_started","task":"draw","attempt":2}"#;
+        let event = Event::new(json);
+        assert_eq!((event.task(), &event["attempt"]), ("draw", &json!(2)));
+        assert_eq!(event["none"], Value::Null);
+        assert_eq!(event.json()["event"], "task_started");
+        assert_eq!(event.as_text().as_bytes(), json);
+        assert_eq!(Event::new(b"[").task(), "");
+    }
 }

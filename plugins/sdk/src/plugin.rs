@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::about::About;
 use crate::error::{Error, Result};
 use crate::host::{Call, Host};
-use crate::messages::{Arguments, Artifact, Change, Preview, Results, Submission, Task};
+use crate::messages::{Arguments, Artifact, Change, Event, Preview, Results, Submission, Task};
 
 /// A plugin. Implement what [`Plugin::about`] names, and nothing else; then write `kiln_plugin::export!(MyPlugin);`.
 ///
@@ -20,12 +20,12 @@ pub trait Plugin: Send + Sized + 'static {
     fn create(config: &Value, host: Host) -> Result<Self>;
 
     /// Something happened in the run: a line of `kiln run --output json`.
-    fn run_event(&mut self, _event: &Value) -> Result {
+    fn run_event(&mut self, _event: &Event<'_>) -> Result {
         Ok(())
     }
 
     /// A server said something of a job of this run: `type`, `task`, `server`, `prompt_id`, and the whole `message`.
-    fn server_event(&mut self, _event: &Value) -> Result {
+    fn server_event(&mut self, _event: &Event<'_>) -> Result {
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::abi::{self, Bytes, HostTable, PluginTable, Reply, hook};
 use crate::error::{Error, Result};
 use crate::host::{Call, Host};
-use crate::messages::{Arguments, Change, Preview, Results, Submission, Task};
+use crate::messages::{Arguments, Change, Event, Preview, Results, Submission, Task};
 use crate::plugin::Plugin;
 
 /// The table of a plugin. [`crate::export`] hands it to kiln.
@@ -99,11 +99,11 @@ unsafe extern "C" fn event<P: Plugin>(
     guarded(reply, || {
         // SAFETY: the host gives back what `create` made, and calls come one at a time.
         let this = unsafe { alive::<P>(instance) }?;
-        // SAFETY: the bytes are valid until this call returns.
-        let event: Value = serde_json::from_slice(unsafe { slice(event) })?;
-        match event["kind"].as_str() {
-            Some("run") => this.plugin.run_event(&event)?,
-            Some("server") => this.plugin.server_event(&event)?,
+        // SAFETY: the bytes are valid until this call returns, and `Event` lives no longer.
+        let event = Event::new(unsafe { slice(event) });
+        match event.kind() {
+            "run" => this.plugin.run_event(&event)?,
+            "server" => this.plugin.server_event(&event)?,
             // Of a later version.
             _ => {}
         }

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use kiln_plugin::{
-    About, Arguments, Artifact, Call, Change, File, Host, Plugin, Preview, Result, Results,
+    About, Arguments, Artifact, Call, Change, Event, File, Host, Plugin, Preview, Result, Results,
     Submission, Task, Value, abi, fail, json, testing,
 };
 
@@ -37,13 +37,13 @@ impl Plugin for Everything {
         })
     }
 
-    fn run_event(&mut self, event: &Value) -> Result {
-        self.heard.push(event.clone());
+    fn run_event(&mut self, event: &Event<'_>) -> Result {
+        self.heard.push(event.json().clone());
         Ok(())
     }
 
-    fn server_event(&mut self, event: &Value) -> Result {
-        fail!("does not like `{}`", event["type"].as_str().unwrap_or("?"));
+    fn server_event(&mut self, event: &Event<'_>) -> Result {
+        fail!("does not like `{}`", event.name());
     }
 
     fn preview(&mut self, preview: &Preview<'_>) -> Result {
@@ -197,7 +197,7 @@ impl Plugin for Sore {
         Ok(Self)
     }
 
-    fn run_event(&mut self, _: &Value) -> Result {
+    fn run_event(&mut self, _: &Event<'_>) -> Result {
         std::panic::panic_any(Sore);
     }
 }

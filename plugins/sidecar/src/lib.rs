@@ -1,4 +1,5 @@
-//! Provenance beside every file: `a.png` gets `a.png.json` and `a.xmp`, for tools that know nothing of kiln.
+//! Provenance beside every file: `a.png` gets `a.png.json` and `a.xmp`, for tools that know nothing of kiln. In a step with `save_as`
+//! they are called as that says: `a.json` and `a.xmp`.
 //!
 //! ```yaml
 //! plugins:
@@ -82,19 +83,20 @@ impl Plugin for Sidecar {
         let drawn = self.drawn.remove(&key).unwrap_or_default();
         let mut changes = results.keep_all();
         for (at, file) in results.files() {
-            let stem = match file.name.rsplit_once('.') {
+            let called = called(&file);
+            let stem = match called.rsplit_once('.') {
                 Some((stem, _)) => stem,
-                None => &file.name,
+                None => &called,
             };
             let beside = |name: String, text: String| -> Result<Change> {
                 let path = results.folder().join(format!("{at}-{name}"));
                 std::fs::write(&path, text)?;
-                let meta = json!({ "sidecar_of": file.name });
+                let meta = json!({ "sidecar_of": called });
                 Ok(Change::Add(Artifact::file(&path).named(&name).meta(meta)))
             };
             if self.json {
                 let text = format!("{:#}\n", of_file(results, &file, &drawn));
-                changes.push(beside(format!("{}.json", file.name), text)?);
+                changes.push(beside(format!("{called}.json"), text)?);
             }
             if self.xmp {
                 changes.push(beside(
@@ -133,6 +135,12 @@ impl Drawn {
     }
 }
 
+/// What the file is called where it lies: that need not be the server's name for it.
+fn called(file: &File) -> String {
+    let name = file.path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 fn is_model(text: &str) -> bool {
     let extension = Path::new(text).extension().and_then(|end| end.to_str());
     matches!(
@@ -143,7 +151,7 @@ fn is_model(text: &str) -> bool {
 
 fn of_file(results: &Results, file: &File, drawn: &Drawn) -> Value {
     json!({
-        "file": file.name, "kind": file.kind, "blake3": file.hash, "size": file.size,
+        "file": called(file), "kind": file.kind, "blake3": file.hash, "size": file.size,
         "pipeline": results.pipeline(), "run": results.run(), "step": results.step(),
         "task": results.task(), "attempt": results.attempt(), "node": file.all.get("node"),
         "prompt": drawn.prompt, "seeds": drawn.seeds, "models": drawn.models,

@@ -21,7 +21,7 @@ fn every_file_gets_its_provenance_as_json_and_as_xmp() {
     let mut results = about;
     results["folder"] = json!(dir.path());
     results["artifacts"] = json!([
-        { "path": "/out/a.png", "name": "a.png", "kind": "image", "hash": "ab", "size": 9, "node": "9" },
+        { "path": "/out/a.png", "name": "kiln_00001_.png", "kind": "image", "hash": "ab", "size": 9, "node": "9" },
         { "text": "said", "kind": "text" },
     ]);
     let answer = host.call(hook::AFTER_DOWNLOAD, results).unwrap();
@@ -31,6 +31,8 @@ fn every_file_gets_its_provenance_as_json_and_as_xmp() {
     assert_eq!(changes[3]["name"], "a.xmp");
     let read = |at: usize| std::fs::read_to_string(changes[at]["path"].as_str().unwrap()).unwrap();
     let told: kiln_plugin::Value = kiln_plugin::serde_json::from_str(&read(2)).unwrap();
+    assert_eq!(told["file"], "a.png", "as it is called where it lies");
+    assert_eq!(changes[2]["meta"]["sidecar_of"], "a.png");
     assert_eq!(told["prompt"], "a <red> \"teapot\" & cup");
     assert_eq!(told["seeds"], json!(["42"]));
     assert_eq!(told["models"], json!(["sd15.safetensors"]));

@@ -15,7 +15,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use kiln_plugin::{About, Host, Plugin, Result, Value, fail, json};
+use kiln_plugin::{About, Event, Host, Plugin, Result, Value, fail, json};
 use ring::hmac;
 
 /// The first pause between two attempts.
@@ -100,14 +100,14 @@ impl Plugin for Webhook {
         })
     }
 
-    fn run_event(&mut self, event: &Value) -> Result {
-        let name = event["event"].as_str().unwrap_or_default();
+    fn run_event(&mut self, event: &Event<'_>) -> Result {
+        let name = event.name();
         let wanted = self.events.iter().any(|one| match one.strip_suffix('*') {
             Some(beginning) => name.starts_with(beginning),
             None => one == name,
         });
         if wanted {
-            self.send(name, &event.to_string())
+            self.send(name, event.as_text())
         } else {
             Ok(())
         }

@@ -25,22 +25,105 @@ fn name(text: &str) -> Result<String, String> {
     let mut chars = text.chars();
     let good = chars.next().is_some_and(|c| c.is_ascii_lowercase())
         && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'));
-    // Words that Rust keeps for itself, and crates that the new one uses.
-    let kept = [
-        "test",
-        "std",
-        "core",
-        "alloc",
-        "self",
-        "super",
-        "crate",
-        "kiln-plugin",
-        "kiln_plugin",
-    ];
-    if good && !kept.contains(&text) {
+    if good && !KEPT.contains(&text) {
         Ok(text.to_owned())
     } else {
         Err("a name has lower-case letters, digits, `-` and `_`, begins with a letter, and is no word of Rust's own".to_owned())
+    }
+}
+
+/// Words that Rust keeps for itself, and crates that the new one uses.
+const KEPT: &[&str] = &[
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "become",
+    "box",
+    "break",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "kiln-plugin",
+    "kiln_plugin",
+    "let",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "priv",
+    "proc-macro",
+    "proc_macro",
+    "pub",
+    "ref",
+    "return",
+    "self",
+    "serde_json",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "test",
+    "trait",
+    "true",
+    "try",
+    "type",
+    "typeof",
+    "unsafe",
+    "unsized",
+    "use",
+    "virtual",
+    "where",
+    "while",
+    "yield",
+];
+
+/// Types that the new crate uses: its own must be called otherwise.
+const TYPES: &[&str] = &[
+    "About",
+    "Arguments",
+    "Artifact",
+    "Call",
+    "Err",
+    "Event",
+    "Host",
+    "None",
+    "Ok",
+    "Option",
+    "Plugin",
+    "Result",
+    "Some",
+    "String",
+    "Task",
+    "Value",
+    "Vec",
+];
+
+/// What the plugin's type is called.
+fn type_name(id: &str) -> String {
+    let name: String = id.split('_').map(capital).collect();
+    if TYPES.contains(&name.as_str()) {
+        format!("My{name}")
+    } else {
+        name
     }
 }
 
@@ -108,7 +191,7 @@ pub(super) fn new(args: &NewArgs) -> Exit {
         return Exit::Usage;
     }
     let id = args.name.replace('-', "_");
-    let ty: String = id.split('_').map(capital).collect();
+    let ty = type_name(&id);
     let filled = |text: &str| {
         text.replace("{{NAME}}", &args.name)
             .replace("{{ID}}", &id)
@@ -144,5 +227,45 @@ fn capital(word: &str) -> String {
     match chars.next() {
         Some(first) => first.to_ascii_uppercase().to_string() + chars.as_str(),
         None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugins_name_is_one_that_a_crate_may_have() {
+        for good in ["sharpness", "first-light", "a_2", "matches"] {
+            assert_eq!(name(good), Ok(good.to_owned()));
+        }
+        for bad in [
+            "",
+            "First",
+            "2d",
+            "a b",
+            "é",
+            "match",
+            "test",
+            "kiln-plugin",
+            "../a",
+        ] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_plugins_type_is_none_that_its_crate_uses() {
+        assert_eq!(type_name("first_light"), "FirstLight");
+        let scaffold = include_str!("scaffold/lib.rs.in");
+        let words = scaffold.split(|c: char| !c.is_ascii_alphanumeric());
+        for word in words.filter(|word| word.starts_with(|c: char| c.is_ascii_uppercase())) {
+            let id = word.to_ascii_lowercase();
+            let clashes = type_name(&id) == *word;
+            // Constants, words of texts, and what is put in itself.
+            let harmless = word.chars().all(|c| c.is_ascii_uppercase())
+                || ["A", "Good", "Hello", "One", "The", "Who", "Writes"].contains(&word);
+            assert!(!clashes || harmless || word == "Self", "{word}");
+        }
     }
 }

@@ -2,25 +2,19 @@
 
 use std::sync::mpsc::{Receiver, channel};
 
+use proptest::prelude::*;
+
 use super::*;
-use crate::base::RunId;
-use crate::event::RunEvent;
-use crate::plugin::told::What;
 
 const USUAL: Duration = Duration::from_secs(30);
 
-fn told() -> Arc<Told> {
-    Arc::new(Told::new(What::Run {
-        event: RunEvent::RunWaiting {
-            holder: String::new(),
-        },
-        run: RunId::from("20261122-141530-k3f9"),
-        at: jiff::Timestamp::UNIX_EPOCH,
-    }))
+fn tell(queue: &Queue, weight: Weight) {
+    say(queue, "", weight);
 }
 
-fn tell(queue: &Queue, weight: Weight) {
-    queue.push(Item::Event(told()), weight);
+fn say(queue: &Queue, what: &str, weight: Weight) {
+    let heard = Heard::Event(Bytes::copy_from_slice(what.as_bytes()));
+    queue.push(Item::Heard(heard), weight);
 }
 
 /// A call, what cancels it, when it began, and its answer.
@@ -51,16 +45,41 @@ fn ask(queue: &Queue, id: u64, limit: Option<Duration>) -> Asked {
     asked
 }
 
+/// The call that was taken; 0 for something to hear, all of which is done then.
 fn taken(queue: &Queue) -> u64 {
-    match queue.take(USUAL) {
+    let mut batch = VecDeque::new();
+    match queue.take(USUAL, &mut batch) {
         Some(Work::Call { id, .. }) => id,
-        Some(Work::Event(_)) => 0,
+        Some(Work::Hear) => {
+            for _ in 1..batch.len() {
+                assert!(queue.turn());
+            }
+            0
+        }
         _ => panic!("neither a call nor an event"),
     }
 }
 
+/// What there is to hear until something else waits, or nothing.
+fn heard(queue: &Queue) -> Vec<String> {
+    let mut all = Vec::new();
+    while queue.left() > 0 {
+        let mut batch = VecDeque::new();
+        match queue.take(USUAL, &mut batch) {
+            Some(Work::Hear) => all.extend(batch.drain(..).map(|heard| match heard {
+                Heard::Event(told) => String::from_utf8(told.to_vec()).unwrap(),
+                Heard::Preview(..) => panic!("nobody showed anything"),
+            })),
+            Some(Work::Call { id, .. }) => all.push(format!("call {id}")),
+            _ => panic!("nothing to do"),
+        }
+        queue.done(None);
+    }
+    all
+}
+
 fn latest(name: &str) -> Weight {
-    Weight::Latest(("run", name.to_owned()))
+    Weight::Latest(("run", name.into()))
 }
 
 #[test]
@@ -71,11 +90,13 @@ fn of_what_stands_for_each_other_only_the_latest_waits_and_nothing_grows() {
         tell(&queue, latest("b"));
     }
     let waiting = queue.lock();
-    assert_eq!((waiting.items.len(), waiting.latest.len()), (2, 2));
+    assert_eq!((waiting.count, waiting.latest.len()), (2, 2));
+    assert!(
+        waiting.entries.len() <= 2 * BATCH,
+        "what was replaced is gone"
+    );
     drop(waiting);
     assert!(!queue.is_full());
-    taken(&queue);
-    queue.done(None);
     taken(&queue);
     queue.done(None);
     assert!(
@@ -107,16 +128,18 @@ async fn a_full_queue_has_room_again_when_half_of_it_is_done() {
     let (other, waits) = (Arc::clone(&queue), Arc::clone(&queue));
     let room = tokio::spawn(async move { waits.room().await });
     let worked = tokio::task::spawn_blocking(move || {
-        let mut done = 0;
+        let mut left = Vec::new();
         while other.is_full() {
             taken(&other);
             other.done(None);
-            done += 1;
+            left.push(other.left());
         }
-        done
+        left
     });
     room.await.unwrap();
-    assert_eq!(worked.await.unwrap(), 2 * FULL - FULL / 2);
+    let left = worked.await.unwrap();
+    assert_eq!(left.len(), (2 * FULL - FULL / 2) / BATCH);
+    assert_eq!(left.last(), Some(&(FULL / 2)));
 }
 
 #[test]
@@ -198,7 +221,222 @@ fn a_closed_queue_ends_after_what_waits() {
     tell(&queue, Weight::Kept);
     assert_eq!(taken(&queue), 0);
     queue.done(None);
-    assert!(matches!(queue.take(USUAL), Some(Work::End)));
+    let mut batch = VecDeque::new();
+    assert!(matches!(queue.take(USUAL, &mut batch), Some(Work::End)));
     queue.ended();
-    assert!(queue.take(USUAL).is_none());
+    assert!(queue.take(USUAL, &mut batch).is_none());
+}
+
+#[test]
+fn events_are_taken_many_at_a_time_and_none_of_them_passes_a_call() {
+    let queue = Queue::new();
+    for _ in 0..BATCH + 3 {
+        tell(&queue, Weight::Kept);
+    }
+    let call = ask(&queue, 7, None);
+    tell(&queue, Weight::Kept);
+    let mut lengths = Vec::new();
+    while queue.left() > 0 {
+        let mut batch = VecDeque::new();
+        match queue.take(USUAL, &mut batch) {
+            Some(Work::Call { .. }) => lengths.push(0),
+            _ => lengths.push(batch.len()),
+        }
+        queue.done(Some(Ok(Answer::default())));
+    }
+    assert_eq!(lengths, [BATCH, 3, 0, 1]);
+    assert!(call.answer.recv().unwrap().is_ok());
+}
+
+#[test]
+fn what_is_left_counts_the_rest_of_a_batch() {
+    let queue = Queue::new();
+    for _ in 0..5 {
+        tell(&queue, Weight::Kept);
+    }
+    let mut batch = VecDeque::new();
+    queue.take(USUAL, &mut batch);
+    tell(&queue, Weight::Kept);
+    assert_eq!(queue.left(), 6);
+    assert!(queue.turn());
+    assert_eq!(queue.left(), 5);
+    queue.done(None);
+    assert_eq!(queue.left(), 1);
+}
+
+#[test]
+fn each_event_of_a_batch_has_its_own_time() {
+    let queue = Queue::new();
+    for _ in 0..3 {
+        tell(&queue, Weight::Kept);
+    }
+    let mut batch = VecDeque::new();
+    let limit = Duration::from_secs(2);
+    queue.take(limit, &mut batch);
+    let began = Instant::now();
+    let quiet = |_| panic!("there is no call");
+    assert_eq!(queue.watch(began + limit, quiet), None);
+    assert_eq!(queue.overdue(), Some(limit), "the first one took its time");
+    assert!(queue.turn());
+    assert_eq!(queue.overdue(), None, "the next one did not");
+    let late = began + 3 * limit;
+    assert_eq!(
+        queue.watch(late, quiet),
+        None,
+        "it is seen for the first time"
+    );
+    assert_eq!(queue.watch(late + limit, quiet), None, "it is told");
+    let hung = queue.watch(late + limit + grace(limit), quiet).unwrap();
+    queue.end(Which::Hung(hung), &Fault::Overdue(limit), || false);
+    assert!(
+        queue.is_given_up() && !queue.turn(),
+        "the third one is never heard"
+    );
+    assert_eq!(queue.left(), 0);
+}
+
+/// A thread that sleeps until there is something to do; what it took.
+fn sleeper(queue: &Arc<Queue>) -> std::thread::JoinHandle<usize> {
+    let other = Arc::clone(queue);
+    let took = std::thread::spawn(move || {
+        let mut batch = VecDeque::new();
+        other.take(USUAL, &mut batch);
+        batch.len()
+    });
+    while !queue.lock().asleep {
+        std::thread::yield_now();
+    }
+    took
+}
+
+#[test]
+fn an_event_wakes_nobody_until_somebody_looks_and_a_call_wakes_at_once() {
+    let queue = Arc::new(Queue::new());
+    queue.is_watched();
+    let took = sleeper(&queue);
+    for _ in 0..3 {
+        tell(&queue, Weight::Kept);
+        assert!(queue.lock().asleep);
+    }
+    assert_eq!(queue.watch(Instant::now(), |_| true), None);
+    assert_eq!(took.join().unwrap(), 3);
+    queue.done(None);
+
+    let took = sleeper(&queue);
+    let _call = ask(&queue, 1, None);
+    assert_eq!(took.join().unwrap(), 0);
+    queue.done(None);
+
+    // Nor is there anybody who would look.
+    let alone = Arc::new(Queue::new());
+    let took = sleeper(&alone);
+    tell(&alone, Weight::Kept);
+    assert_eq!(took.join().unwrap(), 1);
+}
+
+#[test]
+fn many_events_and_the_end_wake_at_once() {
+    let queue = Arc::new(Queue::new());
+    queue.is_watched();
+    let took = sleeper(&queue);
+    for _ in 0..MANY {
+        tell(&queue, Weight::Kept);
+    }
+    assert_eq!(took.join().unwrap(), BATCH);
+    queue.done(None);
+    while queue.left() > 0 {
+        taken(&queue);
+        queue.done(None);
+    }
+    let took = sleeper(&queue);
+    queue.close();
+    assert_eq!(took.join().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_plugin_wakes_it() {
+    let queue = Arc::new(Queue::new());
+    queue.is_watched();
+    let other = Arc::clone(&queue);
+    let took = sleeper(&queue);
+    tell(&queue, Weight::Kept);
+    let idle = tokio::spawn(async move { other.idle().await });
+    assert_eq!(
+        tokio::task::spawn_blocking(|| took.join().unwrap())
+            .await
+            .unwrap(),
+        1
+    );
+    queue.done(None);
+    idle.await.unwrap();
+}
+
+/// Something that happens to a queue.
+#[derive(Clone, Debug)]
+enum Deed {
+    Kept,
+    Latest(u8),
+    Spare,
+    Call,
+    /// The plugin does the next thing, or the next things to hear.
+    Done,
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let deed = prop_oneof![
+        6 => Just(Deed::Kept),
+        6 => (0..4_u8).prop_map(Deed::Latest),
+        3 => Just(Deed::Spare),
+        2 => Just(Deed::Call),
+        1 => Just(Deed::Done),
+    ];
+    prop::collection::vec(deed, 0..2000)
+}
+
+proptest! {
+    /// Held against a list that does the same in the plainest way.
+    #[test]
+    fn what_must_be_heard_is_heard_in_order_and_of_the_rest_the_newest(deeds in deeds()) {
+        let queue = Queue::new();
+        // What waits, and which of it stands for what.
+        let mut plain: Vec<(String, Option<u8>)> = Vec::new();
+        let mut calls = Vec::new();
+        for (nth, deed) in deeds.iter().enumerate() {
+            let name = nth.to_string();
+            match deed {
+                Deed::Kept => {
+                    say(&queue, &name, Weight::Kept);
+                    plain.push((name, None));
+                }
+                Deed::Latest(key) => {
+                    say(&queue, &name, latest(&key.to_string()));
+                    plain.retain(|(_, of)| *of != Some(*key));
+                    plain.push((name, Some(*key)));
+                }
+                Deed::Spare => {
+                    say(&queue, &name, Weight::Spare);
+                    if plain.len() < SPARE {
+                        plain.push((name, None));
+                    }
+                }
+                Deed::Call => {
+                    calls.push(ask(&queue, nth as u64, None));
+                    plain.push((format!("call {nth}"), None));
+                }
+                Deed::Done if plain.is_empty() => {}
+                Deed::Done => {
+                    let calls = |(name, _): &(String, Option<u8>)| name.starts_with("call");
+                    let count = plain.iter().take(BATCH).take_while(|one| !calls(one)).count();
+                    taken(&queue);
+                    queue.done(None);
+                    plain.drain(..count.max(1));
+                }
+            }
+            prop_assert_eq!(queue.left(), plain.len());
+            prop_assert!(queue.is_full() || plain.len() < FULL);
+        }
+        let names: Vec<String> = plain.into_iter().map(|(name, _)| name).collect();
+        prop_assert_eq!(heard(&queue), names);
+        prop_assert!(!queue.is_full());
+    }
 }

@@ -101,6 +101,7 @@ fn made() -> Made {
         attempt: 2,
         server: Recorded::default(),
         prompt_id: None,
+        graph: None,
         stamps: Vec::new(),
     }
 }

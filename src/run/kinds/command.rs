@@ -67,6 +67,7 @@ impl Try {
             miss: ready.miss,
             recorded: Recorded::default(),
             did: did(&ready.rendered),
+            shaped: false,
             prompt_id: None,
         };
         self.conclude(artifacts, recalled).await

@@ -314,6 +314,12 @@ impl Try {
         while let Ok(update) = news.try_recv() {
             passing.pass(update);
         }
+        let mut ended = ended;
+        if let JobOutcome::Succeeded { graph, .. } = &mut ended
+            && ready.attached
+        {
+            self.sent = graph.take();
+        }
         self.judge_end(server, ready, (ended, patience.over))
     }
 
@@ -342,6 +348,7 @@ impl Try {
             results,
             cached,
             taken,
+            ..
         } = ended
         {
             self.left_out(server, ready, taken.as_ref())?;

@@ -78,6 +78,7 @@ impl Try {
             miss: ready.miss,
             recorded: Recorded::default(),
             did: Did::Plugin(&ready.rendered),
+            shaped: false,
             prompt_id: None,
         };
         self.conclude(artifacts, recalled).await

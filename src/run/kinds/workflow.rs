@@ -26,8 +26,8 @@ use crate::run::provenance::Did;
 use crate::run::recall::{LookedUp, Recalled, look_up};
 use crate::run::transfer::{Order, referable};
 use crate::servers::Endpoint;
-use crate::workflow::Graph;
 use crate::workflow::verdict::{self, JudgeOptions};
+use crate::workflow::{self, Graph};
 
 /// A job that only waits for its slot.
 #[derive(Debug)]
@@ -86,11 +86,11 @@ impl Try {
         for event in std::mem::take(&mut ready.sent) {
             self.shared.teller.tell(event);
         }
-        if ready.attached {
-            self.note_unknown_shape();
+        let mut shaped = if ready.attached {
+            self.note_unknown_shape()
         } else {
-            self.shape(&server, &mut ready).await?;
-        }
+            self.shape(&server, &mut ready).await?
+        };
         let ours = self.job();
         let made = self.carry_out(&server, &ready).await;
         let id = self.job();
@@ -98,6 +98,12 @@ impl Try {
             self.shared.jobs().remove(id);
         }
         let made = self.after_download(made?).await?;
+        let mut told = true;
+        if let Some(sent) = self.as_sent(&ready.rendered.graph) {
+            ready.rendered.graph = sent;
+        } else if ready.attached {
+            (told, shaped) = (!shaped, false);
+        }
         let recalled = Recalled {
             // Half a result stands for no other one.
             keys: std::iter::once(ready.key)
@@ -107,16 +113,28 @@ impl Try {
             manifest: ready.manifest,
             miss: ready.miss,
             recorded: ready.recorded,
-            did: Did::Graph(&ready.rendered),
+            did: if told {
+                Did::Graph(&ready.rendered)
+            } else {
+                Did::Untold(&ready.rendered)
+            },
+            shaped,
             prompt_id: Some(id),
         };
         self.conclude(made, recalled).await
     }
 
-    /// Lets plugins change the graph, which is judged again then.
-    async fn shape(&mut self, server: &Endpoint, ready: &mut Ready) -> Result<(), Ending> {
+    /// The graph as an earlier session sent it, with secrets as placeholders; `None` when the server does not tell.
+    fn as_sent(&mut self, rendered: &Graph) -> Option<Graph> {
+        let mut sent = workflow::from_request(self.sent.take()?).ok()?;
+        self.shared.hush.hide(&mut sent, rendered);
+        Some(sent)
+    }
+
+    /// Lets plugins change the graph, which is judged again then; whether they did.
+    async fn shape(&mut self, server: &Endpoint, ready: &mut Ready) -> Result<bool, Ending> {
         if self.step().shaped_by.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let graph = &mut ready.rendered.graph;
         let changed = self.before_submit(server.name.as_str(), graph).await?;
@@ -125,7 +143,7 @@ impl Try {
             ready.extra = self.extra_data(&ready.rendered.graph, &ready.catalog)?;
             ready.ends = ends(&ready.rendered, &ready.catalog);
         }
-        Ok(())
+        Ok(!changed.by.is_empty())
     }
 
     /// Everything that can be done before the task has a slot.

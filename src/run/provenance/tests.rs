@@ -172,6 +172,7 @@ fn the_record_of_a_hit_says_who_made_it() {
             ..Recorded::default()
         },
         prompt_id: None,
+        graph: None,
         stamps: Vec::new(),
     };
     let text = written(Some(&made), "http://gpu:8188");
@@ -179,6 +180,15 @@ fn the_record_of_a_hit_says_who_made_it() {
     let from = json!({"run": "first", "task": "sketch", "ended_at": "2023-11-14T22:13:20Z"});
     assert_eq!(json["cached_from"], from);
     assert_eq!(json["server"]["version"], "0.30.0", "the one that made it");
+    assert_eq!(json["graph"]["5"]["inputs"]["image"], "kiln/abc.png");
+    let graph = json!({"5": {"class_type": "LoadImage", "inputs": {"image": "by-a-plugin.png"}}});
+    let shaped = Made {
+        graph: Some(serde_json::from_value(graph.clone()).unwrap()),
+        ..made
+    };
+    let text = written(Some(&shaped), "http://gpu:8188");
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["graph"], graph, "what plugins made of it then");
 }
 
 #[test]

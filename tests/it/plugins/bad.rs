@@ -127,12 +127,12 @@ fn mistakes_around_plugins_are_shown_where_they_stand() {
     let project = project("config: { columns: none }\n", pipeline);
     let done = project.kiln(&["check", "p.yaml"]);
     assert_ne!(done.code, 0);
-    let first = settled(&done.stderr, project.path());
+    let first = placed(&settled(&done.stderr, project.path()));
     super::declare(&project, &super::trial(), "");
     let done = project.kiln(&["check", "p.yaml"]).code(3);
     insta::assert_snapshot!(format!(
         "{first}\n---\n{}",
-        settled(&done.stderr, project.path())
+        placed(&settled(&done.stderr, project.path()))
     ));
 }
 
@@ -147,7 +147,7 @@ steps:
 ";
     let project = project("", pipeline);
     let done = project.kiln(&["check", "p.yaml"]).code(3);
-    insta::assert_snapshot!(settled(&done.stderr, project.path()));
+    insta::assert_snapshot!(placed(&settled(&done.stderr, project.path())));
     // What is known only when it is made is refused then.
     project.file(
         "p.yaml",
@@ -186,4 +186,28 @@ fn two_plugins_with_one_function_are_a_warning_and_the_first_is_used() {
     );
     let done = project.kiln(&["check", "p.yaml"]).ok();
     insta::assert_snapshot!(placed(&settled(&done.stderr, project.path())));
+}
+
+#[test]
+fn a_step_that_a_plugin_is_for_and_that_was_mistyped_is_a_warning() {
+    let project = project("steps: [drwa, other]", super::DRAW);
+    let done = project.kiln(&["check", "p.yaml"]).ok();
+    insta::assert_snapshot!(settled(&done.stderr, project.path()));
+    // Of a plugin for several pipelines, each may have steps of its own; one that is for this one alone may not.
+    super::declare(
+        &project,
+        &super::trial(),
+        "pipelines: [p]\nsteps: [draw, other]",
+    );
+    project
+        .kiln(&["check", "p.yaml"])
+        .ok()
+        .says("is for the step `other`, and `p` has none of that name");
+    for good in [
+        "pipelines: [p, q]\nsteps: [draw, other]",
+        "steps: [draw, other]",
+    ] {
+        super::declare(&project, &super::trial(), good);
+        project.kiln(&["check", "p.yaml"]).ok().says_not("warning");
+    }
 }

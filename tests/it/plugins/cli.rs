@@ -1,5 +1,6 @@
 //! `kiln plugin` and `kiln schema` with plugins.
 
+use std::fmt::Write as _;
 use std::process::Command;
 
 use super::{DRAW, project, trial};
@@ -55,10 +56,29 @@ fn a_plugin_by_itself_tells_what_it_takes() {
         .kiln(&["plugin", "check", path.to_str().unwrap()])
         .ok();
     insta::assert_snapshot!(tame(&done.stdout, &project));
-    project
-        .kiln(&["plugin", "check", "nowhere"])
-        .code(6)
-        .says("there is no such file");
+}
+
+#[test]
+fn what_is_no_plugin_is_said_to_be_none_with_what_to_do_here() {
+    let project = Project::of(&[
+        ("text.yaml", "a: b\n"),
+        ("made/Cargo.toml", "[package]\nname = \"made\"\n"),
+        ("kiln.yaml", "plugins: { lost: { path: nowhere } }\n"),
+    ]);
+    let mut all = String::new();
+    for args in [
+        &["plugin", "check", "nowhere"][..],
+        &["plugin", "check", "made"],
+        &["plugin", "check", "text.yaml"],
+        &["plugin", "list"],
+    ] {
+        let done = project.kiln(args).code(6);
+        // Nothing runs here, so nothing goes on without plugins.
+        done.says_not("--no-plugins");
+        let told = settled(&done.stderr, project.path());
+        writeln!(all, "$ kiln {}\n{told}", args.join(" ")).unwrap();
+    }
+    insta::assert_snapshot!(all);
 }
 
 #[test]

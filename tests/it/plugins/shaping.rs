@@ -1,7 +1,10 @@
 //! Plugins that change graphs and results, and what that means for the cache.
 
+use serde_json::Value;
+use walkdir::DirEntry;
+
 use super::{DRAW, noted, project};
-use crate::support::{files, pictures, settled};
+use crate::support::{Running, Server, files, pictures, settled, slow, wait_for};
 
 fn drawn(project: &crate::support::Project) -> image::RgbImage {
     let folder = project.path().join("outputs/p/latest/draw");
@@ -20,18 +23,60 @@ fn a_graph_is_changed_before_it_is_submitted() {
     assert_eq!(picture.dimensions(), (100, 48));
     assert_eq!(picture.get_pixel(0, 0).0, [0, 0, 255]);
     // The record tells of the graph as it was sent, and of the plugin.
-    let folder = project.path().join("outputs/p/latest/draw");
-    let record = walkdir::WalkDir::new(folder)
-        .into_iter()
-        .filter_map(Result::ok);
-    let record = record.map(walkdir::DirEntry::into_path);
-    let record = record
-        .into_iter()
-        .find(|path| path.to_string_lossy().ends_with(".kiln.json"));
-    let record: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(record.unwrap()).unwrap()).unwrap();
+    let record = record(&project);
     assert_eq!(record["graph"]["1"]["inputs"]["width"], 100);
     assert_eq!(record["plugins"][0]["name"], "trial");
+    // So does that of a run which found the result.
+    std::fs::remove_dir_all(project.path().join("outputs")).unwrap();
+    project.kiln(&["run", "p.yaml"]).ok();
+    let found = self::record(&project);
+    assert_eq!(found["graph"], record["graph"]);
+    assert_eq!(found["cached_from"]["run"], record["run"]);
+}
+
+/// The record of the one picture that is there.
+fn record(project: &crate::support::Project) -> Value {
+    let folder = project.path().join("outputs/p/latest/draw");
+    let records = walkdir::WalkDir::new(folder).into_iter();
+    let mut paths = records.filter_map(Result::ok).map(DirEntry::into_path);
+    let record = paths.find(|path| path.to_string_lossy().ends_with(".kiln.json"));
+    serde_json::from_slice(&std::fs::read(record.unwrap()).unwrap()).unwrap()
+}
+
+#[test]
+fn the_record_of_a_job_that_is_taken_over_tells_of_the_graph_as_it_was_sent() {
+    let server = Server::start(&["--jobs", "1"]);
+    let log = "config: { log: log, edit: { EmptyImage: { color: 77 } } }";
+    let project = project(log, DRAW);
+    let log = log.replace(
+        "log: log",
+        &format!("log: {}", project.path().join("log").display()),
+    );
+    super::declare(&project, &super::trial(), &log);
+    project.file("card.json", slow(1, 12).to_string());
+    let running = Running::start(&project, &["p.yaml", "--server", &server.url]);
+    wait_for("the job to be there", || {
+        (!server.jobs().0.is_empty()).then_some(())
+    });
+    drop(running);
+    project.kiln(&["run", "p.yaml", "--resume", "last"]).ok();
+    assert_eq!(server.carried_out("slow"), 1, "it did not run twice");
+    let asked = noted(&project);
+    let asked = asked
+        .iter()
+        .filter(|line| line.starts_with("before_submit"));
+    assert_eq!(asked.count(), 1, "nobody was asked again");
+    let taken_over = record(&project);
+    assert_eq!(taken_over["graph"]["1"]["inputs"]["color"], 77);
+    assert_eq!(taken_over["graph"]["99"]["class_type"], "SaveImage");
+    // What was taken over is kept like any other.
+    std::fs::remove_dir_all(project.path().join("outputs")).unwrap();
+    project
+        .kiln(&["run", "p.yaml", "--server", &server.url])
+        .ok();
+    let found = record(&project);
+    assert_eq!(found["cached_from"]["run"], taken_over["run"]);
+    assert_eq!(found["graph"], taken_over["graph"]);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kiln_plugin::{
-    About, Arguments, Artifact, Call, Change, Host, Plugin, Preview, Result, Results, Submission,
-    Task, Value, fail, files_schema, json,
+    About, Arguments, Artifact, Call, Change, Event, Host, Plugin, Preview, Result, Results,
+    Submission, Task, Value, fail, files_schema, json,
 };
 
 struct Trial {
@@ -19,6 +19,10 @@ struct Trial {
 }
 
 impl Trial {
+    fn notes(&self) -> bool {
+        self.config["log"].is_string()
+    }
+
     /// Adds a line to the file that `log` names.
     fn note(&self, line: &str) -> Result {
         let Some(path) = self.config["log"].as_str() else {
@@ -93,6 +97,16 @@ impl Trial {
 
 impl Plugin for Trial {
     fn about() -> About {
+        // A bench says by itself what it hears of: what is asked of a plugin is asked before it has a config.
+        let hears = std::env::var("KILN_TRIAL_HEARS").ok();
+        let hears: Option<Vec<&str>> = hears.as_deref().map(|all| all.split(',').collect());
+        let (events, servers) = match hears {
+            Some(events) => (events, Vec::new()),
+            None => (
+                vec!["run_*", "task_*", "diagnostic", "server_ready"],
+                vec!["*"],
+            ),
+        };
         About::new("trial", "0.1.0")
             .description("Does what its config says, for kiln's tests.")
             .config(json!({
@@ -103,8 +117,8 @@ impl Plugin for Trial {
                     "url": { "type": "string", "pattern": "^https?://" },
                 },
             }))
-            .events(&["run_*", "task_*", "diagnostic", "server_ready"])
-            .server_events(&["*"])
+            .events(&events)
+            .server_events(&servers)
             .previews()
             .before_submit()
             .after_download()
@@ -138,23 +152,30 @@ impl Plugin for Trial {
         Ok(trial)
     }
 
-    fn run_event(&mut self, event: &Value) -> Result {
-        let name = event["event"].as_str().unwrap_or("?");
-        let task = event["task"].as_str().unwrap_or_default();
-        self.note(format!("run {name} {task}").trim_end())?;
-        self.whole("run_event", event)?;
+    fn run_event(&mut self, event: &Event<'_>) -> Result {
+        let name = event.name();
+        if self.notes() {
+            self.note(format!("run {name} {}", event.task()).trim_end())?;
+            self.whole("run_event", event.json())?;
+        }
+        if self.config["reads"] == true && event.json().is_null() {
+            fail!("`{name}` is no JSON");
+        }
         self.misbehave(name, None)?;
         self.misbehave("event", None)
     }
 
-    fn server_event(&mut self, event: &Value) -> Result {
-        let kind = event["type"].as_str().unwrap_or("?");
-        let task = event["task"].as_str().unwrap_or("-");
-        self.whole("server_event", event)?;
-        self.note(&format!(
-            "server {kind} {task} {}",
-            event["message"]["type"]
-        ))?;
+    fn server_event(&mut self, event: &Event<'_>) -> Result {
+        let kind = event.name();
+        if self.notes() {
+            let task = event["task"].as_str().unwrap_or("-");
+            self.whole("server_event", event.json())?;
+            let told = &event["message"]["type"];
+            self.note(&format!("server {kind} {task} {told}"))?;
+        }
+        if self.config["reads"] == true && event.json().is_null() {
+            fail!("`{kind}` is no JSON");
+        }
         self.misbehave("server_event", None)
     }
 
