@@ -168,6 +168,10 @@ impl Default for Timing {
 /// A record is written right after the message that announces it; these are the pauses before it is looked for, milliseconds.
 const RECORD_SOON: [u64; 6] = [0, 2, 8, 30, 100, 300];
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is something else that was heard, told or asked, or not yet"
+)]
 pub(super) struct Follower<'a> {
     connection: &'a Connection,
     id: &'a str,

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::failure::{About, Failure};
 use super::identity::prompt_id;
+use super::provenance::beside;
 use super::recall::Recalled;
 use super::shared::Shared;
 use crate::artifact::Artifact;
@@ -359,11 +360,12 @@ pub(super) fn has_slot(phase: Phase) -> bool {
     matches!(phase, Phase::Started | Phase::Released)
 }
 
-/// Removes the files of an attempt that counts no more.
+/// Removes the files of an attempt that counts no more, and their records.
 pub(super) async fn discard(artifacts: &[Arc<Artifact>]) {
     let paths: Vec<_> = artifacts.iter().filter_map(|a| a.path.clone()).collect();
     let removed = brief(move || {
         for path in paths {
+            let _ = std::fs::remove_file(beside(&path));
             let _ = std::fs::remove_file(path);
         }
     });

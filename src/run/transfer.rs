@@ -93,9 +93,11 @@ impl LocalError {
         let built = Diagnostic::error(&codes::TRANSFER_FAILED, self.to_string());
         match self {
             Self::Changed(_) => {
-                built.help("leave inputs and results alone until the run has ended")
+                built.help("leave inputs and results alone until the run has ended: `--resume` goes on with those that it began with, and `kiln run` begins anew with what is there now")
             }
-            Self::Unreadable { .. } => built,
+            Self::Unreadable { .. } => {
+                built.help("put it back and go on with `--resume`, or begin anew with `kiln run`")
+            }
         }
     }
 }
@@ -163,10 +165,8 @@ impl Transfers {
                 let value = uploaded.value();
                 if !server.is_embedded() {
                     let stamp = stamp(server.client(), &value).await;
-                    if stamp
-                        .as_ref()
-                        .is_some_and(|stamp| differs(stamp, source.size))
-                    {
+                    let told = stamp.as_ref();
+                    if told.is_some_and(|stamp| differs(stamp, source.size)) {
                         return Err(SendError::Damaged(original.path().to_path_buf()));
                     }
                     let etag = stamp.and_then(|stamp| stamp.etag);

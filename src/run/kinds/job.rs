@@ -67,7 +67,7 @@ impl Try {
         let session = session_of(ready);
         self.accepted();
         let (found, cached) = match self.follow(server, ready).await {
-            Err(Ending::Failed(_)) if self.was_misled(server, ready, &session).await => {
+            Err(Ending::Failed(_)) if self.was_misled(server, ready, session.as_deref()).await => {
                 return Err(Ending::Lost);
             }
             followed => followed?,
@@ -78,7 +78,7 @@ impl Try {
             rounds += 1;
             let collected = self.collect(server, found.clone(), &cached).await;
             let again = match &collected {
-                Ok(_) if is_same(ready, &session) => return collected,
+                Ok(_) if is_same(ready, session.as_deref()) => return collected,
                 Ok(_) => false,
                 Err(Ending::Failed(failure)) => match failure.class {
                     FailureClass::Connection => rounds < ROUNDS,

@@ -25,9 +25,9 @@ pub(super) fn session_of(ready: &Ready) -> Option<String> {
 }
 
 /// Whether the server was not restarted since then.
-pub(super) fn is_same(ready: &Ready, session: &Option<String>) -> bool {
+pub(super) fn is_same(ready: &Ready, session: Option<&str>) -> bool {
     let unknown = ready.attached && !ready.referred.is_empty();
-    !unknown && session.is_some() && ready.connection.session() == *session
+    !unknown && session.is_some() && ready.connection.session().as_deref() == session
 }
 
 impl Try {
@@ -36,7 +36,7 @@ impl Try {
         &mut self,
         server: &Endpoint,
         ready: &Ready,
-        session: &Option<String>,
+        session: Option<&str>,
     ) -> bool {
         !is_same(ready, session) && matches!(self.worked_on_its_own(server, ready).await, Ok(false))
     }
