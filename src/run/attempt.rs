@@ -13,7 +13,7 @@ use super::provenance::beside;
 use super::recall::Recalled;
 use super::shared::Shared;
 use crate::artifact::Artifact;
-use crate::base::{ContentHash, TaskName, brief};
+use crate::base::{ContentHash, TaskName, brief, patient};
 use crate::client::{ClientError, RefusalKind};
 use crate::diagnostic::{Report, to_json};
 use crate::machine::{CancelReason, EndpointIx, Fact, Outcome, Phase, Ticket};
@@ -181,7 +181,7 @@ impl Try {
         let slow = !plan.plugins.is_empty();
         let work = move || ask(&plan, &task, &results, attempt);
         let done = if slow {
-            tokio::task::spawn_blocking(work).await
+            patient(work).await
         } else {
             brief(work).await
         };
