@@ -1,13 +1,16 @@
 //! kiln beside what a person's own script does: `cargo bench --bench rate [-- jobs|download]`.
 //!
-//! `jobs`: many tiny jobs against one `kiln serve`, by `kiln run` and by two loops with as many jobs in flight. The loops are the best that
-//! a script can do: one kept connection, the end of each job from the WebSocket, the name of its file from there too, so that a job costs
-//! two requests. The first writes each file under a temporary name and renames it, the second makes it durable before that, as kiln does.
+//! `jobs`: many tiny jobs against one `kiln serve`, by `kiln run` and by three loops with as many jobs in flight. The first is what scripts
+//! that use the API do, with the libraries that they use: submit, wait for the end on the WebSocket, ask for the job's record, fetch what
+//! it names, write it to its place. The other two are the least that can be done: one kept connection without a library, the name of the
+//! file from the WebSocket too, so that a job costs two requests. One of them writes each file under a temporary name and renames it, the
+//! other makes it durable before that, as kiln does.
 //!
 //! `download`: 1 GiB as the result of a job, from the server to kiln's outputs and blobs, beside `curl`, `b3sum` and `sync`.
 //!
 //! The order within each round is drawn from a seed. `KILN_BENCH_JOBS` and `KILN_BENCH_ROUNDS` change how much is done,
-//! `KILN_BENCH_IN_FLIGHT` how many jobs are on the server at a time, and `KILN_BENCH_SERVER` takes another server than a `kiln serve`.
+//! `KILN_BENCH_IN_FLIGHT` how many jobs are on the server at a time, `KILN_BENCH_EDGE` how large their pictures are, and
+//! `KILN_BENCH_SERVER` takes another server than a `kiln serve`.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,12 +23,15 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
 use support::{Server, kiln, quiet};
+use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 #[path = "../tests/it/support/mod.rs"]
@@ -40,9 +46,12 @@ mod support;
 /// How many jobs are on the server at a time, unless `KILN_BENCH_IN_FLIGHT` says otherwise: what kiln keeps there by itself.
 const IN_FLIGHT: usize = 2;
 const SEED: u64 = 7;
+/// Pixels of a picture each way, unless `KILN_BENCH_EDGE` says otherwise.
+const EDGE: usize = 64;
 
+/// A job that is done at once; `EDGE` stands for a number.
 const TINY: &str = r#"{
-  "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}, "_meta": {"title": "Card"}},
+  "1": {"class_type": "EmptyImage", "inputs": {"width": EDGE, "height": EDGE, "batch_size": 1, "color": 0}, "_meta": {"title": "Card"}},
   "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "tiny"}, "_meta": {"title": "Save"}}
 }"#;
 
@@ -62,6 +71,13 @@ fn main() {
 
 fn number(name: &str, usual: usize) -> usize {
     std::env::var(name).map_or(usual, |text| text.parse().unwrap())
+}
+
+/// The job, with pictures of `KILN_BENCH_EDGE` pixels each way. Each round has a folder of its own on the server: `ComfyUI` reads all names
+/// in the folder to find the next one.
+fn tiny(folder: &str) -> String {
+    TINY.replace("EDGE", &number("KILN_BENCH_EDGE", EDGE).to_string())
+        .replace("tiny\"", &format!("{folder}/tiny\""))
 }
 
 /// Where colours begin: the rest is enough for every job.
@@ -88,6 +104,7 @@ fn tell(what: &str, unit: &str, mut values: Vec<f64>) {
 /// Who does the jobs of a round.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Who {
+    Script,
     Loop,
     SyncedLoop,
     Kiln,
@@ -106,17 +123,18 @@ fn jobs() {
     let mut dirs = Vec::new();
     let base = random_base();
     for round in 0..=rounds {
-        let mut order = [Who::Loop, Who::SyncedLoop, Who::Kiln];
+        let mut order = [Who::Script, Who::Loop, Who::SyncedLoop, Who::Kiln];
         random.shuffle(&mut order);
         for (place, who) in order.into_iter().enumerate() {
             // The first round only warms up; no colour comes twice, so the server remembers no result.
             let count = if round == 0 { count.min(500) } else { count };
             // A server that is used again remembers what earlier benches sent.
-            let first = base + (round * 3 + place) * count;
+            let first = base + (round * 4 + place) * count;
             dirs.push(tempfile::tempdir().unwrap());
             let dir = dirs[dirs.len() - 1].path();
             let took = match who {
                 Who::Kiln => by_kiln(&url, dir, first, count),
+                Who::Script => by_script(&url, dir, first, count),
                 _ => by_hand(&url, dir, first, count, who == Who::SyncedLoop),
             };
             if round > 0 {
@@ -126,27 +144,24 @@ fn jobs() {
     }
     let of = |who: Who| times[&who].clone();
     let rate = |who| of(who).iter().map(|took| count as f64 / took).collect();
-    tell("jobs a second, a loop that renames", "/s", rate(Who::Loop));
-    tell(
-        "jobs a second, a loop that syncs",
-        "/s",
-        rate(Who::SyncedLoop),
-    );
+    let who = [
+        (Who::Script, "a loop as scripts have it"),
+        (Who::Loop, "the least, renaming"),
+        (Who::SyncedLoop, "the least, syncing"),
+    ];
+    for (who, name) in who {
+        tell(&format!("jobs a second, {name}"), "/s", rate(who));
+    }
     tell("jobs a second, kiln run", "/s", rate(Who::Kiln));
-    let ratio = |who: Who| {
+    for (who, name) in who {
         let pairs = of(who).into_iter().zip(of(Who::Kiln));
-        pairs.map(|(theirs, ours)| theirs / ours).collect()
-    };
-    tell("kiln's rate over that of the loop", "×", ratio(Who::Loop));
-    tell(
-        "kiln's rate over that of the loop that syncs",
-        "×",
-        ratio(Who::SyncedLoop),
-    );
+        let ratio = pairs.map(|(theirs, ours)| theirs / ours).collect();
+        tell(&format!("kiln's rate over that of {name}"), "×", ratio);
+    }
 }
 
 fn by_kiln(url: &str, dir: &Path, first: usize, count: usize) -> Duration {
-    std::fs::write(dir.join("tiny.json"), TINY).unwrap();
+    std::fs::write(dir.join("tiny.json"), tiny(&format!("bench-{first}"))).unwrap();
     let project = format!(
         "servers: {{ here: {{ url: \"{}\", max_jobs: {} }} }}\n",
         url,
@@ -164,7 +179,94 @@ fn by_kiln(url: &str, dir: &Path, first: usize, count: usize) -> Duration {
     start.elapsed()
 }
 
-/// The best of scripts.
+/// What scripts do: the record of each job tells what it made.
+fn by_script(url: &str, dir: &Path, first: usize, count: usize) -> Duration {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let start = Instant::now();
+    runtime.block_on(async {
+        let script = Arc::new(Script::start(url, dir, &tiny(&format!("bench-{first}"))).await);
+        let jobs = (first..first + count).map(|colour| {
+            let script = Arc::clone(&script);
+            async move { tokio::spawn(async move { script.job(colour).await }).await }
+        });
+        let mut jobs = futures_util::stream::iter(jobs).buffer_unordered(in_flight());
+        while let Some(done) = jobs.next().await {
+            done.unwrap();
+        }
+    });
+    start.elapsed()
+}
+
+struct Script {
+    url: String,
+    dir: PathBuf,
+    http: reqwest::Client,
+    graph: Value,
+    /// Who waits for the end of which job.
+    waiting: Arc<Mutex<HashMap<String, oneshot::Sender<()>>>>,
+}
+
+impl Script {
+    async fn start(url: &str, dir: &Path, graph: &str) -> Self {
+        let socket = format!("{}/ws?clientId=script", url.replace("http", "ws"));
+        let (mut socket, _) = tokio_tungstenite::connect_async(socket).await.unwrap();
+        // The server knows the socket once it has said so.
+        socket.next().await.unwrap().unwrap();
+        let waiting: Arc<Mutex<HashMap<String, oneshot::Sender<()>>>> = Arc::default();
+        let ended = Arc::clone(&waiting);
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = socket.next().await {
+                let Message::Text(text) = message else {
+                    continue;
+                };
+                let message: Value = serde_json::from_str(&text).unwrap();
+                let data = &message["data"];
+                if message["type"] == "executing" && data["node"].is_null() {
+                    let id = data["prompt_id"].as_str().unwrap();
+                    if let Some(tell) = ended.lock().unwrap().remove(id) {
+                        let _ = tell.send(());
+                    }
+                }
+            }
+        });
+        Self {
+            url: url.to_owned(),
+            dir: dir.to_path_buf(),
+            http: reqwest::Client::new(),
+            graph: serde_json::from_str(graph).unwrap(),
+            waiting,
+        }
+    }
+
+    async fn job(&self, colour: usize) {
+        let id = uuid::Builder::from_u128(fastrand::u128(..))
+            .into_uuid()
+            .to_string();
+        let (tell, ended) = oneshot::channel();
+        self.waiting.lock().unwrap().insert(id.clone(), tell);
+        let mut graph = self.graph.clone();
+        graph["1"]["inputs"]["color"] = colour.into();
+        let body = json!({ "prompt": graph, "client_id": "script", "prompt_id": id });
+        let post = self.http.post(format!("{}/prompt", self.url)).json(&body);
+        let answer: Value = post.send().await.unwrap().json().await.unwrap();
+        assert_eq!(answer["prompt_id"], id.as_str());
+        ended.await.unwrap();
+        let record = self.http.get(format!("{}/history/{id}", self.url));
+        let record: Value = record.send().await.unwrap().json().await.unwrap();
+        for image in record[&id]["outputs"]["9"]["images"].as_array().unwrap() {
+            let name = image["filename"].as_str().unwrap();
+            let query = ["filename", "subfolder", "type"].map(|k| (k, image[k].as_str().unwrap()));
+            let view = self.http.get(format!("{}/view", self.url)).query(&query);
+            let picture = view.send().await.unwrap().bytes().await.unwrap();
+            tokio::fs::write(self.dir.join(name), picture)
+                .await
+                .unwrap();
+        }
+    }
+}
+
+/// The least that can be done.
 fn by_hand(url: &str, dir: &Path, first: usize, count: usize, synced: bool) -> Duration {
     let address = url.trim_start_matches("http://");
     let start = Instant::now();
@@ -175,18 +277,22 @@ fn by_hand(url: &str, dir: &Path, first: usize, count: usize, synced: bool) -> D
     stream.set_nodelay(true).unwrap();
     let (mut socket, _) =
         tungstenite::client(format!("ws://{address}/ws?clientId=script"), stream).unwrap();
+    // The server knows the socket once it has said so.
+    socket.read().unwrap();
+    let folder = format!("bench-{first}");
+    let graph = tiny(&folder);
     let (mut next, mut done) = (0, 0);
     let mut made: HashMap<String, String> = HashMap::new();
     while done < count {
         while next < count && next - done < in_flight() {
             let colour = format!("\"color\": {}", first + next);
-            let graph = TINY.replace("\"color\": 0", &colour);
+            let graph = graph.replace("\"color\": 0", &colour);
             let body = format!("{{\"prompt\": {graph}, \"client_id\": \"script\"}}");
             request(&mut http, "POST", "/api/prompt", &body);
             next += 1;
         }
         let name = next_made(&mut socket, &mut made);
-        let path = format!("/api/view?filename={name}&type=output");
+        let path = format!("/api/view?filename={name}&subfolder={folder}&type=output");
         let picture = request(&mut http, "GET", &path, "");
         let part = dir.join(".part");
         let mut file = File::create(&part).unwrap();
@@ -336,7 +442,8 @@ fn fetched_by_hand(dir: &Path, url: &str) -> f64 {
 
 /// Milliseconds, and the most memory that the process had, in MB.
 fn fetched_by_kiln(dir: &Path, url: &str, colour: usize, size: u64) -> (f64, f64) {
-    std::fs::write(dir.join("tiny.json"), TINY).unwrap();
+    let graph = tiny("huge").replace("huge/", "");
+    std::fs::write(dir.join("tiny.json"), graph).unwrap();
     let pipeline = format!(
         "name: huge\nsteps:\n  draw:\n    workflow: tiny.json\n    set: {{ Card: {{ color: {colour} }} }}\n    save_as: huge.png\n"
     );

@@ -4,6 +4,7 @@
 //! every path that came from outside through [`safe_join`] or [`safe_name`], and everything a plan reads through [`Inputs`].
 
 mod atomic;
+mod brief;
 mod disk;
 mod dotenv;
 mod hash;
@@ -23,6 +24,7 @@ pub use atomic::{
     Access, AtomicFile, Finished, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, WriteError, copy_file,
     copy_file_unsynced, put_unsynced, sync_folder,
 };
+pub use brief::{brief, patient};
 pub use disk::{DiskStep, DiskWatcher, Watching, watch_disk};
 pub use dotenv::DotenvError;
 pub use hash::{ContentHash, Hasher};

@@ -11,7 +11,7 @@ use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderValue, IF_NONE
 use super::error::ClientError;
 use super::fetch::Fetch;
 use super::growing::Growing;
-use super::http::{Call, Client, Pace, SILENCE, next_piece};
+use super::http::{Call, Client, JSON_LIMIT, Pace, SILENCE, next_piece, read_text};
 use super::sink::Sink;
 use crate::base::{Finished, Hasher, WriteError};
 use crate::protocol::FileRef;
@@ -81,17 +81,23 @@ impl Client {
         whole(fetch, |_, _| {}).await
     }
 
-    /// Whether the server still has exactly the file whose download answered `etag`.
+    /// Whether the server still has exactly the file whose download answered `etag`: not when it has another one under that name, or none.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When the server cannot be asked, or says neither.
     pub async fn unchanged(&self, file: &FileRef, etag: &str) -> Result<bool, ClientError> {
         let mut call = self.view(file);
         let Ok(value) = HeaderValue::from_str(etag) else {
             return Ok(false);
         };
         call.headers.insert(IF_NONE_MATCH, value);
-        Ok(self.send(call).await?.status() == StatusCode::NOT_MODIFIED)
+        let silence = call.silence;
+        let response = self.send(call).await?;
+        match response.status() {
+            StatusCode::NOT_MODIFIED => Ok(true),
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(read_text(response, JSON_LIMIT, silence).await?.refused()),
+        }
     }
 
     /// The size of a file that the server has, bytes; `None` when it has none of this name, or does not tell.

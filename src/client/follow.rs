@@ -10,6 +10,7 @@
 //! |---|---|
 //! | for the next message | never by itself: the next question to the records is always due, at most `poll.1` (5 s) later, `poll_deaf` (1 s) without a socket |
 //! | for the record that a message announced | after 440 ms; then the records are asked as always |
+//! | for the queue, before such a question about a job that waits | 2 s; one answer serves all jobs on the server for a second or more |
 //! | for an answer to such a question | 20 s without a byte ([`LOOKUP`](super::records::LOOKUP)) |
 //! | for the log of a worker that may be dead | 5 s; asked when nothing was heard for `doubt` (20 s), and twice |
 //! | for a server that is away | `lost_after` (2 min, or as its project file says) |
@@ -167,6 +168,10 @@ impl Default for Timing {
 /// A record is written right after the message that announces it; these are the pauses before it is looked for, milliseconds.
 const RECORD_SOON: [u64; 6] = [0, 2, 8, 30, 100, 300];
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is something else that was heard, told or asked, or not yet"
+)]
 pub(super) struct Follower<'a> {
     connection: &'a Connection,
     id: &'a str,
@@ -178,6 +183,10 @@ pub(super) struct Follower<'a> {
     timing: Timing,
     deaf: bool,
     executing: bool,
+    /// A message said that it ends.
+    announced: bool,
+    /// The last time it was only looked for among all that wait.
+    believed: bool,
     place: Option<u32>,
     pause: Duration,
     next_check: Instant,
@@ -228,6 +237,8 @@ impl<'a> Follower<'a> {
             timing,
             deaf: registered.deaf,
             executing: false,
+            announced: false,
+            believed: false,
             place: None,
             pause: timing.poll.0,
             // A job that was not submitted through this socket may have ended long ago.
@@ -308,12 +319,14 @@ impl<'a> Follower<'a> {
             Event::Executing { node: None, .. } => return Turn::Ended,
             Event::ExecutionSuccess { .. } | Event::ExecutionInterrupted { .. } => {
                 // The message that follows may be lost, or held up by the server's clean-up.
+                self.announced = true;
                 self.next_check = now + self.timing.poll.0;
             }
             Event::ExecutionError { failure, .. } => {
                 if failure.is_block() {
                     self.tell(JobUpdate::Blocked(failure.clone()));
                 }
+                self.announced = true;
                 self.next_check = now + self.timing.poll.0;
             }
             Event::ExecutionStart { .. } => self.began(),
@@ -339,6 +352,7 @@ impl<'a> Follower<'a> {
 
     /// Fetches the record that a message has announced.
     async fn record_soon(&mut self) -> Option<Outcome> {
+        self.announced = true;
         for pause in RECORD_SOON {
             // Even an empty sleep takes a millisecond.
             if pause > 0 {
@@ -366,7 +380,18 @@ impl<'a> Follower<'a> {
             self.timing.poll.1
         };
         self.pause = (self.pause * 2).min(longest);
-        let record = self.connection.client().record(self.id).await;
+        let place = self.place().await;
+        let client = self.connection.client();
+        // That it waits is believed every other time only.
+        self.believed = place.is_some() && !self.believed;
+        let record = match place {
+            Some(_) if self.believed => Ok(Record::Pending),
+            Some(_) => client.ended(self.id).await.map(|ended| match ended {
+                Some(entry) => Record::Ended(Box::new(entry)),
+                None => Record::Pending,
+            }),
+            None => client.record(self.id).await,
+        };
         self.next_check = Instant::now() + self.pause;
         let record = match record {
             Ok(record) => record,
@@ -383,8 +408,13 @@ impl<'a> Follower<'a> {
             Record::Absent => self.absent(),
             Record::Pending => {
                 self.heard = Instant::now();
-                self.tell_place().await;
-                self.doubt().await
+                self.tell_place(place);
+                // Nobody doubts without having asked.
+                if self.believed {
+                    None
+                } else {
+                    self.doubt().await
+                }
             }
             Record::Running => {
                 self.began();
@@ -396,10 +426,20 @@ impl<'a> Follower<'a> {
         }
     }
 
-    async fn tell_place(&mut self) {
+    /// Where the job stands in the queue, if it waits as far as anybody knows: then nothing else is to be asked of it.
+    async fn place(&self) -> Option<u32> {
+        let moved = self.executing || self.announced;
+        if moved || self.cancelled_since.is_some() || self.absent_since.is_some() {
+            return None;
+        }
         let connection = self.connection;
-        let place = connection.places.of(connection.client(), self.id).await;
-        if let Some(place) = place.filter(|place| self.place != Some(*place)) {
+        connection.places.of(connection.client(), self.id).await
+    }
+
+    fn tell_place(&mut self, place: Option<u32>) {
+        if let Some(place) = place
+            && self.place != Some(place)
+        {
             self.place = Some(place);
             self.tell(JobUpdate::Place(place));
         }

@@ -1,53 +1,53 @@
-//! Where jobs stand in a server's queue: one answer serves all jobs on the server for a while, since it tells every graph that waits.
+//! Where jobs stand in a server's queue: one answer serves all jobs on the server for a while. It tells every graph that waits, and a
+//! server that has many to tell is kept from its work by the question.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::http::Client;
 use crate::protocol::Records;
 
-/// How long an answer serves.
-const FRESH: Duration = Duration::from_secs(3);
-/// How long it is waited for: nothing depends on it.
+/// How long an answer serves at least.
+const FRESH: Duration = Duration::from_secs(1);
+/// How many times as long as it took an answer serves: the server has other things to do.
+const WORTH: u32 = 10;
+/// How long it is waited for: who does not learn here where a job stands asks about the job itself.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long nobody asks again after there was no answer.
+const LET_BE: Duration = Duration::from_secs(30);
 
-/// What was last heard of a server's queue.
+/// What was last heard of a server's queue. Who wants to know while somebody asks waits for that answer.
 #[derive(Debug, Default)]
 pub(super) struct Places(Mutex<Heard>);
 
 #[derive(Debug, Default)]
 struct Heard {
-    asked: Option<Instant>,
+    /// Until when the answer serves.
+    until: Option<Instant>,
     waiting: Vec<String>,
 }
 
 impl Places {
-    /// A job's place among those that wait, from 1; `None` when the server does not tell.
+    /// A job's place among those that wait, from 1, as of a moment ago. `None` when it does not wait, or the server does not tell.
     pub(super) async fn of(&self, client: &Client, id: &str) -> Option<u32> {
         if client.dialect().records == Records::Jobs {
             return None;
         }
-        if self.is_due() {
-            let queue = timeout(PATIENCE, client.queue()).await.ok()?.ok()?;
-            self.heard().waiting = queue.pending;
+        let mut heard = self.0.lock().await;
+        if heard.until.is_none_or(|until| until <= Instant::now()) {
+            let asked = Instant::now();
+            let answer = timeout(PATIENCE, client.queue()).await;
+            let answer = answer.ok().and_then(Result::ok);
+            let serves = match answer {
+                Some(_) => FRESH.max(asked.elapsed() * WORTH),
+                None => LET_BE,
+            };
+            heard.until = Some(Instant::now() + serves);
+            heard.waiting = answer.map(|queue| queue.pending).unwrap_or_default();
         }
-        let at = self.heard().waiting.iter().position(|other| other == id)?;
+        let at = heard.waiting.iter().position(|other| other == id)?;
         u32::try_from(at + 1).ok()
-    }
-
-    /// Whether the answer is too old; only one of many who want to know asks.
-    fn is_due(&self) -> bool {
-        let mut heard = self.heard();
-        let due = heard.asked.is_none_or(|asked| asked.elapsed() >= FRESH);
-        if due {
-            heard.asked = Some(Instant::now());
-        }
-        due
-    }
-
-    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

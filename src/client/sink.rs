@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use super::growing::{Growing, Growth};
-use crate::base::{AtomicFile, Finished, WriteError, ensure_room};
+use crate::base::{AtomicFile, Finished, WriteError, brief, ensure_room};
 
 /// Up to this size a file is held until it is whole, bytes.
 const SMALL: usize = 128 << 10;
@@ -98,7 +98,7 @@ impl Sink {
         let (target, held) = (self.target, self.held);
         match self.writer {
             Some(writer) => writer.finish().await,
-            None => joined(spawn_blocking(move || put(&target, &held)).await),
+            None => joined(brief(move || put(&target, &held)).await),
         }
     }
 }

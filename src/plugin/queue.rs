@@ -488,8 +488,13 @@ impl Queue {
 
     /// Takes nothing any more, and ends after what waits.
     pub(super) fn close(&self) {
-        self.push(Item::End, Weight::Kept);
-        self.lock().closed = true;
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            // Under one lock: nothing may come to lie behind the end, where nobody would answer it.
+            waiting.add(None, Item::End);
+            waiting.closed = true;
+        }
+        drop(waiting);
         self.filled.notify_one();
     }
 

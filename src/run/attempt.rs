@@ -9,10 +9,11 @@ use tokio::time::{Instant, sleep};
 
 use super::failure::{About, Failure};
 use super::identity::prompt_id;
+use super::provenance::beside;
 use super::recall::Recalled;
 use super::shared::Shared;
 use crate::artifact::Artifact;
-use crate::base::{ContentHash, TaskName};
+use crate::base::{ContentHash, TaskName, brief, patient};
 use crate::client::{ClientError, RefusalKind};
 use crate::diagnostic::{Report, to_json};
 use crate::machine::{CancelReason, EndpointIx, Fact, Outcome, Phase, Ticket};
@@ -176,8 +177,15 @@ impl Try {
         let task = Arc::clone(&self.task);
         let results = Arc::clone(&self.results);
         let attempt = self.ticket.attempt;
+        // A plugin's function may take any time.
+        let slow = !plan.plugins.is_empty();
         let work = move || ask(&plan, &task, &results, attempt);
-        match tokio::task::spawn_blocking(work).await {
+        let done = if slow {
+            patient(work).await
+        } else {
+            brief(work).await
+        };
+        match done {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(report)) => Err(Failure::invalid(report.items).into()),
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
@@ -352,11 +360,12 @@ pub(super) fn has_slot(phase: Phase) -> bool {
     matches!(phase, Phase::Started | Phase::Released)
 }
 
-/// Removes the files of an attempt that counts no more.
+/// Removes the files of an attempt that counts no more, and their records.
 pub(super) async fn discard(artifacts: &[Arc<Artifact>]) {
     let paths: Vec<_> = artifacts.iter().filter_map(|a| a.path.clone()).collect();
-    let removed = tokio::task::spawn_blocking(move || {
+    let removed = brief(move || {
         for path in paths {
+            let _ = std::fs::remove_file(beside(&path));
             let _ = std::fs::remove_file(path);
         }
     });

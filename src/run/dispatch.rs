@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
-use super::attempt::{Try, has_slot};
+use super::attempt::{Try, discard, has_slot};
 use super::context::{RunError, RunOutcome, Stop};
 use super::log::Log;
 use super::log::now;
@@ -17,7 +17,7 @@ use super::roster::Roster;
 use super::shared::Shared;
 use crate::base::{StepId, TaskName};
 use crate::diagnostic::{JsonDiagnostic, Report};
-use crate::event::{RunEvent, RunStatus, StopReason};
+use crate::event::{RunEvent, RunStatus, StopReason, TaskStatus};
 use crate::machine::{
     Action, CancelReason, EndpointIx, Fact, FailureClass, Machine, Outcome, Phase, StepIx,
     TaskState, Ticket,
@@ -71,6 +71,8 @@ pub(super) struct Dispatcher {
     pub(super) tries: JoinSet<(Ticket, Outcome)>,
     pub(super) handles: HashMap<TaskIx, Handle>,
     expansions: JoinSet<Expansion>,
+    /// Removals of what no task made in the end.
+    pub(super) forsaken: JoinSet<()>,
     /// The time at which the machine decided last.
     decided_at: u64,
     /// Facts that the machine knows and the journal does not yet.
@@ -112,6 +114,7 @@ impl Dispatcher {
             tries: JoinSet::new(),
             handles: HashMap::new(),
             expansions: JoinSet::new(),
+            forsaken: JoinSet::new(),
             decided_at: 0,
             pending: Vec::new(),
             log,
@@ -516,6 +519,7 @@ impl Dispatcher {
         );
         if !current {
             // It was settled or superseded while it was being prepared, and that was told.
+            self.forsake(ticket.task, outcome);
             return Ok(());
         }
         if matches!(outcome, Outcome::Done { .. }) {
@@ -524,6 +528,21 @@ impl Dispatcher {
         self.take(Fact::Ended { ticket, outcome })?;
         self.tell_if_ended(task);
         Ok(())
+    }
+
+    /// What was found for a task that ended otherwise meanwhile, e.g. since another one failed, is not left lying about. Where another try
+    /// carries it out, that one has the same places.
+    pub(super) fn forsake(&mut self, task: TaskIx, outcome: Outcome) {
+        let (Outcome::Done { artifacts } | Outcome::Cached { artifacts, .. }) = outcome else {
+            return;
+        };
+        let TaskState::Ended(ended) = self.machine.state(task) else {
+            return;
+        };
+        if !matches!(ended, TaskStatus::Done | TaskStatus::Cached) {
+            self.forsaken
+                .spawn(async move { discard(&artifacts).await });
+        }
     }
 
     fn note_duration(&mut self, task: TaskIx) {

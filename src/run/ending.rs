@@ -24,6 +24,7 @@ impl Dispatcher {
     ) -> Result<RunOutcome, RunError> {
         // Tries that were only being prepared were told to leave.
         self.drain(LEAVE_DEADLINE).await;
+        while self.forsaken.join_next().await.is_some() {}
         let leaving = self.machine.stopping() == Some(CancelReason::Leave);
         self.shared.health.end(leaving).await;
         self.settle_plugins().await;
@@ -98,8 +99,15 @@ impl Dispatcher {
 
     /// Waits for all tries to end; whether they did.
     async fn drain(&mut self, patience: Duration) -> bool {
-        let drained = async { while self.tries.join_next().await.is_some() {} };
-        tokio::time::timeout(patience, drained).await.is_ok()
+        let until = tokio::time::Instant::now() + patience;
+        loop {
+            match tokio::time::timeout_at(until, self.tries.join_next()).await {
+                Ok(Some(Ok((ticket, outcome)))) => self.forsake(ticket.task, outcome),
+                Ok(Some(Err(_))) => {}
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
     }
 
     async fn close_folder(&self) -> Option<PathBuf> {

@@ -324,7 +324,7 @@ fn put(artifact: &Artifact, path: &Path, of_task: &str) -> Result<(), WriteError
 }
 
 /// Where the record of a file lies.
-fn beside(path: &Path) -> PathBuf {
+pub(super) fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ENDING);
     PathBuf::from(name)

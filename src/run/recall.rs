@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::task::JoinError;
+
 use super::attempt::{Ending, Try};
 use super::cache::{self, Found, Made, Miss, Restored, Unrestored};
 use super::collect::place_of;
@@ -9,11 +11,14 @@ use super::facts::is_simulated;
 use super::failure::About;
 use super::provenance::{By, Did, Provenance, Record};
 use crate::artifact::Artifact;
-use crate::base::ContentHash;
+use crate::base::{ContentHash, brief};
 use crate::diagnostic::Diagnostic;
 use crate::machine::Outcome;
 use crate::plan::key::{Manifest, Recorded};
 use crate::store::{BlobError, Store, StoreError};
+
+/// Up to so much in all, bytes, copies of results are made in a moment.
+const SMALL: u64 = 1 << 20;
 
 /// What a task's result is kept under, and what is told of its making.
 #[derive(Debug)]
@@ -168,7 +173,8 @@ impl Try {
             graph,
             stamps: Vec::new(),
         };
-        let kept = blocking(move || {
+        let size: u64 = artifacts.iter().map(|artifact| artifact.size).sum();
+        let work = move || {
             let unwritten = record.and_then(|record| record.write(&artifacts));
             let step = &shared.plan.steps[&task.step];
             let ids = (shared.plan.pipeline.as_str(), &shared.run, &task.name);
@@ -183,8 +189,12 @@ impl Try {
                 }
             });
             (unwritten, kept)
-        });
-        let (unwritten, kept) = kept.await;
+        };
+        let (unwritten, kept) = if size <= SMALL {
+            joined(brief(work).await)
+        } else {
+            blocking(work).await
+        };
         self.tell_aside(unwritten);
         if let Err(error) = kept {
             let built = self.about().complain(error.diagnostic());
@@ -231,7 +241,11 @@ impl Try {
 }
 
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    joined(tokio::task::spawn_blocking(work).await)
+}
+
+fn joined<T>(done: Result<T, JoinError>) -> T {
+    match done {
         Ok(done) => done,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }

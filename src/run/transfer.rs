@@ -38,6 +38,8 @@ pub(super) struct Sent {
     pub(super) value: String,
     /// Its size in bytes when it was sent now; `None` when it had been sent before.
     pub(super) size: Option<u64>,
+    /// It is the file that the server made, under the name that it has there, and not a copy that it was sent.
+    pub(super) referred: bool,
 }
 
 /// A file could not be sent.
@@ -91,9 +93,11 @@ impl LocalError {
         let built = Diagnostic::error(&codes::TRANSFER_FAILED, self.to_string());
         match self {
             Self::Changed(_) => {
-                built.help("leave inputs and results alone until the run has ended")
+                built.help("leave inputs and results alone until the run has ended: `--resume` goes on with those that it began with, and `kiln run` begins anew with what is there now")
             }
-            Self::Unreadable { .. } => built,
+            Self::Unreadable { .. } => {
+                built.help("put it back and go on with `--resume`, or begin anew with `kiln run`")
+            }
         }
     }
 }
@@ -120,10 +124,14 @@ impl Transfers {
         server: &Endpoint,
         order: &Order<'_>,
     ) -> Result<Sent, SendError> {
-        if let Some((artifact, remote)) = referable(server, order)
+        if let Some((artifact, remote)) = there_already(server, order)
             && let Some(value) = proven(server.client(), artifact, remote).await?
         {
-            return Ok(Sent { value, size: None });
+            return Ok(Sent {
+                value,
+                size: None,
+                referred: referable(server, order).is_some(),
+            });
         }
         let source = Source::of(&order.upload.file)?;
         let name = remote_name(&source.path, source.hash);
@@ -157,10 +165,8 @@ impl Transfers {
                 let value = uploaded.value();
                 if !server.is_embedded() {
                     let stamp = stamp(server.client(), &value).await;
-                    if stamp
-                        .as_ref()
-                        .is_some_and(|stamp| differs(stamp, source.size))
-                    {
+                    let told = stamp.as_ref();
+                    if told.is_some_and(|stamp| differs(stamp, source.size)) {
                         return Err(SendError::Damaged(original.path().to_path_buf()));
                     }
                     let etag = stamp.and_then(|stamp| stamp.etag);
@@ -174,6 +180,7 @@ impl Transfers {
         Ok(Sent {
             value: value.clone(),
             size: sent,
+            referred: false,
         })
     }
 }
@@ -201,11 +208,33 @@ impl Transfers {
     }
 }
 
+/// Whether a result is still on the server that made it as it was when it was fetched.
+///
+/// # Errors
+/// When the server does not say so or otherwise.
+pub(super) async fn is_unchanged(
+    client: &Client,
+    artifact: &Artifact,
+) -> Result<bool, ClientError> {
+    let told = artifact.remote.as_ref();
+    match told.and_then(|remote| Some((remote, remote.etag.as_ref()?))) {
+        Some((remote, etag)) => client.unchanged(&there(remote), etag).await,
+        None => Ok(true),
+    }
+}
+
+/// A file that the server made and an input can take from there, by a name that may be another file's one day.
+pub(super) fn referable<'a>(server: &Endpoint, order: &'a Order<'_>) -> Option<&'a Arc<Artifact>> {
+    let named_by_content = server.client().dialect().uploads.named_by_hash;
+    let (artifact, remote) = there_already(server, order)?;
+    (!named_by_content && remote.etag.is_some()).then_some(artifact)
+}
+
 /// The file on the server itself, when the input can take it from there.
-fn referable<'a>(
+fn there_already<'a>(
     server: &Endpoint,
     order: &'a Order<'_>,
-) -> Option<(&'a Artifact, &'a RemoteFile)> {
+) -> Option<(&'a Arc<Artifact>, &'a RemoteFile)> {
     let Uploadable::Artifact(artifact) = &order.upload.file else {
         return None;
     };
@@ -218,6 +247,14 @@ fn referable<'a>(
         && !remote.url.is_empty()
         && remote.url == server.url)
         .then_some((artifact, remote))
+}
+
+fn there(remote: &RemoteFile) -> FileRef {
+    FileRef {
+        filename: remote.filename.clone(),
+        subfolder: remote.subfolder.clone(),
+        folder: remote.folder.clone(),
+    }
 }
 
 /// What an input takes for a file that the server made, once the server has said that it is still the one that was fetched.
@@ -237,11 +274,7 @@ async fn proven(
         // There, inputs take the hash of a file and no name: one that is not told is sent.
         return Ok(None);
     }
-    let file = FileRef {
-        filename: remote.filename.clone(),
-        subfolder: remote.subfolder.clone(),
-        folder: remote.folder.clone(),
-    };
+    let file = there(remote);
     match client.unchanged(&file, etag).await {
         Ok(unchanged) => {
             let by_hash = hash.filter(|_| by_hash);

@@ -213,3 +213,16 @@ fn a_project_file_with_a_mistake_is_a_problem_at_its_line() {
         "{found}"
     );
 }
+
+#[test]
+fn a_pipeline_whose_program_is_not_there_is_not_well() {
+    let project = Project::of(&[(
+        "p.yaml",
+        "steps:\n  shrink: { command: [kiln-has-no-such-program] }\n",
+    )]);
+    let done = doctor(&project, &["--output", "json"]);
+    let all = findings(&done);
+    let finding = find(&all, "pipeline", "kiln-has-no-such-program");
+    assert_eq!(finding["code"], "K0511");
+    assert_ne!(done.code, 0);
+}

@@ -247,6 +247,7 @@ async fn log(State(fake): Shared) -> Json<Value> {
 }
 
 async fn queue(State(fake): Shared) -> Json<Value> {
+    *fake.asked.lock().unwrap() += 1;
     let list = |ids: &Mutex<Vec<String>>| -> Vec<Value> {
         let ids = ids.lock().unwrap();
         ids.iter().map(|id| json!([1, id, {}, {}, []])).collect()

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::restarts::{is_same, session_of};
 use super::workflow::Ready;
 use crate::artifact::Artifact;
 use crate::base::NodeId;
@@ -18,7 +19,7 @@ use crate::event::RunEvent;
 use crate::machine::{CancelReason, Fact, FailureClass, Ticket};
 use crate::plan::StepPlan;
 use crate::protocol::{Ids, NodeResult};
-use crate::run::attempt::{Ending, Try};
+use crate::run::attempt::{Ending, Try, discard};
 use crate::run::collect::{CollectError, Collector};
 use crate::run::failure::{About, Failure, Overdue};
 use crate::run::identity::prompt_id;
@@ -63,18 +64,21 @@ impl Try {
             self.make_room(server).await;
             self.submit(server, ready).await?;
         }
-        let session = ready.connection.session();
+        let session = session_of(ready);
         self.accepted();
-        let (found, cached) = self.follow(server, ready).await?;
+        let (found, cached) = match self.follow(server, ready).await {
+            Err(Ending::Failed(_)) if self.was_misled(server, ready, session.as_deref()).await => {
+                return Err(Ending::Lost);
+            }
+            followed => followed?,
+        };
         let id = self.job();
         let mut rounds = 0;
         loop {
             rounds += 1;
             let collected = self.collect(server, found.clone(), &cached).await;
-            // A server that was restarted after the job ended has its files no longer, or other ones under the same names.
-            let same = session.is_some() && ready.connection.session() == session;
             let again = match &collected {
-                Ok(_) if same => return collected,
+                Ok(_) if is_same(ready, session.as_deref()) => return collected,
                 Ok(_) => false,
                 Err(Ending::Failed(failure)) => match failure.class {
                     FailureClass::Connection => rounds < ROUNDS,
@@ -83,13 +87,24 @@ impl Try {
                 },
                 Err(_) => return collected,
             };
-            let ask = || ready.connection.lookup(&id).boxed();
-            match self.patiently(server, CancelReason::Leave, ask).await {
-                Ok(Lookup::Absent) => return Err(Ending::Lost),
-                Ok(_) if again => {}
-                Ok(_) => return collected,
-                Err(ending) => return Err(ending),
+            let known = self
+                .even_cancelled(server, || ready.connection.lookup(&id).boxed())
+                .await;
+            let ending = match known {
+                Ok(Lookup::Absent) => Ending::Lost,
+                Ok(_) if again => continue,
+                Ok(_) if collected.is_err() => return collected,
+                Ok(_) => match self.worked_on_its_own(server, ready).await {
+                    Ok(true) => return collected,
+                    Ok(false) => Ending::Lost,
+                    Err(ending) => ending,
+                },
+                Err(ending) => ending,
+            };
+            if let Ok(artifacts) = collected {
+                discard(&artifacts).await;
             }
+            return Err(ending);
         }
     }
 

@@ -6,6 +6,7 @@ mod job;
 mod lines;
 mod plugin;
 mod program;
+mod restarts;
 mod stamps;
 mod workflow;
 

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::job::names_jobs;
-use crate::base::ContentHash;
-use crate::base::NodeId;
+use crate::artifact::Artifact;
+use crate::base::{ContentHash, NodeId, brief};
 use crate::catalog::Catalog;
 use crate::check;
 use crate::client::{Connection, Lookup};
@@ -16,7 +16,7 @@ use crate::diagnostic::{Diagnostic, Origin, Report, Severity, codes, list_of};
 use crate::event::RunEvent;
 use crate::machine::{CancelReason, FailureClass, Outcome};
 use crate::plan::key::{Manifest, Recorded, ServerFacts, of_workflow, workflow_manifest};
-use crate::plan::{self, Plan, Rendered, Results, TaskPlan, Uploadable, WorkflowStep};
+use crate::plan::{self, Plan, Rendered, Results, TaskPlan, Upload, Uploadable, WorkflowStep};
 use crate::run::attempt::{Ending, Try};
 use crate::run::cache::{self, Miss};
 use crate::run::failure::Failure;
@@ -24,7 +24,7 @@ use crate::run::identity::make_fresh;
 use crate::run::plugins::Changed;
 use crate::run::provenance::Did;
 use crate::run::recall::{LookedUp, Recalled, look_up};
-use crate::run::transfer::Order;
+use crate::run::transfer::{Order, referable};
 use crate::servers::Endpoint;
 use crate::workflow::verdict::{self, JudgeOptions};
 use crate::workflow::{self, Graph};
@@ -43,6 +43,8 @@ pub(super) struct Ready {
     pub(super) attached: bool,
     /// The socket under which its inputs were sent: with another one, the server may be another one, too.
     pub(super) session: Option<String>,
+    /// Results that its inputs take from where the server put them, by names that may be other files' one day.
+    pub(super) referred: Vec<Arc<Artifact>>,
     /// The output nodes that are to run.
     pub(super) ends: Vec<NodeId>,
     key: ContentHash,
@@ -169,9 +171,11 @@ impl Try {
         let connection = self.patiently(server, CancelReason::Requested, ask).await?;
         let attached = self.is_there(server, &connection).await?;
         let session = connection.session();
-        let mut sent = Vec::new();
-        if !attached {
-            sent = self.send_inputs(server, &mut rendered).await?;
+        let (sent, referred);
+        if attached {
+            (sent, referred) = (Vec::new(), self.did_refer(server, &rendered));
+        } else {
+            (sent, referred) = self.send_inputs(server, &mut rendered).await?;
             if self.fresh {
                 make_fresh(&mut rendered.graph, &self.shared.run, self.ticket);
             }
@@ -185,6 +189,7 @@ impl Try {
         Ok(Prepared::Ready(Box::new(Ready {
             extra,
             session,
+            referred,
             ends: ends(&rendered, &catalog),
             catalog,
             rendered,
@@ -290,25 +295,16 @@ impl Try {
         &mut self,
         server: &Endpoint,
         rendered: &mut Rendered,
-    ) -> Result<Vec<RunEvent>, Ending> {
+    ) -> Result<(Vec<RunEvent>, Vec<Arc<Artifact>>), Ending> {
         let shared = Arc::clone(&self.shared);
-        let mut events = Vec::new();
-        // After a loss, nothing that was sent before is taken for granted.
-        let anew = self.ticket.try_ > 1;
+        let (mut events, mut referred) = (Vec::new(), Vec::new());
         self.refused(server, rendered).await?;
         for at in 0..rendered.uploads.len() {
             let upload = &rendered.uploads[at];
             let sources = &shared.plan.sources;
             let too_large =
                 check::too_large(rendered, upload, &server.name, sources, setting(server));
-            let class = rendered.graph.nodes.get(&upload.node);
-            let order = Order {
-                upload,
-                class: class.map_or("", |node| node.class_type.as_str()),
-                by_reference: !anew && !self.step().transfer_upload,
-                anew,
-                too_large: too_large.as_ref(),
-            };
+            let order = self.order(rendered, upload, too_large.as_ref());
             let began = Instant::now();
             let send = || {
                 let sent = shared.transfers.send(&shared.store, server, &order);
@@ -330,9 +326,49 @@ impl Try {
                     seconds: began.elapsed().as_secs_f64(),
                 });
             }
+            if there.referred
+                && let Uploadable::Artifact(artifact) = &upload.file
+            {
+                referred.push(Arc::clone(artifact));
+            }
             rendered.fill(at, &there.value);
         }
-        Ok(events)
+        Ok((events, referred))
+    }
+
+    fn order<'a>(
+        &self,
+        rendered: &'a Rendered,
+        upload: &'a Upload,
+        too_large: Option<&'a Diagnostic>,
+    ) -> Order<'a> {
+        // After a loss, nothing that was sent before is taken for granted.
+        let anew = self.ticket.try_ > 1;
+        let class = rendered.graph.nodes.get(&upload.node);
+        Order {
+            upload,
+            class: class.map_or("", |node| node.class_type.as_str()),
+            by_reference: !anew && !self.step().transfer_upload,
+            anew,
+            too_large,
+        }
+    }
+
+    /// Results that an earlier session named to the server: those of which it did not send a copy.
+    fn did_refer(&self, server: &Endpoint, rendered: &Rendered) -> Vec<Arc<Artifact>> {
+        let uploads = rendered.uploads.iter();
+        uploads
+            .filter_map(|upload| {
+                let order = self.order(rendered, upload, None);
+                let artifact = referable(server, &order)?;
+                let copy = self
+                    .shared
+                    .store
+                    .known_upload(&server.url, &artifact.hash)
+                    .ok()?;
+                copy.is_none().then(|| Arc::clone(artifact))
+            })
+            .collect()
     }
 
     /// What the server or its nodes would refuse of the files is said before any of them is sent. How large a result is matters only
@@ -345,7 +381,7 @@ impl Try {
         let (shared, name) = (Arc::clone(&self.shared), server.name.clone());
         // Only what the look at the files needs goes to the other thread.
         let files = Rendered::clone(rendered);
-        let looked = tokio::task::spawn_blocking(move || {
+        let looked = brief(move || {
             let uploads = files.uploads.iter();
             let sources = &shared.plan.sources;
             uploads

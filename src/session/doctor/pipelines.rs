@@ -25,8 +25,9 @@ const DEEP: usize = 4;
 const MOST: usize = 200;
 /// Folders that hold no pipelines of the project.
 const OTHERS: &[&str] = &["node_modules", "target", "outputs", STATE_FOLDER];
-/// What a server lacks: a class, a value of a list such as a model, a file.
-const LACKS: [&crate::diagnostic::Code; 3] = [
+/// What a server lacks: a class, a value of a list such as a model, a file; and what this machine does: a program.
+const LACKS: [&crate::diagnostic::Code; 4] = [
+    &codes::PROGRAM_NOT_FOUND,
     &codes::MISSING_NODE_TYPE,
     &codes::VALUE_NOT_IN_LIST,
     &codes::CUSTOM_VALIDATION_FAILED,
@@ -70,14 +71,19 @@ pub(super) async fn examine(found: &Found, started: &Started, checkup: &mut Chec
         };
         let known = catalogs(&plan, started).await;
         let complaints = check_plan(&plan, loaded.target, &known).items;
-        let mut lacks = complaints
+        let mut lacks = loaded
+            .report
+            .items
             .into_iter()
+            .chain(complaints)
             .filter(|d| LACKS.contains(&d.code))
             .peekable();
         if lacks.peek().is_none() && sound {
             well += 1;
         }
-        for diagnostic in lacks {
+        for mut diagnostic in lacks {
+            // A check may be made on another machine than the run; this is about this one.
+            diagnostic.severity = Severity::Error;
             let entry = lacking.entry(diagnostic.message.clone());
             let (_, names) = entry.or_insert_with(|| (diagnostic, Vec::new()));
             if !names.contains(&name) {

@@ -1,5 +1,7 @@
 //! Files that change while a run goes on: it uses what its plan sealed, or says that it cannot.
 
+use std::path::Path;
+
 use super::{assert_colour, invert, latest, server, until_there};
 use crate::support::{Project, Running, quick};
 
@@ -164,4 +166,49 @@ fn latest_of(run: &Running) -> std::path::PathBuf {
 fn complaint(run: &Running, task: &str) -> String {
     let told = &run.finished(task)["diagnostic"]["message"];
     told.as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_was_found_for_tasks_that_are_then_skipped_is_not_left_lying_about() {
+    let project = Project::with("", &[("quick", quick(0))]);
+    let flag = project.path().join("flag");
+    project.file(
+        "p.yaml",
+        format!(
+            "steps:\n  gate: {{ command: [test, -e, {}] }}\n  draw:\n    workflow: quick.json\n    matrix: {{ i: \"{{{{ range(40) }}}}\" }}\n    set: {{ EmptyImage: {{ color: \"{{{{ matrix.i }}}}\" }} }}\n    save_as: \"{{{{ matrix.i }}}}\"\n",
+            flag.display()
+        ),
+    );
+    project.file("flag", "");
+    project.kiln(&["run", "p.yaml"]).ok();
+    std::fs::remove_file(&flag).unwrap();
+    let mut run = Running::start(&project, &["p.yaml"]);
+    assert_eq!(run.end(), 4, "{:#?}", run.events);
+    let last = run.events.last().unwrap();
+    assert!(last["counts"]["skipped"].as_u64() > Some(0), "{last}");
+    let told = run.all("task_finished");
+    let told = told.iter().filter_map(|event| event["outputs"].as_array());
+    let mut told: Vec<_> = told
+        .flatten()
+        .map(|output| output["path"].as_str().unwrap().to_owned())
+        .collect();
+    told.sort_unstable();
+    let folder = project
+        .path()
+        .join("outputs/p")
+        .join(run.events[0]["run"].as_str().unwrap());
+    let all = walkdir::WalkDir::new(&folder).into_iter();
+    let all = all.map(|entry| entry.unwrap().path().display().to_string());
+    let (records, lying): (Vec<_>, Vec<_>) = all
+        .filter(|path| Path::new(path).is_file())
+        .partition(|path| path.ends_with(".kiln.json"));
+    let mut of_records: Vec<_> = records
+        .iter()
+        .map(|path| path.trim_end_matches(".kiln.json").to_owned())
+        .collect();
+    of_records.sort_unstable();
+    let mut lying = lying;
+    lying.sort_unstable();
+    assert_eq!(lying, told);
+    assert_eq!(of_records, told);
 }

@@ -9,6 +9,8 @@ mod edits;
 mod locks;
 mod memory;
 mod pools;
+mod queues;
+mod renamed;
 mod resumed;
 mod stops;
 mod strays;

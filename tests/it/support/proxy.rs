@@ -30,6 +30,8 @@ pub(crate) enum Fate {
     Keep,
     /// It is passed on, and each of the first words in its answer replaced by the second ones.
     Say(&'static str, &'static str),
+    /// It is passed on, and its answer does not tell the version of the file.
+    Untagged,
 }
 
 /// The line of a request, e.g. `POST /api/prompt HTTP/1.1`, to its fate.
@@ -144,11 +146,7 @@ fn host(url: &str) -> String {
 fn serve(mut client: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let (head, rest) = read_head(&mut client)?;
     let line = head.lines().next().unwrap_or_default().to_owned();
-    let (fate, target) = {
-        let mut state = state.lock().unwrap();
-        let fate = (state.script)(&line);
-        (fate, state.target.clone())
-    };
+    let fate = (state.lock().unwrap().script)(&line);
     match fate {
         Fate::Refuse => return Ok(()),
         Fate::Fail => {
@@ -170,6 +168,8 @@ fn serve(mut client: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         }
         _ => {}
     }
+    // What was held goes to where the proxy leads by now.
+    let target = state.lock().unwrap().target.clone();
     let mut server = TcpStream::connect(&target)?;
     let _open = Open::new(state, [client.try_clone()?, server.try_clone()?]);
     server.write_all(one_request(&head).as_bytes())?;
@@ -191,6 +191,11 @@ fn serve(mut client: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             let mut answer = Vec::new();
             let _ = server.read_to_end(&mut answer);
             client.write_all(&said(&answer, instead_of, words))?;
+        }
+        Fate::Untagged => {
+            let mut answer = Vec::new();
+            let _ = server.read_to_end(&mut answer);
+            client.write_all(&untagged(&answer))?;
         }
         Fate::Cut(bytes) => {
             std::io::copy(&mut server.take(bytes as u64), &mut client)?;
@@ -233,6 +238,17 @@ fn said(answer: &[u8], instead_of: &str, words: &str) -> Vec<u8> {
     let head: Vec<&str> = head.lines().filter(|line| !is_length(line)).collect();
     let head = head.join("\r\n");
     format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+fn untagged(answer: &[u8]) -> Vec<u8> {
+    let end = answer.windows(4).position(|part| part == b"\r\n\r\n");
+    let (head, body) = answer.split_at(end.unwrap_or(answer.len()));
+    let head = String::from_utf8_lossy(head);
+    let lines = head.lines();
+    let kept: Vec<&str> = lines
+        .filter(|line| !line.to_ascii_lowercase().starts_with("etag:"))
+        .collect();
+    [kept.join("\r\n").as_bytes(), body].concat()
 }
 
 /// Reads the rest of the body of a request whose length is told.
