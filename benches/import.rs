@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use support::{KILN, ms, tell};
+use support::{KILN, ms, tell, watched};
 
 mod support;
 
@@ -33,7 +33,7 @@ fn main() {
     let mut memory = Vec::new();
     for _ in 0..RUNS {
         wall.push(took(&folder, &files, out.path()));
-        memory.extend(peak(&mut import(&folder, &files, out.path())));
+        memory.extend(watched(&mut import(&folder, &files, out.path())).0);
     }
     tell(
         &format!("{} drawings converted in one process", files.len()),
@@ -71,23 +71,4 @@ fn took(folder: &Path, files: &[PathBuf], out: &Path) -> f64 {
     let start = Instant::now();
     command.status().unwrap();
     ms(start.elapsed())
-}
-
-/// The most memory at a time, in MB, where the system tells.
-fn peak(command: &mut Command) -> Option<f64> {
-    let mut child = command.spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = None;
-    loop {
-        let told = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = told.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-        if let Some(line) = line {
-            let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse().unwrap();
-            peak = Some(kilobytes / 1e3);
-        }
-        if child.try_wait().unwrap().is_some() {
-            return peak;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
 }

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 pub(crate) mod graph;
@@ -59,6 +59,13 @@ pub(crate) fn run(command: &mut Command) -> Took {
 
 /// The most memory that a program had at a time, in MB, looked at every millisecond until its good end; where the system tells.
 pub(crate) fn peak_memory(command: &mut Command) -> Option<f64> {
+    let (peak, done) = watched(command);
+    assert!(done.success(), "{command:?}");
+    peak
+}
+
+/// As [`peak_memory`], with how the program ended.
+pub(crate) fn watched(command: &mut Command) -> (Option<f64>, ExitStatus) {
     let mut child = quiet(command).spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut peak = None;
@@ -70,8 +77,7 @@ pub(crate) fn peak_memory(command: &mut Command) -> Option<f64> {
             peak = Some(kilobytes / 1e3);
         }
         if let Some(done) = child.try_wait().unwrap() {
-            assert!(done.success(), "{command:?}");
-            return peak;
+            return (peak, done);
         }
         std::thread::sleep(Duration::from_millis(1));
     }

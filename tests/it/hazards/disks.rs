@@ -1,6 +1,5 @@
 //! A disk that is full at one place or another: what was finished is kept, and a later session goes on.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -113,15 +112,7 @@ fn a_disk_that_is_full_while_a_blob_is_kept_costs_the_cache_and_nothing_else() {
 fn a_disk_that_is_full_while_the_journal_is_written_ends_the_run_and_loses_nothing() {
     const COUNT: usize = 150;
     let server = server();
-    let mut pipeline = "steps:\n".to_owned();
-    for at in 0..COUNT {
-        let set = format!("set: {{ EmptyImage: {{ color: {at} }} }}");
-        let _ = writeln!(
-            pipeline,
-            "  s{at}: {{ workflow: quick.json, save_as: it, {set} }}"
-        );
-    }
-    let project = Project::with(&pipeline, &[("quick", quick(0))]);
+    let project = Project::of_many(COUNT);
     let program = project.command(&[]);
     let mut limited = std::process::Command::new("sh");
     limited

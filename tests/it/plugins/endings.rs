@@ -1,9 +1,7 @@
 //! How a run with plugins ends: stopped, out of time, broken off, or failed at by a plugin that hears of its end.
 
-use std::fmt::Write as _;
-
 use super::{DRAW, declare, noted, project, trial};
-use crate::support::{Project, Running, Server, finish, quick};
+use crate::support::{Project, Running, Server, finish};
 
 fn logging(project: &Project, more: &str) {
     let log = project.path().join("log");
@@ -98,15 +96,7 @@ fn the_time_of_a_run_ends_also_while_it_waits_for_a_plugin() {
 fn a_run_whose_journal_cannot_be_written_ends_and_its_plugins_hear_of_it() {
     const COUNT: usize = 150;
     let server = Server::start(&["--jobs", "2"]);
-    let mut pipeline = "steps:\n".to_owned();
-    for at in 0..COUNT {
-        let set = format!("set: {{ EmptyImage: {{ color: {at} }} }}");
-        let _ = writeln!(
-            pipeline,
-            "  s{at}: {{ workflow: quick.json, save_as: it, {set} }}"
-        );
-    }
-    let project = Project::with(&pipeline, &[("quick", quick(0))]);
+    let project = Project::of_many(COUNT);
     logging(&project, "");
     // So that the library is copied already: it is larger than files may be.
     project.kiln(&["check", "p.yaml"]).ok();

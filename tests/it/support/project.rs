@@ -1,5 +1,6 @@
 //! A scratch project and the program run in it.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,6 +35,19 @@ impl Project {
             project.file(&format!("{name}.json"), graph.to_string());
         }
         project
+    }
+
+    /// So many steps, each of which makes a picture of its own in a moment.
+    pub(crate) fn of_many(count: usize) -> Self {
+        let mut pipeline = "steps:\n".to_owned();
+        for at in 0..count {
+            let set = format!("set: {{ EmptyImage: {{ color: {at} }} }}");
+            let _ = writeln!(
+                pipeline,
+                "  s{at}: {{ workflow: quick.json, save_as: it, {set} }}"
+            );
+        }
+        Self::with(&pipeline, &[("quick", super::quick(0))])
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -80,6 +81,20 @@ impl Proxy {
             }
         });
         Self { url: own, state }
+    }
+
+    /// A proxy in front of the server at `url`, and whether it lets anything through.
+    pub(crate) fn switched(url: &str, up: bool) -> (Self, Arc<AtomicBool>) {
+        let up = Arc::new(AtomicBool::new(up));
+        let asked = Arc::clone(&up);
+        let script = move |_: &str| {
+            if asked.load(Ordering::Relaxed) {
+                Fate::Pass
+            } else {
+                Fate::Refuse
+            }
+        };
+        (Self::start(url, Box::new(script)), up)
     }
 
     /// Leads to another server from now on, and cuts what is open.

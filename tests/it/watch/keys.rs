@@ -3,11 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::watched::runs;
-use crate::support::proxy::{Fate, Proxy};
+use crate::support::proxy::Proxy;
 use crate::support::{CARD, Project, Server, kiln, wait_for};
 
 /// A terminal of its own, with a shell in it, that ends with the test.
@@ -241,18 +240,7 @@ fn a_watch_that_was_stopped_and_brought_back_takes_keys_again() {
 #[test]
 fn what_was_forced_while_a_server_is_away_runs_when_it_is_back() {
     let server = Server::start(&[]);
-    let up = Arc::new(AtomicBool::new(true));
-    let asked = Arc::clone(&up);
-    let proxy = Proxy::start(
-        &server.url,
-        Box::new(move |_| {
-            if asked.load(Ordering::Relaxed) {
-                Fate::Pass
-            } else {
-                Fate::Refuse
-            }
-        }),
-    );
+    let (proxy, up) = Proxy::switched(&server.url, true);
     let project = Project::of(&[
         ("kiln.yaml", ""),
         ("card.json", CARD),

@@ -1,10 +1,9 @@
 //! What a watch says, waits for and obeys.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::watched::{Watched, runs};
-use crate::support::proxy::{Fate, Proxy};
+use crate::support::proxy::Proxy;
 use crate::support::{CARD, Project, Server, settled, signal, wait_for};
 
 const STEPS: &str = r#"params: { shade: { type: integer, default: 7 } }
@@ -143,18 +142,7 @@ fn several_pipelines_are_watched_at_once_and_each_line_says_whose_it_is() {
 #[test]
 fn a_server_that_is_away_is_waited_for_quietly() {
     let server = Server::start(&[]);
-    let up = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&up);
-    let proxy = Proxy::start(
-        &server.url,
-        Box::new(move |_| {
-            if asked.load(Ordering::Relaxed) {
-                Fate::Pass
-            } else {
-                Fate::Refuse
-            }
-        }),
-    );
+    let (proxy, up) = Proxy::switched(&server.url, false);
     let project = project();
     let mut watched = Watched::start(&project, &["p.yaml", "--server", &proxy.url]);
     let heard = watched.says("waiting: ");
