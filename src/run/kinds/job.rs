@@ -67,7 +67,10 @@ impl Try {
         let session = session_of(ready);
         self.accepted();
         let (found, cached) = match self.follow(server, ready).await {
-            Err(Ending::Failed(_)) if self.was_misled(server, ready, session.as_deref()).await => {
+            Err(Ending::Failed(failure))
+                if failure.class != FailureClass::Connection
+                    && self.was_misled(server, ready, session.as_deref()).await =>
+            {
                 return Err(Ending::Lost);
             }
             followed => followed?,

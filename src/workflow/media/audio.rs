@@ -153,7 +153,7 @@ fn frames(tag: &[u8], start: usize, version: u8, texts: &mut Texts) -> Option<()
         }
         let start = at + head;
         let body = tag.get(start..start.checked_add(length)?)?;
-        if matches!(name, b"TXXX" | b"TXX") {
+        if is_user_text(name) {
             let whole = if version == 4 && be16(tag, at + 8)? & 0x02 != 0 {
                 synchronised(body)
             } else {
@@ -169,6 +169,12 @@ fn frames(tag: &[u8], start: usize, version: u8, texts: &mut Texts) -> Option<()
         }
         at = start + length;
     }
+}
+
+/// Whether a frame of this name holds a text under a name of the user's own: such are called by a `T` and nothing but `X`.
+fn is_user_text(name: &[u8]) -> bool {
+    name.split_first()
+        .is_some_and(|(first, rest)| *first == b'T' && rest.iter().all(|letter| *letter == b'X'))
 }
 
 /// A name and a text, both in the encoding that the first byte tells.

@@ -277,7 +277,7 @@ fn mp3(version: u8, wide: bool) -> Vec<u8> {
         } else {
             be(body.len())
         };
-        [b"TXXX".as_slice(), &length, &[0, 0], &body].concat()
+        [b"T".as_slice(), &[b'X'; 3], &length, &[0, 0], &body].concat()
     };
     let tag = [
         frame("prompt", PROMPT),
